@@ -1,0 +1,100 @@
+"""Every config key that SegViT adds to Detectron2's. Each is declared here once and read in one place."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode as CN
+from detectron2.config import get_cfg
+
+
+def add_segvit_config(cfg: CN) -> None:
+    """Add SegViT's keys and defaults to a Detectron2 config, in place.
+
+    Detectron2's own keys are used wherever one exists: `MODEL.SEM_SEG_HEAD.{NUM_CLASSES, IGNORE_VALUE, IN_FEATURES}`,
+    `MODEL.PIXEL_{MEAN,STD}`, `INPUT.*`, `SOLVER.*`, `TEST.*`.
+    """
+    cfg.MODEL.META_ARCHITECTURE = "SegViT"
+    cfg.MODEL.BACKBONE.NAME = "PlainViT"
+    cfg.MODEL.SEM_SEG_HEAD.NAME = "AttentionToMaskHead"
+    # The stages in the order in which the decoder visits them: deepest first (v1, section 3.2).
+    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block11", "block7", "block5"]
+    _add_vit(cfg)
+    _add_segvit(cfg)
+    _add_input(cfg)
+    _add_solver(cfg)
+
+
+def get_segvit_cfg() -> CN:
+    """Detectron2's default config with SegViT's keys added."""
+    cfg = get_cfg()
+    add_segvit_config(cfg)
+    return cfg
+
+
+def _add_vit(cfg: CN) -> None:
+    cfg.MODEL.VIT = CN()
+    # A timm model name; the architecture comes from timm.
+    cfg.MODEL.VIT.NAME = "vit_base_patch16_384"
+    # Pre-trained weights: "" for none, a timm tag such as "augreg_in21k_ft_in1k", or a local file that timm reads.
+    cfg.MODEL.VIT.PRETRAINED = ""
+    # (H, W) in pixels that the position embedding is built for: the training crop. Other sizes are interpolated.
+    cfg.MODEL.VIT.IMG_SIZE = [512, 512]
+    # 0-based indices of the blocks whose outputs become the stages "block<i>".
+    cfg.MODEL.VIT.OUT_INDICES = [5, 7, 11]
+    # True keeps the class (and register) tokens in the blocks; the official SegViT drops them before the first one.
+    cfg.MODEL.VIT.KEEP_PREFIX_TOKENS = False
+    cfg.MODEL.VIT.DROP_PATH_RATE = 0.1
+    # "linear": timm's patch embedding. "conv": a convolutional stem, for training from scratch.
+    cfg.MODEL.VIT.STEM = "linear"
+    # Overrides of the named architecture, for small models trained from scratch; 0 keeps timm's value.
+    cfg.MODEL.VIT.EMBED_DIM = 0
+    cfg.MODEL.VIT.DEPTH = 0
+    cfg.MODEL.VIT.NUM_HEADS = 0
+    # Standard deviation of the truncated-normal Linear init; 0 keeps timm's. Narrow models need about 1 / sqrt(width).
+    cfg.MODEL.VIT.INIT_STD = 0.0
+
+
+def _add_segvit(cfg: CN) -> None:
+    cfg.MODEL.SEGVIT = CN()
+    # Decoder width D, heads and layers per stage (v1, section 4.1: half the encoder's width, head size 32, 3 layers).
+    cfg.MODEL.SEGVIT.HIDDEN_DIM = 384
+    cfg.MODEL.SEGVIT.NUM_HEADS = 12
+    cfg.MODEL.SEGVIT.NUM_LAYERS = 3
+    cfg.MODEL.SEGVIT.DROPOUT = 0.1
+    cfg.MODEL.SEGVIT.INIT_STD = 0.02
+    # "mix": every query votes for every class (v1); "diagonal": query c scores class c alone (v2, cheaper).
+    cfg.MODEL.SEGVIT.OUTPUT = "mix"
+    cfg.MODEL.SEGVIT.CLASS_WEIGHT = 1.0
+    cfg.MODEL.SEGVIT.FOCAL_WEIGHT = 20.0
+    cfg.MODEL.SEGVIT.DICE_WEIGHT = 1.0
+    # Weight of "no object" in the classification loss, for the queries whose class is absent from the image.
+    cfg.MODEL.SEGVIT.NO_OBJECT_WEIGHT = 0.1
+    # The official code counts ignored pixels as negatives of every mask; True gives them no loss instead.
+    cfg.MODEL.SEGVIT.EXCLUDE_IGNORED_PIXELS = False
+    # Mask losses are computed on every n-th pixel of the label map, in both directions.
+    cfg.MODEL.SEGVIT.MASK_LOSS_STRIDE = 1
+
+
+def _add_input(cfg: CN) -> None:
+    cfg.INPUT.DATASET_MAPPER_NAME = "segvit_semantic"
+    # A training image is resized to fit MIN_SIZE_TRAIN[0] x MAX_SIZE_TRAIN, both times a ratio drawn from this range.
+    cfg.INPUT.RESIZE_RATIO_RANGE = [0.5, 2.0]
+    # "uniform" (the official recipe) or "log": as many images are shrunk as enlarged.
+    cfg.INPUT.RESIZE_RATIO_SAMPLING = "uniform"
+    # A crop is drawn again while one class fills more than this share of its labelled pixels; 1.0 takes any.
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 0.75
+    # Strength of the photometric distortion: 1.0 as in SSD and the official recipe, 0.0 for none.
+    cfg.INPUT.PHOTOMETRIC_STRENGTH = 1.0
+
+
+def _add_solver(cfg: CN) -> None:
+    # The learning rate of everything but the encoder, as a multiple of BASE_LR.
+    cfg.SOLVER.DECODER_LR_MULTIPLIER = 10.0
+    # Parameters without weight decay, as shell patterns over their names.
+    cfg.SOLVER.NO_WEIGHT_DECAY = ["backbone.*norm*"]
+    # Besides Detectron2's schedules: "WarmupPolyLR" falls as (1 - t) ** POLY_POWER from BASE_LR to BASE_LR_END.
+    cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupPolyLR"
+    cfg.SOLVER.POLY_POWER = 1.0
+    # "full_model" clips the norm of all gradients together; Detectron2's "value" and "norm" clip each parameter's.
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "full_model"
+    # Autocast type where SOLVER.AMP.ENABLED: "float16" (with loss scaling, CUDA) or "bfloat16".
+    cfg.SOLVER.AMP.PRECISION = "float16"

@@ -1,0 +1,52 @@
+"""The `segvit` package: SegViT as a Detectron2 project. Detectron2 itself: `scripts/install_detectron2.py`."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PROJECT = "projects/SegViT"
+
+# What Detectron2 imports; it is installed without its own pins, which exclude current releases.
+DETECTRON2_REQUIREMENTS = [
+    "cloudpickle>=2.0",
+    "iopath>=0.1.9",
+    "matplotlib>=3.7",
+    "omegaconf>=2.3",
+    "packaging>=23.0",
+    "pycocotools>=2.0.7",
+    "PyYAML>=6.0",
+    "setuptools<81",  # detectron2.model_zoo imports pkg_resources, which later releases dropped
+    "tabulate>=0.9",
+    "tensorboard>=2.13",
+    "termcolor>=2.3",
+    "tqdm>=4.65",
+    "yacs>=0.1.8",
+]
+
+setup(
+    name="segvit",
+    version="0.1.0",
+    description="SegViT semantic segmentation with plain Vision Transformers, as a Detectron2 project",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(PROJECT, include=["segvit", "segvit.*"]),
+    package_dir={"": PROJECT},
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "timm>=1.0.20",
+        "fvcore>=0.1.5.post20221221",
+        "numpy>=1.26",
+        "opencv-python-headless>=4.8",
+        "Pillow>=10.0",
+        "scipy>=1.11",
+        *DETECTRON2_REQUIREMENTS,
+    ],
+    extras_require={
+        "dev": ["pytest>=8.0", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.14"],
+        "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
+        "demo": ["gradio>=5.0"],
+    },
+)
