@@ -1,0 +1,165 @@
+"""Training and test augmentations as Detectron2 `Augmentation`s.
+
+Shape shorthand in this module: H x W: pixels before the transform; images are (H, W, 3) uint8, label maps (H, W).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import NoOpTransform, Transform
+
+# SSD's ranges (Liu et al., ECCV 2016, section 2.2), which the official recipe keeps, at strength 1.
+BRIGHTNESS_DELTA = 32.0
+CONTRAST_DELTA = 0.5
+SATURATION_DELTA = 0.5
+HUE_DELTA = 18.0
+# OpenCV stores the hue of an 8-bit image in steps of two degrees.
+HUE_STEPS = 180
+
+
+class ResizeWithRatio(T.Augmentation):
+    """Resize to fit `ratio * short` x `ratio * long`, the ratio drawn anew for each image; the aspect ratio is kept."""
+
+    def __init__(self, *, short: int, long: int, ratio_range: tuple[float, float], sampling: str = "uniform") -> None:
+        """`sampling` "uniform" draws the ratio itself uniformly, "log" its logarithm. Raises ValueError on others."""
+        super().__init__()
+        low, high = ratio_range
+        if not 0 < low <= high:
+            raise ValueError(f"INPUT.RESIZE_RATIO_RANGE must be 0 < low <= high, got {list(ratio_range)}")
+        if sampling not in ("uniform", "log"):
+            raise ValueError(f"INPUT.RESIZE_RATIO_SAMPLING must be 'uniform' or 'log', got {sampling!r}")
+        self.short, self.long = min(short, long), max(short, long)
+        self.ratio_range = (float(low), float(high))
+        self.sampling = sampling
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        height, width = image.shape[:2]
+        new_height, new_width = self.output_shape(height, width, self._draw_ratio())
+        return T.ResizeTransform(height, width, new_height, new_width)
+
+    def output_shape(self, height: int, width: int, ratio: float) -> tuple[int, int]:
+        """(height, width) after the resize: the largest that fits both edges, of at least one pixel each."""
+        scale = min(self.long * ratio / max(height, width), self.short * ratio / min(height, width))
+        return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
+
+    def _draw_ratio(self) -> float:
+        low, high = self.ratio_range
+        if self.sampling == "log":
+            return float(np.exp(np.random.uniform(np.log(low), np.log(high))))
+        return float(np.random.uniform(low, high))
+
+
+class PhotometricTransform(Transform):
+    """Brightness, contrast, saturation and hue of an 8-bit image, all drawn beforehand: applying it twice is the same.
+
+    Unlike Detectron2's `ColorAugSSDTransform`, which draws when it is applied and works in floating point (3 x slower).
+    """
+
+    def __init__(
+        self,
+        *,
+        image_format: str,
+        brightness: float = 0.0,
+        contrast: float = 1.0,
+        saturation: float = 1.0,
+        hue: int = 0,
+        contrast_last: bool = False,
+    ) -> None:
+        """`brightness` is added, `contrast` and `saturation` multiply, `hue` is added in steps of two degrees."""
+        super().__init__()
+        levels = np.arange(256, dtype=np.float32)
+        brighten = _to_uint8(levels + brightness)
+        contrast_levels = _to_uint8(levels * contrast)
+        self.levels_before = brighten if contrast_last else contrast_levels[brighten]
+        self.levels_after = contrast_levels if contrast_last and contrast != 1.0 else None
+        self.saturation_levels = _to_uint8(levels * saturation)
+        self.hue_levels = ((np.arange(256) + hue) % HUE_STEPS).astype(np.uint8)
+        self.changes_hsv = saturation != 1.0 or hue != 0
+        bgr = image_format == "BGR"
+        self.to_hsv = cv2.COLOR_BGR2HSV if bgr else cv2.COLOR_RGB2HSV
+        self.from_hsv = cv2.COLOR_HSV2BGR if bgr else cv2.COLOR_HSV2RGB
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 -> the same."""
+        img = cv2.LUT(np.ascontiguousarray(img), self.levels_before)
+        if self.changes_hsv:
+            identity = np.arange(256, dtype=np.uint8)
+            table = np.stack([self.hue_levels, self.saturation_levels, identity], axis=-1)[None]  # (1, 256, 3)
+            img = cv2.cvtColor(cv2.LUT(cv2.cvtColor(img, self.to_hsv), table), self.from_hsv)
+        return img if self.levels_after is None else cv2.LUT(img, self.levels_after)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        return coords
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        return segmentation
+
+
+class PhotometricDistortion(T.Augmentation):
+    """SSD's photometric distortion: each of four changes with probability one half, contrast first or last."""
+
+    def __init__(self, *, image_format: str, strength: float = 1.0) -> None:
+        """`strength` scales SSD's ranges: 0 changes nothing, above 2 is refused (a factor could turn negative)."""
+        super().__init__()
+        if not 0.0 <= strength <= 2.0:
+            raise ValueError(f"INPUT.PHOTOMETRIC_STRENGTH must be between 0 and 2, got {strength}")
+        if image_format not in ("BGR", "RGB"):
+            raise ValueError(f"photometric distortion needs INPUT.FORMAT BGR or RGB, got {image_format!r}")
+        self.image_format = image_format
+        self.strength = strength
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        if self.strength == 0.0:
+            return NoOpTransform()
+        return PhotometricTransform(
+            image_format=self.image_format,
+            brightness=self._draw(BRIGHTNESS_DELTA),
+            contrast=1.0 + self._draw(CONTRAST_DELTA),
+            saturation=1.0 + self._draw(SATURATION_DELTA),
+            hue=round(self._draw(HUE_DELTA)),
+            contrast_last=bool(np.random.rand() < 0.5),
+        )
+
+    def _draw(self, delta: float) -> float:
+        drawn = np.random.uniform(-delta, delta) * self.strength
+        return float(drawn) if np.random.rand() < 0.5 else 0.0
+
+
+def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
+    """The official recipe: resize by a ratio, crop, flip, photometric distortion; each can be turned off by key."""
+    augmentations: list[T.Augmentation] = [
+        ResizeWithRatio(
+            short=cfg.INPUT.MIN_SIZE_TRAIN[0],
+            long=cfg.INPUT.MAX_SIZE_TRAIN,
+            ratio_range=tuple(cfg.INPUT.RESIZE_RATIO_RANGE),
+            sampling=cfg.INPUT.RESIZE_RATIO_SAMPLING,
+        )
+    ]
+    if cfg.INPUT.CROP.ENABLED:
+        crop = T.RandomCrop_CategoryAreaConstraint(
+            cfg.INPUT.CROP.TYPE,
+            cfg.INPUT.CROP.SIZE,
+            single_category_max_area=cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA,
+            ignored_category=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+        )
+        augmentations.append(crop)
+    if cfg.INPUT.RANDOM_FLIP != "none":
+        horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
+        augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
+    if cfg.INPUT.PHOTOMETRIC_STRENGTH > 0:
+        augmentations.append(
+            PhotometricDistortion(image_format=cfg.INPUT.FORMAT, strength=cfg.INPUT.PHOTOMETRIC_STRENGTH)
+        )
+    return augmentations
+
+
+def build_test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
+    """Resize the shortest edge to `INPUT.MIN_SIZE_TEST`, at most `INPUT.MAX_SIZE_TEST`; 0 keeps the size."""
+    return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
+
+
+def _to_uint8(levels: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(levels), 0, 255).astype(np.uint8)

@@ -1,0 +1,116 @@
+"""From a data set's dict to what the model trains on.
+
+Shape shorthand in this module: H x W: pixels after augmentation; M: classes present in the label map; K: all classes.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+from detectron2.structures import Instances
+
+from segvit.data.augmentation import build_test_augmentations, build_train_augmentations
+
+
+class SegViTSemanticDatasetMapper:
+    """Read an image and its label map, augment both, and add the masks of the classes that are present.
+
+    In training the returned dict holds, beside the input's own keys (without `sem_seg_file_name`):
+    `image` uint8 (3, H, W) in `INPUT.FORMAT`; `sem_seg` int64 (H, W); `instances` with `gt_classes` int64 (M,),
+    ascending, and `gt_masks` bool (M, H, W). Nothing is padded: sizes differ where the crop does not fit.
+    Otherwise it holds the resized `image` and the input's keys. `height` and `width` are the original size in both.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        augmentations: list[T.Augmentation],
+        image_format: str,
+        num_classes: int,
+        ignore_value: int,
+    ) -> None:
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(augmentations)
+        self.image_format = image_format
+        self.num_classes = num_classes
+        self.ignore_value = ignore_value
+        mode = "training" if is_train else "inference"
+        logging.getLogger(__name__).info("Augmentations used in %s: %s", mode, augmentations)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        return {
+            "is_train": is_train,
+            "augmentations": build_train_augmentations(cfg) if is_train else build_test_augmentations(cfg),
+            "image_format": cfg.INPUT.FORMAT,
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+        }
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        """Map a dict with `file_name` and, in training, `sem_seg_file_name`; the input dict stays as it is.
+
+        Raises ValueError, naming the file, for label ids outside 0..K-1, a label map with channels, or one whose size
+        differs from its image's.
+        """
+        dataset_dict = copy.deepcopy(dataset_dict)
+        image = detection_utils.read_image(dataset_dict["file_name"], format=self.image_format)
+        detection_utils.check_image_size(dataset_dict, image)
+        label_map = self._read_label_map(dataset_dict, image.shape[:2]) if self.is_train else None
+
+        aug_input = T.AugInput(image, sem_seg=label_map)
+        self.augmentations(aug_input)
+        dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
+        if label_map is not None:
+            sem_seg = torch.from_numpy(np.ascontiguousarray(aug_input.sem_seg, dtype=np.int64))
+            dataset_dict["sem_seg"] = sem_seg
+            dataset_dict["instances"] = self._class_instances(sem_seg)
+        return dataset_dict
+
+    def _read_label_map(self, dataset_dict: dict[str, Any], image_size: tuple[int, int]) -> np.ndarray:
+        """Take `sem_seg_file_name` out of the dict -> (H, W) uint8, or float32 (exact below 2 ** 24) for wider ids."""
+        if "sem_seg_file_name" not in dataset_dict:
+            raise ValueError(f"{dataset_dict['file_name']}: no sem_seg_file_name, so there is no label map to train on")
+        file_name = dataset_dict.pop("sem_seg_file_name")
+        label_map = detection_utils.read_image(file_name)
+        if label_map.ndim != 2:
+            raise ValueError(
+                f"{file_name}: the label map has {label_map.shape[2]} channels (a colour picture?); "
+                "it must be a single-channel PNG whose pixels are class ids"
+            )
+        if label_map.shape != image_size:
+            raise detection_utils.SizeMismatchError(
+                f"{file_name}: the label map is {label_map.shape[1]} x {label_map.shape[0]} pixels, "
+                f"its image {dataset_dict['file_name']} {image_size[1]} x {image_size[0]}"
+            )
+        self._check_ids(label_map, file_name)
+        # Detectron2's transforms resize uint8 and floating-point arrays only.
+        return label_map.astype(np.uint8 if label_map.dtype in (np.uint8, np.bool_) else np.float32)
+
+    def _check_ids(self, label_map: np.ndarray, file_name: str) -> None:
+        ids = np.unique(label_map).astype(np.int64)
+        wrong = ids[((ids < 0) | (ids >= self.num_classes)) & (ids != self.ignore_value)]
+        if wrong.size:
+            raise ValueError(
+                f"{file_name}: label ids {wrong.tolist()} are neither in 0..{self.num_classes - 1} nor the ignore "
+                f"value {self.ignore_value}; correct the label map, or set MODEL.SEM_SEG_HEAD.NUM_CLASSES "
+                f"(now {self.num_classes}) or MODEL.SEM_SEG_HEAD.IGNORE_VALUE to match it"
+            )
+
+    def _class_instances(self, sem_seg: torch.Tensor) -> Instances:
+        """(H, W) -> one instance per class present: query c is class c, so these are the targets, without matching."""
+        labelled = sem_seg[sem_seg != self.ignore_value]
+        classes = torch.bincount(labelled).nonzero().squeeze(1)  # (M,), ascending; `unique` would sort every pixel
+        instances = Instances(tuple(sem_seg.shape))
+        instances.gt_classes = classes
+        instances.gt_masks = sem_seg[None] == classes[:, None, None]  # (M, H, W)
+        return instances
