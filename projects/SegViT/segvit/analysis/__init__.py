@@ -1,0 +1,19 @@
+"""Sizes, multiply-accumulates and timings of models."""
+
+from .macs import MacCounts, ParamCounts, count_macs, count_module_macs, count_params, weightless_copy
+from .pipeline import BilinearUpsampling, DensePredictor
+from .timing import TimingSummary, summarize, time_rounds
+
+__all__ = [
+    "BilinearUpsampling",
+    "DensePredictor",
+    "MacCounts",
+    "ParamCounts",
+    "TimingSummary",
+    "count_macs",
+    "count_module_macs",
+    "count_params",
+    "summarize",
+    "time_rounds",
+    "weightless_copy",
+]

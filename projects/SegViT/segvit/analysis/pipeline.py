@@ -1,0 +1,38 @@
+"""A segmentation model as one module from normalised images to scores, for counting and timing.
+
+Shape shorthand in this module: B: images; H, W: pixels; K: classes; h, w: the grid of tokens.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class DensePredictor(nn.Module):
+    """Encoder, head and what follows the head; the three may be shared with other predictors."""
+
+    def __init__(self, *, backbone: nn.Module, sem_seg_head: nn.Module, inference: nn.Module) -> None:
+        """
+        Args:
+            backbone: (B, 3, H, W) to a dict of named maps (B, C, h, w).
+            sem_seg_head: such a dict to anything that `inference` takes.
+            inference: the head's output and the size (H, W) to scores (B, K, H, W).
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.sem_seg_head = sem_seg_head
+        self.inference = inference
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised images to (B, K, H, W) scores."""
+        height, width = images.shape[-2:]
+        return self.inference(self.sem_seg_head(self.backbone(images)), (height, width))
+
+
+class BilinearUpsampling(nn.Module):
+    """What follows a per-pixel linear head: (B, K, h, w) scores to (B, K, H, W)."""
+
+    def forward(self, scores: Tensor, size: tuple[int, int]) -> Tensor:
+        """(B, K, h, w) to (B, K, *size)."""
+        return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,88 @@
+"""Timing of models against each other in interleaved rounds.
+
+On a shared or throttling machine two separate runs cannot be compared. Here every round times each model once, in a
+new order, so that what slows one round slows all of them.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict
+
+import torch
+from tqdm import tqdm
+
+
+class TimingSummary(TypedDict):
+    """`spread` is the interquartile range over the median, `ratio` the median over the first model's median."""
+
+    median_ms: float
+    spread: float
+    ratio: float
+
+
+def time_rounds(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warmup: int = 1,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, list[float]]:
+    """Time each call once a round, in an order drawn anew for every round.
+
+    Args:
+        calls: name to a call without arguments; its result is dropped before the next one.
+        rounds: timed rounds, at least 1.
+        warmup: rounds before those, not timed.
+        device: waited for before and after each call where it is a CUDA device.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        Seconds by name, `rounds` of them each, in the order of `calls`.
+
+    Raises:
+        ValueError: for no calls or fewer than one round.
+    """
+    if not calls or rounds < 1:
+        raise ValueError(f"timing needs at least one call and one round, not {len(calls)} and {rounds}")
+    order, draw = list(calls), random.Random(seed)
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for i in tqdm(range(warmup + rounds), desc="rounds", disable=not progress):
+        draw.shuffle(order)
+        for name in order:
+            elapsed = _time_once(calls[name], torch.device(device))
+            if i >= warmup:
+                seconds[name].append(elapsed)
+    return seconds
+
+
+def summarize(seconds: Mapping[str, Sequence[float]]) -> dict[str, TimingSummary]:
+    """Median in milliseconds, spread, and ratio to the first name."""
+    first = statistics.median(next(iter(seconds.values())))
+    return {name: _summary(values, first) for name, values in seconds.items()}
+
+
+def _summary(values: Sequence[float], reference: float) -> TimingSummary:
+    median = statistics.median(values)
+    quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [median] * 3
+    return TimingSummary(
+        median_ms=1000 * median, spread=(quartiles[2] - quartiles[0]) / median, ratio=median / reference
+    )
+
+
+def _time_once(call: Callable[[], object], device: torch.device) -> float:
+    _wait_for(device)
+    start = time.perf_counter()
+    call()
+    _wait_for(device)
+    return time.perf_counter() - start
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

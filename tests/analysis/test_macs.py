@@ -1,0 +1,94 @@
+"""The MAC counter against hand-computed numbers and against fvcore."""
+
+import pytest
+import timm
+import torch
+from fvcore.nn import FlopCountAnalysis
+from segvit.analysis import BilinearUpsampling, count_macs, count_module_macs, count_params, weightless_copy
+from torch import nn
+from torch.nn import functional as F
+
+
+class Call(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs):
+        return self.function(*inputs)
+
+
+def attention(query, key, value):
+    return F.scaled_dot_product_attention(query, key, value)
+
+
+CASES = {
+    "linear": (nn.Linear(8, 5), [(2, 7, 8)], 2 * 7 * 8 * 5),
+    "linear without bias": (nn.Linear(8, 5, bias=False), [(2, 7, 8)], 2 * 7 * 8 * 5),
+    "convolution": (nn.Conv2d(4, 6, 3, padding=1, groups=2), [(2, 4, 5, 7)], 2 * 6 * 2 * 9 * 5 * 7),
+    "attention": (Call(attention), [(2, 3, 7, 4), (2, 3, 9, 4), (2, 3, 9, 4)], 2 * 3 * 7 * 9 * (4 + 4)),
+    "attention, wide values": (Call(attention), [(2, 3, 7, 4), (2, 3, 9, 4), (2, 3, 9, 6)], 2 * 3 * 7 * 9 * (4 + 6)),
+    "matmul": (Call(torch.matmul), [(2, 3, 7, 4), (2, 3, 4, 9)], 2 * 3 * 7 * 4 * 9),
+    "broadcast matmul": (Call(torch.matmul), [(7, 4), (2, 4, 9)], 2 * 7 * 4 * 9),
+    "baddbmm": (Call(torch.baddbmm), [(2, 1, 1), (2, 7, 4), (2, 4, 9)], 2 * 7 * 4 * 9),
+    "einsum": (Call(lambda a, b: torch.einsum("bqc,bqhw->bchw", a, b)), [(2, 7, 5), (2, 7, 3, 4)], 2 * 7 * 5 * 3 * 4),
+    "layer norm": (nn.LayerNorm(8), [(2, 7, 8)], 5 * 2 * 7 * 8),
+    "batch norm": (nn.BatchNorm2d(4).eval(), [(2, 4, 5, 7)], 2 * 2 * 4 * 5 * 7),
+    "upsampling": (Call(lambda x: BilinearUpsampling()(x, (6, 10))), [(2, 4, 3, 5)], 4 * 2 * 4 * 6 * 10),
+    "elementwise": (nn.GELU(), [(2, 7)], 0),
+}
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+@pytest.mark.parametrize("case", CASES)
+def test_by_hand(case, device):
+    module, shapes, expected = CASES[case]
+    module = weightless_copy(module) if device == "meta" else module
+    assert count_module_macs(module, *(torch.ones(shape, device=device) for shape in shapes)) == expected
+
+
+def test_equals_fvcore():
+    """On a model that fvcore sees in full: a ViT with unfused attention, upsampled."""
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=48, depth=2, num_classes=7, global_pool="").eval()
+    for block in vit.blocks:
+        block.attn.fused_attn = False
+    images = torch.rand(1, 3, 48, 48)
+    fvcore = FlopCountAnalysis(vit, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    assert count_module_macs(weightless_copy(vit), images.to("meta")) == fvcore.total()
+
+
+class TinyModel(nn.Module):
+    """The three parts of a segmentation model: 3 -> 4 channels at half the size, 4 -> 5 classes, upsampling."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 4, 2, stride=2, bias=False)
+        self.sem_seg_head = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(4, 5, 1))
+        self.semantic_inference = BilinearUpsampling()
+
+
+def test_parts():
+    model = TinyModel()
+    assert count_params(model) == {"total": 48 + 25, "backbone": 48, "sem_seg_head": 25}
+    macs = count_macs(model, (8, 12))
+    expected = {"backbone": 3 * 4 * 4 * 24, "sem_seg_head": 4 * 5 * 24, "inference": 4 * 5 * 8 * 12}
+    assert macs == {"total": sum(expected.values()), **expected}
+    assert all(isinstance(value, int) for value in macs.values())
+
+
+def test_model_is_left_unchanged():
+    model = TinyModel()
+    count_macs(model, (8, 8))
+    assert model.training
+    assert model.sem_seg_head.training
+    assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+
+
+def test_weightless_copy_keeps_shared_parameters():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    clone = weightless_copy(model)
+    assert clone[0].weight is clone[1].weight
+    assert clone[0].weight.is_meta
