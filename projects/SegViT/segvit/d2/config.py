@@ -46,6 +46,7 @@ def _add_vit(cfg: CN) -> None:
     # "linear": timm's patch embedding. "conv": a convolutional stem, for training from scratch.
     cfg.MODEL.VIT.STEM = "linear"
     # Overrides of the named architecture, for small models trained from scratch; 0 keeps timm's value.
+    cfg.MODEL.VIT.PATCH_SIZE = 0
     cfg.MODEL.VIT.EMBED_DIM = 0
     cfg.MODEL.VIT.DEPTH = 0
     cfg.MODEL.VIT.NUM_HEADS = 0

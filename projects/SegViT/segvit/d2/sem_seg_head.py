@@ -1,0 +1,75 @@
+"""The ATM decoder with its losses as a Detectron2 semantic segmentation head."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from torch import nn
+
+from ..modeling.atm_decoder import ATMDecoder
+from ..modeling.criterion import MaskTargets, SegViTCriterion
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class AttentionToMaskHead(nn.Module):
+    """Backbone stages to losses in training, to class and mask logits in inference.
+
+    Args:
+        in_features: stages in the order in which the decoder visits them, deepest first.
+        decoder: turns the stages into "pred_logits" and "pred_masks".
+        criterion: turns those and the targets into weighted losses.
+    """
+
+    @configurable
+    def __init__(self, *, in_features: list[str], decoder: ATMDecoder, criterion: SegViTCriterion) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.decoder = decoder
+        self.criterion = criterion
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:
+        in_features = list(cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES)
+        missing = [name for name in in_features if name not in input_shape]
+        if missing:
+            raise ValueError(
+                f"MODEL.SEM_SEG_HEAD.IN_FEATURES asks for {missing}, but the backbone gives {sorted(input_shape)}; "
+                "make it agree with MODEL.VIT.OUT_INDICES"
+            )
+        num_classes, segvit = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.MODEL.SEGVIT
+        decoder = ATMDecoder(
+            num_classes=num_classes,
+            in_dims=[input_shape[name].channels for name in in_features],
+            hidden_dim=segvit.HIDDEN_DIM,
+            num_layers=segvit.NUM_LAYERS,
+            num_heads=segvit.NUM_HEADS,
+            dropout=segvit.DROPOUT,
+            init_std=segvit.INIT_STD,
+        )
+        criterion = SegViTCriterion(
+            num_classes=num_classes,
+            class_weight=segvit.CLASS_WEIGHT,
+            focal_weight=segvit.FOCAL_WEIGHT,
+            dice_weight=segvit.DICE_WEIGHT,
+            no_object_weight=segvit.NO_OBJECT_WEIGHT,
+            exclude_ignored_pixels=segvit.EXCLUDE_IGNORED_PIXELS,
+            mask_stride=segvit.MASK_LOSS_STRIDE,
+        )
+        return {"in_features": in_features, "decoder": decoder, "criterion": criterion}
+
+    def forward(
+        self, features: dict[str, torch.Tensor], targets: list[MaskTargets] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Decode the stages.
+
+        Args:
+            features: stage name -> (B, C, h, w).
+            targets: one per image, in training.
+
+        Returns:
+            In training the weighted losses (see `SegViTCriterion`), else the logits (see `ATMDecoder`).
+        """
+        outputs = self.decoder([features[name] for name in self.in_features])
+        return self.criterion(outputs, targets) if self.training else outputs

@@ -1,0 +1,102 @@
+"""Optimiser and schedule of the papers' recipes (SegViT v1, section 4.1), each part by key."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from fnmatch import fnmatchcase
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver import LRMultiplier, WarmupParamScheduler
+from detectron2.solver import build_lr_scheduler as build_detectron2_lr_scheduler
+from detectron2.solver.build import maybe_add_gradient_clipping
+from fvcore.common.param_scheduler import ParamScheduler, PolynomialDecayParamScheduler
+from torch import nn
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """AdamW over `parameter_groups`, with the gradient clipping of SOLVER.CLIP_GRADIENTS."""
+    optimizer_class = torch.optim.AdamW
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    clips_full_model = clip.ENABLED and clip.CLIP_TYPE == "full_model"
+    if not clips_full_model:
+        optimizer_class = maybe_add_gradient_clipping(cfg, optimizer_class)
+    groups = parameter_groups(
+        model,
+        base_lr=cfg.SOLVER.BASE_LR,
+        decoder_lr_multiplier=cfg.SOLVER.DECODER_LR_MULTIPLIER,
+        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+        no_weight_decay=list(cfg.SOLVER.NO_WEIGHT_DECAY),
+    )
+    optimizer = optimizer_class(groups, lr=cfg.SOLVER.BASE_LR)
+    if clips_full_model:
+        add_full_model_clipping(optimizer, max_norm=clip.CLIP_VALUE, norm_type=clip.NORM_TYPE)
+    return optimizer
+
+
+def parameter_groups(
+    model: nn.Module,
+    *,
+    base_lr: float,
+    decoder_lr_multiplier: float,
+    weight_decay: float,
+    no_weight_decay: list[str],
+) -> list[dict[str, object]]:
+    """Trainable parameters grouped by learning rate and weight decay, in the order of the model.
+
+    Args:
+        model: its encoder's parameters have names that start with "backbone.".
+        base_lr: of the encoder.
+        decoder_lr_multiplier: of everything else, in multiples of `base_lr`.
+        weight_decay: of every parameter but those below.
+        no_weight_decay: shell patterns over parameter names.
+
+    Raises:
+        ValueError: where a pattern matches no parameter: a misspelt pattern would silently change the recipe.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    idle = [pattern for pattern in no_weight_decay if not any(fnmatchcase(name, pattern) for name in names)]
+    if idle:
+        raise ValueError(f"SOLVER.NO_WEIGHT_DECAY: no parameter matches {idle}; names look like {names[0]!r}")
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        lr = base_lr if name.startswith("backbone.") else base_lr * decoder_lr_multiplier
+        exempt = any(fnmatchcase(name, pattern) for pattern in no_weight_decay)
+        groups[lr, 0.0 if exempt else weight_decay].append(parameter)
+    return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
+
+
+def add_full_model_clipping(optimizer: torch.optim.Optimizer, *, max_norm: float, norm_type: float) -> None:
+    """Clip the norm of all gradients together right before every step (behind a loss scaler's unscaling)."""
+
+    def clip(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, max_norm, norm_type)
+
+    optimizer.register_step_pre_hook(clip)
+
+
+class _FloorParamScheduler(ParamScheduler):
+    """Scale a schedule that ends at 0 so that it ends at `floor` instead."""
+
+    def __init__(self, scheduler: ParamScheduler, floor: float) -> None:
+        self._scheduler = scheduler
+        self._floor = floor
+
+    def __call__(self, where: float) -> float:
+        return self._floor + (1 - self._floor) * self._scheduler(where)
+
+
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    """ "WarmupPolyLR" with warm-up and a final value, or any schedule of Detectron2 by its name."""
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":
+        return build_detectron2_lr_scheduler(cfg, optimizer)
+    schedule = _FloorParamScheduler(
+        PolynomialDecayParamScheduler(base_value=1.0, power=solver.POLY_POWER), solver.BASE_LR_END / solver.BASE_LR
+    )
+    warmup = min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0)
+    schedule = WarmupParamScheduler(schedule, solver.WARMUP_FACTOR, warmup, solver.WARMUP_METHOD)
+    return LRMultiplier(optimizer, multiplier=schedule, max_iter=solver.MAX_ITER)

@@ -1,0 +1,96 @@
+"""`DefaultTrainer` for SegViT: its mapper, solver, evaluator, precision, and the best checkpoint by mIoU."""
+
+from __future__ import annotations
+
+import weakref
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model, hooks
+from detectron2.utils import comm
+from torch import nn
+
+from ..d2.solver import build_lr_scheduler, build_optimizer
+from ..data import SegViTSemanticDatasetMapper
+from ..evaluation import SemSegConfusionEvaluator
+from .autocast_trainer import AutocastTrainer
+
+MAPPERS = {"segvit_semantic": SegViTSemanticDatasetMapper}
+
+
+def build_mapper(cfg: CfgNode, *, is_train: bool) -> SegViTSemanticDatasetMapper:
+    """The mapper that INPUT.DATASET_MAPPER_NAME names. Raises ValueError for an unknown one."""
+    name = cfg.INPUT.DATASET_MAPPER_NAME
+    if name not in MAPPERS:
+        raise ValueError(f"INPUT.DATASET_MAPPER_NAME {name!r} is unknown; known are {sorted(MAPPERS)}")
+    return MAPPERS[name](cfg, is_train=is_train)
+
+
+class Trainer(DefaultTrainer):
+    """Train SegViT by config.
+
+    Differs from `DefaultTrainer` in what its constructor cannot be told: the autocast precision, and processes without
+    a GPU each.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super(DefaultTrainer, self).__init__()
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        data_loader = self.build_train_loader(cfg)
+        device_type = model.device.type
+        # torch wants no device ids where each process owns a CPU model; Detectron2 passes its local rank.
+        ddp_options = {"device_ids": None} if device_type == "cpu" else {}
+        model = create_ddp_model(model, broadcast_buffers=False, **ddp_options)
+        self._trainer = _build_step(cfg, model, data_loader, optimizer, device_type)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = DetectionCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self.register_hooks(self.build_hooks())
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> torch.utils.data.DataLoader:
+        return build_detection_train_loader(cfg, mapper=build_mapper(cfg, is_train=True))
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataLoader:
+        return build_detection_test_loader(cfg, dataset_name, mapper=build_mapper(cfg, is_train=False))
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SemSegConfusionEvaluator:
+        return SemSegConfusionEvaluator(dataset_name, output_dir=cfg.OUTPUT_DIR)
+
+    def build_hooks(self) -> list[HookBase]:
+        """Detectron2's, and behind the evaluation a checkpointer that keeps the best mIoU as model_best.pth."""
+        built = super().build_hooks()
+        evaluates = self.cfg.DATASETS.TEST and self.cfg.TEST.EVAL_PERIOD > 0
+        if comm.is_main_process() and evaluates:
+            prefix = f"{self.cfg.DATASETS.TEST[0]}/" if len(self.cfg.DATASETS.TEST) > 1 else ""
+            best = hooks.BestCheckpointer(self.cfg.TEST.EVAL_PERIOD, self.checkpointer, f"{prefix}sem_seg/mIoU")
+            built.insert(-1, best)  # the writers stay last
+        return built
+
+
+def _build_step(
+    cfg: CfgNode,
+    model: nn.Module,
+    data_loader: torch.utils.data.DataLoader,
+    optimizer: torch.optim.Optimizer,
+    device_type: str,
+) -> SimpleTrainer:
+    if not cfg.SOLVER.AMP.ENABLED:
+        return SimpleTrainer(model, data_loader, optimizer)
+    return AutocastTrainer(model, data_loader, optimizer, precision=cfg.SOLVER.AMP.PRECISION, device_type=device_type)

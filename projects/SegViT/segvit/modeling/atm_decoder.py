@@ -1,0 +1,112 @@
+"""The ATM decoder: class queries through stages of decoder layers, masks summed over stages (SegViT v1, section 3.2).
+
+Shape shorthand: B images, h x w grid, N = h*w tokens, C encoder width, D decoder width, K classes = queries, S stages.
+"""
+
+from __future__ import annotations
+
+import torch
+from timm.layers import Attention, Mlp
+from torch import nn
+
+from .attention_to_mask import AttentionToMask
+from .initialization import initialize_linear_layers
+from .tokens import map_to_tokens
+
+
+class ATMDecoderLayer(nn.Module):
+    """Post-norm decoder layer: self-attention over class queries, Attention-to-Mask over tokens, feed-forward."""
+
+    def __init__(self, *, dim: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attn = Attention(dim, num_heads, qkv_bias=True, attn_drop=dropout, proj_drop=dropout)
+        self.cross_attn = AttentionToMask(dim=dim, num_heads=num_heads, dropout=dropout)
+        self.mlp = Mlp(dim, hidden_features=4 * dim, act_layer=nn.ReLU, drop=dropout)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.norm3 = nn.LayerNorm(dim)
+
+    def forward(
+        self, queries: torch.Tensor, tokens: torch.Tensor, *, return_masks: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(B, K, D) queries and (B, N, D) tokens -> queries (B, K, D) and mask logits (B, K, N) or None."""
+        queries = self.norm1(queries + self.self_attn(queries))
+        update, masks = self.cross_attn(queries, tokens, return_masks=return_masks)
+        queries = self.norm2(queries + update)
+        return self.norm3(queries + self.mlp(queries)), masks
+
+
+class ATMStage(nn.Module):
+    """Project one encoder stage to the decoder's width and let the queries read it, layer after layer."""
+
+    def __init__(self, *, in_dim: int, dim: int, num_layers: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.input_proj = nn.Linear(in_dim, dim)
+        self.input_norm = nn.LayerNorm(dim)
+        self.layers = nn.ModuleList(
+            ATMDecoderLayer(dim=dim, num_heads=num_heads, dropout=dropout) for _ in range(num_layers)
+        )
+
+    def forward(self, queries: torch.Tensor, feature_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, K, D) queries and a (B, C, h, w) map -> queries and the last layer's mask logits (B, K, h, w)."""
+        tokens = self.input_norm(self.input_proj(map_to_tokens(feature_map)))
+        for layer in self.layers[:-1]:
+            queries, _ = layer(queries, tokens, return_masks=False)
+        queries, masks = self.layers[-1](queries, tokens, return_masks=True)
+        return queries, masks.unflatten(2, feature_map.shape[-2:])
+
+
+class ATMDecoder(nn.Module):
+    """Class queries to class logits and masks.
+
+    Args:
+        num_classes: K; query c stands for class c.
+        in_dims: encoder widths of the stages, in the order in which they are visited: deepest first.
+        hidden_dim: D.
+        num_layers: decoder layers per stage.
+        num_heads: attention heads.
+        dropout: rate of every dropout in training.
+        init_std: standard deviation of the truncated-normal Linear init.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        in_dims: list[int],
+        hidden_dim: int,
+        num_layers: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        init_std: float = 0.02,
+    ) -> None:
+        super().__init__()
+        self.class_queries = nn.Embedding(num_classes, hidden_dim)
+        self.stages = nn.ModuleList(
+            ATMStage(in_dim=in_dim, dim=hidden_dim, num_layers=num_layers, num_heads=num_heads, dropout=dropout)
+            for in_dim in in_dims
+        )
+        self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
+        initialize_linear_layers(self, init_std)
+
+    def forward(self, feature_maps: list[torch.Tensor]) -> dict[str, torch.Tensor | list[dict[str, torch.Tensor]]]:
+        """Decode the stages of one batch.
+
+        Args:
+            feature_maps: S maps (B, C, h, w), deepest first.
+
+        Returns:
+            "pred_logits": (B, K, K + 1) class logits of the last stage; index K is "no object".
+            "pred_masks": (B, K, h, w) mask logits, summed over all stages.
+            "aux_outputs": in training, the same two of each earlier stage, its masks summed up to there; else empty.
+        """
+        queries = self.class_queries.weight.expand(len(feature_maps[0]), -1, -1)
+        masks = None
+        outputs = []
+        for stage, feature_map in zip(self.stages, feature_maps, strict=True):
+            queries, stage_masks = stage(queries, feature_map)
+            masks = stage_masks if masks is None else masks + stage_masks
+            is_last = stage is self.stages[-1]
+            if is_last or self.training:
+                outputs.append({"pred_logits": self.class_embed(queries), "pred_masks": masks})
+        return {**outputs[-1], "aux_outputs": outputs[:-1]}

@@ -1,0 +1,58 @@
+"""Attention-to-Mask: cross-attention whose similarity map is the mask (SegViT v1, section 3.2, equations 1 to 3).
+
+Shape shorthand: B images, K class queries, N tokens, D decoder width, d = D / heads.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class AttentionToMask(nn.Module):
+    """Update class queries by attention over tokens, and read masks from the same queries and keys.
+
+    The mask of a query is the mean over heads of its scaled similarities before the softmax. The mean of the heads'
+    dot products equals one dot product over the full width divided by the number of heads, so the masks come from a
+    single (K, D) x (D, N) product, the update from fused attention, and no (B, heads, K, N) tensor exists.
+    """
+
+    def __init__(self, *, dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"decoder width {dim} is not divisible by {num_heads} heads")
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.q = nn.Linear(dim, dim)
+        self.k = nn.Linear(dim, dim)
+        self.v = nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim)
+        self.proj_drop = nn.Dropout(dropout)
+
+    def forward(
+        self, queries: torch.Tensor, tokens: torch.Tensor, *, return_masks: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Attend from class queries to tokens.
+
+        Args:
+            queries: (B, K, D).
+            tokens: (B, N, D).
+            return_masks: whether the caller needs the mask logits of this layer.
+
+        Returns:
+            The update of the queries (B, K, D), and the mask logits (B, K, N) or None.
+        """
+        q, k, v = self.q(queries), self.k(tokens), self.v(tokens)
+        update = F.scaled_dot_product_attention(
+            *(self._split_heads(x) for x in (q, k, v)), dropout_p=self.dropout if self.training else 0.0
+        )
+        update = self.proj_drop(self.proj(update.transpose(1, 2).flatten(2)))
+        return update, self._mask_logits(q, k) if return_masks else None
+
+    def _split_heads(self, x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, K or N, d)
+
+    def _mask_logits(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        scale = (q.shape[-1] // self.num_heads) ** -0.5 / self.num_heads
+        return (q * scale) @ k.transpose(1, 2)

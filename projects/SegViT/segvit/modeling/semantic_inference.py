@@ -1,0 +1,46 @@
+"""From class and mask logits to per-pixel class scores (SegViT v1, equation 4; v2, section 3.2).
+
+Shape shorthand: B images, H x W pixels, h x w grid, K classes = queries.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class SemanticInference(nn.Module):
+    """Scores of every class at every pixel.
+
+    Args:
+        mode: "mix" lets every query vote for every class: sum over q of P(class c | q) * mask(q) (v1);
+            "diagonal" scores class c by its own query alone: P(class c | c) * mask(c) (v2).
+
+    Raises:
+        ValueError: for any other mode.
+    """
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        if mode not in ("mix", "diagonal"):
+            raise ValueError(f"MODEL.SEGVIT.OUTPUT {mode!r} must be 'mix' or 'diagonal'")
+        self.mode = mode
+
+    def forward(self, outputs: dict[str, torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+        """Scores in [0, 1] at `size`, the pixels that the grid covers.
+
+        Args:
+            outputs: "pred_logits" (B, K, K + 1) and "pred_masks" (B, K, h, w).
+            size: (H, W). Mask logits are upsampled to it before the sigmoid, as in the official release.
+
+        Returns:
+            (B, K, H, W); "no object" is left out, so the classes of a pixel do not sum to one.
+        """
+        probabilities = outputs["pred_logits"].softmax(dim=-1)[..., :-1]  # (B, queries, classes)
+        masks = F.interpolate(outputs["pred_masks"], size=size, mode="bilinear", align_corners=False)
+        masks = masks.sigmoid_() if not torch.is_grad_enabled() else masks.sigmoid()
+        if self.mode == "mix":
+            return torch.einsum("bqc,bqhw->bchw", probabilities, masks)
+        own = probabilities.diagonal(dim1=1, dim2=2)[..., None, None]  # (B, K, 1, 1)
+        return masks.mul_(own) if not torch.is_grad_enabled() else masks * own

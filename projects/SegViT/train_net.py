@@ -1,0 +1,52 @@
+"""Train or evaluate SegViT.
+
+python train_net.py --config-file FILE [--num-gpus N] [--resume] [--eval-only] [KEY VALUE ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser, default_setup, launch
+
+from segvit.d2 import get_segvit_cfg
+from segvit.engine import Trainer
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """The config of this run: defaults, then the file, then the command line."""
+    flags = [option for option in args.opts if option.startswith("--")]
+    if flags:
+        raise SystemExit(f"{', '.join(flags)} must come before the KEY VALUE pairs")
+    cfg = get_segvit_cfg()
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    cfg.freeze()
+    default_setup(cfg, args)
+    return cfg
+
+
+def main(args: argparse.Namespace) -> dict[str, dict[str, float]] | None:
+    """One process of the job. Returns the metrics of the evaluation."""
+    cfg = setup(args)
+    if args.eval_only:
+        model = Trainer.build_model(cfg)
+        DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        return Trainer.test(cfg, model)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+if __name__ == "__main__":
+    args = default_argument_parser().parse_args()
+    launch(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
