@@ -63,16 +63,17 @@ def count_macs(model: nn.Module, size: tuple[int, int]) -> MacCounts:
 def count_module_macs(module: nn.Module, *inputs: Any) -> int:
     """Count the MACs of one call, where the module and the inputs are: on the meta device this costs nothing.
 
-    A model whose shapes depend on the values of its input must be counted on a real device.
+    A model whose shapes depend on the values of its input must be counted on a real device, after
+    `requires_grad_(False)`: the counter fails on a parameter that is an argument of a submodule.
     """
     return _counted(module, *inputs)[1]
 
 
 def weightless_copy(module: nn.Module) -> nn.Module:
-    """A copy on the meta device; the weights are never copied."""
+    """A copy on the meta device, without gradients; the weights are never copied."""
     memo: dict[int, Any] = {}
     for parameter in module.parameters():
-        memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
+        memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
     for buffer in module.buffers():
         memo[id(buffer)] = buffer.to("meta")
     return copy.deepcopy(module, memo)

@@ -1,0 +1,163 @@
+"""Time a config's model against others in interleaved rounds: same input, same K x H x W scores out.
+
+    python projects/SegViT/tools/benchmark.py --config-file A --against linear mix --input-size H W --rounds 20
+
+`linear` is the same encoder with a per-pixel linear head and bilinear upsampling, the floor; it is listed first, and
+the ratios are to the first. `diagonal` and `mix` are model A with that MODEL.SEGVIT.OUTPUT. Anything else is another
+config file. Weights are random. `peak_mb` (CUDA only) is the model's weights and what one call allocates besides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import torch
+from detectron2.config import CfgNode
+from segvit.analysis import (
+    BilinearUpsampling,
+    DensePredictor,
+    count_module_macs,
+    summarize,
+    time_rounds,
+    weightless_copy,
+)
+from segvit.analysis.from_config import build_random_model, load_config
+from segvit.modeling.linear_head import LinearHead
+from segvit.modeling.semantic_inference import SemanticInference
+from tabulate import tabulate
+from torch import Tensor, nn
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+VARIANTS = ("linear", "diagonal", "mix")
+
+
+class Row(TypedDict):
+    """One model's line in the report."""
+
+    name: str
+    median_ms: float
+    spread: float
+    ratio: float
+    peak_mb: float | None
+    gmacs: float
+
+
+def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    """The parser, for reporting errors, and the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", required=True, help="a YAML config")
+    parser.add_argument("--against", nargs="+", default=list(VARIANTS), help="linear, diagonal, mix or config files")
+    parser.add_argument("--input-size", nargs=2, type=int, metavar=("H", "W"), help="default: MODEL.VIT.IMG_SIZE")
+    parser.add_argument("--batch", type=int, default=1, help="images per call")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=list(DTYPES), default="fp32", help="of weights and input")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: PyTorch's own choice")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all configs")
+    return parser, parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Build, time and print."""
+    parser, args = parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    try:
+        cfg = load_config(args.config_file, args.opts)
+        others = {Path(path).stem: load_config(path, args.opts) for path in args.against if path not in VARIANTS}
+    except ValueError as error:
+        parser.error(str(error))
+    predictors = {**build_variants(cfg, args.against), **{name: build_whole(other) for name, other in others.items()}}
+    height, width = args.input_size or cfg.MODEL.VIT.IMG_SIZE
+    images = torch.randn(args.batch, 3, height, width, generator=torch.Generator().manual_seed(0))
+    device, dtype = torch.device(args.device), DTYPES[args.dtype]
+    for predictor in predictors.values():
+        predictor.to(device, dtype)
+    rows = compare(predictors, images.to(device, dtype), rounds=args.rounds)
+    machine = machine_name(device)
+    if args.json:
+        print(json.dumps({"machine": machine, "threads": torch.get_num_threads(), "models": rows}))
+    else:
+        print(f"{machine}, {torch.get_num_threads()} threads, {args.dtype}, {args.batch} x 3 x {height} x {width}")
+        print(tabulate([row.values() for row in rows], list(Row.__annotations__), "simple", floatfmt=".3f"))
+
+
+def build_whole(cfg: CfgNode) -> DensePredictor:
+    """The config's model."""
+    model = build_random_model(cfg)
+    return DensePredictor(
+        backbone=model.backbone, sem_seg_head=model.sem_seg_head, inference=model.semantic_inference
+    ).eval()
+
+
+def build_variants(cfg: CfgNode, names: Sequence[str]) -> dict[str, DensePredictor]:
+    """The config's model, named by its output, and the wanted variants of it, the floor first; one shared encoder."""
+    whole = build_whole(cfg)
+    floor = {"linear": build_floor(cfg, whole.backbone)} if "linear" in names else {}
+    own = cfg.MODEL.SEGVIT.OUTPUT
+    outputs = [name for name in ("diagonal", "mix") if name in names and name != own]
+    others = {
+        name: DensePredictor(
+            backbone=whole.backbone, sem_seg_head=whole.sem_seg_head, inference=SemanticInference(name)
+        ).eval()
+        for name in outputs
+    }
+    return {**floor, own: whole, **others}
+
+
+def build_floor(cfg: CfgNode, backbone: nn.Module) -> DensePredictor:
+    """The encoder with a linear head on its deepest stage."""
+    stage = cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES[0]
+    head = LinearHead(
+        in_feature=stage,
+        embed_dim=backbone.output_shape()[stage].channels,
+        num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+    )
+    return DensePredictor(backbone=backbone, sem_seg_head=head, inference=BilinearUpsampling()).eval()
+
+
+def compare(predictors: Mapping[str, nn.Module], images: Tensor, *, rounds: int) -> list[Row]:
+    """Time the models on the images (B, 3, H, W), and count their MACs for all of these."""
+
+    def call(predictor: nn.Module) -> Callable[[], Tensor]:
+        return lambda: predictor(images)
+
+    calls = {name: call(predictor) for name, predictor in predictors.items()}
+    with torch.inference_mode():
+        timings = summarize(time_rounds(calls, rounds=rounds, device=images.device, progress=True))
+        peaks = {name: peak_mb(predictor, images) for name, predictor in predictors.items()}
+    meta = images.to("meta")
+    gmacs = {name: count_module_macs(weightless_copy(module), meta) / 1e9 for name, module in predictors.items()}
+    return [Row(name=name, **timings[name], peak_mb=peaks[name], gmacs=gmacs[name]) for name in predictors]
+
+
+def peak_mb(predictor: nn.Module, images: Tensor) -> float | None:
+    """Megabytes (2**20 bytes) of the weights and of what one call allocates besides; None where it is not CUDA."""
+    if images.device.type != "cuda":
+        return None
+    torch.cuda.reset_peak_memory_stats(images.device)
+    before = torch.cuda.memory_allocated(images.device)
+    predictor(images)
+    torch.cuda.synchronize(images.device)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in predictor.parameters())
+    return (torch.cuda.max_memory_allocated(images.device) - before + weights) / 2**20
+
+
+def machine_name(device: torch.device) -> str:
+    """The processor's name and PyTorch's version."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, torch {torch.__version__}"
+
+
+if __name__ == "__main__":
+    main()
