@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-from segvit.data.datasets.registration import Color, register_sem_seg_split
-
-# Class id -> name and colour; 255 is ignored. The generator draws these ids.
-TOY_SCENES_CATEGORIES: tuple[tuple[str, Color], ...] = (
-    ("sky", (112, 176, 232)),
-    ("hill", (72, 112, 72)),
-    ("ground", (176, 148, 104)),
-    ("water", (32, 88, 168)),
-    ("building", (168, 72, 64)),
-    ("tree", (40, 152, 48)),
-    ("pole", (232, 200, 48)),
-    ("sign", (232, 96, 168)),
-    ("ball", (240, 136, 40)),
-    ("fence", (136, 96, 192)),
-)
+from segvit.data.datasets.registration import register_sem_seg_split
+from segvit.data.toy_scenes.classes import TOY_SCENES_CATEGORIES
 
 
 def register_toy_scenes() -> None:
