@@ -20,8 +20,13 @@ GROUNDS = ((124, 152, 72), (190, 168, 104), (158, 122, 86), (150, 160, 110), (20
 WATERS = ((40, 98, 150), (36, 120, 140), (60, 110, 168))
 
 
-def paint_sky(canvas: Canvas, rng: np.random.Generator) -> None:
+# The ground's edge wavers about the horizon by less than this.
+EDGE = 2
+
+
+def paint_sky(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     """A gradient with clouds and, in one scene of two, a sun."""
+    canvas = canvas.window(0, 0, PICTURE_WIDTH, horizon + EDGE)
     zenith, horizon = (pick_color(rng, [color], 8.0) for color in SKIES[rng.integers(len(SKIES))])
     height = np.clip(canvas.y / (0.55 * PICTURE_HEIGHT), 0.0, 1.0)[..., None]
     sky = np.ones_like(canvas.labels, dtype=bool)
@@ -37,6 +42,7 @@ def paint_sky(canvas: Canvas, rng: np.random.Generator) -> None:
 
 def paint_hills(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     """One to three ridges, the farther the paler."""
+    canvas = canvas.window(0, horizon - 40, PICTURE_WIDTH, horizon + EDGE)
     count = int(rng.integers(1, 4))
     color = pick_color(rng, HILLS, 7.0)
     for layer in range(count):
@@ -54,6 +60,7 @@ def paint_hills(canvas: Canvas, rng: np.random.Generator, horizon: float) -> Non
 
 def paint_ground(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     """A plain with grains that grow towards the viewer."""
+    canvas = canvas.window(0, horizon - EDGE, PICTURE_WIDTH, PICTURE_HEIGHT)
     edge = horizon + 1.5 * _wave(canvas.x[0], rng, (30, 80))
     near = np.clip((canvas.y - horizon) / (PICTURE_HEIGHT - horizon), 0.0, 1.0)
     texture = (1.0 - near) * canvas.noise(rng, 12.0, 2.5) + near * canvas.noise(rng, 8.0, 5.0)
@@ -66,6 +73,7 @@ def paint_water(canvas: Canvas, rng: np.random.Generator, horizon: float) -> Non
     """A lake with ripples, a pale shore and the glitter of the sky."""
     x, y = rng.uniform(10, PICTURE_WIDTH - 10), rng.uniform(horizon + 16, PICTURE_HEIGHT - 6)
     radius_x, radius_y = rng.uniform(40, 80), rng.uniform(9, 17)
+    canvas = canvas.window(x - 1.2 * radius_x, y - 1.2 * radius_y, x + 1.2 * radius_x, y + 1.2 * radius_y)
     angles = np.linspace(0.0, 2.0 * np.pi, 60, endpoint=False)
     wobble = 1.0 + 0.12 * _wave(angles * 20.0, rng, (25, 50))
     outline = np.stack([x + radius_x * wobble * np.cos(angles), y + radius_y * wobble * np.sin(angles)], axis=-1)

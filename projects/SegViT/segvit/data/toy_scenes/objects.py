@@ -15,7 +15,7 @@ BALLS = ((230, 60, 50), (250, 130, 20), (240, 70, 150), (150, 60, 200), (250, 21
 def paint_tree(canvas: Canvas, rng: np.random.Generator, x: float, base: float) -> None:
     """A trunk under a crown of leaf clumps, or a conifer of stacked triangles."""
     height = rng.uniform(38, 66)
-    canvas = canvas.window(x - height, base - 1.2 * height, x + height, base)
+    canvas = canvas.window(x - 0.7 * height, base - 1.2 * height, x + 0.7 * height, base)
     trunk = canvas.box(x - rng.uniform(2.5, 4), base - height * 0.5, x + rng.uniform(2.5, 4), base)
     bark = canvas.textured(pick_color(rng, TRUNKS, 6.0), canvas.noise(rng, 1.5, 10.0, octaves=2), 0.15)
     canvas.paint(trunk, bark, CLASS_IDS["tree"])

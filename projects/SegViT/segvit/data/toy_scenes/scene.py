@@ -36,7 +36,7 @@ def draw_scene(seed: int, split: str, index: int) -> tuple[np.ndarray, np.ndarra
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     canvas = Canvas.blank()
     horizon = PICTURE_HEIGHT * rng.uniform(0.40, 0.55)
-    paint_sky(canvas, rng)
+    paint_sky(canvas, rng, horizon)
     if rng.random() < 0.85:
         paint_hills(canvas, rng, horizon)
     paint_ground(canvas, rng, horizon)
