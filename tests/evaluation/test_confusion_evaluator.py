@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
 from PIL import Image
 from segvit.evaluation import SemSegConfusionEvaluator
+from segvit.evaluation.confusion_evaluator import winning_classes
 
 CLASSES = ["sky", "tree", "pole", "never"]
 IGNORE = 255
@@ -62,6 +63,12 @@ def test_equals_detectron2(dataset):
     assert list(got) == list(expected)
     assert math.isnan(got["IoU-never"])
     np.testing.assert_allclose(list(got.values()), list(expected.values()), rtol=0, atol=1e-6)
+
+
+def test_winning_classes_equal_argmax():
+    scores = torch.randint(0, 4, (9, 13, 11), generator=torch.Generator().manual_seed(0)).float()  # many ties
+    expected = (scores == scores.amax(dim=0)).int().argmax(dim=0)  # the first of the highest
+    assert torch.equal(winning_classes(scores), expected)
 
 
 def test_finds_ground_truth_by_image_name(dataset):
