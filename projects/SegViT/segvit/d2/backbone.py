@@ -35,9 +35,11 @@ class PlainViT(Backbone):
             out_indices=list(vit.OUT_INDICES),
             pretrained=vit.PRETRAINED,
             keep_prefix_tokens=vit.KEEP_PREFIX_TOKENS,
+            final_norm=vit.FINAL_NORM,
             drop_path_rate=vit.DROP_PATH_RATE,
             stem=vit.STEM,
             init_std=vit.INIT_STD,
+            fused_attention=vit.FUSED_ATTENTION,
             **{name: size for name, size in sizes.items() if size},
         )
         return {"encoder": encoder}

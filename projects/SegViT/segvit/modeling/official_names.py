@@ -1,7 +1,7 @@
 """Parameter names of the official SegViT v1 release in ours, one to one.
 
 Facts about the official checkpoints: `decoder_1` is the deepest stage; attention in encoder and decoder follows
-`torch.nn.MultiheadAttention`, whose `in_proj_*` stacks q, k, v as timm's `qkv` does, so every tensor carries over as is.
+`torch.nn.MultiheadAttention`, whose `in_proj_*` stacks q, k, v as timm's `qkv` does: every tensor carries over as is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 ENCODER_RULES = [
     (r"^(cls_token|pos_embed)$", r"\1"),
     (r"^patch_embed\.projection\.", r"patch_embed.proj."),
+    (r"^ln1\.", r"norm."),
     (r"^layers\.(\d+)\.ln([12])\.", r"blocks.\1.norm\2."),
     (r"^layers\.(\d+)\.attn\.attn\.in_proj_", r"blocks.\1.attn.qkv."),
     (r"^layers\.(\d+)\.attn\.attn\.out_proj\.", r"blocks.\1.attn.proj."),

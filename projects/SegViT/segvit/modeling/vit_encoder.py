@@ -16,7 +16,7 @@ from .tokens import pad_to_size, padded_size, tokens_to_map
 class PlainViTEncoder(nn.Module):
     """Images to one feature map per chosen block, all at 1/P resolution.
 
-    Each map is the raw residual stream that leaves its block: no final norm, as in the official release.
+    Each map is the raw residual stream that leaves its block.
 
     Args:
         vit: a timm `VisionTransformer` built with `dynamic_img_size=True`; its patch embedding, position embedding,
@@ -24,12 +24,15 @@ class PlainViTEncoder(nn.Module):
         out_indices: 0-based indices of the blocks whose outputs are returned; blocks behind the last are dropped.
         keep_prefix_tokens: let the class and register tokens take part in the blocks. The official SegViT adds them
             for the position embedding's sake and drops them before the first block.
+        final_norm: apply timm's final norm to the output of the last block; the official SegViT does not.
 
     Raises:
         ValueError: where an index lies outside the encoder's depth.
     """
 
-    def __init__(self, *, vit: VisionTransformer, out_indices: list[int], keep_prefix_tokens: bool) -> None:
+    def __init__(
+        self, *, vit: VisionTransformer, out_indices: list[int], keep_prefix_tokens: bool, final_norm: bool
+    ) -> None:
         super().__init__()
         depth = len(vit.blocks)
         if not out_indices or min(out_indices) < 0 or max(out_indices) >= depth:
@@ -41,6 +44,7 @@ class PlainViTEncoder(nn.Module):
         self.pos_drop = vit.pos_drop
         self.norm_pre = vit.norm_pre
         self.blocks = vit.blocks[: max(out_indices) + 1]
+        self.norm = vit.norm if final_norm and len(self.blocks) == depth else nn.Identity()
         self.out_indices = sorted(out_indices)
         self.num_prefix_tokens = vit.num_prefix_tokens
         self.embeds_prefix_tokens = not vit.no_embed_class
@@ -68,6 +72,8 @@ class PlainViTEncoder(nn.Module):
         stages = {}
         for index, block in enumerate(self.blocks):
             tokens = block(tokens)
+            if index == len(self.blocks) - 1:
+                tokens = self.norm(tokens)
             if index in self.out_indices:
                 stages[f"block{index}"] = tokens_to_map(tokens[:, num_prefix_tokens:], grid)
         return stages
