@@ -156,6 +156,7 @@ def evaluate_share(rank, folder, name, records):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(dataset, tmp_path):
     name, records = dataset
     whole = SemSegConfusionEvaluator(name, distributed=False)
