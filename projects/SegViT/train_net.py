@@ -10,6 +10,8 @@ import argparse
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 from segvit.d2 import get_segvit_cfg
 from segvit.engine import Trainer
@@ -25,6 +27,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg.merge_from_list(args.opts)
     cfg.freeze()
     default_setup(cfg, args)
+    setup_logger(output=cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="segvit")
     return cfg
 
 

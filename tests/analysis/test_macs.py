@@ -4,9 +4,10 @@ import pytest
 import timm
 import torch
 from fvcore.nn import FlopCountAnalysis
-from segvit.analysis import BilinearUpsampling, count_macs, count_module_macs, count_params, weightless_copy
 from torch import nn
 from torch.nn import functional as F
+
+from segvit.analysis import BilinearUpsampling, count_macs, count_module_macs, count_params, weightless_copy
 
 
 class Call(nn.Module):

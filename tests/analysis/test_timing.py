@@ -1,6 +1,7 @@
 """The timing loop: interleaved rounds and their summary."""
 
 import pytest
+
 from segvit.analysis import summarize, time_rounds
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from segvit.analysis.from_config import build_random_model, load_config
 
 PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"

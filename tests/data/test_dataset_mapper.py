@@ -10,6 +10,7 @@ from detectron2.data.detection_utils import SizeMismatchError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
 from segvit.d2.config import get_segvit_cfg
 from segvit.data import SegViTSemanticDatasetMapper
 

@@ -4,9 +4,10 @@ import importlib
 
 import numpy as np
 import pytest
-import segvit.data
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
+
+import segvit.data
 from segvit.data.datasets import load_sem_seg_pairs, register_sem_seg_split
 
 

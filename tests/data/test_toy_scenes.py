@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog
 from PIL import Image
+
 from segvit.data.toy_scenes import TOY_SCENES_CATEGORIES, draw_scene, generate_toy_scenes
 
 SCRIPT = Path(__file__).parents[2] / "datasets" / "generate_toy_scenes.py"

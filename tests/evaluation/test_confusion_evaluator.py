@@ -12,6 +12,7 @@ import torch.multiprocessing as mp
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
 from PIL import Image
+
 from segvit.evaluation import SemSegConfusionEvaluator
 from segvit.evaluation.confusion_evaluator import winning_classes
 

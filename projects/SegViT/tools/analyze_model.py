@@ -11,11 +11,12 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 
+from tabulate import tabulate
+from torch import nn
+
 from segvit.analysis import MacCounts, ParamCounts, count_macs, count_params
 from segvit.analysis.from_config import build_random_model, load_config
 from segvit.modeling.tokens import padded_size
-from tabulate import tabulate
-from torch import nn
 
 
 def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:

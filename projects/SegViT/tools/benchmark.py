@@ -18,6 +18,9 @@ from typing import TypedDict
 
 import torch
 from detectron2.config import CfgNode
+from tabulate import tabulate
+from torch import Tensor, nn
+
 from segvit.analysis import (
     BilinearUpsampling,
     DensePredictor,
@@ -29,8 +32,6 @@ from segvit.analysis import (
 from segvit.analysis.from_config import build_random_model, load_config
 from segvit.modeling.linear_head import LinearHead
 from segvit.modeling.semantic_inference import SemanticInference
-from tabulate import tabulate
-from torch import Tensor, nn
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 VARIANTS = ("linear", "diagonal", "mix")

@@ -7,8 +7,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 
-from ..modeling.vit_builder import build_vit_encoder
-from ..modeling.vit_encoder import PlainViTEncoder
+from segvit.modeling.vit_builder import build_vit_encoder
+from segvit.modeling.vit_encoder import PlainViTEncoder
 
 
 @BACKBONE_REGISTRY.register()

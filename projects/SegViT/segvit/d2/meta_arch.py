@@ -13,9 +13,9 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
 from torch import nn
 
-from ..modeling.criterion import MaskTargets
-from ..modeling.semantic_inference import SemanticInference
-from ..modeling.tokens import pad_to_size, padded_size
+from segvit.modeling.criterion import MaskTargets
+from segvit.modeling.semantic_inference import SemanticInference
+from segvit.modeling.tokens import pad_to_size, padded_size
 
 
 @META_ARCH_REGISTRY.register()

@@ -8,8 +8,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
-from ..modeling.atm_decoder import ATMDecoder
-from ..modeling.criterion import MaskTargets, SegViTCriterion
+from segvit.modeling.atm_decoder import ATMDecoder
+from segvit.modeling.criterion import MaskTargets, SegViTCriterion
 
 
 @SEM_SEG_HEADS_REGISTRY.register()

@@ -1,5 +1,5 @@
 """Training and evaluation on Detectron2's engine."""
 
-from .trainer import Trainer
+from segvit.engine.trainer import Trainer
 
 __all__ = ["Trainer"]

@@ -12,10 +12,10 @@ from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, create_dd
 from detectron2.utils import comm
 from torch import nn
 
-from ..d2.solver import build_lr_scheduler, build_optimizer
-from ..data import SegViTSemanticDatasetMapper
-from ..evaluation import SemSegConfusionEvaluator
-from .autocast_trainer import AutocastTrainer
+from segvit.d2.solver import build_lr_scheduler, build_optimizer
+from segvit.data import SegViTSemanticDatasetMapper
+from segvit.engine.autocast_trainer import AutocastTrainer
+from segvit.evaluation import SemSegConfusionEvaluator
 
 MAPPERS = {"segvit_semantic": SegViTSemanticDatasetMapper}
 

@@ -9,9 +9,9 @@ import torch
 from timm.layers import Attention, Mlp
 from torch import nn
 
-from .attention_to_mask import AttentionToMask
-from .initialization import initialize_linear_layers
-from .tokens import map_to_tokens
+from segvit.modeling.attention_to_mask import AttentionToMask
+from segvit.modeling.initialization import initialize_linear_layers
+from segvit.modeling.tokens import map_to_tokens
 
 
 class ATMDecoderLayer(nn.Module):

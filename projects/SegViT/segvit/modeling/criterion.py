@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
-from .mask_losses import dice_loss, focal_loss
+from segvit.modeling.mask_losses import dice_loss, focal_loss
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import timm
 from timm.layers import HybridEmbed
 from timm.models import VisionTransformer
 
-from .conv_stem import ConvStem
-from .initialization import initialize_linear_layers
-from .vit_encoder import PlainViTEncoder
+from segvit.modeling.conv_stem import ConvStem
+from segvit.modeling.initialization import initialize_linear_layers
+from segvit.modeling.vit_encoder import PlainViTEncoder
 
 
 def build_vit_encoder(

@@ -10,7 +10,7 @@ from timm.layers import resample_abs_pos_embed
 from timm.models import VisionTransformer
 from torch import nn
 
-from .tokens import pad_to_size, padded_size, tokens_to_map
+from segvit.modeling.tokens import pad_to_size, padded_size, tokens_to_map
 
 
 class PlainViTEncoder(nn.Module):

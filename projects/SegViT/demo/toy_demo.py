@@ -1,0 +1,96 @@
+"""The demo: generate the toy scenes, train a small SegViT on them, evaluate it and draw what it learnt.
+
+python projects/SegViT/demo/toy_demo.py [--output FOLDER] [KEY VALUE ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import time
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import setup_logger
+from tabulate import tabulate
+
+from segvit.analysis.from_config import load_config
+from segvit.data.toy_scenes import generate_toy_scenes
+from segvit.engine import Trainer
+from segvit.engine.predictions import predict_sample
+from segvit.engine.progress_bar import ProgressBar
+from segvit.visualization import draw_prediction_sheet, draw_training_curves
+
+CONFIG_FILE = Path(__file__).parents[1] / "configs" / "quick_schedules" / "toy_scenes.yaml"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("output/demo"))
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that override the demo's config")
+    args = parser.parse_args()
+    try:
+        cfg = load_config(CONFIG_FILE, args.opts)
+    except ValueError as error:
+        parser.error(str(error))
+    run(cfg, args.output)
+
+
+def run(cfg: CfgNode, output: Path) -> None:
+    """Train, evaluate and draw into the folder `output`, and print what came out."""
+    start = time.perf_counter()
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "metrics.json").unlink(missing_ok=True)  # the curve is that of this run alone
+    cfg.OUTPUT_DIR = str(output)
+    os.environ["DETECTRON2_DATASETS"] = str(output / "datasets")
+    log_to_file(output)
+    seed_all_rng(cfg.SEED)
+    generate_toy_scenes(output / "datasets")
+    train(cfg)
+    cfg.MODEL.WEIGHTS = str(output / "model_final.pth")
+    minutes = (time.perf_counter() - start) / 60
+    report(cfg, output, minutes)
+
+
+def log_to_file(output: Path) -> None:
+    """Everything goes to log.txt; the terminal shows warnings, the progress bar and the result."""
+    for name in ("detectron2", "fvcore", "segvit"):
+        logger = setup_logger(str(output), name=name)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler) and handler.stream.name == "<stdout>":
+                handler.setLevel(logging.WARNING)
+
+
+def train(cfg: CfgNode) -> None:
+    trainer = Trainer(cfg)
+    trainer.register_hooks([ProgressBar()])
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+
+
+def report(cfg: CfgNode, output: Path, minutes: float) -> None:
+    dataset = cfg.DATASETS.TEST[0]
+    metadata = MetadataCatalog.get(dataset)
+    draw_training_curves([output], output / "curve.png")
+    draw_prediction_sheet(
+        predict_sample(cfg, dataset, num_images=5),
+        metadata.stuff_classes,
+        metadata.stuff_colors,
+        output / "overlays.png",
+    )
+    metrics = json.loads((output / "sem_seg_evaluation.json").read_text())["metrics"]
+    rows = [(name, metrics[f"IoU-{name}"], metrics[f"ACC-{name}"]) for name in metadata.stuff_classes]
+    rows.append(("mean", metrics["mIoU"], metrics["mACC"]))
+    table = tabulate(rows, ("class", "IoU", "accuracy"), "simple", floatfmt=".1f")
+    (output / "evaluation.txt").write_text(table + "\n")
+    print(f"\n{table}\n\nmIoU {metrics['mIoU']:.1f} on {dataset} after {minutes:.1f} minutes")
+    for name in ("overlays.png", "curve.png", "evaluation.txt", "model_final.pth", "log.txt"):
+        print(f"  {output / name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Predictions of a model on a sample of a data set, ready to be drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.data.detection_utils import read_image
+from detectron2.engine import DefaultPredictor
+
+from segvit.visualization.overlays import Prediction
+
+
+def predict_sample(cfg: CfgNode, dataset_name: str, num_images: int) -> list[Prediction]:
+    """Segment images spread evenly over a data set with the weights of MODEL.WEIGHTS, at their own size."""
+    predictor = DefaultPredictor(cfg)
+    records = DatasetCatalog.get(dataset_name)
+    chosen = np.linspace(0, len(records) - 1, min(num_images, len(records))).round().astype(int)
+    predictions = []
+    for index in chosen:
+        image = read_image(records[index]["file_name"], format="BGR")
+        labels = predictor(image)["sem_seg"].argmax(dim=0).cpu().numpy()
+        truth = read_image(records[index]["sem_seg_file_name"])
+        predictions.append(Prediction(image=image[:, :, ::-1], truth=truth, labels=labels))
+    return predictions

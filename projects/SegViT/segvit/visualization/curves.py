@@ -1,0 +1,64 @@
+"""Training curves from the `metrics.json` that every run writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Series = tuple[list[int], list[float]]
+
+
+def read_metrics(run_folder: str | os.PathLike[str], name: str) -> Series:
+    """Iterations and values of one metric of a run, such as "total_loss" or "sem_seg/mIoU".
+
+    A line that a killed run left unfinished is skipped; of an iteration that a resumed run repeated, the last counts.
+
+    Raises:
+        FileNotFoundError: where the folder holds no metrics.json.
+    """
+    path = Path(run_folder) / "metrics.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: name the OUTPUT_DIR of a training run")
+    values: dict[int, float] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if name in record:
+            values[record["iteration"]] = record[name]
+    iterations = sorted(values)
+    return iterations, [values[iteration] for iteration in iterations]
+
+
+def draw_training_curves(run_folders: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> None:
+    """Draw training loss and validation mIoU against iterations, one line per run, into a PNG."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    loss_axes, score_axes = figure.subplots(1, 2)
+    for folder in run_folders:
+        name = Path(folder).resolve().name
+        loss_axes.plot(*read_metrics(folder, "total_loss"), label=name, linewidth=1)
+        iterations, scores = read_metrics(folder, "sem_seg/mIoU")
+        score_axes.plot(iterations, scores, marker="o", markersize=4, label=name)
+        if scores:
+            score_axes.annotate(f"{scores[-1]:.1f}", (iterations[-1], scores[-1]), (-6, 8), textcoords="offset points")
+    _finish(loss_axes, "training loss", log=True)
+    _finish(score_axes, "validation mIoU (%)", log=False)
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=110)
+
+
+def _finish(axes: Axes, title: str, *, log: bool) -> None:
+    axes.set_title(title)
+    axes.set_xlabel("iteration")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    if log:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)

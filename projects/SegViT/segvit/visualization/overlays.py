@@ -1,0 +1,71 @@
+"""Label maps drawn over their images.
+
+Shape shorthand: H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One row of the sheet: an RGB image (H, W, 3) uint8 with its true and predicted labels (H, W)."""
+
+    image: np.ndarray
+    truth: np.ndarray
+    labels: np.ndarray
+
+
+def blend_labels(image: np.ndarray, labels: np.ndarray, colors: Sequence[Color], opacity: float = 0.6) -> np.ndarray:
+    """Colour every labelled pixel of an RGB image.
+
+    Args:
+        image: (H, W, 3) uint8.
+        labels: (H, W) ids; those without a colour (ignored pixels) are left as they are, dimmed.
+        colors: K RGB colours.
+        opacity: 0 shows the image, 1 the colours alone.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    palette = np.asarray(colors, dtype=np.float32)
+    known = (labels >= 0) & (labels < len(palette))
+    blended = image * 0.4
+    blended[known] = (1 - opacity) * image[known] + opacity * palette[labels[known]]
+    return blended.round().astype(np.uint8)
+
+
+def draw_prediction_sheet(
+    predictions: Sequence[Prediction],
+    classes: Sequence[str],
+    colors: Sequence[Color],
+    output: str | os.PathLike[str],
+) -> None:
+    """Draw image, ground truth and prediction side by side, one row per image, with a legend, into a PNG."""
+    rows, width = len(predictions), 12
+    height, columns = predictions[0].image.shape[0] / predictions[0].image.shape[1], 3
+    legend_height = 0.3 * -(-len(classes) // 8) + 0.1
+    figure = Figure(figsize=(width, rows * width / columns * height + legend_height + 0.4), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for row, prediction in zip(axes, predictions, strict=True):
+        row[0].imshow(prediction.image)
+        row[1].imshow(blend_labels(prediction.image, prediction.truth, colors))
+        row[2].imshow(blend_labels(prediction.image, prediction.labels, colors))
+    for axis, title in zip(axes[0], ("image", "ground truth", "prediction"), strict=True):
+        axis.set_title(title, fontsize=11)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    patches = [Patch(color=np.asarray(color) / 255, label=name) for name, color in zip(classes, colors, strict=True)]
+    figure.legend(handles=patches, loc="outside lower center", ncols=8, frameon=False, fontsize=9)
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=100)

@@ -1,0 +1,24 @@
+"""Draw training loss and validation mIoU of one or more runs: `plot_training.py RUN_FOLDER ... --output curve.png`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from segvit.visualization import draw_training_curves
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run_folders", nargs="+", type=Path, help="OUTPUT_DIR of each run")
+    parser.add_argument("--output", type=Path, required=True, help="the PNG to write")
+    args = parser.parse_args()
+    try:
+        draw_training_curves(args.run_folders, args.output)
+    except FileNotFoundError as error:
+        parser.error(str(error))
+    print(args.output)
+
+
+if __name__ == "__main__":
+    main()
