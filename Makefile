@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: setup demo test lint
 
@@ -9,11 +10,13 @@ setup: $(VENV)/.ready
 
 # An existing torch in the environment is kept; the pinned pair is what this release was tested with.
 $(VENV)/.ready: setup.py scripts/install_detectron2.py
+	$(PYTHON) -c "import sys; sys.exit(None if sys.version_info[:2] in ((3, 10), (3, 11), (3, 12)) else \
+		'SegViT needs Python 3.10, 3.11 or 3.12: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)')"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "setuptools<81" wheel
-	$(BIN)/python -c "import torch, torchvision" 2>/dev/null || \
-		$(BIN)/python -m pip install --disable-pip-version-check torch==2.11.0 torchvision==0.26.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[dev]"
+	$(PIP) install --quiet "setuptools<81" wheel
+	$(BIN)/python -c "import torch" 2>/dev/null || $(PIP) install torch==2.11.0 torchvision==0.26.0
+	$(PIP) freeze | grep -i "^torch==" > $(VENV)/torch.txt
+	$(PIP) install --quiet --no-build-isolation --constraint $(VENV)/torch.txt --editable ".[dev]"
 	$(BIN)/python scripts/install_detectron2.py
 	touch $@
 

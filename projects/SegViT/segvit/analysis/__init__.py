@@ -1,8 +1,8 @@
 """Sizes, multiply-accumulates and timings of models."""
 
-from .macs import MacCounts, ParamCounts, count_macs, count_module_macs, count_params, weightless_copy
-from .pipeline import BilinearUpsampling, DensePredictor
-from .timing import TimingSummary, summarize, time_rounds
+from segvit.analysis.macs import MacCounts, ParamCounts, count_macs, count_module_macs, count_params, weightless_copy
+from segvit.analysis.pipeline import BilinearUpsampling, DensePredictor
+from segvit.analysis.timing import TimingSummary, summarize, time_rounds
 
 __all__ = [
     "BilinearUpsampling",

@@ -16,7 +16,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .pipeline import DensePredictor
+from segvit.analysis.pipeline import DensePredictor
 
 aten = torch.ops.aten
 

@@ -1,5 +1,5 @@
 """Evaluators for Detectron2's `inference_on_dataset`."""
 
-from .confusion_evaluator import SemSegConfusionEvaluator
+from segvit.evaluation.confusion_evaluator import SemSegConfusionEvaluator
 
 __all__ = ["SemSegConfusionEvaluator"]
