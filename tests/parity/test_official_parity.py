@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from segvit.modeling.atm_decoder import ATMDecoder
 from segvit.modeling.criterion import MaskTargets, SegViTCriterion
+from segvit.modeling.decoder_builder import build_decoder
 from segvit.modeling.official_names import NOT_A_WEIGHT, decoder_name, encoder_name
 from segvit.modeling.semantic_inference import SemanticInference
+from segvit.modeling.tokens import map_to_tokens
 from segvit.modeling.vit_builder import build_vit_encoder
 
 FOLDER = os.environ.get("SEGVIT_PARITY_FIXTURES", "")
@@ -27,17 +28,7 @@ def load(path):
 
 
 FIXTURES = {path.stem: load(path) for path in sorted(Path(FOLDER).glob("*.pt"))} if FOLDER else {}
-MODELS = [
-    pytest.param(
-        fixture,
-        id=name,
-        marks=pytest.mark.xfail(
-            "shrink_idx" in fixture["config"]["backbone"], reason="Shrunk is not built yet", strict=True
-        ),
-    )
-    for name, fixture in FIXTURES.items()
-    if "backbone" in fixture["config"]
-]
+MODELS = [pytest.param(fixture, id=name) for name, fixture in FIXTURES.items() if "backbone" in fixture["config"]]
 ENCODER_CASES = [
     pytest.param(fixture["config"], fixture["state_dict"], case, id=f"{name}-{size}")
     for name, fixture in FIXTURES.items()
@@ -65,6 +56,7 @@ def build_encoder(config, state_dict):
         out_indices=list(config["out_indices"]),
         keep_prefix_tokens=config["with_cls_token"],
         final_norm=config["final_norm"],
+        reduction_block=config.get("shrink_idx"),
         patch_size=config["patch_size"],
         embed_dim=config["embed_dims"],
         depth=config["num_layers"],
@@ -76,19 +68,19 @@ def build_encoder(config, state_dict):
     return encoder.eval()
 
 
-def build_decoder(config, state_dict):
-    if config["type"] != "ATMHead":
-        raise NotImplementedError(config["type"])
-    decoder = ATMDecoder(
-        num_classes=config["num_classes"],
+def build_head(config, state_dict, patch_size):
+    shrunk = config["type"] == "TPNATMHead"
+    decoder = build_decoder(
         in_dims=[config["in_channels"]] * config["use_stages"],
+        grid_size=(config["img_size"] // patch_size,) * 2,
+        query_upsampling="learned" if shrunk else "none",
+        num_classes=config["num_classes"],
         hidden_dim=config["embed_dims"],
         num_layers=config["num_layers"],
         num_heads=config["num_heads"],
     )
-    decoder.load_state_dict(
-        {decoder_name(name): tensor for name, tensor in state_dict.items() if not NOT_A_WEIGHT.search(name)}
-    )
+    weights = {name: tensor for name, tensor in state_dict.items() if not NOT_A_WEIGHT.search(name)}
+    decoder.load_state_dict({decoder_name(name, shrunk=shrunk): tensor for name, tensor in weights.items()})
     return decoder.eval()
 
 
@@ -98,10 +90,8 @@ def part(state_dict, prefix):
 
 def build_model(fixture):
     config, state_dict = fixture["config"], fixture["state_dict"]
-    if "shrink_idx" in config["backbone"]:
-        raise NotImplementedError("Shrunk")
     encoder = build_encoder(config["backbone"], part(state_dict, "backbone."))
-    decoder = build_decoder(config["decode_head"], part(state_dict, "decode_head."))
+    decoder = build_head(config["decode_head"], part(state_dict, "decode_head."), config["backbone"]["patch_size"])
     return encoder, decoder
 
 
@@ -138,7 +128,8 @@ def test_parity_inference(fixture):
     encoder, decoder = build_model(fixture)
     features = encoder(fixture["input"])
     for (name, ours), theirs in zip(features.items(), fixture["backbone_outs"], strict=True):
-        assert_parity(ours, theirs, name)
+        # Official Shrunk stages are token sequences, ours are maps of the same tokens.
+        assert_parity(ours if theirs.ndim == 4 else map_to_tokens(ours), theirs, name)
     scores = SemanticInference("mix")(decode(decoder, features), fixture["input"].shape[-2:])
     assert_parity(scores, fixture["eval_pred"], "eval_pred")
     assert torch.equal(scores.argmax(1).to(torch.uint8), fixture["eval_argmax"])
@@ -191,7 +182,9 @@ def test_parity_gradients(fixture):
     checked = 0
     for official, norm in fixture["grad_norm"].items():
         prefix, _, name = official.partition(".")
-        gradient = ours[f"{prefix}.{encoder_name(name) if prefix == 'backbone' else decoder_name(name)}"]
+        shrunk = "shrink_idx" in fixture["config"]["backbone"]
+        our_name = encoder_name(name) if prefix == "backbone" else decoder_name(name, shrunk=shrunk)
+        gradient = ours[f"{prefix}.{our_name}"]
         weight_norm = fixture["grad_norm"].get(official.removesuffix("bias") + "weight", norm)
         if norm <= 1e-5 * weight_norm:
             # A bias of keys shifts all similarities of a query alike, which the softmax forgets: its gradient is

@@ -13,16 +13,26 @@ from segvit.modeling.vit_encoder import PlainViTEncoder
 
 @BACKBONE_REGISTRY.register()
 class PlainViT(Backbone):
-    """A `PlainViTEncoder` behind Detectron2's backbone interface: stages "block<i>", all at the patch's stride."""
+    """A `PlainViTEncoder` behind Detectron2's backbone interface: stages "block<i>".
+
+    Args:
+        encoder: images to stages.
+        frozen: keep its weights as they are, and the encoder in evaluation mode throughout.
+    """
 
     @configurable
-    def __init__(self, *, encoder: PlainViTEncoder) -> None:
+    def __init__(self, *, encoder: PlainViTEncoder, frozen: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
+        self.frozen = frozen
+        if frozen:
+            encoder.requires_grad_(False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
         vit = cfg.MODEL.VIT
+        if vit.REDUCTION not in ("none", "shrunk"):
+            raise ValueError(f"MODEL.VIT.REDUCTION {vit.REDUCTION!r} must be 'none' or 'shrunk'")
         sizes = {
             "patch_size": vit.PATCH_SIZE,
             "embed_dim": vit.EMBED_DIM,
@@ -36,31 +46,38 @@ class PlainViT(Backbone):
             pretrained=vit.PRETRAINED,
             keep_prefix_tokens=vit.KEEP_PREFIX_TOKENS,
             final_norm=vit.FINAL_NORM,
+            reduction_block=vit.REDUCTION_BLOCK if vit.REDUCTION == "shrunk" else None,
             drop_path_rate=vit.DROP_PATH_RATE,
             stem=vit.STEM,
             init_std=vit.INIT_STD,
             fused_attention=vit.FUSED_ATTENTION,
+            gradient_checkpointing=vit.GRADIENT_CHECKPOINTING,
             **{name: size for name, size in sizes.items() if size},
         )
-        return {"encoder": encoder}
+        return {"encoder": encoder, "frozen": vit.FROZEN}
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """(B, 3, H, W) normalised images -> "block<i>": (B, C, h, w)."""
         return self.encoder(images)
 
+    def train(self, mode: bool = True) -> PlainViT:
+        return super().train(mode and not self.frozen)
+
     def output_shape(self) -> dict[str, ShapeSpec]:
-        stride = self.encoder.patch_size[0]
+        """Channels, stride and, for the size that positions were made for, the grid of each stage."""
+        height, width = self.img_size
         return {
-            f"block{index}": ShapeSpec(channels=self.encoder.embed_dim, stride=stride)
-            for index in self.encoder.out_indices
+            name: ShapeSpec(channels=channels, height=-(-height // stride), width=-(-width // stride), stride=stride)
+            for name, (channels, stride) in self.encoder.stage_shapes().items()
         }
 
     @property
     def size_divisibility(self) -> int:
-        return self.encoder.patch_size[0]
+        return self.encoder.embedding.patch_size[0]
 
     @property
     def img_size(self) -> tuple[int, int]:
-        """(H, W) in pixels that the position embedding was built for: what training batches are padded to."""
-        (rows, columns), (patch_height, patch_width) = self.encoder.grid_size, self.encoder.patch_size
+        """(H, W) in pixels that positions were made for: what training batches are padded to."""
+        embedding = self.encoder.embedding
+        (rows, columns), (patch_height, patch_width) = embedding.grid_size, embedding.patch_size
         return rows * patch_height, columns * patch_width

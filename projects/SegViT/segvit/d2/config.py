@@ -40,11 +40,18 @@ def _add_vit(cfg: CN) -> None:
     cfg.MODEL.VIT.IMG_SIZE = [512, 512]
     # 0-based indices of the blocks whose outputs become the stages "block<i>".
     cfg.MODEL.VIT.OUT_INDICES = [5, 7, 11]
-    # True keeps the class (and register) tokens in the blocks; the official SegViT drops them before the first one.
-    cfg.MODEL.VIT.KEEP_PREFIX_TOKENS = False
+    # Class and register tokens take part in the blocks, as in pre-training; the official SegViT drops them before.
+    cfg.MODEL.VIT.KEEP_PREFIX_TOKENS = True
     # True applies the encoder's final norm to the last block's stage; the official SegViT reads the raw stream.
     cfg.MODEL.VIT.FINAL_NORM = False
     cfg.MODEL.VIT.DROP_PATH_RATE = 0.1
+    # "none", or "shrunk": from REDUCTION_BLOCK (0-based) on, every second token of every second row (v1, section 3.4).
+    cfg.MODEL.VIT.REDUCTION = "none"
+    cfg.MODEL.VIT.REDUCTION_BLOCK = 8
+    # Recompute blocks in the backward pass: less memory, about a third more time.
+    cfg.MODEL.VIT.GRADIENT_CHECKPOINTING = False
+    # Train the decoder alone: no gradients, no drop path and no statistics in the encoder.
+    cfg.MODEL.VIT.FROZEN = False
     # "linear": timm's patch embedding. "conv": a convolutional stem, for training from scratch.
     cfg.MODEL.VIT.STEM = "linear"
     # False computes attention by plain matrix products: 3 x faster for bfloat16 training on a CPU, slower elsewhere.
@@ -64,6 +71,8 @@ def _add_segvit(cfg: CN) -> None:
     cfg.MODEL.SEGVIT.HIDDEN_DIM = 384
     cfg.MODEL.SEGVIT.NUM_HEADS = 12
     cfg.MODEL.SEGVIT.NUM_LAYERS = 3
+    # "none", or "learned": learned queries restore the full grid from the first and last of two stages (Shrunk).
+    cfg.MODEL.SEGVIT.QUERY_UPSAMPLING = "none"
     cfg.MODEL.SEGVIT.DROPOUT = 0.1
     cfg.MODEL.SEGVIT.INIT_STD = 0.02
     # "mix": every query votes for every class (v1); "diagonal": query c scores class c alone (v2, cheaper).
@@ -94,6 +103,8 @@ def _add_input(cfg: CN) -> None:
 def _add_solver(cfg: CN) -> None:
     # The learning rate of everything but the encoder, as a multiple of BASE_LR.
     cfg.SOLVER.DECODER_LR_MULTIPLIER = 10.0
+    # Each block's learning rate is this times the next one's (BEiT, section 3); 1.0 as in the official recipe.
+    cfg.SOLVER.LAYER_DECAY = 1.0
     # Parameters without weight decay, as shell patterns over their names.
     cfg.SOLVER.NO_WEIGHT_DECAY = ["backbone.*norm*"]
     # Besides Detectron2's schedules: "WarmupPolyLR" falls as (1 - t) ** POLY_POWER from BASE_LR to BASE_LR_END.

@@ -10,6 +10,8 @@ from torch import nn
 
 from segvit.modeling.atm_decoder import ATMDecoder
 from segvit.modeling.criterion import MaskTargets, SegViTCriterion
+from segvit.modeling.decoder_builder import build_decoder
+from segvit.modeling.shrunk_decoder import ShrunkDecoder
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -23,7 +25,9 @@ class AttentionToMaskHead(nn.Module):
     """
 
     @configurable
-    def __init__(self, *, in_features: list[str], decoder: ATMDecoder, criterion: SegViTCriterion) -> None:
+    def __init__(
+        self, *, in_features: list[str], decoder: ATMDecoder | ShrunkDecoder, criterion: SegViTCriterion
+    ) -> None:
         super().__init__()
         self.in_features = in_features
         self.decoder = decoder
@@ -39,9 +43,11 @@ class AttentionToMaskHead(nn.Module):
                 "make it agree with MODEL.VIT.OUT_INDICES"
             )
         num_classes, segvit = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.MODEL.SEGVIT
-        decoder = ATMDecoder(
-            num_classes=num_classes,
+        decoder = build_decoder(
             in_dims=[input_shape[name].channels for name in in_features],
+            grid_size=(input_shape[in_features[-1]].height, input_shape[in_features[-1]].width),
+            query_upsampling=segvit.QUERY_UPSAMPLING,
+            num_classes=num_classes,
             hidden_dim=segvit.HIDDEN_DIM,
             num_layers=segvit.NUM_LAYERS,
             num_heads=segvit.NUM_HEADS,

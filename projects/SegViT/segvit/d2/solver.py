@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from fnmatch import fnmatchcase
 
@@ -25,6 +26,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         model,
         base_lr=cfg.SOLVER.BASE_LR,
         decoder_lr_multiplier=cfg.SOLVER.DECODER_LR_MULTIPLIER,
+        layer_decay=cfg.SOLVER.LAYER_DECAY,
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         no_weight_decay=list(cfg.SOLVER.NO_WEIGHT_DECAY),
     )
@@ -39,6 +41,7 @@ def parameter_groups(
     *,
     base_lr: float,
     decoder_lr_multiplier: float,
+    layer_decay: float,
     weight_decay: float,
     no_weight_decay: list[str],
 ) -> list[dict[str, object]]:
@@ -48,6 +51,8 @@ def parameter_groups(
         model: its encoder's parameters have names that start with "backbone.".
         base_lr: of the encoder.
         decoder_lr_multiplier: of everything else, in multiples of `base_lr`.
+        layer_decay: factor from each encoder layer's learning rate to that of the layer before; the last block, and a
+            final norm behind it, train at `base_lr`.
         weight_decay: of every parameter but those below.
         no_weight_decay: shell patterns over parameter names.
 
@@ -58,14 +63,31 @@ def parameter_groups(
     idle = [pattern for pattern in no_weight_decay if not any(fnmatchcase(name, pattern) for name in names)]
     if idle:
         raise ValueError(f"SOLVER.NO_WEIGHT_DECAY: no parameter matches {idle}; names look like {names[0]!r}")
+    depth = 1 + max((_block_of(name) for name in names), default=-1)
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        lr = base_lr if name.startswith("backbone.") else base_lr * decoder_lr_multiplier
+        lr = base_lr * (layer_decay ** _layers_above(name, depth) if is_encoder(name) else decoder_lr_multiplier)
         exempt = any(fnmatchcase(name, pattern) for pattern in no_weight_decay)
         groups[lr, 0.0 if exempt else weight_decay].append(parameter)
     return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
+
+
+def is_encoder(name: str) -> bool:
+    """Whether a parameter of the model belongs to the encoder."""
+    return name.startswith("backbone.")
+
+
+def _block_of(name: str) -> int:
+    """The encoder block that a parameter belongs to, -1 for none."""
+    match = re.match(r"backbone\.(?:.*\.)?blocks\.(\d+)\.", name)
+    return int(match.group(1)) if match else -1
+
+
+def _layers_above(name: str, depth: int) -> int:
+    """How many encoder blocks lie above a parameter: `depth` for the embedding, 0 for the last block and the norm."""
+    return 0 if ".norm." in name and _block_of(name) < 0 else depth - 1 - _block_of(name)
 
 
 def add_full_model_clipping(optimizer: torch.optim.Optimizer, *, max_norm: float, norm_type: float) -> None:

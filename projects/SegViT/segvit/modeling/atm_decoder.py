@@ -6,6 +6,7 @@ Shape shorthand: B images, h x w grid, N = h*w tokens, C encoder width, D decode
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from timm.layers import Attention, Mlp
 from torch import nn
 
@@ -93,11 +94,11 @@ class ATMDecoder(nn.Module):
         """Decode the stages of one batch.
 
         Args:
-            feature_maps: S maps (B, C, h, w), deepest first.
+            feature_maps: S maps (B, C, h, w), deepest first; grids may differ (hierarchical or reduced encoders).
 
         Returns:
             "pred_logits": (B, K, K + 1) class logits of the last stage; index K is "no object".
-            "pred_masks": (B, K, h, w) mask logits, summed over all stages.
+            "pred_masks": (B, K, h, w) mask logits, summed over all stages, on the finest grid among them.
             "aux_outputs": in training, the same two of each earlier stage, its masks summed up to there; else empty.
         """
         queries = self.class_queries.weight.expand(len(feature_maps[0]), -1, -1)
@@ -105,8 +106,16 @@ class ATMDecoder(nn.Module):
         outputs = []
         for stage, feature_map in zip(self.stages, feature_maps, strict=True):
             queries, stage_masks = stage(queries, feature_map)
-            masks = stage_masks if masks is None else masks + stage_masks
+            masks = stage_masks if masks is None else add_masks(masks, stage_masks)
             is_last = stage is self.stages[-1]
             if is_last or self.training:
                 outputs.append({"pred_logits": self.class_embed(queries), "pred_masks": masks})
         return {**outputs[-1], "aux_outputs": outputs[:-1]}
+
+
+def add_masks(masks: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Sum of two (B, K, ., .) mask logits, the coarser interpolated bilinearly to the finer grid."""
+    if masks.shape == others.shape:
+        return masks + others
+    coarse, fine = sorted((masks, others), key=lambda logits: logits[0, 0].numel())
+    return fine + F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from pathlib import Path
 
 import timm
+import torch
 from timm.layers import HybridEmbed
-from timm.models import VisionTransformer
+from torch import nn
 
 from segvit.modeling.conv_stem import ConvStem
 from segvit.modeling.initialization import initialize_linear_layers
+from segvit.modeling.pretrained import load_pretrained_encoder
+from segvit.modeling.query_downsampling import QueryDownsampling
+from segvit.modeling.token_embedding import TokenEmbedding
+from segvit.modeling.tokens import padded_size
 from segvit.modeling.vit_encoder import PlainViTEncoder
+from segvit.modeling.vit_families import family_of
 
 
 def build_vit_encoder(
@@ -21,65 +26,83 @@ def build_vit_encoder(
     img_size: tuple[int, int],
     out_indices: list[int],
     pretrained: str = "",
-    keep_prefix_tokens: bool = False,
+    keep_prefix_tokens: bool = True,
     final_norm: bool = False,
+    reduction_block: int | None = None,
     drop_path_rate: float = 0.0,
     stem: str = "linear",
     init_std: float = 0.0,
     fused_attention: bool = True,
+    gradient_checkpointing: bool = False,
     **overrides: int | float | bool,
 ) -> PlainViTEncoder:
     """Build the encoder.
 
     Args:
         name: a timm model name without its tag, such as "vit_base_patch16_384".
-        img_size: (H, W) in pixels that the position embedding covers.
+        img_size: (H, W) in pixels that positions cover; rounded up to whole patches.
         out_indices: 0-based blocks that become stages.
         pretrained: "" for random weights, a timm tag, or a local file that timm reads.
-        keep_prefix_tokens, final_norm: see `PlainViTEncoder`.
+        keep_prefix_tokens: let the class and register tokens take part in the blocks. The official SegViT adds them
+            for the position embedding's sake and drops them before the first block.
+        final_norm: apply timm's final norm to the output of the last block; the official SegViT does not.
+        reduction_block: 0-based block of query-based down-sampling; None for none.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
         stem: "linear" or "conv".
         init_std: standard deviation for Linear layers, residual outputs scaled by 1 / sqrt(2 depth); 0 keeps timm's.
         fused_attention: let the blocks use `scaled_dot_product_attention`. Plain matrix products are faster for
             bfloat16 training on a CPU (3 x at 660 tokens, 3 heads of 64: docs/efficiency.md).
+        gradient_checkpointing: see `PlainViTEncoder`.
         **overrides: timm's own arguments, such as embed_dim, depth or num_heads, that replace the named model's.
 
     Raises:
-        ValueError: where `name` is no timm model or no plain ViT, or `stem` is unknown.
+        ValueError: where `name` is no timm model or no plain ViT, `stem` is unknown, an index lies outside the depth,
+            or prefix tokens are to be dropped from a family that was built around them.
     """
+    vit = create_timm_vit(name, img_size=img_size, stem=stem, drop_path_rate=drop_path_rate, **overrides)
+    if pretrained:
+        load_pretrained_encoder(vit, name=name, source=pretrained)
+    family = family_of(type(vit))
+    if family.needs_prefix_tokens and not keep_prefix_tokens:
+        raise ValueError(f"{name} needs its prefix tokens in the blocks: set MODEL.VIT.KEEP_PREFIX_TOKENS True")
+    depth = len(vit.blocks)
+    if reduction_block is not None and not 0 < reduction_block < depth:
+        raise ValueError(f"MODEL.VIT.REDUCTION_BLOCK {reduction_block} must lie in 1 to {depth - 1}")
+    if init_std > 0:
+        initialize_linear_layers(vit, init_std, residual_scale=1 / math.sqrt(2 * depth))
+    for block in vit.blocks:
+        block.attn.fused_attn = fused_attention
+    positions = family.positions(vit)
+    embedding = TokenEmbedding(vit=vit, keep_prefix_tokens=keep_prefix_tokens)
+    reduction = None
+    if reduction_block is not None:
+        reduction = QueryDownsampling(block_index=reduction_block, num_prefix_tokens=embedding.num_prefix_tokens)
+    return PlainViTEncoder(
+        embedding=embedding,
+        positions=positions,
+        blocks=nn.ModuleList(vit.blocks),
+        norm=vit.norm if final_norm else nn.Identity(),
+        out_indices=out_indices,
+        reduction=reduction,
+        gradient_checkpointing=gradient_checkpointing,
+    )
+
+
+def create_timm_vit(
+    name: str, *, img_size: tuple[int, int], stem: str = "linear", **options: int | float | bool
+) -> nn.Module:
+    """The timm model without its classifier, able to take any image size, its positions made for `img_size`."""
     if not timm.is_model(name):
         near = timm.list_models(f"{name.split('_')[0]}*")[:5] or ["vit_base_patch16_384"]
         raise ValueError(f"MODEL.VIT.NAME {name!r} is not a timm model; some that are: {', '.join(near)}")
     if stem not in ("linear", "conv"):
         raise ValueError(f"MODEL.VIT.STEM {stem!r} must be 'linear' or 'conv'")
-    options = {**_pretrained_options(name, pretrained), **overrides, "drop_path_rate": drop_path_rate}
+    with torch.device("meta"):  # without weights: only its class and patch size are asked for
+        probe = timm.create_model(name, num_classes=0, global_pool="", **options)
+    family = family_of(type(probe))
+    patch_size = tuple(probe.patch_embed.patch_size)
     if stem == "conv":
-        options |= _conv_stem_options(name, img_size, options)
-    vit = timm.create_model(img_size=img_size, num_classes=0, global_pool="", dynamic_img_size=True, **options)
-    if not isinstance(vit, VisionTransformer):
-        raise ValueError(f"MODEL.VIT.NAME {name!r} is a {type(vit).__name__}, not a plain VisionTransformer of timm")
-    if init_std > 0:
-        initialize_linear_layers(vit, init_std, residual_scale=1 / math.sqrt(2 * len(vit.blocks)))
-    for block in vit.blocks:
-        block.attn.fused_attn = fused_attention
-    return PlainViTEncoder(
-        vit=vit, out_indices=out_indices, keep_prefix_tokens=keep_prefix_tokens, final_norm=final_norm
-    )
-
-
-def _pretrained_options(name: str, pretrained: str) -> dict[str, object]:
-    if not pretrained:
-        return {"model_name": name}
-    if Path(pretrained).is_file():
-        return {"model_name": name, "pretrained": True, "pretrained_cfg_overlay": {"file": pretrained}}
-    return {"model_name": f"{name}.{pretrained}", "pretrained": True}
-
-
-def _conv_stem_options(name: str, img_size: tuple[int, int], options: dict[str, object]) -> dict[str, object]:
-    """timm's arguments that put a `ConvStem` in front: the stem strides by the patch size, the projection by 1."""
-    patch_size, embed_dim = options.get("patch_size"), options.get("embed_dim")
-    if not (patch_size and embed_dim):
-        raise ValueError(f"a convolutional stem for {name!r} needs MODEL.VIT.PATCH_SIZE and MODEL.VIT.EMBED_DIM")
-    stem = ConvStem(patch_size=int(patch_size), embed_dim=int(embed_dim))
-    embed_layer = partial(HybridEmbed, backbone=stem)
-    return {"patch_size": 1, "embed_layer": embed_layer}
+        stem_module = ConvStem(patch_size=patch_size[0], embed_dim=probe.embed_dim)
+        options = {**options, "patch_size": 1, "embed_layer": partial(HybridEmbed, backbone=stem_module)}
+    img_size = padded_size(img_size, patch_size)
+    return timm.create_model(name, num_classes=0, global_pool="", img_size=img_size, **family.options, **options)

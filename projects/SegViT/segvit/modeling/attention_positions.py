@@ -1,0 +1,83 @@
+"""What the attention of a block must be told about positions, by family of encoder.
+
+Each class maps a grid to the keyword arguments of every block, and follows the tokens that a reduction keeps.
+
+Shape shorthand: h x w grid, N = h*w tokens, T prefix tokens, M kept tokens (with prefix), d head width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from timm.models.beit import gen_relative_position_index
+from torch import nn
+
+BlockArguments = dict[str, torch.Tensor]
+
+
+class NoAttentionPositions(nn.Module):
+    """Positions were added to the tokens (ViT, DeiT, MAE, CLIP, DINO, DINOv2): blocks need nothing more."""
+
+    def __init__(self, *, depth: int) -> None:
+        super().__init__()
+        self.depth = depth
+
+    def forward(self, grid: tuple[int, int]) -> list[BlockArguments]:
+        return [{} for _ in range(self.depth)]
+
+    def keep(self, arguments: BlockArguments, kept: torch.Tensor) -> BlockArguments:
+        return arguments
+
+
+class RotaryPositions(nn.Module):
+    """Rotary embedding of patch tokens (EVA-02, DINOv3), computed anew for each grid by timm."""
+
+    def __init__(self, *, rope: nn.Module, depth: int, num_prefix_tokens: int) -> None:
+        super().__init__()
+        self.rope = rope
+        self.depth = depth
+        self.num_prefix_tokens = num_prefix_tokens
+
+    def forward(self, grid: tuple[int, int]) -> list[BlockArguments]:
+        rope = self.rope.get_embed(shape=list(grid))  # (N, 2 d): sines and cosines
+        return [{"rope": rope} for _ in range(self.depth)]
+
+    def keep(self, arguments: BlockArguments, kept: torch.Tensor) -> BlockArguments:
+        patches = kept[self.num_prefix_tokens :] - self.num_prefix_tokens
+        return {"rope": arguments["rope"][patches]}
+
+
+class RelativePositions(nn.Module):
+    """Learned bias per pair of relative positions (BEiT, BEiTv2), one table per block or one for all.
+
+    timm binds each table to one grid; here the tables live apart from the blocks and are resized to the grid at hand.
+
+    Args:
+        tables: one per block, or a single one shared by all; (2h - 1) * (2w - 1) rows and 3 for the class token.
+        grid_size: (h, w) that the tables were made for.
+        depth: number of blocks.
+    """
+
+    def __init__(self, *, tables: list[nn.Parameter], grid_size: tuple[int, int], depth: int) -> None:
+        super().__init__()
+        self.tables = nn.ParameterList(tables)
+        self.grid_size = grid_size
+        self.depth = depth
+
+    def forward(self, grid: tuple[int, int]) -> list[BlockArguments]:
+        index = gen_relative_position_index(grid, device=self.tables[0].device)  # (1 + N, 1 + N)
+        biases = [self._resized(table, grid)[index].permute(2, 0, 1)[None].contiguous() for table in self.tables]
+        return [{"shared_rel_pos_bias": biases[block % len(biases)]} for block in range(self.depth)]
+
+    def keep(self, arguments: BlockArguments, kept: torch.Tensor) -> BlockArguments:
+        bias = arguments["shared_rel_pos_bias"]  # (1, heads, 1 + N, 1 + N)
+        return {"shared_rel_pos_bias": bias[:, :, kept][:, :, :, kept].contiguous()}
+
+    def _resized(self, table: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        """The rows of patch pairs interpolated bicubically to another grid; those of the class token stay."""
+        if grid == self.grid_size:
+            return table
+        (rows, columns), (new_rows, new_columns) = (tuple(2 * n - 1 for n in size) for size in (self.grid_size, grid))
+        pairs = table[:-3].unflatten(0, (rows, columns)).permute(2, 0, 1)[None]
+        pairs = F.interpolate(pairs, size=(new_rows, new_columns), mode="bicubic", align_corners=False)
+        return torch.cat([pairs[0].permute(1, 2, 0).flatten(0, 1), table[-3:]])

@@ -1,0 +1,71 @@
+"""The decoder of Shrunk: up-sample the tokens by queries, then one ATM stage on the result (SegViT v1, section 3.4).
+
+Shape shorthand: B images, h x w grid, N = h*w tokens, D decoder width, K classes = queries.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from segvit.modeling.atm_decoder import ATMDecoderLayer
+from segvit.modeling.initialization import initialize_linear_layers
+from segvit.modeling.query_upsampling import LearnedQueryUpsampling
+from segvit.modeling.tokens import map_to_tokens
+
+
+class ShrunkDecoder(nn.Module):
+    """Class queries to class logits and masks, on a map that query-based up-sampling restored.
+
+    Unlike `ATMDecoder`, every layer predicts its own masks and classes, masks are not summed, and the last layer's are
+    the prediction: so the official code has it.
+
+    Args:
+        upsampling: stages to a (B, D, h, w) map.
+        num_classes: K.
+        hidden_dim: D.
+        num_layers: ATM layers.
+        num_heads: attention heads.
+        dropout: rate of every dropout in training.
+        init_std: standard deviation of the truncated-normal Linear init.
+    """
+
+    def __init__(
+        self,
+        *,
+        upsampling: LearnedQueryUpsampling,
+        num_classes: int,
+        hidden_dim: int,
+        num_layers: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        init_std: float = 0.02,
+    ) -> None:
+        super().__init__()
+        self.upsampling = upsampling
+        self.class_queries = nn.Embedding(num_classes, hidden_dim)
+        self.layers = nn.ModuleList(
+            ATMDecoderLayer(dim=hidden_dim, num_heads=num_heads, dropout=dropout) for _ in range(num_layers)
+        )
+        self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
+        initialize_linear_layers(self, init_std)
+
+    def forward(self, feature_maps: list[torch.Tensor]) -> dict[str, torch.Tensor | list[dict[str, torch.Tensor]]]:
+        """Decode the stages of one batch.
+
+        Args:
+            feature_maps: maps in decoder order, deepest first; the last is on the full grid (h, w).
+
+        Returns:
+            The dict of `ATMDecoder.forward`; "aux_outputs" holds the earlier layers' predictions, in training.
+        """
+        restored = self.upsampling(feature_maps[::-1])
+        tokens, grid = map_to_tokens(restored), restored.shape[-2:]
+        queries = self.class_queries.weight.expand(len(tokens), -1, -1)
+        outputs = []
+        for layer in self.layers:
+            predicts = self.training or layer is self.layers[-1]
+            queries, masks = layer(queries, tokens, return_masks=predicts)
+            if predicts:
+                outputs.append({"pred_logits": self.class_embed(queries), "pred_masks": masks.unflatten(2, grid)})
+        return {**outputs[-1], "aux_outputs": outputs[:-1]}

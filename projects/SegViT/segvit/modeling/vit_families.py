@@ -1,0 +1,71 @@
+"""The one place where families of plain ViTs differ: how timm builds them, and what their blocks know of positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from timm.layers import Format
+from timm.models import Beit, Eva, VisionTransformer
+from torch import nn
+
+from segvit.modeling.attention_positions import NoAttentionPositions, RelativePositions, RotaryPositions
+
+
+@dataclass(frozen=True)
+class Family:
+    """A timm class of plain ViTs.
+
+    Attributes:
+        positions: builds the module that gives each block its position arguments; may move parameters into it.
+        needs_prefix_tokens: whether attention was built around the class token and cannot do without.
+        options: what timm must be told so that the model takes any image size.
+    """
+
+    positions: Callable[[nn.Module], nn.Module]
+    needs_prefix_tokens: bool
+    options: dict[str, object] = field(default_factory=dict)
+
+
+def family_of(model_class: type[nn.Module]) -> Family:
+    """The family of a timm model class. Raises ValueError for a class that is no plain ViT known here."""
+    if model_class not in FAMILIES:
+        known = ", ".join(sorted(cls.__name__ for cls in FAMILIES))
+        raise ValueError(f"timm's {model_class.__name__} is not a plain ViT that SegViT can wrap; it wraps {known}")
+    return FAMILIES[model_class]
+
+
+def _added_positions(vit: VisionTransformer) -> nn.Module:
+    return NoAttentionPositions(depth=len(vit.blocks))
+
+
+def _rotary_positions(vit: Eva) -> nn.Module:
+    if vit.rope is None:
+        return NoAttentionPositions(depth=len(vit.blocks))
+    if vit.rope_mixed:
+        raise ValueError("encoders with mixed rotary embeddings, one per block, are not supported")
+    return RotaryPositions(rope=vit.rope, depth=len(vit.blocks), num_prefix_tokens=vit.num_prefix_tokens)
+
+
+def _relative_positions(vit: Beit) -> nn.Module:
+    # timm's BEiT takes one image size only, by its patch embedding and its tables; both are freed of it here.
+    vit.patch_embed.strict_img_size = False
+    vit.patch_embed.flatten = False
+    vit.patch_embed.output_fmt = Format.NHWC
+    if vit.rel_pos_bias is not None:
+        tables = [vit.rel_pos_bias.relative_position_bias_table]
+    else:
+        tables = [block.attn.relative_position_bias_table for block in vit.blocks]
+        for block in vit.blocks:
+            block.attn.relative_position_bias_table = None
+    return RelativePositions(tables=tables, grid_size=tuple(vit.patch_embed.grid_size), depth=len(vit.blocks))
+
+
+FAMILIES: dict[type[nn.Module], Family] = {
+    # ViT, DeiT, AugReg, MAE, CLIP, DINO, DINOv2
+    VisionTransformer: Family(_added_positions, needs_prefix_tokens=False, options={"dynamic_img_size": True}),
+    # EVA, EVA-02, DINOv3
+    Eva: Family(_rotary_positions, needs_prefix_tokens=True, options={"dynamic_img_size": True}),
+    # BEiT, BEiTv2
+    Beit: Family(_relative_positions, needs_prefix_tokens=True),
+}
