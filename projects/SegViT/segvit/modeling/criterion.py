@@ -75,17 +75,21 @@ class SegViTCriterion(nn.Module):
         Returns:
             "loss_ce", "loss_mask", "loss_dice" of the last stage, and the same with "_<s>" for auxiliary stage s.
         """
-        device_type = outputs["pred_masks"].device.type
-        with torch.autocast(device_type, enabled=False):
-            losses = self._stage_losses(outputs, targets)
+        device = outputs["pred_masks"].device
+        # Before anything that depends on the labels: every process takes part, whatever it has.
+        num_masks = _average_over_processes(sum(len(target.classes) for target in targets), device)
+        with torch.autocast(device.type, enabled=False):
+            losses = self._stage_losses(outputs, targets, num_masks)
             for index, aux_outputs in enumerate(outputs["aux_outputs"]):
-                aux_losses = self._stage_losses(aux_outputs, targets)
+                aux_losses = self._stage_losses(aux_outputs, targets, num_masks)
                 losses |= {f"{name}_{index}": loss for name, loss in aux_losses.items()}
         return losses
 
-    def _stage_losses(self, outputs: dict[str, torch.Tensor], targets: list[MaskTargets]) -> dict[str, torch.Tensor]:
+    def _stage_losses(
+        self, outputs: dict[str, torch.Tensor], targets: list[MaskTargets], num_masks: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
         losses = {"loss_ce": self._class_loss(outputs["pred_logits"].float(), targets)}
-        losses |= self._mask_losses(outputs["pred_masks"], targets)
+        losses |= self._mask_losses(outputs["pred_masks"], targets, num_masks)
         return {name: loss * self.weight_dict[name] for name, loss in losses.items()}
 
     def _class_loss(self, pred_logits: torch.Tensor, targets: list[MaskTargets]) -> torch.Tensor:
@@ -94,26 +98,29 @@ class SegViTCriterion(nn.Module):
             wanted[image, target.classes] = target.classes
         return F.cross_entropy(pred_logits.transpose(1, 2), wanted, self.class_weights)
 
-    def _mask_losses(self, pred_masks: torch.Tensor, targets: list[MaskTargets]) -> dict[str, torch.Tensor]:
+    def _mask_losses(
+        self, pred_masks: torch.Tensor, targets: list[MaskTargets], num_masks: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
         """Only the masks of present classes are upsampled: cost and memory follow M, not B * K."""
-        sizes = [len(target.classes) for target in targets]
-        images = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(pred_masks.device)
-        masks = torch.cat([target.masks for target in targets])  # (M, H, W)
-        logits = pred_masks[images, torch.cat([target.classes for target in targets])]  # (M, h, w)
-        if not len(masks):
+        sizes = torch.tensor([len(target.classes) for target in targets])
+        if not sizes.any():
             nothing = pred_masks.float().sum() * 0
             return {"loss_mask": nothing, "loss_dice": nothing}
-        stride = self.mask_stride
-        masks = masks[:, ::stride, ::stride].flatten(1).float()
+        images = torch.repeat_interleave(sizes).to(pred_masks.device)  # (M,)
+        logits = pred_masks[images, torch.cat([target.classes for target in targets])]  # (M, h, w)
         logits = self._upsample(logits.float(), targets[0].valid.shape).flatten(1)
+        masks = torch.cat([self._sampled(target.masks) for target in targets]).flatten(1).float()
         valid = None
         if self.exclude_ignored_pixels:
-            valid = torch.stack([target.valid for target in targets])[:, ::stride, ::stride].flatten(1).float()[images]
-        num_masks = _average_over_processes(len(masks), pred_masks.device)
+            valid = torch.stack([self._sampled(target.valid) for target in targets]).flatten(1).float()[images]
         return {
             "loss_mask": focal_loss(logits, masks, valid).sum() / num_masks,
             "loss_dice": dice_loss(logits, masks, valid).sum() / num_masks,
         }
+
+    def _sampled(self, label_map: torch.Tensor) -> torch.Tensor:
+        """(..., H, W) -> (..., H / stride, W / stride)."""
+        return label_map[..., :: self.mask_stride, :: self.mask_stride]
 
     def _upsample(self, logits: torch.Tensor, size: torch.Size) -> torch.Tensor:
         """(M, h, w) -> (M, H / stride, W / stride), bilinear."""
