@@ -77,7 +77,7 @@ class SegViT(nn.Module):
 
         Returns:
             In training the dict of weighted losses; in inference, per image, {"sem_seg": (K, height, width) float
-            scores in [0, 1]}.
+            scores} (see `SemanticInference`).
         """
         images = [self._normalize(inputs["image"]) for inputs in batched_inputs]
         if self.training:

@@ -28,11 +28,12 @@ class SemanticInference(nn.Module):
         self.mode = mode
 
     def forward(self, outputs: dict[str, torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
-        """Scores in [0, 1] at `size`, the pixels that the grid covers.
+        """Scores of at least 0, and of at most 1 ("diagonal") or K ("mix", where the votes of queries add up).
 
         Args:
             outputs: "pred_logits" (B, K, K + 1) and "pred_masks" (B, K, h, w).
-            size: (H, W). Mask logits are upsampled to it before the sigmoid, as in the official release.
+            size: (H, W), the pixels that the grid covers. Mask logits are upsampled to it before the sigmoid, as in the
+                official release.
 
         Returns:
             (B, K, H, W); "no object" is left out, so the classes of a pixel do not sum to one.
