@@ -17,13 +17,14 @@ class TokenEmbedding(nn.Module):
 
     Args:
         vit: the timm model; its modules and parameters are taken over under their timm names.
-        keep_prefix_tokens: return the class and register tokens, or drop them once positions are added.
+        keep_prefix_tokens: return the class, distillation and register tokens, or drop them once positions are added.
     """
 
     def __init__(self, *, vit: nn.Module, keep_prefix_tokens: bool) -> None:
         super().__init__()
         self.patch_embed = vit.patch_embed
         self.cls_token = vit.cls_token
+        self.dist_token = getattr(vit, "dist_token", None)
         self.reg_token = getattr(vit, "reg_token", None)
         self.pos_embed = vit.pos_embed
         self.pos_drop = vit.pos_drop
@@ -45,7 +46,8 @@ class TokenEmbedding(nn.Module):
 
     def _with_positions(self, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """(B, N, C) -> (B, T + N, C); the position embedding is resized where the grid differs from its own."""
-        prefix = [token.expand(len(patches), -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
+        tokens = (self.cls_token, self.dist_token, self.reg_token)
+        prefix = [token.expand(len(patches), -1, -1) for token in tokens if token is not None]
         if self.pos_embed is None:
             return torch.cat([*prefix, patches], dim=1)
         # Without antialiasing, as in the official release (and in the fine-tuning codes before it).

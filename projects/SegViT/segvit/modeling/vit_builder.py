@@ -26,6 +26,7 @@ def build_vit_encoder(
     img_size: tuple[int, int],
     out_indices: list[int],
     pretrained: str = "",
+    pretrained_min_match: float = 0.95,
     keep_prefix_tokens: bool = True,
     final_norm: bool = False,
     reduction_block: int | None = None,
@@ -43,6 +44,7 @@ def build_vit_encoder(
         img_size: (H, W) in pixels that positions cover; rounded up to whole patches.
         out_indices: 0-based blocks that become stages.
         pretrained: "" for random weights, a timm tag, or a local file that timm reads.
+        pretrained_min_match: the share of the encoder's tensors that those weights must provide.
         keep_prefix_tokens: let the class and register tokens take part in the blocks. The official SegViT adds them
             for the position embedding's sake and drops them before the first block.
         final_norm: apply timm's final norm to the output of the last block; the official SegViT does not.
@@ -61,7 +63,7 @@ def build_vit_encoder(
     """
     vit = create_timm_vit(name, img_size=img_size, stem=stem, drop_path_rate=drop_path_rate, **overrides)
     if pretrained:
-        load_pretrained_encoder(vit, name=name, source=pretrained)
+        load_pretrained_encoder(vit, name=name, source=pretrained, min_match=pretrained_min_match)
     family = family_of(type(vit))
     if family.needs_prefix_tokens and not keep_prefix_tokens:
         raise ValueError(f"{name} needs its prefix tokens in the blocks: set MODEL.VIT.KEEP_PREFIX_TOKENS True")
@@ -98,11 +100,11 @@ def create_timm_vit(
     if stem not in ("linear", "conv"):
         raise ValueError(f"MODEL.VIT.STEM {stem!r} must be 'linear' or 'conv'")
     with torch.device("meta"):  # without weights: only its class and patch size are asked for
-        probe = timm.create_model(name, num_classes=0, global_pool="", **options)
+        probe = timm.create_model(name, num_classes=0, **options)
     family = family_of(type(probe))
     patch_size = tuple(probe.patch_embed.patch_size)
     if stem == "conv":
         stem_module = ConvStem(patch_size=patch_size[0], embed_dim=probe.embed_dim)
         options = {**options, "patch_size": 1, "embed_layer": partial(HybridEmbed, backbone=stem_module)}
     img_size = padded_size(img_size, patch_size)
-    return timm.create_model(name, num_classes=0, global_pool="", img_size=img_size, **family.options, **options)
+    return timm.create_model(name, num_classes=0, img_size=img_size, **family.options, **options)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from timm.layers import Format
-from timm.models import Beit, Eva, VisionTransformer
+from timm.models import Beit, Eva, VisionTransformer, VisionTransformerDistilled
 from torch import nn
 
 from segvit.modeling.attention_positions import NoAttentionPositions, RelativePositions, RotaryPositions
@@ -19,12 +19,12 @@ class Family:
     Attributes:
         positions: builds the module that gives each block its position arguments; may move parameters into it.
         needs_prefix_tokens: whether attention was built around the class token and cannot do without.
-        options: what timm must be told so that the model takes any image size.
+        options: what timm must be told so that the model takes any image size and its final norm comes before pooling.
     """
 
     positions: Callable[[nn.Module], nn.Module]
     needs_prefix_tokens: bool
-    options: dict[str, object] = field(default_factory=dict)
+    options: dict[str, object]
 
 
 def family_of(model_class: type[nn.Module]) -> Family:
@@ -61,11 +61,15 @@ def _relative_positions(vit: Beit) -> nn.Module:
     return RelativePositions(tables=tables, grid_size=tuple(vit.patch_embed.grid_size), depth=len(vit.blocks))
 
 
+UNPOOLED: dict[str, object] = {"global_pool": ""}
+DYNAMIC: dict[str, object] = {"dynamic_img_size": True}
 FAMILIES: dict[type[nn.Module], Family] = {
     # ViT, DeiT, AugReg, MAE, CLIP, DINO, DINOv2
-    VisionTransformer: Family(_added_positions, needs_prefix_tokens=False, options={"dynamic_img_size": True}),
+    VisionTransformer: Family(_added_positions, needs_prefix_tokens=False, options=UNPOOLED | DYNAMIC),
+    # distilled DeiT, which timm does not build without its pooling
+    VisionTransformerDistilled: Family(_added_positions, needs_prefix_tokens=False, options=DYNAMIC),
     # EVA, EVA-02, DINOv3
-    Eva: Family(_rotary_positions, needs_prefix_tokens=True, options={"dynamic_img_size": True}),
+    Eva: Family(_rotary_positions, needs_prefix_tokens=True, options=UNPOOLED | DYNAMIC),
     # BEiT, BEiTv2
-    Beit: Family(_relative_positions, needs_prefix_tokens=True),
+    Beit: Family(_relative_positions, needs_prefix_tokens=True, options=UNPOOLED),
 }
