@@ -44,6 +44,7 @@ class PlainViT(Backbone):
             img_size=tuple(vit.IMG_SIZE),
             out_indices=list(vit.OUT_INDICES),
             pretrained=vit.PRETRAINED,
+            pretrained_min_match=vit.PRETRAINED_MIN_MATCH,
             keep_prefix_tokens=vit.KEEP_PREFIX_TOKENS,
             final_norm=vit.FINAL_NORM,
             reduction_block=vit.REDUCTION_BLOCK if vit.REDUCTION == "shrunk" else None,

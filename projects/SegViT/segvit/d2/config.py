@@ -36,6 +36,8 @@ def _add_vit(cfg: CN) -> None:
     cfg.MODEL.VIT.NAME = "vit_base_patch16_384"
     # Pre-trained weights: "" for none, a timm tag such as "augreg_in21k_ft_in1k", or a local file that timm reads.
     cfg.MODEL.VIT.PRETRAINED = ""
+    # The share of the encoder's tensors that those weights must provide; fewer stop the run, with the list.
+    cfg.MODEL.VIT.PRETRAINED_MIN_MATCH = 0.95
     # (H, W) in pixels that the position embedding is built for: the training crop. Other sizes are interpolated.
     cfg.MODEL.VIT.IMG_SIZE = [512, 512]
     # 0-based indices of the blocks whose outputs become the stages "block<i>".

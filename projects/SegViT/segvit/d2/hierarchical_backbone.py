@@ -29,6 +29,7 @@ class HierarchicalViT(Backbone):
             img_size=img_size,
             out_indices=list(vit.OUT_INDICES),
             pretrained=vit.PRETRAINED,
+            pretrained_min_match=vit.PRETRAINED_MIN_MATCH,
             drop_path_rate=vit.DROP_PATH_RATE,
         )
         return {"encoder": encoder, "img_size": img_size}

@@ -13,6 +13,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
 from torch import nn
 
+from segvit.d2.checkpoint import require_all_weights_for_inference
 from segvit.modeling.criterion import MaskTargets
 from segvit.modeling.semantic_inference import SemanticInference
 from segvit.modeling.tokens import pad_to_size, padded_size
@@ -48,6 +49,7 @@ class SegViT(nn.Module):
         self.ignore_value = ignore_value
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        self.register_load_state_dict_post_hook(require_all_weights_for_inference)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:

@@ -20,7 +20,7 @@ class HierarchicalEncoder(nn.Module):
         name: a timm model name of a Swin Transformer, such as "swin_tiny_patch4_window7_224".
         img_size: (H, W) in pixels that the windows are laid out for; other sizes are padded to whole windows by timm.
         out_indices: 0-based stages to return.
-        pretrained: see `segvit.modeling.pretrained`.
+        pretrained, pretrained_min_match: see `segvit.modeling.pretrained`.
         drop_path_rate: stochastic depth of the last block.
         **overrides: timm's own arguments, such as embed_dim, depths or num_heads.
 
@@ -35,6 +35,7 @@ class HierarchicalEncoder(nn.Module):
         img_size: tuple[int, int],
         out_indices: list[int],
         pretrained: str = "",
+        pretrained_min_match: float = 0.95,
         drop_path_rate: float = 0.0,
         **overrides: int | tuple[int, ...],
     ) -> None:
@@ -51,7 +52,7 @@ class HierarchicalEncoder(nn.Module):
             **overrides,
         )
         if pretrained:
-            load_pretrained_encoder(self.swin, name=name, source=pretrained)
+            load_pretrained_encoder(self.swin, name=name, source=pretrained, min_match=pretrained_min_match)
         stages = self.swin.feature_info
         if not out_indices or not set(out_indices) <= set(range(len(stages))):
             raise ValueError(f"MODEL.VIT.OUT_INDICES {list(out_indices)} must name stages 0 to {len(stages) - 1}")

@@ -1,0 +1,129 @@
+"""Checkpoints of whole models: read as data, kept where they fit, refused where a model would stay half trained.
+
+Shape shorthand: K classes, D decoder width.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from timm.models import clean_state_dict
+from torch import nn
+
+from segvit.modeling.weight_files import code_error, read_weight_file
+from segvit.modeling.weight_match import ShapeConflict, compare_weights
+
+logger = logging.getLogger(__name__)
+
+# Tensors whose first dimension counts classes: the queries (K, D), and the classifier's (K + 1, D) and (K + 1,).
+CLASS_TENSOR = re.compile(r"(^|\.)class_(queries|embed)\.(weight|bias)$")
+
+
+class SegViTCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer, reading files without running code, and explicit about what does not fit.
+
+    Args:
+        model: see `DetectionCheckpointer`.
+        save_dir: likewise.
+        strict: refuse a checkpoint that does not fit the model tensor by tensor, as evaluation needs. False, for
+            training from MODEL.WEIGHTS: the class-dependent tensors of another set of classes stay as initialised,
+            with a warning; missing and unexpected ones are warned of by Detectron2; any other shape is refused.
+            Resuming is strict either way.
+        **checkpointables: see `DetectionCheckpointer`.
+    """
+
+    def __init__(self, model: nn.Module, save_dir: str = "", *, strict: bool = True, **checkpointables: object) -> None:
+        super().__init__(model, save_dir, **checkpointables)
+        self.strict = strict
+        self._must_be_exact = strict
+        self._path = ""
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, object]:
+        """Load a checkpoint; see `DetectionCheckpointer.load`.
+
+        Raises:
+            ValueError: where the file is damaged, contains code or does not fit; in strict loading also where `path`
+                is empty, for nothing would be loaded then.
+        """
+        if self.strict and not path:
+            raise ValueError("MODEL.WEIGHTS is empty: there are no weights to evaluate")
+        resumes = checkpointables is None and bool(self.checkpointables)
+        self._must_be_exact = self.strict or resumes
+        self._path = path
+        try:
+            return super().load(path, checkpointables)
+        finally:
+            self._parsed_url_during_load = None  # Detectron2 leaves it behind where loading fails
+
+    def _load_file(self, filename: str) -> dict[str, object]:
+        if filename.endswith(".pkl"):
+            raise code_error(filename)
+        loaded = super()._load_file(filename)
+        others = [str(name) for name, value in loaded["model"].items() if not isinstance(value, torch.Tensor)]
+        if others or not loaded["model"]:
+            raise ValueError(
+                f"{filename} is no checkpoint of this project: where tensors should be, it has {others or 'nothing'}. "
+                "Checkpoints of the official release must be converted first"
+            )
+        return {**loaded, "model": clean_state_dict(loaded["model"])}
+
+    def _torch_load(self, filename: str) -> dict[str, object]:
+        return read_weight_file(filename)
+
+    def _load_model(self, checkpoint: dict[str, object]) -> object:
+        match = compare_weights(self.model.state_dict(), checkpoint["model"])
+        of_classes = [conflict for conflict in match.conflicts if _is_of_classes(conflict)]
+        described = "\n  ".join([*_class_counts(of_classes), match.describe()])
+        if not match.matched:
+            raise ValueError(f"{self._path} fits no tensor of the model (encoders alone: MODEL.VIT.PRETRAINED)")
+        if len(of_classes) < len(match.conflicts) or (self._must_be_exact and not match.is_exact):
+            raise ValueError(f"{self._path} does not fit the model: {described}")
+        logger.log(
+            logging.WARNING if of_classes else logging.INFO,
+            "Checkpoint %s: %s%s",
+            self._path,
+            described,
+            "\n  The tensors of another shape depend on the classes; they start anew." if of_classes else "",
+        )
+        incompatible = super()._load_model(checkpoint)
+        # Said above; Detectron2 would repeat each as incompatible, and once more as missing.
+        incompatible.incorrect_shapes.clear()
+        renewed = {conflict.name for conflict in of_classes}
+        incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if name not in renewed]
+        return incompatible
+
+
+def require_all_weights_for_inference(model: nn.Module, incompatible_keys: object) -> None:
+    """A hook behind `load_state_dict`: what is loaded into a model in evaluation mode must fill it.
+
+    It guards `DefaultPredictor`, whose checkpointer is Detectron2's: that leaves out the tensors of another shape and
+    goes on with those of the random initialisation.
+
+    Raises:
+        ValueError: where the model is in evaluation mode and tensors of it were not loaded.
+    """
+    if model.training or not incompatible_keys.missing_keys:
+        return
+    state = model.state_dict()
+    missing = [f"{name} {tuple(state[name].shape)}" for name in incompatible_keys.missing_keys if name in state]
+    raise ValueError(
+        f"{len(missing)} of {len(state)} tensors of the model are missing in the checkpoint, or of another shape "
+        f"there, and would be evaluated untrained: {', '.join(missing[:20])}. Does the config (first of all "
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES) agree with the one of the training?"
+    )
+
+
+def _is_of_classes(conflict: ShapeConflict) -> bool:
+    return bool(CLASS_TENSOR.search(conflict.name)) and conflict.in_weights[1:] == conflict.in_model[1:]
+
+
+def _class_counts(conflicts: list[ShapeConflict]) -> list[str]:
+    """A line that states both numbers of classes, where the queries differ."""
+    return [
+        f"NUM_CLASSES {conflict.in_weights[0]} in the file, {conflict.in_model[0]} in the config"
+        for conflict in conflicts
+        if "class_queries" in conflict.name
+    ]
