@@ -1,0 +1,203 @@
+"""The ATM decoder as an indicator of how well an encoder represents images.
+
+The application is SegViTv2's (arXiv 2306.06289): the decoder is light, so what it reaches tells the encoders apart. Here
+every encoder is trained, or with frozen weights only read, under the same config, iterations and seed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from functools import reduce
+from pathlib import Path
+
+import timm
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import HookBase
+from detectron2.utils.env import seed_all_rng
+
+from segvit.analysis import count_macs, count_params
+from segvit.analysis.from_config import build_random_model
+from segvit.engine.trainer import Trainer
+from segvit.modeling.vit_builder import create_timm_vit
+from segvit.modeling.vit_families import family_of
+from segvit.visualization.curves import read_metrics
+
+Overrides = dict[str, object]
+# What may differ between two calls that continue each other.
+PLACE = re.compile(r"^OUTPUT_DIR: .*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class BackboneChoice:
+    """An encoder to compare: a timm name, and where its weights come from ("" for random ones)."""
+
+    name: str
+    pretrained: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> BackboneChoice:
+        """From "name" or "name:tag-or-file"."""
+        name, _, pretrained = text.partition(":")
+        return cls(name, pretrained)
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.pretrained}" if self.pretrained else self.name
+
+    @property
+    def folder_name(self) -> str:
+        return re.sub(r"[^\w.-]+", "-", str(self))
+
+
+@dataclass(frozen=True)
+class BackboneResult:
+    """What one encoder reached. Counts are those of the whole model; `overrides` are its changes to the config."""
+
+    name: str
+    params: int
+    macs: int
+    miou_final: float
+    miou_best: float
+    minutes: float
+    iterations: list[int]
+    miou: list[float]
+    overrides: Overrides
+
+
+def evaluate_backbone(
+    cfg: CfgNode, choice: BackboneChoice, folder: Path, hooks: Callable[[], list[HookBase]] = list
+) -> BackboneResult:
+    """Train the decoder on one encoder, or read what an earlier call with the same config found.
+
+    Args:
+        cfg: the config that all encoders share, for one test set; left unchanged.
+        choice: the encoder.
+        folder: of this encoder alone: checkpoints, metrics and the result. A run that was cut off continues from its
+            last checkpoint.
+        hooks: makes further hooks for the trainer.
+
+    Raises:
+        ValueError: where the encoder does not exist or does not fit, or the folder holds a run of another config.
+    """
+    overrides = adapt_config(cfg, choice)
+    cfg = merge(cfg, {**overrides, "OUTPUT_DIR": str(folder)})
+    claim_folder(cfg, folder)
+    result_file = folder / "result.json"
+    if result_file.is_file():
+        return BackboneResult(**json.loads(result_file.read_text(encoding="utf-8")))
+    minutes = train(cfg, hooks())
+    iterations, miou = read_metrics(folder, "sem_seg/mIoU")
+    model = build_random_model(cfg, device="meta")
+    result = BackboneResult(
+        name=str(choice),
+        params=count_params(model)["total"],
+        macs=count_macs(model, model.backbone.img_size)["total"],
+        miou_final=miou[-1],
+        miou_best=max(miou),
+        minutes=minutes,
+        iterations=[min(iteration + 1, cfg.SOLVER.MAX_ITER) for iteration in iterations],
+        miou=miou,
+        overrides=overrides,
+    )
+    result_file.write_text(json.dumps(asdict(result), indent=2), encoding="utf-8")
+    return result
+
+
+def claim_folder(cfg: CfgNode, folder: Path) -> None:
+    """Write the config into the folder. Raises ValueError where that of another run is there already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config_file = folder / "config.yaml"
+    if config_file.is_file():
+        found = config_file.read_text(encoding="utf-8")
+        if PLACE.sub("", found) != PLACE.sub("", cfg.dump()):
+            raise ValueError(f"{config_file} belongs to a run with another config: choose another --output")
+    config_file.write_text(cfg.dump(), encoding="utf-8")
+
+
+def train(cfg: CfgNode, hooks: list[HookBase]) -> float:
+    """Train and evaluate -> minutes; of a run that was continued, those that the whole would have taken."""
+    seed_all_rng(cfg.SEED)
+    trainer = Trainer(cfg)
+    trainer.register_hooks(hooks)
+    trainer.resume_or_load(resume=True)
+    start, done = time.perf_counter(), trainer.start_iter
+    trainer.train()
+    share = 1 - done / cfg.SOLVER.MAX_ITER
+    return (time.perf_counter() - start) / 60 / (share or 1)
+
+
+def adapt_config(cfg: CfgNode, choice: BackboneChoice) -> Overrides:
+    """What a config must change for an encoder, as key -> value.
+
+    The decoder reads the stages at the same relative depth. Prefix tokens stay where the family cannot do without. The
+    pixel mean and standard deviation are those that timm's weights were trained with. Exemptions from weight decay
+    that name no parameter of this encoder are dropped.
+    """
+    overrides: Overrides = {"MODEL.VIT.NAME": choice.name, "MODEL.VIT.PRETRAINED": choice.pretrained}
+    before, after = depth_of(cfg), depth_of(merge(cfg, overrides))
+    if before != after:
+        overrides |= _relative_depth(cfg, before, after)
+    with torch.device("meta"):
+        family = family_of(type(create_timm_vit(choice.name, img_size=(224, 224))))
+    if family.needs_prefix_tokens:
+        overrides["MODEL.VIT.KEEP_PREFIX_TOKENS"] = True
+    if f"{choice.name}.{choice.pretrained}" in timm.list_pretrained(choice.name):
+        overrides |= _pixel_statistics(f"{choice.name}.{choice.pretrained}", cfg.INPUT.FORMAT)
+    names = [name for name, _ in build_random_model(merge(cfg, overrides), device="meta").named_parameters()]
+    patterns = list(value_of(cfg, "SOLVER.NO_WEIGHT_DECAY"))
+    overrides["SOLVER.NO_WEIGHT_DECAY"] = [
+        pattern for pattern in patterns if any(fnmatchcase(name, pattern) for name in names)
+    ]
+    return {key: value for key, value in overrides.items() if value != value_of(cfg, key)}
+
+
+def depth_of(cfg: CfgNode) -> int:
+    """The number of blocks of the config's encoder, those behind the last stage included."""
+    depth = value_of(cfg, "MODEL.VIT.DEPTH")
+    if depth:
+        return depth
+    with torch.device("meta"):
+        return len(create_timm_vit(value_of(cfg, "MODEL.VIT.NAME"), img_size=(224, 224)).blocks)
+
+
+def _relative_depth(cfg: CfgNode, before: int, after: int) -> Overrides:
+    def moved(block: int) -> int:
+        return max(round((block + 1) * after / before) - 1, 0)
+
+    indices, features = value_of(cfg, "MODEL.VIT.OUT_INDICES"), value_of(cfg, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
+    if len({moved(index) for index in indices}) < len(indices):
+        raise ValueError(f"an encoder of {after} blocks has no {len(indices)} stages where one of {before} has them")
+    overrides: Overrides = {
+        "MODEL.VIT.OUT_INDICES": [moved(index) for index in indices],
+        "MODEL.SEM_SEG_HEAD.IN_FEATURES": [f"block{moved(int(name.removeprefix('block')))}" for name in features],
+    }
+    if value_of(cfg, "MODEL.VIT.REDUCTION") != "none":
+        block = value_of(cfg, "MODEL.VIT.REDUCTION_BLOCK")
+        overrides["MODEL.VIT.REDUCTION_BLOCK"] = max(round(block * after / before), 1)
+    return overrides
+
+
+def _pixel_statistics(tagged_name: str, image_format: str) -> Overrides:
+    listed = timm.get_pretrained_cfg(tagged_name)
+    order = slice(None, None, -1) if image_format == "BGR" else slice(None)
+    return {
+        "MODEL.PIXEL_MEAN": [round(255 * channel, 3) for channel in listed.mean[order]],
+        "MODEL.PIXEL_STD": [round(255 * channel, 3) for channel in listed.std[order]],
+    }
+
+
+def merge(cfg: CfgNode, overrides: Overrides) -> CfgNode:
+    """A copy of the config with some values replaced."""
+    cfg = cfg.clone()
+    cfg.merge_from_list([item for pair in overrides.items() for item in pair])
+    return cfg
+
+
+def value_of(cfg: CfgNode, key: str) -> object:
+    """The value of a dotted key."""
+    return reduce(lambda node, part: node[part], key.split("."), cfg)

@@ -1,0 +1,155 @@
+"""Compare encoders by what the ATM decoder reaches on them under one budget: same config, iterations and seed.
+
+    python projects/SegViT/tools/compare_backbones.py --config-file F --backbones NAME[:WEIGHTS] ... [--frozen]
+        [--output FOLDER] [KEY VALUE ...]
+
+NAME is a timm name of a plain ViT and WEIGHTS a tag of timm's or a local file; without it the encoder starts from
+random weights. The decoder as an indicator of the representation is an idea of SegViTv2 (arXiv 2306.06289).
+`MODEL.VIT.EMBED_DIM`, `DEPTH`, `NUM_HEADS` and `PATCH_SIZE` resize all encoders alike. What a config must change for
+an encoder is listed below the table. FOLDER/<encoder>/ holds each run: a finished one is not run again, one that was
+cut off continues. FOLDER/comparison.{txt,json,png} hold the outcome. Exit code 1 where an encoder failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.utils.logger import setup_logger
+from tabulate import tabulate
+
+from segvit.analysis.from_config import load_config
+from segvit.engine.backbone_comparison import BackboneChoice, BackboneResult, evaluate_backbone, merge
+from segvit.engine.progress_bar import ProgressBar
+from segvit.visualization.comparison import draw_comparison
+
+logger = logging.getLogger("segvit.compare_backbones")
+
+
+def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    """The parser, for reporting errors, and the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", required=True, help="a YAML config of a plain ViT with the ATM decoder")
+    parser.add_argument("--backbones", nargs="+", required=True, metavar="NAME[:WEIGHTS]")
+    parser.add_argument("--frozen", action="store_true", help="train the decoder alone")
+    parser.add_argument("--output", type=Path, default=Path("output/backbone_comparison"))
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all encoders")
+    args = parser.parse_args(argv)
+    # Right behind --backbones, overrides read like further names.
+    keys = [index for index, word in enumerate(args.backbones) if re.match(r"[A-Z]\w*(\.\w+|$)", word)]
+    if keys:
+        args.opts = args.backbones[keys[0] :] + args.opts
+        args.backbones = args.backbones[: keys[0]]
+    return parser, args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate every encoder and write the comparison. Returns the exit code."""
+    parser, args = parse_args(argv)
+    choices = [BackboneChoice.parse(text) for text in args.backbones]
+    if not choices or len({choice.folder_name for choice in choices}) < len(choices):
+        parser.error("--backbones must name one or more encoders, each once")
+    try:
+        cfg = shared_config(args)
+    except ValueError as error:
+        parser.error(str(error))
+    log_to_file(args.output)
+    results: list[BackboneResult] = []
+    failures: dict[str, str] = {}
+    for position, choice in enumerate(choices, 1):
+        print(f"[{position}/{len(choices)}] {choice}", flush=True)
+        try:
+            folder = args.output / choice.folder_name
+            results.append(evaluate_backbone(cfg, choice, folder, hooks=lambda: [ProgressBar()]))
+        except Exception as error:  # whatever it is, the other encoders' results are worth having
+            logger.exception("%s failed", choice)
+            failures[str(choice)] = f"{type(error).__name__}: {error}"
+    report(cfg, args, results, failures)
+    return 1 if failures else 0
+
+
+def shared_config(args: argparse.Namespace) -> CfgNode:
+    """The config of all encoders. Raises ValueError where it cannot be read or nothing can be compared by it."""
+    cfg = load_config(args.config_file, args.opts)
+    if cfg.MODEL.BACKBONE.NAME != "PlainViT":
+        raise ValueError(f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} is not compared, only 'PlainViT' is")
+    if not cfg.DATASETS.TEST:
+        raise ValueError("DATASETS.TEST is empty: nothing to compare by")
+    return merge(
+        cfg,
+        {
+            "DATASETS.TEST": cfg.DATASETS.TEST[:1],
+            "MODEL.WEIGHTS": "",  # decoders start alike
+            "SEED": max(cfg.SEED, 0),  # and see the same crops
+            **({"MODEL.VIT.FROZEN": True} if args.frozen else {}),
+        },
+    )
+
+
+def log_to_file(folder: Path) -> None:
+    """Everything goes to log.txt; the terminal shows errors, the progress bar and the result."""
+    for name in ("detectron2", "fvcore", "segvit"):
+        for handler in setup_logger(str(folder), name=name).handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+                handler.setLevel(logging.CRITICAL)
+
+
+def report(cfg: CfgNode, args: argparse.Namespace, results: Sequence[BackboneResult], failures: dict[str, str]) -> None:
+    """Write the comparison as text, JSON and PNG, and print the text."""
+    budget = {
+        "config_file": str(args.config_file),
+        "opts": args.opts,
+        "frozen": args.frozen,
+        "dataset": cfg.DATASETS.TEST[0],
+        "iterations": cfg.SOLVER.MAX_ITER,
+        "seed": cfg.SEED,
+    }
+    what = "decoder on frozen encoder" if args.frozen else "encoder and decoder"
+    title = f"{what}, {budget['iterations']} iterations, {budget['dataset']}, seed {budget['seed']}"
+    text = "\n".join([title, "", table(results), *changes(results), *failed(failures)])
+    content = {**budget, "backbones": [asdict(result) for result in results], "failures": failures}
+    (args.output / "comparison.txt").write_text(text + "\n", encoding="utf-8")
+    (args.output / "comparison.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    if results:
+        curves = {result.name: (result.iterations, result.miou) for result in results}
+        draw_comparison(curves, title, args.output / "comparison.png")
+    print(f"\n{text}\n\n  {args.output / 'comparison'}.{{txt,json,png}}")
+
+
+def table(results: Sequence[BackboneResult]) -> str:
+    """One row per encoder, in the order asked for."""
+    header = ("encoder", "params (M)", "MACs (G)", "final mIoU", "best mIoU", "minutes")
+    rows = [
+        (result.name, result.params / 1e6, result.macs / 1e9, result.miou_final, result.miou_best, result.minutes)
+        for result in results
+    ]
+    return tabulate(rows, header, "simple", floatfmt=("", ".2f", ".2f", ".1f", ".1f", ".1f"))
+
+
+def changes(results: Sequence[BackboneResult]) -> list[str]:
+    """What the config had to change for each encoder, besides its name and weights."""
+    lines = []
+    for result in results:
+        own = {key: value for key, value in result.overrides.items() if key not in NAMED_BY_THE_ROW}
+        lines += [f"  {result.name}: {key} {json.dumps(value)}" for key, value in own.items()]
+    return ["", "Changed for an encoder:", *lines] if lines else []
+
+
+NAMED_BY_THE_ROW = ("MODEL.VIT.NAME", "MODEL.VIT.PRETRAINED")
+
+
+def failed(failures: dict[str, str]) -> list[str]:
+    """The encoders without a result, and why."""
+    lines = [f"  {name}: {message}" for name, message in failures.items()]
+    return ["", "Failed (log.txt has the traceback):", *lines] if lines else []
+
+
+if __name__ == "__main__":
+    sys.exit(main())
