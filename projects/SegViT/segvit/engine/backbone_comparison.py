@@ -1,6 +1,6 @@
 """The ATM decoder as an indicator of how well an encoder represents images.
 
-The application is SegViTv2's (arXiv 2306.06289): the decoder is light, so what it reaches tells the encoders apart. Here
+The application is SegViTv2's (arXiv 2306.06289): the decoder is light, so what it reaches tells encoders apart. Here
 every encoder is trained, or with frozen weights only read, under the same config, iterations and seed.
 """
 
