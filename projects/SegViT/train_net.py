@@ -35,6 +35,8 @@ def main(args: argparse.Namespace) -> dict[str, dict[str, float]] | None:
     """One process of the job. Returns the metrics of the evaluation."""
     cfg = setup(args)
     if args.eval_only:
+        cfg.defrost()
+        cfg.MODEL.VIT.PRETRAINED = ""  # MODEL.WEIGHTS fills the encoder, too
         model = Trainer.build_model(cfg)
         SegViTCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         return Trainer.test(cfg, model)

@@ -21,6 +21,12 @@ logger = logging.getLogger(__name__)
 # Tensors whose first dimension counts classes: the queries (K, D), and the classifier's (K + 1, D) and (K + 1,).
 CLASS_TENSOR = re.compile(r"(^|\.)class_(queries|embed)\.(weight|bias)$")
 
+POSITION_TENSOR = re.compile(r"(^|\.)(pos_embed|positions\.tables\.\d+)$")
+POSITION_HINT = (
+    "\nPositions differ where the checkpoint was trained on another crop: keep its MODEL.VIT.IMG_SIZE, from which the "
+    "positions of images of any size are interpolated"
+)
+
 
 class SegViTCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer, reading files without running code, and explicit about what does not fit.
@@ -80,7 +86,8 @@ class SegViTCheckpointer(DetectionCheckpointer):
         if not match.matched:
             raise ValueError(f"{self._path} fits no tensor of the model (encoders alone: MODEL.VIT.PRETRAINED)")
         if len(of_classes) < len(match.conflicts) or (self._must_be_exact and not match.is_exact):
-            raise ValueError(f"{self._path} does not fit the model: {described}")
+            hint = POSITION_HINT if any(POSITION_TENSOR.search(conflict.name) for conflict in match.conflicts) else ""
+            raise ValueError(f"{self._path} does not fit the model: {described}{hint}")
         logger.log(
             logging.WARNING if of_classes else logging.INFO,
             "Checkpoint %s: %s%s",

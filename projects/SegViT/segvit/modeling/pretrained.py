@@ -38,13 +38,14 @@ def load_pretrained_encoder(encoder: nn.Module, *, name: str, source: str, min_m
     if not 0 <= min_match <= 1:
         raise ValueError(f"MODEL.VIT.PRETRAINED_MIN_MATCH {min_match} must lie in 0 to 1")
     path = local_path(source)
+    origin = str(path)
     if path is None:
         weights, origin = hub_weights(name, source)
-        weights = converted(encoder, weights, origin)
     elif path.suffix == ".npz":
-        weights, origin = flax_weights(encoder, path), str(path)
+        weights = flax_weights(encoder, path)
     else:
-        weights, origin = converted(encoder, unwrapped(read_weight_file(path), str(path)), str(path)), str(path)
+        weights = unwrapped(read_weight_file(path), origin)
+    weights = converted(encoder, weights, origin)
     match = compare_weights(encoder.state_dict(), weights, ignored=NOT_OF_THE_ENCODER)
     if match.share < min_match:
         raise ValueError(

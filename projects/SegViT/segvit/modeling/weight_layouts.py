@@ -6,6 +6,7 @@ Shape shorthand: P patch.
 from __future__ import annotations
 
 import copy
+import math
 import re
 import sys
 import zipfile
@@ -47,6 +48,7 @@ def converted(encoder: nn.Module, weights: dict[str, torch.Tensor], origin: str)
     for name, tensor in weights.items():
         if PATCH_KERNEL.search(name) and tensor.ndim == 4:
             _require_patch_size(encoder, tuple(tensor.shape[-2:]), origin)
+    _assume_square_source(encoder)
     convert = sys.modules[type(encoder).__module__].checkpoint_filter_fn  # timm keeps it beside the model's class
     options = {"adapt_layer_scale": True} if isinstance(encoder, VisionTransformer) else {}  # DeiT III
     try:
@@ -59,25 +61,25 @@ def converted(encoder: nn.Module, weights: dict[str, torch.Tensor], origin: str)
 
 
 def flax_weights(encoder: nn.Module, path: Path) -> dict[str, torch.Tensor]:
-    """An AugReg `.npz` under the names of `encoder`; entries that stand for no tensor of it keep their own.
+    """An AugReg `.npz` under timm's names, positions at their own grid; entries without a counterpart keep their names.
 
     timm copies such a file into a model and does not say what it copied: here, into one whose weights are all NaN.
     """
     if not isinstance(encoder, VisionTransformer):
         raise ValueError(f"{path}: timm reads .npz files into its VisionTransformer only, not {type(encoder).__name__}")
-    shapes = _npz_shapes(path)
+    shapes, probe = _npz_shapes(path), copy.deepcopy(encoder)
     for name, shape in shapes.items():
         if name.endswith("embedding/kernel") and len(shape) == 4:
             _require_patch_size(encoder, shape[:2], str(path))
-    probe = copy.deepcopy(encoder)
+        if name.endswith("pos_embedding"):
+            probe.pos_embed = nn.Parameter(torch.empty(shape))
     for parameter in probe.parameters():
         nn.init.constant_(parameter, float("nan"))
     try:
         probe.load_pretrained(str(path))
     except (KeyError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} does not fit {type(encoder).__name__} of {len(encoder.blocks)} blocks: {error}"
-        ) from error
+        size = f"{len(encoder.blocks)} blocks of width {encoder.embed_dim}"
+        raise ValueError(f"{path} does not fit a {type(encoder).__name__} of {size}: {error}") from error
     except Exception as error:  # a damaged archive fails in any way
         raise (code_error(path) if "pickle" in str(error) else damage_error(path, error)) from error
     copied = {name: tensor for name, tensor in probe.state_dict().items() if not tensor.isnan().any()}
@@ -91,6 +93,15 @@ def _require_patch_size(encoder: nn.Module, patch_size: tuple[int, int], origin:
             f"{origin} was trained on patches of {height} x {width} pixels, but the encoder cuts {rows} x {columns}; "
             "choose the MODEL.VIT.NAME, or MODEL.VIT.PATCH_SIZE, that agrees with the file"
         )
+
+
+def _assume_square_source(encoder: nn.Module) -> None:
+    """Let timm resize positions also where a crop that is not square has as many patches as a square image."""
+    (rows, columns), patch_size = encoder.patch_embed.grid_size, encoder.patch_embed.patch_size
+    side = math.isqrt(rows * columns)
+    if rows != columns and side * side == rows * columns:
+        size = (3, side * patch_size[0], side * patch_size[1])
+        encoder.pretrained_cfg = {**encoder.pretrained_cfg, "input_size": size}
 
 
 def _with_table_per_block(encoder: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -34,11 +34,12 @@ def hub_weights(name: str, source: str) -> tuple[dict[str, torch.Tensor], str]:
         ValueError: where timm knows no such tag.
         OSError: where the hub cannot be reached and its cache does not hold the file.
     """
-    model = f"{name}.{source.removeprefix(f'{name}.')}"
-    known = timm.list_pretrained(name)
+    architecture, _ = timm.models.split_model_name_tag(name)
+    model = f"{architecture}.{source.removeprefix(f'{architecture}.')}"
+    known = timm.list_pretrained(architecture)
     if model not in known:
-        tags = ", ".join(tagged.removeprefix(f"{name}.") for tagged in known)
-        offer = f"tags of {name} are {tags}" if tags else f"timm lists none for {name}"
+        tags = ", ".join(tagged.removeprefix(f"{architecture}.") for tagged in known)
+        offer = f"tags of {architecture} are {tags}" if tags else f"timm lists none for {architecture}"
         raise ValueError(f"MODEL.VIT.PRETRAINED {source!r} is neither a file nor a tag that timm knows; {offer}")
     listed = timm.get_pretrained_cfg(model)
     if not listed.hf_hub_id:
@@ -57,10 +58,10 @@ def _offline_message(source: str, repository: str, error: Exception) -> str:
     home = os.environ.get("HF_HOME", "~/.cache/huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE", f"{home}/hub")).expanduser()
     folder = cache / f"models--{repository.replace('/', '--')}"
+    reason = str(error).partition("\n")[0]
     return (
-        f"MODEL.VIT.PRETRAINED {source!r}: {HUB_FILE} of the hub repository {repository} is not in the cache and could "
-        f"not be fetched ({type(error).__name__}). On a machine with a connection, fetch "
-        f"https://huggingface.co/{repository}/resolve/main/{HUB_FILE} and set "
-        f"MODEL.VIT.PRETRAINED=/path/to/{HUB_FILE}; or run `hf download {repository}` there and copy the folder that "
-        f"it fills to {folder}"
+        f"MODEL.VIT.PRETRAINED {source!r}: {HUB_FILE} of the hub repository {repository} could be neither found in the "
+        f"cache nor fetched ({type(error).__name__}: {reason}). On a machine with a connection, fetch "
+        f"https://huggingface.co/{repository}/resolve/main/{HUB_FILE} and set MODEL.VIT.PRETRAINED=/path/to/{HUB_FILE} "
+        f"here; or run `hf download {repository}` there and copy the folder that it fills to {folder}"
     )
