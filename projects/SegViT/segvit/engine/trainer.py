@@ -15,6 +15,7 @@ from segvit.d2.checkpoint import SegViTCheckpointer
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.engine.autocast_trainer import AutocastTrainer
+from segvit.engine.statistics_average import AverageStatistics
 from segvit.evaluation import SemSegConfusionEvaluator
 
 MAPPERS = {"segvit_semantic": SegViTSemanticDatasetMapper}
@@ -74,8 +75,8 @@ class Trainer(DefaultTrainer):
         return SemSegConfusionEvaluator(dataset_name, output_dir=cfg.OUTPUT_DIR)
 
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's, and behind the evaluation a checkpointer that keeps the best mIoU as model_best.pth."""
-        built = super().build_hooks()
+        """Detectron2's, with shared statistics first and, behind the evaluation, the best mIoU as model_best.pth."""
+        built = [AverageStatistics(self.model), *super().build_hooks()]
         evaluates = self.cfg.DATASETS.TEST and self.cfg.TEST.EVAL_PERIOD > 0
         if comm.is_main_process() and evaluates:
             prefix = f"{self.cfg.DATASETS.TEST[0]}/" if len(self.cfg.DATASETS.TEST) > 1 else ""

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 Series = tuple[list[int], list[float]]
@@ -46,19 +45,13 @@ def draw_training_curves(run_folders: Sequence[str | os.PathLike[str]], output: 
         iterations, scores = read_metrics(folder, "sem_seg/mIoU")
         score_axes.plot(iterations, scores, marker="o", markersize=4, label=name)
         if scores:
-            score_axes.annotate(f"{scores[-1]:.1f}", (iterations[-1], scores[-1]), (-6, 8), textcoords="offset points")
-    _finish(loss_axes, "training loss", log=True)
-    _finish(score_axes, "validation mIoU (%)", log=False)
+            score_axes.annotate(f"{scores[-1]:.1f}", (iterations[-1], scores[-1]), (-26, 8), textcoords="offset points")
+    loss_axes.set_yscale("log")
+    score_axes.set_ylim(0, 1.15 * score_axes.get_ylim()[1])
+    for axes, title in ((loss_axes, "training loss"), (score_axes, "validation mIoU (%)")):
+        axes.set_title(title)
+        axes.set_xlabel("iteration")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, loc="best" if axes is loss_axes else "lower right")
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=110)
-
-
-def _finish(axes: Axes, title: str, *, log: bool) -> None:
-    axes.set_title(title)
-    axes.set_xlabel("iteration")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    if log:
-        axes.set_yscale("log")
-    else:
-        axes.set_ylim(bottom=0)
