@@ -1,0 +1,169 @@
+"""The model as Detectron2 sees it: what training and inference return, sizes, padding, and the predictor.
+
+Shape shorthand: B images, H x W pixels, K classes.
+"""
+
+import pytest
+import torch
+from detectron2.engine import DefaultPredictor
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+
+NUM_CLASSES, IGNORED = 5, 255
+LOSSES = {f"{name}{suffix}" for name in ("loss_ce", "loss_mask", "loss_dice") for suffix in ("", "_0")}
+
+
+def build(cfg):
+    torch.manual_seed(0)
+    return build_model(cfg).eval()
+
+
+@torch.no_grad()
+def segment(model, *inputs):
+    return [result["sem_seg"] for result in model(list(inputs))]
+
+
+def without_labels(inputs, **size):
+    return {"image": inputs["image"], **size}
+
+
+def test_training_returns_the_weighted_losses(tiny_cfg, make_input):
+    model = build(tiny_cfg).train()
+    losses = model([make_input(32, 48), make_input(32, 48, seed=1)])
+    assert set(losses) == LOSSES
+    assert all(loss.shape == () and loss.isfinite() and loss > 0 for loss in losses.values())
+    sum(losses.values()).backward()
+    idle = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert idle == []
+
+
+def test_loss_weights_come_from_the_config(tiny_cfg, make_input):
+    plain = build(tiny_cfg).train()([make_input(32, 48)])
+    segvit = tiny_cfg.MODEL.SEGVIT
+    segvit.CLASS_WEIGHT, segvit.FOCAL_WEIGHT, segvit.DICE_WEIGHT = 2.0, 60.0, 4.0
+    scaled = build(tiny_cfg).train()([make_input(32, 48)])
+    factors = {"loss_ce": 2.0, "loss_mask": 3.0, "loss_dice": 4.0}
+    for name, factor in factors.items():
+        torch.testing.assert_close(scaled[name], factor * plain[name])
+        torch.testing.assert_close(scaled[f"{name}_0"], factor * plain[f"{name}_0"])
+
+
+@pytest.mark.parametrize("output", ["mix", "diagonal"])
+@pytest.mark.parametrize("size", [(32, 48), (40, 24), (29, 51), (7, 9)])
+def test_inference_returns_scores(tiny_cfg, make_input, size, output):
+    tiny_cfg.MODEL.SEGVIT.OUTPUT = output
+    model = build(tiny_cfg)
+    (scores,) = segment(model, without_labels(make_input(*size)))
+    assert scores.shape == (NUM_CLASSES, *size) and scores.dtype == torch.float32
+    assert scores.min() >= 0 and scores.max() <= (1 if output == "diagonal" else NUM_CLASSES)
+    assert scores.std() > 0
+
+
+@pytest.mark.parametrize("requested", [(64, 96), (15, 22), (29, 43)])
+def test_scores_come_at_the_requested_size(tiny_cfg, make_input, requested):
+    """Padding is cut off before the resize."""
+    model, inputs = build(tiny_cfg), without_labels(make_input(29, 43))
+    (own,) = segment(model, inputs)
+    (scores,) = segment(model, inputs | {"height": requested[0], "width": requested[1]})
+    expected = torch.nn.functional.interpolate(own[None], requested, mode="bilinear", align_corners=False)[0]
+    assert scores.shape == (NUM_CLASSES, *requested)
+    torch.testing.assert_close(scores, expected)
+
+
+@pytest.mark.parametrize("output", ["mix", "diagonal"])
+def test_a_batch_equals_one_by_one(tiny_cfg, make_input, output):
+    tiny_cfg.MODEL.SEGVIT.OUTPUT = output
+    model = build(tiny_cfg)
+    sizes = [(32, 48), (29, 43), (40, 24), (31, 47)]  # the first, second and fourth pad to the same size
+    batch = [without_labels(make_input(*size, seed=seed)) for seed, size in enumerate(sizes)]
+    batch[3] |= {"height": 50, "width": 20}
+    together = segment(model, *batch)
+    for inputs, scores in zip(batch, together, strict=True):
+        torch.testing.assert_close(scores, segment(model, inputs)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_inputs_stay_as_they_are(tiny_cfg, make_input):
+    model, inputs, untouched = build(tiny_cfg), make_input(29, 43), make_input(29, 43)
+    segment(model, inputs)
+    model.train()([inputs])
+    assert set(inputs) == set(untouched)
+    assert torch.equal(inputs["image"], untouched["image"]) and torch.equal(inputs["sem_seg"], untouched["sem_seg"])
+
+
+def padded_by_hand(inputs, size, mean):
+    """An image whose border normalises to zero, without a label there and outside every mask."""
+    (height, width), masks = inputs["sem_seg"].shape, inputs["instances"].gt_masks
+    image = torch.tensor(mean)[:, None, None].repeat(1, *size)
+    image[:, :height, :width] = inputs["image"]
+    sem_seg = torch.full(size, IGNORED)
+    sem_seg[:height, :width] = inputs["sem_seg"]
+    instances = Instances(size)
+    instances.gt_classes = inputs["instances"].gt_classes
+    instances.gt_masks = torch.zeros(len(masks), *size, dtype=torch.bool)
+    instances.gt_masks[:, :height, :width] = masks
+    return {"image": image, "sem_seg": sem_seg, "instances": instances}
+
+
+@pytest.mark.parametrize("exclude", [False, True])
+@pytest.mark.parametrize(
+    ("sizes", "padded"),
+    [([(24, 40)], (32, 48)), ([(29, 43), (32, 17)], (32, 48)), ([(37, 43), (32, 60)], (40, 64))],
+)
+def test_training_pads_to_the_training_size(tiny_cfg, make_input, sizes, padded, exclude):
+    """To MODEL.VIT.IMG_SIZE, or beyond it to whole patches that hold the largest image."""
+    tiny_cfg.MODEL.SEGVIT.EXCLUDE_IGNORED_PIXELS = exclude
+    model = build(tiny_cfg).train()
+    inputs = [make_input(*size, seed=seed) for seed, size in enumerate(sizes)]
+    by_hand = [padded_by_hand(image, padded, list(tiny_cfg.MODEL.PIXEL_MEAN)) for image in inputs]
+    expected = model(by_hand)
+    for name, loss in model(inputs).items():
+        torch.testing.assert_close(loss, expected[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_images_without_a_label(tiny_cfg, make_input, others):
+    model = build(tiny_cfg).train()
+    losses = model([make_input(24, 40, ids=(IGNORED,)), *(make_input(32, 48) for _ in range(others))])
+    assert set(losses) == LOSSES
+    assert (losses["loss_mask"] == 0) == (others == 0)
+    sum(losses.values()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+def test_default_predictor_equals_the_model(tiny_cfg, bgr_image, tmp_path):
+    model = build(tiny_cfg)
+    torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
+    tiny_cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
+    torch.manual_seed(1)  # other weights, unless they are loaded
+    scores = DefaultPredictor(tiny_cfg)(bgr_image)["sem_seg"]
+    rgb = torch.from_numpy(bgr_image[:, :, ::-1].copy()).permute(2, 0, 1)
+    torch.testing.assert_close(scores, segment(model, {"image": rgb})[0])
+    assert scores.shape == (NUM_CLASSES, *bgr_image.shape[:2])
+
+
+def test_default_predictor_resizes(tiny_cfg, bgr_image, tmp_path):
+    torch.save({"model": build(tiny_cfg).state_dict()}, tmp_path / "model.pth")
+    tiny_cfg.MODEL.WEIGHTS, tiny_cfg.INPUT.MIN_SIZE_TEST = str(tmp_path / "model.pth"), 60
+    assert DefaultPredictor(tiny_cfg)(bgr_image)["sem_seg"].shape == (NUM_CLASSES, *bgr_image.shape[:2])
+
+
+def test_checkpoints_hold_parameters_alone(tiny_cfg):
+    """Loss weights and pixel statistics come from the config, not from a checkpoint."""
+    model = build(tiny_cfg)
+    assert set(model.state_dict()) == {name for name, _ in model.named_parameters()}
+    assert {name.partition(".")[0] for name in model.state_dict()} == {"backbone", "sem_seg_head"}
+
+
+def test_stages_that_the_backbone_does_not_give(tiny_cfg):
+    tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block2", "block0", "res5"]
+    with pytest.raises(ValueError, match=r"\['block0', 'res5'\], but the backbone gives \['block1', 'block2'\]"):
+        build(tiny_cfg)
+
+
+def test_in_features_set_the_order_of_the_stages(tiny_cfg, make_input):
+    inputs = without_labels(make_input(32, 48))
+    (deepest_first,) = segment(build(tiny_cfg), inputs)
+    tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block1", "block2"]
+    (deepest_last,) = segment(build(tiny_cfg), inputs)
+    assert not torch.allclose(deepest_first, deepest_last, atol=1e-3)

@@ -1,0 +1,204 @@
+"""Parameter groups, full-model clipping and schedules, each against its formula."""
+
+import copy
+
+import pytest
+import torch
+from detectron2.solver import build_lr_scheduler as build_detectron2_lr_scheduler
+from torch import nn
+
+from segvit.d2 import get_segvit_cfg
+from segvit.d2.solver import build_lr_scheduler, build_optimizer, parameter_groups
+
+BASE_LR, DECAY = 1e-3, 0.05
+
+
+def make_model():
+    torch.manual_seed(0)
+    backbone = nn.ModuleDict({"proj": nn.Linear(3, 4), "norm": nn.LayerNorm(4)})
+    head = nn.ModuleDict({"class_embed": nn.Linear(4, 2), "norm": nn.LayerNorm(2)})
+    return nn.ModuleDict({"backbone": backbone, "sem_seg_head": head})
+
+
+def make_cfg(**solver):
+    cfg = get_segvit_cfg()
+    cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY = BASE_LR, DECAY
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.WARMUP_FACTOR = 100, 10, 0.01
+    for key, value in solver.items():
+        cfg.SOLVER[key] = value
+    return cfg
+
+
+def make_gradients(model, scale=1.0):
+    generator = torch.Generator().manual_seed(3)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator) * scale
+    return model
+
+
+def settings_by_name(model, groups):
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        names[id(parameter)]: (group["lr"], group["weight_decay"]) for group in groups for parameter in group["params"]
+    }
+
+
+@pytest.mark.parametrize("multiplier", [1.0, 10.0])
+def test_groups(multiplier):
+    model = make_model()
+    groups = parameter_groups(
+        model,
+        base_lr=BASE_LR,
+        decoder_lr_multiplier=multiplier,
+        layer_decay=1.0,
+        weight_decay=DECAY,
+        no_weight_decay=["backbone.*norm*", "*class_embed.bias"],
+    )
+    head = BASE_LR * multiplier
+    assert settings_by_name(model, groups) == {
+        "backbone.proj.weight": (BASE_LR, DECAY),
+        "backbone.proj.bias": (BASE_LR, DECAY),
+        "backbone.norm.weight": (BASE_LR, 0.0),
+        "backbone.norm.bias": (BASE_LR, 0.0),
+        "sem_seg_head.class_embed.weight": (head, DECAY),
+        "sem_seg_head.class_embed.bias": (head, 0.0),
+        "sem_seg_head.norm.weight": (head, DECAY),
+        "sem_seg_head.norm.bias": (head, DECAY),
+    }
+    assert len(groups) == (2 if multiplier == 1.0 else 4)
+
+
+def test_optimizer_reads_the_config():
+    cfg, model = make_cfg(DECODER_LR_MULTIPLIER=4.0, NO_WEIGHT_DECAY=["*.bias"]), make_model()
+    optimizer = build_optimizer(cfg, model)
+    assert isinstance(optimizer, torch.optim.AdamW)
+    found = settings_by_name(model, optimizer.param_groups)
+    assert found["backbone.proj.weight"] == (BASE_LR, DECAY)
+    assert found["sem_seg_head.norm.weight"] == (4 * BASE_LR, DECAY)
+    assert found["sem_seg_head.norm.bias"] == (4 * BASE_LR, 0.0)
+
+
+def test_layer_decay():
+    """The last block and the norm behind it learn at the base rate, each layer before at a share of the next one's."""
+    blocks = nn.ModuleList(nn.Linear(2, 2, bias=False) for _ in range(3))
+    encoder = nn.ModuleDict({"embedding": nn.Linear(2, 2, bias=False), "blocks": blocks, "norm": nn.LayerNorm(2)})
+    backbone = nn.ModuleDict({"encoder": encoder})
+    model = nn.ModuleDict({"backbone": backbone, "sem_seg_head": nn.Linear(2, 2, bias=False)})
+    cfg = make_cfg(LAYER_DECAY=0.5, DECODER_LR_MULTIPLIER=10.0, NO_WEIGHT_DECAY=[])
+    found = settings_by_name(model, build_optimizer(cfg, model).param_groups)
+    factors = {"embedding": 0.125, "blocks.0": 0.25, "blocks.1": 0.5, "blocks.2": 1.0, "norm": 1.0}
+    for layer, factor in factors.items():
+        assert found[f"backbone.encoder.{layer}.weight"][0] == pytest.approx(factor * BASE_LR)
+    assert found["sem_seg_head.weight"][0] == pytest.approx(10 * BASE_LR)
+
+
+def test_frozen_parameters_are_left_out():
+    model = make_model()
+    model["backbone"].requires_grad_(False)
+    groups = build_optimizer(make_cfg(), model).param_groups
+    assert {name.partition(".")[0] for name in settings_by_name(model, groups)} == {"sem_seg_head"}
+
+
+def test_patterns_that_match_nothing_are_refused():
+    cfg = make_cfg(NO_WEIGHT_DECAY=["backbone.*norm*", "*.pos_embd"])
+    with pytest.raises(ValueError, match=r"NO_WEIGHT_DECAY: no parameter matches \['\*\.pos_embd'\]"):
+        build_optimizer(cfg, make_model())
+
+
+def clip_cfg(enabled=True, clip_type="full_model", value=0.5, norm_type=2.0):
+    cfg = make_cfg()
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    clip.ENABLED, clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE = enabled, clip_type, value, norm_type
+    return cfg
+
+
+def assert_equal_gradients(model, expected):
+    for ours, theirs in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, float("inf")])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_full_model_clipping(scale, norm_type):
+    model = make_gradients(make_model(), scale)
+    expected = copy.deepcopy(model)
+    for parameter, clone in zip(model.parameters(), expected.parameters(), strict=True):
+        clone.grad = parameter.grad.clone()
+    nn.utils.clip_grad_norm_(expected.parameters(), 0.5, norm_type)
+    build_optimizer(clip_cfg(norm_type=norm_type), model).step()
+    assert_equal_gradients(model, expected)
+
+
+def test_clipping_follows_unscaling():
+    """A loss scaler's gradients are clipped at their own size."""
+    model, expected = make_model(), make_model()
+    inputs = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    losses = [(net["backbone"]["norm"](net["backbone"]["proj"](inputs)) ** 3).sum() for net in (model, expected)]
+    scaler.scale(losses[0]).backward()
+    losses[1].backward()
+    norm = nn.utils.clip_grad_norm_(expected.parameters(), 0.5)
+    assert norm > 0.5
+    scaler.step(build_optimizer(clip_cfg(), model))
+    for ours, theirs in zip(model["backbone"].parameters(), expected["backbone"].parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("clip_type", ["value", "norm"])
+def test_detectron2s_own_clipping(clip_type):
+    model, expected = make_gradients(make_model()), make_gradients(make_model())
+    for parameter in expected.parameters():
+        if clip_type == "value":
+            nn.utils.clip_grad_value_(parameter, 0.5)
+        else:
+            nn.utils.clip_grad_norm_(parameter, 0.5)
+    build_optimizer(clip_cfg(clip_type=clip_type), model).step()
+    assert_equal_gradients(model, expected)
+
+
+def test_without_clipping():
+    model, expected = make_gradients(make_model(), 1e3), make_gradients(make_model(), 1e3)
+    build_optimizer(clip_cfg(enabled=False), model).step()
+    assert_equal_gradients(model, expected)
+
+
+def learning_rates(cfg, build=build_lr_scheduler):
+    """The learning rate of both parts at every iteration, and behind the last."""
+    optimizer = build_optimizer(cfg, make_model())
+    scheduler = build(cfg, optimizer)
+    rates = [scheduler.get_last_lr()]
+    for _ in range(cfg.SOLVER.MAX_ITER):
+        optimizer.step()
+        scheduler.step()
+        rates.append(scheduler.get_last_lr())
+    return [(min(step), max(step)) for step in rates]
+
+
+@pytest.mark.parametrize(("power", "end"), [(1.0, 0.0), (0.9, 1e-5), (2.0, 1e-4)])
+def test_warmup_and_polynomial_decay(power, end):
+    def poly(iteration):
+        return end + (BASE_LR - end) * (1 - iteration / 100) ** power
+
+    rates = learning_rates(make_cfg(POLY_POWER=power, BASE_LR_END=end, DECODER_LR_MULTIPLIER=10.0))
+    start = 0.01 * BASE_LR
+    expected = {0: start, 5: (start + poly(10)) / 2, 10: poly(10), 55: poly(55), 99: poly(99), 100: end}
+    for iteration, rate in expected.items():
+        encoder, decoder = rates[iteration]
+        assert encoder == pytest.approx(rate, rel=1e-6, abs=1e-12)
+        assert decoder == pytest.approx(10 * rate, rel=1e-6, abs=1e-12)
+
+
+def test_training_shorter_than_the_warmup():
+    rates = learning_rates(make_cfg(MAX_ITER=4, WARMUP_ITERS=10))
+    assert all(0 <= encoder <= BASE_LR for encoder, _ in rates)
+
+
+@pytest.mark.parametrize("name", ["WarmupCosineLR", "WarmupMultiStepLR"])
+def test_detectron2s_schedules_pass_through(name):
+    cfg = make_cfg(LR_SCHEDULER_NAME=name, BASE_LR_END=1e-5, STEPS=(50,))
+    assert learning_rates(cfg) == learning_rates(cfg, build_detectron2_lr_scheduler)
+
+
+def test_unknown_schedule():
+    with pytest.raises(ValueError, match="Unknown LR scheduler: Poly"):
+        learning_rates(make_cfg(LR_SCHEDULER_NAME="Poly"))

@@ -1,0 +1,57 @@
+"""`segvit.modeling` stands on torch and timm alone."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import segvit.modeling
+
+FOLDER = Path(segvit.modeling.__file__).parent
+FILES = sorted(FOLDER.rglob("*.py"))
+ALLOWED = {"torch", "timm"} | sys.stdlib_module_names
+
+# Imports every module of the package while Detectron2 and the libraries it brings cannot be found.
+SCRIPT = """
+import importlib, pkgutil, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("detectron2", "fvcore", "iopath", "yacs", "omegaconf"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+import segvit.modeling
+names = [module.name for module in pkgutil.walk_packages(segvit.modeling.__path__, "segvit.modeling.")]
+for name in names:
+    importlib.import_module(name)
+try:
+    import detectron2
+except ImportError:
+    print(len(names))
+"""
+
+
+def test_modeling_imports_without_detectron2():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == len(FILES) - 1  # the package itself is no module of its own
+
+
+def imported_modules(path):
+    """Absolute names of what a file imports, wherever in it."""
+    package = ["segvit", "modeling", *path.relative_to(FOLDER).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            yield ".".join([*base, node.module] if node.module else base)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_imports_torch_timm_and_its_neighbours(path):
+    for name in imported_modules(path):
+        assert name.partition(".")[0] in ALLOWED or name.startswith("segvit.modeling"), name

@@ -1,0 +1,71 @@
+"""What needs a CUDA device: a mixed-precision step, and the same scores as on the CPU."""
+
+import copy
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
+
+from segvit.d2.solver import build_optimizer
+from segvit.engine.autocast_trainer import AutocastTrainer
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+def build(cfg, device):
+    cfg = copy.deepcopy(cfg)
+    cfg.MODEL.DEVICE = device
+    torch.manual_seed(0)
+    return build_model(cfg).eval()
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_mixed_precision_step(tiny_cfg, make_input, precision):
+    model = build(tiny_cfg, "cuda").train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    batch = [make_input(32, 48), make_input(24, 40, seed=1)]
+    trainer = AutocastTrainer(
+        model, [batch] * 8, build_optimizer(tiny_cfg, model), precision=precision, device_type="cuda"
+    )
+    types = []
+    model.backbone.encoder.blocks[0].mlp.fc1.register_forward_hook(lambda *call: types.append(call[2].dtype))
+    with EventStorage() as storage:
+        for trainer.iter in range(8):  # the loss scaler may skip the first few
+            trainer.run_step()
+    assert set(types) == {getattr(torch, precision)}
+    assert storage.latest()["total_loss"][0] > 0
+    assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in model.state_dict().values())
+    changed = [name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])]
+    assert len(changed) > len(before) / 2
+
+
+def test_images_without_a_label(tiny_cfg, make_input):
+    model = build(tiny_cfg, "cuda").train()
+    losses = model([make_input(32, 48, ids=(255,))])
+    sum(losses.values()).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("output", ["mix", "diagonal"])
+@torch.no_grad()
+def test_scores_equal_the_cpus(tiny_cfg, make_input, output):
+    tiny_cfg.MODEL.SEGVIT.OUTPUT = output
+    cpu, cuda = build(tiny_cfg, "cpu"), build(tiny_cfg, "cuda")
+    cuda.load_state_dict(cpu.state_dict())
+    batch = [{"image": make_input(*size)["image"]} for size in [(32, 48), (29, 43)]]
+    for ours, theirs in zip(cuda(batch), cpu(batch), strict=True):
+        assert ours["sem_seg"].device.type == "cuda"
+        torch.testing.assert_close(ours["sem_seg"].cpu(), theirs["sem_seg"], rtol=1e-3, atol=1e-3)
+
+
+def test_losses_equal_the_cpus(tiny_cfg, make_input):
+    cpu, cuda = build(tiny_cfg, "cpu").train(), build(tiny_cfg, "cuda").train()
+    cuda.load_state_dict(cpu.state_dict())
+    batch = [make_input(32, 48), make_input(24, 40, seed=1)]
+    expected = cpu(batch)
+    for name, loss in cuda(batch).items():
+        torch.testing.assert_close(loss.cpu(), expected[name], rtol=1e-3, atol=1e-3)
