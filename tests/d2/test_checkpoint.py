@@ -1,18 +1,21 @@
 """Checkpoints of whole models: fine-tuning on other classes, refusals in evaluation and resuming, unreadable files."""
 
+import importlib.util
 import logging
 import os
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.engine import DefaultPredictor
+from detectron2.engine import DefaultPredictor, default_argument_parser
 from detectron2.modeling import build_backbone, build_model
 
 from segvit.d2.checkpoint import SegViTCheckpointer
 from segvit.engine import Trainer
 
+TRAIN_NET = Path(__file__).parents[2] / "projects" / "SegViT" / "train_net.py"
 # The head's tensors whose shape depends on the number of classes.
 RENEWED = {
     f"sem_seg_head.decoder.{name}" for name in ("class_queries.weight", "class_embed.weight", "class_embed.bias")
@@ -153,6 +156,32 @@ def test_the_trainer_fine_tunes_and_resumes_strictly(ade, toy_cfg, caplog):
     toy_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 4
     with pytest.raises(ValueError, match="NUM_CLASSES 10 in the file, 4 in the config"):
         Trainer(toy_cfg).resume_or_load(resume=True)
+
+
+@pytest.fixture
+def evaluate(toy_cfg, ade, tmp_path, monkeypatch):
+    """`train_net.py --eval-only` with the weights of 150 classes and a config of as many as given, in this process."""
+    monkeypatch.setenv("PYTHONHASHSEED", "0")  # `default_setup` seeds, and writes it
+    specification = importlib.util.spec_from_file_location("train_net", TRAIN_NET)
+    program = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(program)
+
+    def run(num_classes, weights):
+        toy_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = num_classes
+        toy_cfg.MODEL.VIT.PRETRAINED = "/not/needed/in/evaluation.pth"
+        (tmp_path / "config.yaml").write_text(toy_cfg.dump())
+        options = ["--config-file", str(tmp_path / "config.yaml"), "--eval-only", "MODEL.WEIGHTS", weights]
+        return program.main(default_argument_parser().parse_args(options))
+
+    return run
+
+
+def test_the_program_evaluates_what_fits_and_refuses_the_rest(evaluate, ade):
+    evaluate(150, ade[1])
+    with pytest.raises(ValueError, match="NUM_CLASSES 150 in the file, 11 in the config"):
+        evaluate(11, ade[1])
+    with pytest.raises(ValueError, match=r"MODEL\.WEIGHTS is empty"):
+        evaluate(150, "")
 
 
 def test_the_predictor_refuses_other_classes(ade, tiny_cfg):
