@@ -24,7 +24,7 @@ demo: setup
 	$(BIN)/python projects/SegViT/demo/toy_demo.py --output output/demo
 
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: setup
 	$(BIN)/ruff check .

@@ -62,32 +62,35 @@ def build_vit_encoder(
             or prefix tokens are to be dropped from a family that was built around them.
     """
     vit = create_timm_vit(name, img_size=img_size, stem=stem, drop_path_rate=drop_path_rate, **overrides)
-    if pretrained:
-        load_pretrained_encoder(vit, name=name, source=pretrained, min_match=pretrained_min_match)
     family = family_of(type(vit))
     if family.needs_prefix_tokens and not keep_prefix_tokens:
         raise ValueError(f"{name} needs its prefix tokens in the blocks: set MODEL.VIT.KEEP_PREFIX_TOKENS True")
-    depth = len(vit.blocks)
-    if reduction_block is not None and not 0 < reduction_block < depth:
-        raise ValueError(f"MODEL.VIT.REDUCTION_BLOCK {reduction_block} must lie in 1 to {depth - 1}")
     if init_std > 0:
-        initialize_linear_layers(vit, init_std, residual_scale=1 / math.sqrt(2 * depth))
+        initialize_linear_layers(vit, init_std, residual_scale=1 / math.sqrt(2 * len(vit.blocks)))
+    if pretrained:
+        load_pretrained_encoder(vit, name=name, source=pretrained, min_match=pretrained_min_match)
     for block in vit.blocks:
         block.attn.fused_attn = fused_attention
     positions = family.positions(vit)
     embedding = TokenEmbedding(vit=vit, keep_prefix_tokens=keep_prefix_tokens)
-    reduction = None
-    if reduction_block is not None:
-        reduction = QueryDownsampling(block_index=reduction_block, num_prefix_tokens=embedding.num_prefix_tokens)
     return PlainViTEncoder(
         embedding=embedding,
         positions=positions,
         blocks=nn.ModuleList(vit.blocks),
         norm=vit.norm if final_norm else nn.Identity(),
         out_indices=out_indices,
-        reduction=reduction,
+        reduction=build_reduction(reduction_block, len(vit.blocks), embedding.num_prefix_tokens),
         gradient_checkpointing=gradient_checkpointing,
     )
+
+
+def build_reduction(block_index: int | None, depth: int, num_prefix_tokens: int) -> QueryDownsampling | None:
+    """The token reduction at a block, None for none. Raises ValueError where the block lies outside the encoder."""
+    if block_index is None:
+        return None
+    if not 0 < block_index < depth:
+        raise ValueError(f"MODEL.VIT.REDUCTION_BLOCK {block_index} must lie in 1 to {depth - 1}")
+    return QueryDownsampling(block_index=block_index, num_prefix_tokens=num_prefix_tokens)
 
 
 def create_timm_vit(

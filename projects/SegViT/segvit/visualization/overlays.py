@@ -68,4 +68,4 @@ def draw_prediction_sheet(
     patches = [Patch(color=np.asarray(color) / 255, label=name) for name, color in zip(classes, colors, strict=True)]
     figure.legend(handles=patches, loc="outside lower center", ncols=8, frameon=False, fontsize=9)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=100)
+    figure.savefig(output, dpi=80)
