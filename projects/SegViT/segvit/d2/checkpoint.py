@@ -72,7 +72,7 @@ class SegViTCheckpointer(DetectionCheckpointer):
         if others or not loaded["model"]:
             raise ValueError(
                 f"{filename} is no checkpoint of this project: where tensors should be, it has {others or 'nothing'}. "
-                "Checkpoints of the official release must be converted first"
+                "tools/convert_official_checkpoint.py converts those of the official release"
             )
         return {**loaded, "model": clean_state_dict(loaded["model"])}
 
