@@ -1,0 +1,183 @@
+"""The documents keep their word: links, paths, figures, snippets and tables are checked against the repository."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+from documents import DOCS, ROOT, anchors, blocks, name_of, prose
+from PIL import Image
+
+from segvit.analysis import count_macs
+from segvit.analysis.from_config import build_random_model, load_config
+from segvit.d2 import get_segvit_cfg
+
+PROJECT = ROOT / "projects" / "SegViT"
+PACKAGE = PROJECT / "segvit"
+EACH_DOC = pytest.mark.parametrize("doc", DOCS, ids=name_of)
+# Files that a run writes, not the repository.
+WRITTEN = {"config.yaml"}
+
+
+@EACH_DOC
+def test_links_lead_somewhere(doc):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(doc)):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = doc.parent / path if path else doc
+        assert linked.exists(), f"{doc.name} links to {target}, which does not exist"
+        assert not anchor or anchor in anchors(linked), f"{doc.name} links to {target}: no such heading"
+
+
+@EACH_DOC
+def test_paths_in_backticks_exist(doc):
+    files = {path.name for pattern in ("projects/**/*", "scripts/*", "datasets/*") for path in ROOT.glob(pattern)}
+    for token in re.findall(r"`([\w./-]+)`", prose(doc)):
+        if token.startswith("output/") or token in WRITTEN:
+            continue
+        if "/" in token:
+            places = (ROOT, doc.parent, PROJECT, PACKAGE)
+            assert any((place / token).exists() for place in places), f"{doc.name} names `{token}`: no such path"
+        elif token.endswith((".py", ".md", ".yaml", ".toml")):
+            assert token in files or (ROOT / token).exists(), f"{doc.name} names `{token}`: no such file"
+
+
+@EACH_DOC
+def test_no_figure_is_missing(doc):
+    lines = doc.read_text(encoding="utf-8").splitlines()
+    missing = [number for number, line in enumerate(lines, 1) if "TODO-FIGURE" in line]
+    assert not missing, f"{doc.name}: figures to fill in on lines {missing}"
+
+
+def test_no_file_names_the_folder_outside():
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    names = [start + "/shared" for start in ("..", "/work")]
+    for path in filter(None, listing.stdout.split("\0")):
+        if path == ".ci/run" or not (ROOT / path).is_file():
+            continue
+        content = (ROOT / path).read_bytes()
+        assert not any(name.encode() in content for name in names), f"{path} names a folder outside the repository"
+
+
+def leaves(cfg, prefix=""):
+    for key, value in cfg.items():
+        if isinstance(value, CfgNode):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def table_rows(doc):
+    """The cells of every row of a document's tables that starts with a key in backticks."""
+    for line in doc.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if re.fullmatch(r"`[A-Z0-9_]+(\.[A-Z0-9_]+)+`", cells[0]) and len(cells) == 5:
+            yield cells
+
+
+def documented_value(text):
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
+def test_configuration_table_equals_the_code():
+    before = dict(leaves(get_cfg()))
+    ours = {key: value for key, value in leaves(get_segvit_cfg()) if key not in before or before[key] != value}
+    rows = list(table_rows(ROOT / "docs" / "configuration.md"))
+    documented = {cells[0].strip("`"): documented_value(cells[1].strip("`")) for cells in rows}
+    assert len(documented) == len(rows), "a key is listed twice"
+    assert documented == ours
+    assert {key: type(value) for key, value in documented.items()} == {key: type(value) for key, value in ours.items()}
+
+
+def test_configuration_table_names_the_readers():
+    for key, _, _, reader, source in table_rows(ROOT / "docs" / "configuration.md"):
+        assert source
+        (path,) = re.findall(r"`([\w/]+\.py)`", reader)
+        code = (PACKAGE / path).read_text(encoding="utf-8")
+        if not reader.startswith("Detectron2"):
+            assert key.strip("`").rpartition(".")[2] in code, f"{path} does not read {key}"
+
+
+COUNTED = {
+    "ViT-B 512, `mix`, here": ("segvit_vit_base_512", "mix"),
+    "ViT-L 640, `mix`, here": ("segvit_vit_large_640", "mix"),
+    "ViT-B 512, `diagonal`, here": ("segvit_vit_base_512", "diagonal"),
+}
+
+
+@pytest.mark.parametrize("row", COUNTED)
+def test_counted_multiply_accumulates(row):
+    config, output = COUNTED[row]
+    cfg = load_config(PROJECT / "configs" / "ade20k" / f"{config}.yaml", ["MODEL.SEGVIT.OUTPUT", output])
+    macs = count_macs(build_random_model(cfg, device="meta"), tuple(cfg.MODEL.VIT.IMG_SIZE))
+    expected = [f"{macs[part] / 1e9:.3f}" for part in ("total", "backbone", "sem_seg_head", "inference")]
+    assert f"| {row} | " + " | ".join(expected) + " |" in (ROOT / "docs" / "efficiency.md").read_text(encoding="utf-8")
+
+
+OWN_RUN = re.compile(r"\[\w+\.yaml\]\((projects\/\S+\.yaml)\) \|$")
+
+
+def test_model_zoo_rows_equal_their_configs():
+    rows = [line for line in (ROOT / "MODEL_ZOO.md").read_text(encoding="utf-8").splitlines() if OWN_RUN.search(line)]
+    assert len(rows) == 2
+    for row in rows:
+        cfg = load_config(ROOT / OWN_RUN.search(row)[1])
+        solver, vit = cfg.SOLVER, cfg.MODEL.VIT
+        assert f"| {cfg.SEED} | {solver.MAX_ITER} x {solver.IMS_PER_BATCH} |" in row
+        assert f"| {vit.DEPTH} blocks, width {vit.EMBED_DIM}, " in row
+        assert f" {cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES} classes, " in row
+
+
+def test_there_are_two_python_snippets():
+    assert {doc.relative_to(ROOT).as_posix() for doc in DOCS if blocks(doc, "python")} == {
+        "README.md",
+        "datasets/README.md",
+    }
+
+
+def test_readme_snippet(tmp_path, monkeypatch):
+    (snippet,) = blocks(ROOT / "README.md", "python")
+    statements = [line for line in snippet.splitlines() if line and not line.startswith(("import", "from"))]
+    assert len(statements) == 5
+    (tmp_path / "projects").symlink_to(ROOT / "projects")
+    monkeypatch.chdir(tmp_path)
+    checkpoint, image = (Path(name) for name in re.findall(r'"(output/[^"]+)"', snippet))
+    save_random_demo_model(checkpoint)
+    image.parent.mkdir(parents=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 160, 3), dtype=np.uint8)).save(image)
+    names = {}
+    exec(snippet, names)
+    scores, labels = names["scores"], names["labels"]
+    assert scores.shape == (10, 128, 160) and scores.dtype == torch.float32
+    assert scores.min() >= 0 and scores.max() <= 1
+    assert labels.shape == (128, 160) and labels.max() < 10
+
+
+def save_random_demo_model(checkpoint):
+    cfg = get_segvit_cfg()
+    cfg.merge_from_file("projects/SegViT/configs/quick_schedules/toy_scenes.yaml")
+    checkpoint.parent.mkdir(parents=True)
+    DetectionCheckpointer(build_model(cfg), save_dir=str(checkpoint.parent)).save(checkpoint.stem)
+
+
+def test_ade20k_snippet(tmp_path, monkeypatch):
+    raw = tmp_path / "ADEChallengeData2016" / "annotations" / "training"
+    raw.mkdir(parents=True)
+    Image.fromarray(np.array([[0, 1, 150]], dtype=np.uint8)).save(raw / "one.png")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    (snippet,) = blocks(ROOT / "datasets" / "README.md", "python")
+    exec(snippet, {})
+    shifted = tmp_path / "ADEChallengeData2016" / "annotations_detectron2" / "training" / "one.png"
+    assert np.array(Image.open(shifted)).tolist() == [[255, 0, 149]]

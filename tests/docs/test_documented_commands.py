@@ -1,0 +1,289 @@
+"""Every documented command works.
+
+Every command line in a bash block of the documents must match an entry of COVERAGE, which says how it is tested. The
+smoke runs execute the command in a subprocess, in a folder that links to the repository's own and holds tiny data sets;
+what is changed about a command (sizes, iterations, a GPU count) is in this file.
+"""
+
+import re
+import shlex
+import shutil
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from documents import ROOT, commands
+from PIL import Image
+from workspace import Workspace
+
+from segvit.analysis.from_config import build_random_model, load_config
+from segvit.modeling.official_checkpoint import to_official
+
+COMMANDS = commands()
+
+TINY_INPUT = {
+    "MODEL.VIT.IMG_SIZE": "(32,48)",
+    "INPUT.MIN_SIZE_TRAIN": "(32,)",
+    "INPUT.MAX_SIZE_TRAIN": "48",
+    "INPUT.MIN_SIZE_TEST": "32",
+    "INPUT.MAX_SIZE_TEST": "48",
+    "INPUT.CROP.SIZE": "[32,48]",
+    "DATALOADER.NUM_WORKERS": "0",
+}
+TWO_STEPS = {
+    "SOLVER.MAX_ITER": "2",
+    "SOLVER.IMS_PER_BATCH": "2",
+    "SOLVER.WARMUP_ITERS": "1",
+    "SOLVER.CHECKPOINT_PERIOD": "1",
+    "TEST.EVAL_PERIOD": "2",
+}
+TINY_VIT = {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.VIT.PRETRAINED": "",
+    "MODEL.VIT.EMBED_DIM": "24",
+    "MODEL.VIT.DEPTH": "2",
+    "MODEL.VIT.NUM_HEADS": "2",
+    "MODEL.VIT.OUT_INDICES": "(0,1)",
+    "MODEL.SEM_SEG_HEAD.IN_FEATURES": "('block1','block0')",
+    "MODEL.SEGVIT.HIDDEN_DIM": "16",
+    "MODEL.SEGVIT.NUM_HEADS": "2",
+    "MODEL.SEGVIT.NUM_LAYERS": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder for DETECTRON2_DATASETS with tiny CamVid and ADE20K: 4 training and 2 validation images each."""
+    root = tmp_path_factory.mktemp("data")
+    draw = np.random.default_rng(0)
+    layouts = {
+        "camvid": ("annotations", "train", "val", 11),
+        "ADEChallengeData2016": ("annotations_detectron2", "training", "validation", 150),
+    }
+    for folder, (annotations, train, val, num_classes) in layouts.items():
+        for split, count in ((train, 4), (val, 2)):
+            for kind in ("images", annotations):
+                (root / folder / kind / split).mkdir(parents=True)
+            for index in range(count):
+                picture = draw.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+                labels = draw.integers(0, num_classes, (4, 6), dtype=np.uint8).repeat(16, 0).repeat(16, 1)
+                labels[:4] = 255
+                Image.fromarray(picture).save(root / folder / "images" / split / f"{index:04d}.jpg")
+                Image.fromarray(labels).save(root / folder / annotations / split / f"{index:04d}.png")
+    return root
+
+
+def runs(command, workspace):
+    return workspace.shell(command)
+
+
+def runs_with_a_folder(command, workspace):
+    return workspace.shell(re.sub(r"/path/to/\w+", str(workspace.folder), command))
+
+
+def is_a_make_target(command, workspace):
+    """`.ci/run` calls make; here only the target is checked."""
+    target = command.split()[1]
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def is_in_the_makefile(command, workspace):
+    """`make setup` runs it, with the environment's own Python, less output and the torch that is there."""
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = recipe.replace("$(PIP)", "python -m pip").replace("$(BIN)/", "")
+    recipe = re.sub(r" --(quiet|constraint \S+)", "", recipe)
+    assert command in recipe, f"{command!r} is not a step of `make setup`"
+
+
+def names_the_virtual_environment(command, workspace):
+    assert re.search(rf"^VENV := {re.escape(command.split()[1].split('/')[0])}$", (ROOT / "Makefile").read_text(), re.M)
+    return workspace.shell(f"source {shlex.quote(sys.prefix)}/bin/activate") if sys.prefix != sys.base_prefix else None
+
+
+def generates_toy_scenes(command, workspace):
+    return workspace.once(command, lambda: workspace.shell(f"{command} --num-train 4 --num-val 2"))
+
+
+def trains_on_toy_scenes(command, workspace):
+    generates_toy_scenes("python datasets/generate_toy_scenes.py", workspace)
+    return workspace.shell(command, TWO_STEPS)
+
+
+CAMVID_RUN = (
+    "OMP_NUM_THREADS=1 python projects/SegViT/train_net.py --num-gpus 2 "
+    "--config-file projects/SegViT/configs/camvid/segvit_scratch_480x360.yaml"
+)
+RUN_FILES = [
+    "config.yaml",
+    "log.txt",
+    "log.txt.rank1",
+    "metrics.json",
+    "model_0000000.pth",
+    "last_checkpoint",
+    "model_best.pth",
+    "model_final.pth",
+    "sem_seg_evaluation.json",
+]
+
+
+def trains_on_camvid(command, workspace):
+    workspace.once(command, lambda: workspace.shell(command, {**TINY_INPUT, **TWO_STEPS}))
+    written = {path.name for path in (workspace.folder / "output" / "camvid").iterdir()}
+    assert written >= set(RUN_FILES)
+    assert any(name.startswith("events.out.tfevents.") for name in written)
+
+
+def reads_the_camvid_run(command, workspace):
+    trains_on_camvid(CAMVID_RUN, workspace)
+    return workspace.shell(command, TINY_INPUT)
+
+
+def evaluates_camvid(command, workspace):
+    assert "mIoU" in reads_the_camvid_run(command, workspace)
+
+
+def draws_camvid(command, workspace):
+    output = re.search(r"--output (\S+\.png)", command)[1]
+    if "--config-file" in command:
+        reads_the_camvid_run(command, workspace)
+    else:
+        trains_on_camvid(CAMVID_RUN, workspace)
+        workspace.shell(command)
+    with Image.open(workspace.folder / output) as picture:
+        assert min(picture.size) > 50
+
+
+def inspects_the_camvid_run(command, workspace):
+    """The server would not end; `--inspect` reads the same folder and does."""
+    trains_on_camvid(CAMVID_RUN, workspace)
+    assert "sem_seg/mIoU" in workspace.shell(command.replace("tensorboard", "tensorboard --inspect"))
+
+
+def on_one_cpu(command):
+    return re.sub(r"--num-gpus \d+", "--num-gpus 1", command)
+
+
+def trains_on_ade20k(command, workspace):
+    overrides = {**TINY_INPUT, **TINY_VIT, **TWO_STEPS}
+    if "REFERENCE_WORLD_SIZE" in command:  # eight times the iterations and an eighth of the batch
+        overrides |= {"SOLVER.MAX_ITER": "1", "SOLVER.IMS_PER_BATCH": "16", "TEST.EVAL_PERIOD": "0"}
+        output = workspace.shell(on_one_cpu(command), {**overrides, "OUTPUT_DIR": "output/scaled"})
+        assert re.search(r"batch_size=2, learning_rate=2\.5\d*e-06, max_iter=8", output)
+    else:
+        workspace.once(command, lambda: workspace.shell(on_one_cpu(command), overrides))
+
+
+def resumes_on_ade20k(command, workspace):
+    """As if the run had been interrupted behind the first of its two iterations."""
+    trains_on_ade20k(command.replace(" --resume", ""), workspace)
+    (workspace.folder / "output" / "ade20k_vit_base" / "last_checkpoint").write_text("model_0000000.pth")
+    output = workspace.shell(on_one_cpu(command), {**TINY_INPUT, **TINY_VIT, **TWO_STEPS})
+    assert "Starting training from iteration 1" in output
+
+
+def trains_on_two_machines(command, workspace):
+    """Both machines are this one; either command starts both."""
+    ranks = [re.sub(r"--machine-rank \d", f"--machine-rank {rank}", on_one_cpu(command)) for rank in (0, 1)]
+
+    def start_both():
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            url = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        overrides = {**TINY_INPUT, **TINY_VIT, **TWO_STEPS}
+        with ThreadPoolExecutor(2) as pool:
+            calls = [re.sub(r"tcp://\S+", url, rank) for rank in ranks]
+            folders = [{"OUTPUT_DIR": f"output/machine{rank}"} for rank in (0, 1)]
+            list(pool.map(lambda call, folder: workspace.shell(call, {**overrides, **folder}), calls, folders))
+
+    workspace.once(tuple(ranks), start_both)
+    assert (workspace.folder / "output" / "machine0" / "model_best.pth").is_file()
+    assert not (workspace.folder / "output" / "machine1" / "model_final.pth").exists()
+
+
+def times_a_tiny_model(command, workspace):
+    command = command.replace("--input-size 512 512", "--input-size 64 64").replace("--rounds 20", "--rounds 2")
+    output = workspace.shell(command, TINY_VIT)
+    assert all(name in output for name in ("linear", "diagonal", "mix"))
+
+
+def converts_a_tiny_official_checkpoint(command, workspace):
+    """The commands on a model of two narrow blocks, whose official checkpoint is made first."""
+    config = "projects/SegViT/configs/ade20k/segvit_vit_large_640.yaml"
+    tiny = workspace.folder / "tiny.yaml"
+
+    def make_official_checkpoint():
+        cfg = load_config(ROOT / config, [item for pair in {**TINY_INPUT, **TINY_VIT}.items() for item in pair])
+        tiny.write_text(cfg.dump(), encoding="utf-8")
+        torch.save(to_official({"model": build_random_model(cfg).state_dict()}), workspace.folder / "official.pth")
+        (workspace.folder / "output" / "official").mkdir(parents=True, exist_ok=True)
+        workspace.shell(f"{CONVERT}official.pth output/official/model.pth --config-file {tiny}")
+
+    workspace.once("official checkpoint", make_official_checkpoint)
+    if command.startswith(CONVERT):
+        overwrite = "" if "--overwrite" in command else " --overwrite"
+        assert "150 classes" in workspace.shell(command.replace(config, str(tiny)) + overwrite)
+    else:
+        assert "mIoU" in workspace.shell(command.replace(config, str(tiny)), {"OUTPUT_DIR": "output/evaluated"})
+
+
+CONVERT = "python projects/SegViT/tools/convert_official_checkpoint.py "
+TRAIN = r"python projects/SegViT/train_net\.py "
+ADE20K = r"--config-file projects/SegViT/configs/ade20k/\S+\.yaml"
+# The first pattern that matches a whole command says how it is covered.
+COVERAGE = {
+    r"make (demo|test|setup|lint)": is_a_make_target,
+    r"source \S+/bin/activate": names_the_virtual_environment,
+    r"export DETECTRON2_DATASETS=\S+": runs_with_a_folder,
+    r"python -m pip install .*": is_in_the_makefile,
+    r"python scripts/install_detectron2\.py": runs,
+    r"DETECTRON2_SOURCE=\S+ python scripts/install_detectron2\.py": runs_with_a_folder,
+    r'python -c "import torch, detectron2.*"': runs,
+    r"python datasets/generate_toy_scenes\.py": generates_toy_scenes,
+    TRAIN + r"--config-file \S+/toy_scenes\.yaml": trains_on_toy_scenes,
+    re.escape(CAMVID_RUN): trains_on_camvid,
+    TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+": evaluates_camvid,
+    r"tensorboard --logdir \S+": inspects_the_camvid_run,
+    r"python projects/SegViT/tools/(plot_training|draw_predictions)\.py .*": draws_camvid,
+    TRAIN + r"--resume .*" + ADE20K + ".*": resumes_on_ade20k,
+    TRAIN + r".*--machine-rank \d .*" + ADE20K: trains_on_two_machines,
+    TRAIN + r"(--num-gpus \d )?" + ADE20K + ".*": trains_on_ade20k,
+    r"python projects/SegViT/tools/analyze_model\.py .*": runs,
+    r"python projects/SegViT/tools/benchmark\.py .*": times_a_tiny_model,
+    r"python projects/SegViT/tools/convert_official_checkpoint\.py .*": converts_a_tiny_official_checkpoint,
+    TRAIN + r"--eval-only " + ADE20K + r"\s+MODEL\.WEIGHTS output/official/\S+": converts_a_tiny_official_checkpoint,
+}
+
+
+def coverage(command):
+    return next((check for pattern, check in COVERAGE.items() if re.fullmatch(pattern, command)), None)
+
+
+def test_every_command_is_covered():
+    uncovered = {command: doc for command, doc in COMMANDS.items() if coverage(command) is None}
+    assert not uncovered, "add an entry to COVERAGE that tests these"
+
+
+def test_no_coverage_is_idle():
+    used = {coverage(command) for command in COMMANDS}
+    assert set(COVERAGE.values()) <= used
+
+
+@pytest.fixture(scope="module")
+def outcomes(request, tmp_path_factory, data):
+    """Command -> future of its smoke run. All that were selected start at once, two at a time."""
+    if shutil.which("bash") is None:
+        pytest.skip("the commands are written for bash")
+    workspace = Workspace(tmp_path_factory.mktemp("workspace"), data)
+    selected = [item.callspec.params["command"] for item in request.session.items if "outcomes" in item.fixturenames]
+    with ThreadPoolExecutor(2) as pool:
+        yield {command: pool.submit(coverage(command), command, workspace) for command in selected if coverage(command)}
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [command for command in COMMANDS if coverage(command)])
+def test_command(command, outcomes):
+    outcomes[command].result()
