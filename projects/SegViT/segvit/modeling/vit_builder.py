@@ -45,15 +45,13 @@ def build_vit_encoder(
         out_indices: 0-based blocks that become stages.
         pretrained: "" for random weights, a timm tag, or a local file that timm reads.
         pretrained_min_match: the share of the encoder's tensors that those weights must provide.
-        keep_prefix_tokens: let the class and register tokens take part in the blocks. The official SegViT adds them
-            for the position embedding's sake and drops them before the first block.
+        keep_prefix_tokens: let the class and register tokens take part in the blocks; the official SegViT drops them.
         final_norm: apply timm's final norm to the output of the last block; the official SegViT does not.
         reduction_block: 0-based block of query-based down-sampling; None for none.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
         stem: "linear" or "conv".
         init_std: standard deviation for Linear layers, residual outputs scaled by 1 / sqrt(2 depth); 0 keeps timm's.
-        fused_attention: let the blocks use `scaled_dot_product_attention`. Plain matrix products are faster for
-            bfloat16 training on a CPU (3 x at 660 tokens, 3 heads of 64: docs/efficiency.md).
+        fused_attention: let the blocks use `scaled_dot_product_attention`; see docs/efficiency.md for when not to.
         gradient_checkpointing: see `PlainViTEncoder`.
         **overrides: timm's own arguments, such as embed_dim, depth or num_heads, that replace the named model's.
 
