@@ -209,6 +209,13 @@ def times_a_tiny_model(command, workspace):
     assert all(name in output for name in ("linear", "diagonal", "mix"))
 
 
+def compares_backbones(command, workspace):
+    generates_toy_scenes("python datasets/generate_toy_scenes.py", workspace)
+    output = workspace.shell(command, TWO_STEPS)
+    names = re.search(r"--backbones ([a-z_\d ]+)", command)[1].split()
+    assert names and all(re.search(rf"^{name} +[\d.]+", output, re.MULTILINE) for name in names)
+
+
 def converts_a_tiny_official_checkpoint(command, workspace):
     """The commands on a model of two narrow blocks, whose official checkpoint is made first."""
     config = "projects/SegViT/configs/ade20k/segvit_vit_large_640.yaml"
@@ -252,6 +259,7 @@ COVERAGE = {
     TRAIN + r"(--num-gpus \d )?" + ADE20K + ".*": trains_on_ade20k,
     r"python projects/SegViT/tools/analyze_model\.py .*": runs,
     r"python projects/SegViT/tools/benchmark\.py .*": times_a_tiny_model,
+    r"python projects/SegViT/tools/compare_backbones\.py .*": compares_backbones,
     r"python projects/SegViT/tools/convert_official_checkpoint\.py .*": converts_a_tiny_official_checkpoint,
     TRAIN + r"--eval-only " + ADE20K + r"\s+MODEL\.WEIGHTS output/official/\S+": converts_a_tiny_official_checkpoint,
 }
