@@ -92,6 +92,12 @@ def test_layer_decay():
     assert found["sem_seg_head.weight"][0] == pytest.approx(10 * BASE_LR)
 
 
+def test_layer_decay_needs_a_plain_vit():
+    stages = nn.ModuleDict({"encoder": nn.ModuleDict({"swin": nn.Linear(2, 2)})})
+    with pytest.raises(ValueError, match=r"SOLVER\.LAYER_DECAY 0\.5 needs a plain ViT"):
+        build_optimizer(make_cfg(LAYER_DECAY=0.5, NO_WEIGHT_DECAY=[]), nn.ModuleDict({"backbone": stages}))
+
+
 def test_frozen_parameters_are_left_out():
     model = make_model()
     model["backbone"].requires_grad_(False)

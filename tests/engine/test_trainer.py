@@ -83,18 +83,45 @@ def test_training_writes_its_results(cfg, tmp_path):
 def test_the_best_checkpoint_is_kept(cfg, tmp_path):
     """Evaluated after each iteration, model_best.pth is that of the highest mIoU, not the last."""
     cfg.SOLVER.MAX_ITER, cfg.TEST.EVAL_PERIOD = 3, 1
-    scores = iter([20.0, 40.0, 30.0])
-
-    class Scripted(Trainer):
-        @classmethod
-        def test(cls, cfg, model, evaluators=None):
-            return {"sem_seg": {"mIoU": next(scores)}}
-
-    trainer = Scripted(cfg)
+    trainer = scripted([20.0, 40.0, 30.0])(cfg)
     trainer.train()
     best = torch.load(tmp_path / "output" / "model_best.pth", weights_only=False)
     assert best["iteration"] == 1
     assert any(not torch.equal(best["model"][name], tensor) for name, tensor in trainer.model.state_dict().items())
+
+
+def scripted(scores):
+    """A trainer whose evaluations give these mIoU, one after the other."""
+
+    class Scripted(Trainer):
+        @classmethod
+        def test(cls, cfg, model, evaluators=None):
+            return {"sem_seg": {"mIoU": scores.pop(0)}}
+
+    return Scripted
+
+
+def test_a_resumed_run_remembers_what_was_best(cfg, tmp_path):
+    """The first evaluation behind the interruption is worse: model_best.pth stays."""
+    cfg.SOLVER.MAX_ITER, cfg.TEST.EVAL_PERIOD, cfg.SOLVER.CHECKPOINT_PERIOD = 4, 1, 1
+    first = scripted([20.0, 40.0])(cfg)
+    first.register_hooks([Stop()])
+    with pytest.raises(RuntimeError, match="stopped"):
+        first.train()
+    resumed = scripted([30.0, 10.0])(cfg)
+    resumed.resume_or_load(resume=True)
+    assert resumed.start_iter == 2
+    resumed.train()
+    best = torch.load(tmp_path / "output" / "model_best.pth", weights_only=False)
+    assert best["iteration"] == 1
+
+
+def test_a_finished_run_whose_last_evaluation_is_best_resumes_behind_its_end(cfg):
+    cfg.SOLVER.MAX_ITER, cfg.TEST.EVAL_PERIOD = 2, 1
+    scripted([20.0, 40.0])(cfg).train()
+    resumed = scripted([])(cfg)
+    resumed.resume_or_load(resume=True)
+    assert resumed.start_iter == 2
 
 
 class Stop(HookBase):

@@ -73,8 +73,9 @@ def reference_mask_loss(logits, targets):
 
 
 def reference_losses(stage, labels, *, no_object_weight=0.1, exclude_ignored_pixels=False, mask_stride=1):
-    """Classes are present by all labels; their masks are compared on every n-th row and column."""
-    losses, kept = [], labels[:, ::mask_stride, ::mask_stride]
+    """Classes are present by all labels; their masks are compared at the middle of every n x n cell."""
+    middle = (mask_stride - 1) // 2
+    losses, kept = [], labels[:, middle::mask_stride, middle::mask_stride]
     masks = F.interpolate(stage["pred_masks"].double(), kept.shape[1:], mode="bilinear", align_corners=False)
     for image, label in enumerate(kept):
         counted = label != IGNORED if exclude_ignored_pixels else torch.ones_like(label, dtype=torch.bool)

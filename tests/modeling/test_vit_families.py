@@ -82,9 +82,9 @@ def timm_weights(encoder, grid):
     own = encoder.embedding.grid_size
     own_cells = own[0] * own[1]
     for name, weight in encoder.state_dict().items():
-        table = re.fullmatch(r"positions\.tables\.(\d+)", name)
+        table = re.fullmatch(r"positions\.(?:tables\.(\d+)|shared_table)", name)
         if table:
-            module = f"blocks.{table[1]}.attn" if len(encoder.positions.tables) > 1 else "rel_pos_bias"
+            module = f"blocks.{table[1]}.attn" if table[1] else "rel_pos_bias"
             pairs = [(2 * size[0] - 1, 2 * size[1] - 1) for size in (own, grid)]
             weight = torch.cat([resize_cells(weight[:-3], *pairs), weight[-3:]])
             yield f"{module}.relative_position_bias_table", weight
@@ -246,13 +246,7 @@ def test_shrunk_equals_running_all_tokens_and_dropping(family, grid):
     assert_stages(encoder(images), expected)
 
 
-# A table per block ought to train at its block's rate; the solver takes it for a part of the embedding.
-TABLES_MISPLACED = pytest.mark.xfail(strict=True, reason="parameter_groups knows no block of positions.tables.<i>")
-
-
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=TABLES_MISPLACED if name in ("BEiT", "BEiTv2") else ()) for name in FAMILIES]
-)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_layer_decay(family):
     """Each block trains at half the rate of the next, what comes before the blocks at half the first block's."""
     model = nn.ModuleDict({"backbone": PlainViT(encoder=build(family, final_norm=True)), "head": nn.Linear(2, 2)})
@@ -260,10 +254,9 @@ def test_layer_decay(family):
         model, base_lr=1.0, decoder_lr_multiplier=10.0, layer_decay=0.5, weight_decay=0.0, no_weight_decay=[]
     )
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
-    one_table_per_block = len(getattr(model["backbone"].encoder.positions, "tables", [])) == DEPTH
     for name, parameter in model.named_parameters():
         block = re.search(r"\.blocks\.(\d+)\.", name)
-        table = re.search(r"\.tables\.(\d+)", name) if one_table_per_block else None
+        table = re.search(r"\.tables\.(\d+)", name)
         if name.startswith("head."):
             expected = 10.0
         elif ".encoder.norm." in name:

@@ -57,13 +57,16 @@ def parameter_groups(
         no_weight_decay: shell patterns over parameter names.
 
     Raises:
-        ValueError: where a pattern matches no parameter: a misspelt pattern would silently change the recipe.
+        ValueError: where a pattern matches no parameter, since a misspelt one would silently change the recipe; where
+            `layer_decay` is not 1 and the encoder is no plain ViT.
     """
     names = [name for name, _ in model.named_parameters()]
     idle = [pattern for pattern in no_weight_decay if not any(fnmatchcase(name, pattern) for name in names)]
     if idle:
         raise ValueError(f"SOLVER.NO_WEIGHT_DECAY: no parameter matches {idle}; names look like {names[0]!r}")
     depth = 1 + max((_block_of(name) for name in names), default=-1)
+    if layer_decay != 1.0 and depth == 0:
+        raise ValueError(f"SOLVER.LAYER_DECAY {layer_decay} needs a plain ViT, whose blocks lie in one row")
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -81,7 +84,7 @@ def is_encoder(name: str) -> bool:
 
 def _block_of(name: str) -> int:
     """The encoder block that a parameter belongs to, -1 for none."""
-    match = re.match(r"backbone\.(?:.*\.)?blocks\.(\d+)\.", name)
+    match = re.match(r"backbone\.encoder\.(?:blocks|positions\.tables)\.(\d+)", name)
     return int(match.group(1)) if match else -1
 
 

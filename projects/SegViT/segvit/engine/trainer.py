@@ -7,7 +7,7 @@ import weakref
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model, hooks
+from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model
 from detectron2.utils import comm
 from torch import nn
 
@@ -15,6 +15,7 @@ from segvit.d2.checkpoint import SegViTCheckpointer
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.engine.autocast_trainer import AutocastTrainer
+from segvit.engine.best_checkpoint import BestCheckpoint
 from segvit.engine.statistics_average import AverageStatistics
 from segvit.evaluation import SemSegConfusionEvaluator
 
@@ -74,13 +75,19 @@ class Trainer(DefaultTrainer):
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SemSegConfusionEvaluator:
         return SemSegConfusionEvaluator(dataset_name, output_dir=cfg.OUTPUT_DIR)
 
+    def state_dict(self) -> dict[str, object]:
+        """As Detectron2's, but a checkpoint written after the last step holds that step's iteration, not one more."""
+        return {**super().state_dict(), "iteration": min(self.iter, self.max_iter - 1)}
+
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's, with shared statistics first and, behind the evaluation, the best mIoU as model_best.pth."""
         built = [AverageStatistics(self.model), *super().build_hooks()]
         evaluates = self.cfg.DATASETS.TEST and self.cfg.TEST.EVAL_PERIOD > 0
         if comm.is_main_process() and evaluates:
             prefix = f"{self.cfg.DATASETS.TEST[0]}/" if len(self.cfg.DATASETS.TEST) > 1 else ""
-            best = hooks.BestCheckpointer(self.cfg.TEST.EVAL_PERIOD, self.checkpointer, f"{prefix}sem_seg/mIoU")
+            best = BestCheckpoint(
+                period=self.cfg.TEST.EVAL_PERIOD, checkpointer=self.checkpointer, metric=f"{prefix}sem_seg/mIoU"
+            )
             built.insert(-1, best)  # the writers stay last
         return built
 

@@ -60,13 +60,15 @@ class RelativePositions(nn.Module):
 
     def __init__(self, *, tables: list[nn.Parameter], grid_size: tuple[int, int], depth: int) -> None:
         super().__init__()
-        self.tables = nn.ParameterList(tables)
+        self.tables = nn.ParameterList(tables if len(tables) > 1 else [])
+        self.shared_table = tables[0] if len(tables) == 1 else None
         self.grid_size = grid_size
         self.depth = depth
 
     def forward(self, grid: tuple[int, int]) -> list[BlockArguments]:
-        index = gen_relative_position_index(grid, device=self.tables[0].device)  # (1 + N, 1 + N)
-        biases = [self._resized(table, grid)[index].permute(2, 0, 1)[None].contiguous() for table in self.tables]
+        tables = self.tables if self.shared_table is None else [self.shared_table]
+        index = gen_relative_position_index(grid, device=tables[0].device)  # (1 + N, 1 + N)
+        biases = [self._resized(table, grid)[index].permute(2, 0, 1)[None].contiguous() for table in tables]
         return [{"shared_rel_pos_bias": biases[block % len(biases)]} for block in range(self.depth)]
 
     def keep(self, arguments: BlockArguments, kept: torch.Tensor) -> BlockArguments:

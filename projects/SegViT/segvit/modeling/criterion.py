@@ -108,8 +108,9 @@ class SegViTCriterion(nn.Module):
             return {"loss_mask": nothing, "loss_dice": nothing}
         images = torch.repeat_interleave(sizes).to(pred_masks.device)  # (M,)
         logits = pred_masks[images, torch.cat([target.classes for target in targets])]  # (M, h, w)
-        logits = self._upsample(logits.float(), targets[0].valid.shape).flatten(1)
-        masks = torch.cat([self._sampled(target.masks) for target in targets]).flatten(1).float()
+        masks = torch.cat([self._sampled(target.masks) for target in targets])  # (M, H / stride, W / stride)
+        logits = F.interpolate(logits.float()[None], size=masks.shape[1:], mode="bilinear", align_corners=False)[0]
+        masks, logits = masks.flatten(1).float(), logits.flatten(1)
         valid = None
         if self.exclude_ignored_pixels:
             valid = torch.stack([self._sampled(target.valid) for target in targets]).flatten(1).float()[images]
@@ -119,13 +120,13 @@ class SegViTCriterion(nn.Module):
         }
 
     def _sampled(self, label_map: torch.Tensor) -> torch.Tensor:
-        """(..., H, W) -> (..., H / stride, W / stride)."""
-        return label_map[..., :: self.mask_stride, :: self.mask_stride]
+        """(..., H, W) -> (..., H / stride, W / stride): the middle of each stride x stride cell, as logits have it.
 
-    def _upsample(self, logits: torch.Tensor, size: torch.Size) -> torch.Tensor:
-        """(M, h, w) -> (M, H / stride, W / stride), bilinear."""
-        height, width = (-(-length // self.mask_stride) for length in size)
-        return F.interpolate(logits[None], size=(height, width), mode="bilinear", align_corners=False)[0]
+        Cells of even width have no middle pixel; the one before is taken, half a pixel off.
+        """
+        middle = (self.mask_stride - 1) // 2
+        top, left = (min(middle, length - 1) for length in label_map.shape[-2:])
+        return label_map[..., top :: self.mask_stride, left :: self.mask_stride]
 
 
 def _average_over_processes(count: int, device: torch.device) -> torch.Tensor:

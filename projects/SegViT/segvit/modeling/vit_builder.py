@@ -42,7 +42,7 @@ def build_vit_encoder(
     Args:
         name: a timm model name without its tag, such as "vit_base_patch16_384".
         img_size: (H, W) in pixels that positions cover; rounded up to whole patches.
-        out_indices: 0-based blocks that become stages.
+        out_indices: 0-based blocks that become stages; blocks behind the last are dropped.
         pretrained: "" for random weights, a timm tag, or a local file that timm reads.
         pretrained_min_match: the share of the encoder's tensors that those weights must provide.
         keep_prefix_tokens: let the class and register tokens take part in the blocks; the official SegViT drops them.
@@ -67,6 +67,7 @@ def build_vit_encoder(
         initialize_linear_layers(vit, init_std, residual_scale=1 / math.sqrt(2 * len(vit.blocks)))
     if pretrained:
         load_pretrained_encoder(vit, name=name, source=pretrained, min_match=pretrained_min_match)
+    drop_blocks_behind(vit, out_indices)
     for block in vit.blocks:
         block.attn.fused_attn = fused_attention
     positions = family.positions(vit)
@@ -80,6 +81,19 @@ def build_vit_encoder(
         reduction=build_reduction(reduction_block, len(vit.blocks), embedding.num_prefix_tokens),
         gradient_checkpointing=gradient_checkpointing,
     )
+
+
+def drop_blocks_behind(vit: nn.Module, out_indices: list[int]) -> None:
+    """Cut a timm model, in place, to the blocks that some stage needs; without the last one its norm goes, too.
+
+    Raises ValueError where an index lies outside the depth.
+    """
+    depth = len(vit.blocks)
+    if not out_indices or min(out_indices) < 0 or max(out_indices) >= depth:
+        raise ValueError(f"MODEL.VIT.OUT_INDICES {list(out_indices)} must name blocks 0 to {depth - 1}")
+    if max(out_indices) < depth - 1:
+        vit.blocks = vit.blocks[: max(out_indices) + 1]
+        vit.norm = nn.Identity()
 
 
 def build_reduction(block_index: int | None, depth: int, num_prefix_tokens: int) -> QueryDownsampling | None:

@@ -20,14 +20,11 @@ class PlainViTEncoder(nn.Module):
     Args:
         embedding: images to tokens.
         positions: the grid to each block's position arguments (`attention_positions`).
-        blocks: timm's pre-norm blocks.
+        blocks: timm's pre-norm blocks, the last of them a stage.
         norm: applied to the output of the last block; the official SegViT has none.
-        out_indices: 0-based indices of the blocks whose outputs are returned; blocks behind the last are dropped.
+        out_indices: 0-based indices of the blocks whose outputs are returned.
         reduction: token reduction inside the encoder (Shrunk); None keeps all tokens.
         gradient_checkpointing: recompute blocks in the backward pass instead of storing them.
-
-    Raises:
-        ValueError: where an index lies outside the encoder's depth.
     """
 
     def __init__(
@@ -42,13 +39,10 @@ class PlainViTEncoder(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        depth = len(blocks)
-        if not out_indices or min(out_indices) < 0 or max(out_indices) >= depth:
-            raise ValueError(f"MODEL.VIT.OUT_INDICES {list(out_indices)} must name blocks 0 to {depth - 1}")
         self.embedding = embedding
         self.positions = positions
-        self.blocks = blocks[: max(out_indices) + 1]
-        self.norm = norm if len(self.blocks) == depth else nn.Identity()
+        self.blocks = blocks
+        self.norm = norm
         self.embed_dim = embedding.patch_embed.proj.out_channels
         self.out_indices = sorted(out_indices)
         self.reduction = reduction
