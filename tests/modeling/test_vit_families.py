@@ -266,3 +266,23 @@ def test_layer_decay(family):
             expected = 0.5 ** (DEPTH - layer)
         assert rates.pop(id(parameter)) == expected, name
     assert not rates
+
+
+@pytest.mark.parametrize("name", ["beit_base_patch16_224", "vit_small_patch16_dinov3"])
+def test_the_convolutional_stem_is_refused_where_timm_fixes_the_embedding(name):
+    with pytest.raises(ValueError, match=r"MODEL\.VIT\.STEM 'conv' does not fit .* set 'linear'"):
+        build_vit_encoder(name=name, img_size=(32, 32), out_indices=[1], stem="conv", **TINY)
+
+
+def test_parallel_blocks_are_refused():
+    with pytest.raises(ValueError, match="blocks of several attentions"):
+        build_vit_encoder(name="vit_small_patch16_18x2_224", img_size=(32, 32), out_indices=[1], **TINY)
+
+
+@torch.no_grad()
+def test_shrunk_runs_blocks_of_other_norms_whole():
+    options = {"name": "vit_base_patch16_rpn_224", "img_size": (64, 64), "out_indices": [1, 3], **TINY}
+    encoder = build_vit_encoder(**options, reduction_block=1).eval()
+    stages = encoder(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert stages["block3"].shape == (1, TINY["embed_dim"], 2, 2)
+    assert stages["block3"].isfinite().all()

@@ -6,27 +6,42 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import nn
 
 from segvit.modeling.vit_builder import build_vit_encoder
 from segvit.modeling.vit_encoder import PlainViTEncoder
 
 
-@BACKBONE_REGISTRY.register()
-class PlainViT(Backbone):
-    """A `PlainViTEncoder` behind Detectron2's backbone interface: stages "block<i>".
+class EncoderBackbone(Backbone):
+    """An encoder behind Detectron2's backbone interface.
 
     Args:
-        encoder: images to stages.
+        encoder: images (B, 3, H, W) to named stages.
         frozen: keep its weights as they are, and the encoder in evaluation mode throughout.
     """
 
-    @configurable
-    def __init__(self, *, encoder: PlainViTEncoder, frozen: bool = False) -> None:
+    def __init__(self, *, encoder: nn.Module, frozen: bool) -> None:
         super().__init__()
         self.encoder = encoder
         self.frozen = frozen
         if frozen:
             encoder.requires_grad_(False)
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(B, 3, H, W) normalised images -> stage name: (B, C, h, w)."""
+        return self.encoder(images)
+
+    def train(self, mode: bool = True) -> EncoderBackbone:
+        return super().train(mode and not self.frozen)
+
+
+@BACKBONE_REGISTRY.register()
+class PlainViT(EncoderBackbone):
+    """A `PlainViTEncoder`: stages "block<i>"."""
+
+    @configurable
+    def __init__(self, *, encoder: PlainViTEncoder, frozen: bool = False) -> None:
+        super().__init__(encoder=encoder, frozen=frozen)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
@@ -56,13 +71,6 @@ class PlainViT(Backbone):
             **{name: size for name, size in sizes.items() if size},
         )
         return {"encoder": encoder, "frozen": vit.FROZEN}
-
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """(B, 3, H, W) normalised images -> "block<i>": (B, C, h, w)."""
-        return self.encoder(images)
-
-    def train(self, mode: bool = True) -> PlainViT:
-        return super().train(mode and not self.frozen)
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels, stride and, for the size that positions were made for, the grid of each stage."""

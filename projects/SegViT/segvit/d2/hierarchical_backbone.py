@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import BACKBONE_REGISTRY
 
+from segvit.d2.backbone import EncoderBackbone
 from segvit.modeling.hierarchical_encoder import HierarchicalEncoder
+
+# What only a plain ViT can be told; Swin comes as timm names it.
+PLAIN_ONLY = ("PATCH_SIZE", "EMBED_DIM", "DEPTH", "NUM_HEADS")
 
 
 @BACKBONE_REGISTRY.register()
-class HierarchicalViT(Backbone):
-    """A `HierarchicalEncoder` behind Detectron2's backbone interface: stages "stage<s>", finest first."""
+class HierarchicalViT(EncoderBackbone):
+    """A `HierarchicalEncoder`: stages "stage<s>", finest first."""
 
     @configurable
-    def __init__(self, *, encoder: HierarchicalEncoder, img_size: tuple[int, int]) -> None:
-        super().__init__()
-        self.encoder = encoder
+    def __init__(self, *, encoder: HierarchicalEncoder, img_size: tuple[int, int], frozen: bool = False) -> None:
+        super().__init__(encoder=encoder, frozen=frozen)
         self.img_size = img_size
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
         vit = cfg.MODEL.VIT
+        idle = [f"MODEL.VIT.{key}" for key in PLAIN_ONLY if vit[key]]
+        if idle:
+            raise ValueError(f"{', '.join(idle)} cannot change {vit.NAME}: set 0, or use the PlainViT backbone")
         img_size = (vit.IMG_SIZE[0], vit.IMG_SIZE[1])
         encoder = HierarchicalEncoder(
             name=vit.NAME,
@@ -31,12 +36,9 @@ class HierarchicalViT(Backbone):
             pretrained=vit.PRETRAINED,
             pretrained_min_match=vit.PRETRAINED_MIN_MATCH,
             drop_path_rate=vit.DROP_PATH_RATE,
+            gradient_checkpointing=vit.GRADIENT_CHECKPOINTING,
         )
-        return {"encoder": encoder, "img_size": img_size}
-
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """(B, 3, H, W) normalised images -> "stage<s>": (B, C_s, h_s, w_s)."""
-        return self.encoder(images)
+        return {"encoder": encoder, "img_size": img_size, "frozen": vit.FROZEN}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         encoder, (height, width) = self.encoder, self.img_size

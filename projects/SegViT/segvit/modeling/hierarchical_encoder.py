@@ -22,6 +22,7 @@ class HierarchicalEncoder(nn.Module):
         out_indices: 0-based stages to return.
         pretrained, pretrained_min_match: see `segvit.modeling.pretrained`.
         drop_path_rate: stochastic depth of the last block.
+        gradient_checkpointing: recompute blocks in the backward pass instead of storing them.
         **overrides: timm's own arguments, such as embed_dim, depths or num_heads.
 
     Raises:
@@ -37,6 +38,7 @@ class HierarchicalEncoder(nn.Module):
         pretrained: str = "",
         pretrained_min_match: float = 0.95,
         drop_path_rate: float = 0.0,
+        gradient_checkpointing: bool = False,
         **overrides: int | tuple[int, ...],
     ) -> None:
         super().__init__()
@@ -53,6 +55,7 @@ class HierarchicalEncoder(nn.Module):
         )
         if pretrained:
             load_pretrained_encoder(self.swin, name=name, source=pretrained, min_match=pretrained_min_match)
+        self.swin.set_grad_checkpointing(gradient_checkpointing)
         stages = self.swin.feature_info
         if not out_indices or not set(out_indices) <= set(range(len(stages))):
             raise ValueError(f"MODEL.VIT.OUT_INDICES {list(out_indices)} must name stages 0 to {len(stages) - 1}")

@@ -40,11 +40,11 @@ def run_reducing_block(
 ) -> torch.Tensor:
     """A block's output at the kept tokens: queries from them, keys and values from all.
 
-    A kept token's output equals that of the whole block followed by dropping. Blocks whose attention cannot be split
-    (rotary or relative positions) run whole and drop: the same numbers, more work.
+    A kept token's output equals that of the whole block followed by dropping. Blocks that cannot be split (rotary
+    or relative positions, other norms) run whole and drop: the same numbers, more work.
 
     Args:
-        block: a pre-norm block of timm.
+        block: a block of timm.
         tokens: (B, T + N, C).
         kept: (M,) positions.
         arguments: what the block's attention needs to know of positions.
@@ -52,7 +52,7 @@ def run_reducing_block(
     Returns:
         (B, M, C)
     """
-    if not can_split(block.attn):
+    if not can_split(block):
         return block(tokens, **arguments)[:, kept]
     normed = block.norm1(tokens)
     queries = tokens[:, kept] + block.drop_path1(block.ls1(attend(block.attn, normed[:, kept], normed)))

@@ -8,11 +8,12 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from timm.layers import Attention
+from timm.models.vision_transformer import Block
 
 
-def can_split(attention: torch.nn.Module) -> bool:
-    """Whether `attend` knows the layer: timm's plain `Attention`, whose one projection stacks q, k and v."""
-    return type(attention) is Attention and attention.gate is None
+def can_split(block: torch.nn.Module) -> bool:
+    """Whether a block is timm's pre-norm one and `attend` knows its attention, whose projection stacks q, k and v."""
+    return type(block) is Block and type(block.attn) is Attention and block.attn.gate is None
 
 
 def attend(attention: Attention, queries: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

@@ -118,6 +118,10 @@ def create_timm_vit(
         probe = timm.create_model(name, num_classes=0, **options)
     family = family_of(type(probe))
     patch_size = tuple(probe.patch_embed.patch_size)
+    if not hasattr(probe.blocks[0], "attn"):
+        raise ValueError(f"MODEL.VIT.NAME {name!r} has blocks of several attentions, which SegViT cannot run")
+    if stem == "conv" and not family.takes_stem:
+        raise ValueError(f"MODEL.VIT.STEM 'conv' does not fit {name}, whose patch embedding timm fixes: set 'linear'")
     if stem == "conv":
         stem_module = ConvStem(patch_size=patch_size[0], embed_dim=probe.embed_dim)
         options = {**options, "patch_size": 1, "embed_layer": partial(HybridEmbed, backbone=stem_module)}

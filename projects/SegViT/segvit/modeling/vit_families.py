@@ -19,11 +19,13 @@ class Family:
     Attributes:
         positions: builds the module that gives each block its position arguments; may move parameters into it.
         needs_prefix_tokens: whether attention was built around the class token and cannot do without.
+        takes_stem: whether timm lets a convolutional stem replace the patch embedding.
         options: what timm must be told so that the model takes any image size and its final norm comes before pooling.
     """
 
     positions: Callable[[nn.Module], nn.Module]
     needs_prefix_tokens: bool
+    takes_stem: bool
     options: dict[str, object]
 
 
@@ -65,11 +67,11 @@ UNPOOLED: dict[str, object] = {"global_pool": ""}
 DYNAMIC: dict[str, object] = {"dynamic_img_size": True}
 FAMILIES: dict[type[nn.Module], Family] = {
     # ViT, DeiT, AugReg, MAE, CLIP, DINO, DINOv2
-    VisionTransformer: Family(_added_positions, needs_prefix_tokens=False, options=UNPOOLED | DYNAMIC),
+    VisionTransformer: Family(_added_positions, needs_prefix_tokens=False, takes_stem=True, options=UNPOOLED | DYNAMIC),
     # distilled DeiT, which timm does not build without its pooling
-    VisionTransformerDistilled: Family(_added_positions, needs_prefix_tokens=False, options=DYNAMIC),
+    VisionTransformerDistilled: Family(_added_positions, needs_prefix_tokens=False, takes_stem=True, options=DYNAMIC),
     # EVA, EVA-02, DINOv3
-    Eva: Family(_rotary_positions, needs_prefix_tokens=True, options=UNPOOLED | DYNAMIC),
+    Eva: Family(_rotary_positions, needs_prefix_tokens=True, takes_stem=False, options=UNPOOLED | DYNAMIC),
     # BEiT, BEiTv2
-    Beit: Family(_relative_positions, needs_prefix_tokens=True, options=UNPOOLED),
+    Beit: Family(_relative_positions, needs_prefix_tokens=True, takes_stem=False, options=UNPOOLED),
 }

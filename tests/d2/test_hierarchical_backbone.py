@@ -1,0 +1,41 @@
+"""Swin behind Detectron2's backbone interface: what keys it follows and which it refuses."""
+
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_model
+
+from segvit.d2 import HierarchicalViT
+
+
+@pytest.fixture
+def swin_cfg(tiny_cfg):
+    vit = tiny_cfg.MODEL.VIT
+    vit.NAME, vit.OUT_INDICES, vit.IMG_SIZE, vit.STEM = "swin_tiny_patch4_window7_224", [0, 1], [32, 64], "linear"
+    vit.PATCH_SIZE = vit.EMBED_DIM = vit.DEPTH = vit.NUM_HEADS = 0
+    tiny_cfg.MODEL.BACKBONE.NAME = "HierarchicalViT"
+    tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["stage1", "stage0"]
+    return tiny_cfg
+
+
+def test_a_whole_model_on_stages_of_two_resolutions(swin_cfg):
+    model = build_model(swin_cfg).eval()
+    assert {name: shape.stride for name, shape in model.backbone.output_shape().items()} == {"stage0": 4, "stage1": 8}
+    with torch.no_grad():
+        (result,) = model([{"image": torch.zeros(3, 30, 50, dtype=torch.uint8), "height": 15, "width": 25}])
+    assert result["sem_seg"].shape == (swin_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, 15, 25)
+    assert result["sem_seg"].isfinite().all()
+
+
+def test_frozen(swin_cfg):
+    swin_cfg.MODEL.VIT.FROZEN = True
+    backbone = HierarchicalViT(swin_cfg, ShapeSpec(channels=3)).train()
+    assert not backbone.encoder.training
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize("key", ["PATCH_SIZE", "EMBED_DIM", "DEPTH", "NUM_HEADS"])
+def test_sizes_of_plain_encoders_are_refused(swin_cfg, key):
+    swin_cfg.MODEL.VIT[key] = 2
+    with pytest.raises(ValueError, match=rf"MODEL\.VIT\.{key} cannot change swin_tiny"):
+        HierarchicalViT(swin_cfg, ShapeSpec(channels=3))
