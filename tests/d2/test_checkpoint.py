@@ -194,6 +194,7 @@ def test_the_predictor_refuses_other_classes(ade, tiny_cfg):
     assert "MODEL.SEM_SEG_HEAD.NUM_CLASSES" in message
     assert "sem_seg_head.decoder.class_queries.weight (5, 24)" in message
     tiny_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 150
+    tiny_cfg.MODEL.VIT.PRETRAINED = "/not/needed/where/the/whole/model/is.pth"
     DefaultPredictor(tiny_cfg)
 
 

@@ -58,7 +58,7 @@ class PlainViT(EncoderBackbone):
             name=vit.NAME,
             img_size=tuple(vit.IMG_SIZE),
             out_indices=list(vit.OUT_INDICES),
-            pretrained=vit.PRETRAINED,
+            pretrained="" if cfg.MODEL.WEIGHTS else vit.PRETRAINED,
             pretrained_min_match=vit.PRETRAINED_MIN_MATCH,
             keep_prefix_tokens=vit.KEEP_PREFIX_TOKENS,
             final_norm=vit.FINAL_NORM,

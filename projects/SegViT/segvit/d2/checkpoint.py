@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 # Tensors whose first dimension counts classes: the queries (K, D), and the classifier's (K + 1, D) and (K + 1,).
 CLASS_TENSOR = re.compile(r"(^|\.)class_(queries|embed)\.(weight|bias)$")
 
-POSITION_TENSOR = re.compile(r"(^|\.)(pos_embed|positions\.tables\.\d+)$")
+POSITION_TENSOR = re.compile(r"(^|\.)(pos_embed|positions\.(tables\.\d+|shared_table))$")
 POSITION_HINT = (
     "\nPositions differ where the checkpoint was trained on another crop: keep its MODEL.VIT.IMG_SIZE, from which the "
     "positions of images of any size are interpolated"

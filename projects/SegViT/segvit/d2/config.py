@@ -35,6 +35,7 @@ def _add_vit(cfg: CN) -> None:
     # A timm model name; the architecture comes from timm.
     cfg.MODEL.VIT.NAME = "vit_base_patch16_384"
     # Pre-trained weights: "" for none, a timm tag such as "augreg_in21k_ft_in1k", or a local file that timm reads.
+    # Not read where MODEL.WEIGHTS is set: a checkpoint of the whole model fills the encoder, too.
     cfg.MODEL.VIT.PRETRAINED = ""
     # The share of the encoder's tensors that those weights must provide; fewer stop the run, with the list.
     cfg.MODEL.VIT.PRETRAINED_MIN_MATCH = 0.95

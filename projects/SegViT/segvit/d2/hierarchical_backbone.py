@@ -33,7 +33,7 @@ class HierarchicalViT(EncoderBackbone):
             name=vit.NAME,
             img_size=img_size,
             out_indices=list(vit.OUT_INDICES),
-            pretrained=vit.PRETRAINED,
+            pretrained="" if cfg.MODEL.WEIGHTS else vit.PRETRAINED,
             pretrained_min_match=vit.PRETRAINED_MIN_MATCH,
             drop_path_rate=vit.DROP_PATH_RATE,
             gradient_checkpointing=vit.GRADIENT_CHECKPOINTING,
