@@ -14,7 +14,7 @@ import pytest
 import torch
 from detectron2.engine import DefaultPredictor
 from PIL import Image
-from test_official_parity import FIXTURES, FOLDER, IGNORED, TOLERANCE, build_model, decode
+from test_official_parity import FIXTURES, FOLDER, IGNORED, build_model, decode
 
 from segvit.analysis.from_config import load_config
 from segvit.modeling.semantic_inference import SemanticInference
@@ -134,15 +134,12 @@ def test_parity_round_trip_by_cli(converted):
         assert tensor.dtype == back["state_dict"][name].dtype and torch.equal(tensor, back["state_dict"][name]), name
 
 
-def test_parity_of_default_predictor(converted):
+def test_parity_of_default_predictor(converted, assert_parity):
     fixture, _, config = converted
     predictor = DefaultPredictor(load_config(config))
     for index, image in enumerate(fixture["input"]):
         bgr = image.permute(1, 2, 0).numpy()[:, :, ::-1]  # the recorded channels are RGB
-        scores, expected = predictor(bgr)["sem_seg"], fixture["eval_pred"][index]
-        assert scores.shape == expected.shape
-        error = (scores - expected).abs().max() / expected.abs().max()
-        assert error <= TOLERANCE, f"image {index}: relative maximum error {error:.2e}"
+        assert_parity(predictor(bgr)["sem_seg"], fixture["eval_pred"][index], f"image {index}")
 
 
 @torch.no_grad()

@@ -19,7 +19,6 @@ from segvit.modeling.tokens import map_to_tokens
 from segvit.modeling.vit_builder import build_vit_encoder
 
 FOLDER = os.environ.get("SEGVIT_PARITY_FIXTURES", "")
-TOLERANCE = 1e-5
 IGNORED = 255
 
 
@@ -108,15 +107,9 @@ def targets_of(labels):
     return targets
 
 
-def assert_parity(ours, theirs, what):
-    assert ours.shape == theirs.shape, what
-    error = (ours - theirs).abs().max() / theirs.abs().max()
-    assert error <= TOLERANCE, f"{what}: relative maximum error {error:.2e}"
-
-
 @pytest.mark.parametrize(("config", "state_dict", "case"), ENCODER_CASES)
 @torch.no_grad()
-def test_parity_encoder_at_other_sizes(config, state_dict, case):
+def test_parity_encoder_at_other_sizes(assert_parity, config, state_dict, case):
     features = build_encoder(config, state_dict)(case["input"])
     for (name, ours), theirs in zip(features.items(), case["backbone_outs"], strict=True):
         assert_parity(ours, theirs, name)
@@ -124,7 +117,7 @@ def test_parity_encoder_at_other_sizes(config, state_dict, case):
 
 @pytest.mark.parametrize("fixture", MODELS)
 @torch.no_grad()
-def test_parity_inference(fixture):
+def test_parity_inference(assert_parity, fixture):
     encoder, decoder = build_model(fixture)
     features = encoder(fixture["input"])
     for (name, ours), theirs in zip(features.items(), fixture["backbone_outs"], strict=True):
@@ -137,7 +130,7 @@ def test_parity_inference(fixture):
 
 @pytest.mark.parametrize("fixture", MODELS)
 @torch.no_grad()
-def test_parity_training_outputs(fixture):
+def test_parity_training_outputs(assert_parity, fixture):
     encoder, decoder = build_model(fixture)
     outputs, expected = decode(decoder.train(), encoder(fixture["input"])), fixture["train"]
     assert_parity(outputs["pred_logits"], expected["pred_logits"], "pred_logits")
@@ -153,7 +146,7 @@ def test_parity_training_outputs(fixture):
 )
 @pytest.mark.parametrize("fixture", MODELS)
 @torch.no_grad()
-def test_parity_losses(fixture, labels, losses):
+def test_parity_losses(assert_parity, fixture, labels, losses):
     encoder, decoder = build_model(fixture)
     outputs = decode(decoder.train(), encoder(fixture["input"]))
     criterion = SegViTCriterion(num_classes=fixture["config"]["decode_head"]["num_classes"])
@@ -166,7 +159,7 @@ def test_parity_losses(fixture, labels, losses):
 
 
 @pytest.mark.parametrize("fixture", MODELS)
-def test_parity_gradients(fixture):
+def test_parity_gradients(assert_parity, fixture):
     """Gradients of the total loss, under exact attention.
 
     PyTorch's fused CPU attention approximates exp to about 20 units in the last place, which alone moves the smallest
