@@ -34,9 +34,9 @@ setup(
     package_dir={"": PROJECT},
     python_requires=">=3.10",
     install_requires=[
-        "torch>=2.4",
-        "torchvision>=0.19",
-        "timm>=1.0.20",
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "timm>=1.0.28",
         "fvcore>=0.1.5.post20221221",
         "numpy>=1.26",
         "opencv-python-headless>=4.8",

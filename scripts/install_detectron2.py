@@ -4,7 +4,7 @@ Detectron2 is not on the package index. The first of these that works is taken:
 
 1. ``import detectron2`` already works: nothing to do.
 2. ``DETECTRON2_SOURCE`` names a wheel or a source tree: that one, and an error if it fails.
-3. Upstream's Git repository at a pinned commit, where a Git host can be reached.
+3. Upstream's Git repository at a pinned commit, where a Git host can be reached and its C++ operators compile.
 4. The unmodified 0.6 Python sources (Apache-2.0) that a wheel on the package index carries, repackaged under their
    own name. They have no C++ operators; nothing in this project needs any.
 
@@ -106,6 +106,16 @@ def install_carried() -> None:
         pip_install(str(repackage(download_carrier(download), source)))
 
 
+def install_upstream() -> None:
+    """Compile the pinned commit; without a fitting compiler its Python sources of 0.6 serve as well."""
+    print(f"installing detectron2 from upstream at {COMMIT[:12]} (compiles for some minutes)")
+    try:
+        pip_install(f"git+{UPSTREAM}@{COMMIT}")
+    except subprocess.CalledProcessError:
+        print("upstream does not compile here: installing the Detectron2 0.6 Python sources from the package index")
+        install_carried()
+
+
 def main() -> None:
     if is_installed():
         print("detectron2 is installed already")
@@ -117,8 +127,7 @@ def main() -> None:
         print(f"installing detectron2 from {source}")
         pip_install(str(Path(source).resolve()))
     elif git_host_reachable():
-        print(f"installing detectron2 from upstream at {COMMIT[:12]} (compiles for some minutes)")
-        pip_install(f"git+{UPSTREAM}@{COMMIT}")
+        install_upstream()
     else:
         print("no Git host in reach: installing the Detectron2 0.6 Python sources from the package index")
         install_carried()

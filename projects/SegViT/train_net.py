@@ -6,6 +6,8 @@ python train_net.py --config-file FILE [--num-gpus N] [--resume] [--eval-only] [
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, default_setup, launch
@@ -17,7 +19,7 @@ from segvit.d2.checkpoint import SegViTCheckpointer
 from segvit.engine import Trainer
 
 
-def setup(args: argparse.Namespace) -> CfgNode:
+def read_config(args: argparse.Namespace) -> CfgNode:
     """The config of this run: defaults, then the file, then the command line."""
     flags = [option for option in args.opts if option.startswith("--")]
     if flags:
@@ -25,7 +27,15 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = get_segvit_cfg()
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
+    if args.eval_only or (args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
+        cfg.MODEL.VIT.PRETRAINED = ""  # the checkpoint fills the encoder, too
     cfg.freeze()
+    return cfg
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """The config, with logging and the seed set up by it."""
+    cfg = read_config(args)
     default_setup(cfg, args)
     setup_logger(output=cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="segvit")
     return cfg
@@ -35,8 +45,6 @@ def main(args: argparse.Namespace) -> dict[str, dict[str, float]] | None:
     """One process of the job. Returns the metrics of the evaluation."""
     cfg = setup(args)
     if args.eval_only:
-        cfg.defrost()
-        cfg.MODEL.VIT.PRETRAINED = ""  # MODEL.WEIGHTS fills the encoder, too
         model = Trainer.build_model(cfg)
         SegViTCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         return Trainer.test(cfg, model)
@@ -47,6 +55,9 @@ def main(args: argparse.Namespace) -> dict[str, dict[str, float]] | None:
 
 if __name__ == "__main__":
     args = default_argument_parser().parse_args()
+    if read_config(args).MODEL.DEVICE == "cpu":
+        # Detectron2 takes NCCL, and a GPU per process, wherever it sees one; CPU models need gloo.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     launch(
         main,
         args.num_gpus,

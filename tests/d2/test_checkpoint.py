@@ -249,3 +249,12 @@ def test_a_checkpoint_of_another_program_is_refused(tiny_cfg, tmp_path):
     torch.save({"state_dict": {"decode_head.q.weight": torch.zeros(2)}, "meta": {"epoch": 1}}, tmp_path / "mm.pth")
     with pytest.raises(ValueError, match=r"mm\.pth is no checkpoint of this project.*\['state_dict', 'meta'\]"):
         SegViTCheckpointer(build(tiny_cfg)).load(str(tmp_path / "mm.pth"))
+
+
+def test_training_refuses_a_file_with_next_to_nothing(tiny_cfg, tmp_path):
+    """With MODEL.WEIGHTS set nothing else fills the encoder: a few matching tensors must not pass for it."""
+    model = build(tiny_cfg)
+    few = dict(list(model.state_dict().items())[:3])
+    torch.save({"model": few}, tmp_path / "few.pth")
+    with pytest.raises(ValueError, match=r"few\.pth holds too little of the model .*MODEL\.VIT\.PRETRAINED"):
+        SegViTCheckpointer(model, strict=False).load(str(tmp_path / "few.pth"))

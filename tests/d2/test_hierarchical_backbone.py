@@ -12,6 +12,7 @@ from segvit.d2 import HierarchicalViT
 def swin_cfg(tiny_cfg):
     vit = tiny_cfg.MODEL.VIT
     vit.NAME, vit.OUT_INDICES, vit.IMG_SIZE, vit.STEM = "swin_tiny_patch4_window7_224", [0, 1], [32, 64], "linear"
+    vit.INIT_STD, vit.FINAL_NORM, vit.REDUCTION = 0.0, False, "none"
     vit.PATCH_SIZE = vit.EMBED_DIM = vit.DEPTH = vit.NUM_HEADS = 0
     tiny_cfg.MODEL.BACKBONE.NAME = "HierarchicalViT"
     tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["stage1", "stage0"]
@@ -34,8 +35,11 @@ def test_frozen(swin_cfg):
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
 
 
-@pytest.mark.parametrize("key", ["PATCH_SIZE", "EMBED_DIM", "DEPTH", "NUM_HEADS"])
-def test_sizes_of_plain_encoders_are_refused(swin_cfg, key):
-    swin_cfg.MODEL.VIT[key] = 2
-    with pytest.raises(ValueError, match=rf"MODEL\.VIT\.{key} cannot change swin_tiny"):
+@pytest.mark.parametrize(
+    ("key", "value", "default"),
+    [("PATCH_SIZE", 8, "0"), ("DEPTH", 2, "0"), ("STEM", "conv", "'linear'"), ("REDUCTION", "shrunk", "'none'")],
+)
+def test_what_only_plain_encoders_can_be_told_is_refused(swin_cfg, key, value, default):
+    swin_cfg.MODEL.VIT[key] = value
+    with pytest.raises(ValueError, match=rf"swin_tiny.* cannot be changed .* set MODEL\.VIT\.{key} {default}, or"):
         HierarchicalViT(swin_cfg, ShapeSpec(channels=3))

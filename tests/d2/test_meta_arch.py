@@ -167,3 +167,9 @@ def test_in_features_set_the_order_of_the_stages(tiny_cfg, make_input):
     tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block1", "block2"]
     (deepest_last,) = segment(build(tiny_cfg), inputs)
     assert not torch.allclose(deepest_first, deepest_last, atol=1e-3)
+
+
+def test_multi_scale_testing_is_refused_as_long_as_it_is_missing(tiny_cfg):
+    tiny_cfg.TEST.AUG.ENABLED = True
+    with pytest.raises(ValueError, match=r"TEST\.AUG\.ENABLED True: multi-scale testing is not available yet"):
+        build_model(tiny_cfg)

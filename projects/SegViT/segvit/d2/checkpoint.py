@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 # Tensors whose first dimension counts classes: the queries (K, D), and the classifier's (K + 1, D) and (K + 1,).
 CLASS_TENSOR = re.compile(r"(^|\.)class_(queries|embed)\.(weight|bias)$")
 
+# The share of the tensors that do not depend on the classes which training from MODEL.WEIGHTS must find there.
+MIN_SHARE = 0.95
+
 POSITION_TENSOR = re.compile(r"(^|\.)(pos_embed|positions\.(tables\.\d+|shared_table))$")
 POSITION_HINT = (
     "\nPositions differ where the checkpoint was trained on another crop: keep its MODEL.VIT.IMG_SIZE, from which the "
@@ -36,7 +39,8 @@ class SegViTCheckpointer(DetectionCheckpointer):
         save_dir: likewise.
         strict: refuse a checkpoint that does not fit the model tensor by tensor, as evaluation needs. False, for
             training from MODEL.WEIGHTS: the class-dependent tensors of another set of classes stay as initialised,
-            with a warning; missing and unexpected ones are warned of by Detectron2; any other shape is refused.
+            with a warning; so do single tensors that are missing; a file that lacks more than 5 % of the others is
+            refused, and so is any other shape.
             Resuming is strict either way.
         **checkpointables: see `DetectionCheckpointer`.
     """
@@ -65,7 +69,7 @@ class SegViTCheckpointer(DetectionCheckpointer):
             self._parsed_url_during_load = None  # Detectron2 leaves it behind where loading fails
 
     def _load_file(self, filename: str) -> dict[str, object]:
-        if filename.endswith(".pkl"):
+        if filename.endswith((".pkl", ".pyth")):
             raise code_error(filename)
         loaded = super()._load_file(filename)
         others = [str(name) for name, value in loaded["model"].items() if not isinstance(value, torch.Tensor)]
@@ -88,6 +92,11 @@ class SegViTCheckpointer(DetectionCheckpointer):
         if len(of_classes) < len(match.conflicts) or (self._must_be_exact and not match.is_exact):
             hint = POSITION_HINT if any(POSITION_TENSOR.search(conflict.name) for conflict in match.conflicts) else ""
             raise ValueError(f"{self._path} does not fit the model: {described}{hint}")
+        lacking = [name for name in match.missing if not CLASS_TENSOR.search(name)]
+        if len(lacking) > (1 - MIN_SHARE) * len(self.model.state_dict()):
+            raise ValueError(
+                f"{self._path} holds too little of the model (encoders alone: MODEL.VIT.PRETRAINED): {described}"
+            )
         logger.log(
             logging.WARNING if of_classes else logging.INFO,
             "Checkpoint %s: %s%s",

@@ -1,4 +1,5 @@
-"""Every config key that SegViT adds to Detectron2's. Each is declared here once and read in one place."""
+"""Every config key that SegViT adds to Detectron2's. Each is declared here once and read in one place;
+those of the encoder by the backbone that MODEL.BACKBONE.NAME names."""
 
 from __future__ import annotations
 

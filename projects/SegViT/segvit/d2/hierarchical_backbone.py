@@ -10,7 +10,16 @@ from segvit.d2.backbone import EncoderBackbone
 from segvit.modeling.hierarchical_encoder import HierarchicalEncoder
 
 # What only a plain ViT can be told; Swin comes as timm names it.
-PLAIN_ONLY = ("PATCH_SIZE", "EMBED_DIM", "DEPTH", "NUM_HEADS")
+PLAIN_ONLY = {
+    "PATCH_SIZE": 0,
+    "EMBED_DIM": 0,
+    "DEPTH": 0,
+    "NUM_HEADS": 0,
+    "STEM": "linear",
+    "INIT_STD": 0.0,
+    "FINAL_NORM": False,
+    "REDUCTION": "none",
+}
 
 
 @BACKBONE_REGISTRY.register()
@@ -25,9 +34,9 @@ class HierarchicalViT(EncoderBackbone):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
         vit = cfg.MODEL.VIT
-        idle = [f"MODEL.VIT.{key}" for key in PLAIN_ONLY if vit[key]]
+        idle = [f"MODEL.VIT.{key} {default!r}" for key, default in PLAIN_ONLY.items() if vit[key] != default]
         if idle:
-            raise ValueError(f"{', '.join(idle)} cannot change {vit.NAME}: set 0, or use the PlainViT backbone")
+            raise ValueError(f"{vit.NAME} cannot be changed in these keys: set {', '.join(idle)}, or take a plain ViT")
         img_size = (vit.IMG_SIZE[0], vit.IMG_SIZE[1])
         encoder = HierarchicalEncoder(
             name=vit.NAME,

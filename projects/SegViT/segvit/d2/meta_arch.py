@@ -53,6 +53,8 @@ class SegViT(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:
+        if cfg.TEST.AUG.ENABLED:
+            raise ValueError("TEST.AUG.ENABLED True: multi-scale testing is not available yet, set it to False")
         backbone = build_backbone(cfg)
         return {
             "backbone": backbone,

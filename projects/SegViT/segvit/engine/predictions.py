@@ -12,7 +12,12 @@ from segvit.visualization.overlays import Prediction
 
 
 def predict_sample(cfg: CfgNode, dataset_name: str, num_images: int) -> list[Prediction]:
-    """Segment images spread evenly over a data set with the weights of MODEL.WEIGHTS, at their own size."""
+    """Segment images spread evenly over a data set with the weights of MODEL.WEIGHTS, at their own size.
+
+    Raises ValueError where MODEL.WEIGHTS is empty: predictions of random weights are not worth drawing.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise ValueError("MODEL.WEIGHTS is empty: name the checkpoint whose predictions are to be drawn")
     predictor = DefaultPredictor(cfg)
     records = DatasetCatalog.get(dataset_name)
     chosen = np.linspace(0, len(records) - 1, min(num_images, len(records))).round().astype(int)

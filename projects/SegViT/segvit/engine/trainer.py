@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
@@ -73,7 +74,9 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SemSegConfusionEvaluator:
-        return SemSegConfusionEvaluator(dataset_name, output_dir=cfg.OUTPUT_DIR)
+        several = len(cfg.DATASETS.TEST) > 1
+        output_dir = str(Path(cfg.OUTPUT_DIR, dataset_name)) if several else cfg.OUTPUT_DIR
+        return SemSegConfusionEvaluator(dataset_name, output_dir=output_dir)
 
     def state_dict(self) -> dict[str, object]:
         """As Detectron2's, but a checkpoint written after the last step holds that step's iteration, not one more."""

@@ -1,11 +1,14 @@
 """What the attention of a block must be told about positions, by family of encoder.
 
-Each class maps a grid to the keyword arguments of every block, and follows the tokens that a reduction keeps.
+Each class maps a grid to a function from a block's index to its keyword arguments, and follows the tokens that a
+reduction keeps. The function is called when the block's turn comes, so that two blocks' arguments need not coexist.
 
 Shape shorthand: h x w grid, N = h*w tokens, T prefix tokens, M kept tokens (with prefix), d head width.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -13,17 +16,14 @@ from timm.models.beit import gen_relative_position_index
 from torch import nn
 
 BlockArguments = dict[str, torch.Tensor]
+ArgumentsOfBlock = Callable[[int], BlockArguments]
 
 
 class NoAttentionPositions(nn.Module):
     """Positions were added to the tokens (ViT, DeiT, MAE, CLIP, DINO, DINOv2): blocks need nothing more."""
 
-    def __init__(self, *, depth: int) -> None:
-        super().__init__()
-        self.depth = depth
-
-    def forward(self, grid: tuple[int, int]) -> list[BlockArguments]:
-        return [{} for _ in range(self.depth)]
+    def forward(self, grid: tuple[int, int]) -> ArgumentsOfBlock:
+        return lambda block: {}
 
     def keep(self, arguments: BlockArguments, kept: torch.Tensor) -> BlockArguments:
         return arguments
@@ -32,15 +32,14 @@ class NoAttentionPositions(nn.Module):
 class RotaryPositions(nn.Module):
     """Rotary embedding of patch tokens (EVA-02, DINOv3), computed anew for each grid by timm."""
 
-    def __init__(self, *, rope: nn.Module, depth: int, num_prefix_tokens: int) -> None:
+    def __init__(self, *, rope: nn.Module, num_prefix_tokens: int) -> None:
         super().__init__()
         self.rope = rope
-        self.depth = depth
         self.num_prefix_tokens = num_prefix_tokens
 
-    def forward(self, grid: tuple[int, int]) -> list[BlockArguments]:
+    def forward(self, grid: tuple[int, int]) -> ArgumentsOfBlock:
         rope = self.rope.get_embed(shape=list(grid))  # (N, 2 d): sines and cosines
-        return [{"rope": rope} for _ in range(self.depth)]
+        return lambda block: {"rope": rope}
 
     def keep(self, arguments: BlockArguments, kept: torch.Tensor) -> BlockArguments:
         patches = kept[self.num_prefix_tokens :] - self.num_prefix_tokens
@@ -55,25 +54,28 @@ class RelativePositions(nn.Module):
     Args:
         tables: one per block, or a single one shared by all; (2h - 1) * (2w - 1) rows and 3 for the class token.
         grid_size: (h, w) that the tables were made for.
-        depth: number of blocks.
     """
 
-    def __init__(self, *, tables: list[nn.Parameter], grid_size: tuple[int, int], depth: int) -> None:
+    def __init__(self, *, tables: list[nn.Parameter], grid_size: tuple[int, int]) -> None:
         super().__init__()
         self.tables = nn.ParameterList(tables if len(tables) > 1 else [])
         self.shared_table = tables[0] if len(tables) == 1 else None
         self.grid_size = grid_size
-        self.depth = depth
 
-    def forward(self, grid: tuple[int, int]) -> list[BlockArguments]:
-        tables = self.tables if self.shared_table is None else [self.shared_table]
-        index = gen_relative_position_index(grid, device=tables[0].device)  # (1 + N, 1 + N)
-        biases = [self._resized(table, grid)[index].permute(2, 0, 1)[None].contiguous() for table in tables]
-        return [{"shared_rel_pos_bias": biases[block % len(biases)]} for block in range(self.depth)]
+    def forward(self, grid: tuple[int, int]) -> ArgumentsOfBlock:
+        device = (self.tables[0] if self.shared_table is None else self.shared_table).device
+        index = gen_relative_position_index(grid, device=device)  # (1 + N, 1 + N)
+        if self.shared_table is None:
+            return lambda block: self._bias(self.tables[block], grid, index)
+        shared = self._bias(self.shared_table, grid, index)
+        return lambda block: shared
 
     def keep(self, arguments: BlockArguments, kept: torch.Tensor) -> BlockArguments:
         bias = arguments["shared_rel_pos_bias"]  # (1, heads, 1 + N, 1 + N)
         return {"shared_rel_pos_bias": bias[:, :, kept][:, :, :, kept].contiguous()}
+
+    def _bias(self, table: torch.Tensor, grid: tuple[int, int], index: torch.Tensor) -> BlockArguments:
+        return {"shared_rel_pos_bias": self._resized(table, grid)[index].permute(2, 0, 1)[None].contiguous()}
 
     def _resized(self, table: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """The rows of patch pairs interpolated bicubically to another grid; those of the class token stay."""

@@ -56,8 +56,7 @@ def build_vit_encoder(
         **overrides: timm's own arguments, such as embed_dim, depth or num_heads, that replace the named model's.
 
     Raises:
-        ValueError: where `name` is no timm model or no plain ViT, `stem` is unknown, an index lies outside the depth,
-            or prefix tokens are to be dropped from a family that was built around them.
+        ValueError: where `name` is no plain ViT of timm, an option does not fit it, or an index lies outside its depth.
     """
     vit = create_timm_vit(name, img_size=img_size, stem=stem, drop_path_rate=drop_path_rate, **overrides)
     family = family_of(type(vit))

@@ -59,15 +59,15 @@ class PlainViTEncoder(nn.Module):
             block on.
         """
         tokens, grid = self.embedding(images)  # (B, T + N, C)
-        arguments = self.positions(grid)
+        arguments_of, kept = self.positions(grid), None
         stages = {}
         for index, block in enumerate(self.blocks):
+            arguments = arguments_of(index) if kept is None else self.positions.keep(arguments_of(index), kept)
             if self.reduction is not None and index == self.reduction.block_index:
                 kept, grid = self.reduction(grid, tokens.device)
-                tokens = run_reducing_block(block, tokens, kept, arguments[index])
-                arguments = [self.positions.keep(of_block, kept) for of_block in arguments]
+                tokens = run_reducing_block(block, tokens, kept, arguments)
             else:
-                tokens = self._run(block, tokens, arguments[index])
+                tokens = self._run(block, tokens, arguments)
             if index == len(self.blocks) - 1:
                 tokens = self.norm(tokens)
             if index in self.out_indices:

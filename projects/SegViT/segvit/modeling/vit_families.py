@@ -38,15 +38,15 @@ def family_of(model_class: type[nn.Module]) -> Family:
 
 
 def _added_positions(vit: VisionTransformer) -> nn.Module:
-    return NoAttentionPositions(depth=len(vit.blocks))
+    return NoAttentionPositions()
 
 
 def _rotary_positions(vit: Eva) -> nn.Module:
     if vit.rope is None:
-        return NoAttentionPositions(depth=len(vit.blocks))
+        return NoAttentionPositions()
     if vit.rope_mixed:
         raise ValueError("encoders with mixed rotary embeddings, one per block, are not supported")
-    return RotaryPositions(rope=vit.rope, depth=len(vit.blocks), num_prefix_tokens=vit.num_prefix_tokens)
+    return RotaryPositions(rope=vit.rope, num_prefix_tokens=vit.num_prefix_tokens)
 
 
 def _relative_positions(vit: Beit) -> nn.Module:
@@ -60,7 +60,7 @@ def _relative_positions(vit: Beit) -> nn.Module:
         tables = [block.attn.relative_position_bias_table for block in vit.blocks]
         for block in vit.blocks:
             block.attn.relative_position_bias_table = None
-    return RelativePositions(tables=tables, grid_size=tuple(vit.patch_embed.grid_size), depth=len(vit.blocks))
+    return RelativePositions(tables=tables, grid_size=tuple(vit.patch_embed.grid_size))
 
 
 UNPOOLED: dict[str, object] = {"global_pool": ""}

@@ -1,0 +1,100 @@
+"""The installer's routes, without a network: which is taken when, and what of the carrier wheel is installed."""
+
+import hashlib
+import importlib.util
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "install_detectron2.py"
+
+
+@pytest.fixture
+def installer():
+    specification = importlib.util.spec_from_file_location("install_detectron2", SCRIPT)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def routes(installer, monkeypatch):
+    """Records what would be installed; Detectron2 is there once something was."""
+    taken = []
+    monkeypatch.setattr(installer, "is_installed", lambda: bool(taken))
+    monkeypatch.setattr(installer, "pip_install", taken.append)
+    monkeypatch.setattr(installer, "install_carried", lambda: taken.append("carried"))
+    monkeypatch.setattr(installer, "git_host_reachable", lambda: True)
+    monkeypatch.delenv("DETECTRON2_SOURCE", raising=False)
+    return taken
+
+
+def test_nothing_to_do_where_it_imports(installer, routes, monkeypatch):
+    monkeypatch.setattr(installer, "is_installed", lambda: True)
+    installer.main()
+    assert routes == []
+
+
+def test_a_named_source_comes_first(installer, routes, monkeypatch, tmp_path):
+    monkeypatch.setenv("DETECTRON2_SOURCE", str(tmp_path))
+    installer.main()
+    assert routes == [str(tmp_path.resolve())]
+
+
+def test_a_named_source_that_is_not_there(installer, routes, monkeypatch, tmp_path):
+    monkeypatch.setenv("DETECTRON2_SOURCE", str(tmp_path / "none"))
+    with pytest.raises(SystemExit, match=r"DETECTRON2_SOURCE=.*none does not exist"):
+        installer.main()
+
+
+def test_upstream_where_a_git_host_answers(installer, routes):
+    installer.main()
+    assert routes == [f"git+{installer.UPSTREAM}@{installer.COMMIT}"]
+
+
+def test_the_carried_sources_where_none_does(installer, routes, monkeypatch):
+    monkeypatch.setattr(installer, "git_host_reachable", lambda: False)
+    installer.main()
+    assert routes == ["carried"]
+
+
+def test_the_carried_sources_where_upstream_does_not_compile(installer, routes, monkeypatch):
+    def fail(target):
+        raise subprocess.CalledProcessError(1, ["pip", "install", target])
+
+    monkeypatch.setattr(installer, "pip_install", fail)
+    installer.main()
+    assert routes == ["carried"]
+
+
+def write_carrier(path):
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("LabGym/__init__.py", "")
+        wheel.writestr("LabGym/detectron2/__init__.py", "from LabGym.detectron2.utils import env\n")
+        wheel.writestr("LabGym/detectron2/utils/env.py", "import LabGym.detectron2 as d2  # not LabGymX.detectron2\n")
+        wheel.writestr("LabGym/detectron2/model_zoo/configs/a.yaml", "NAME: LabGym.detectron2\n")
+
+
+def test_repackaging_takes_that_folder_alone_under_its_own_name(installer, tmp_path):
+    write_carrier(tmp_path / "carrier.whl")
+    folder = installer.repackage(tmp_path / "carrier.whl", tmp_path / "source")
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    configs = "detectron2/model_zoo/configs/a.yaml"
+    assert files == ["detectron2/__init__.py", configs, "detectron2/utils/env.py", "setup.py"]
+    assert (folder / "detectron2/__init__.py").read_text() == "from detectron2.utils import env\n"
+    assert (folder / "detectron2/utils/env.py").read_text() == "import detectron2 as d2  # not LabGymX.detectron2\n"
+    assert (folder / configs).read_text() == "NAME: LabGym.detectron2\n"
+
+
+def test_another_wheel_than_the_known_one_is_refused(installer, monkeypatch, tmp_path):
+    def download(command, **options):
+        write_carrier(Path(command[command.index("--dest") + 1]) / "labgym.whl")
+
+    monkeypatch.setattr(installer.subprocess, "run", download)
+    with pytest.raises(SystemExit, match=r"labgym\.whl has sha256 [0-9a-f]{64}, expected a2900cff.*not installed"):
+        installer.download_carrier(tmp_path)
+    digest = hashlib.sha256((tmp_path / "labgym.whl").read_bytes()).hexdigest()
+    monkeypatch.setattr(installer, "CARRIER_SHA256", digest)
+    assert installer.download_carrier(tmp_path) == tmp_path / "labgym.whl"
