@@ -4,15 +4,13 @@ import types
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
+from two_processes import run_in_two_processes
 
 from segvit.engine.statistics_average import AverageStatistics
 
 
-def average_in_process(rank, init_file, results):
-    dist.init_process_group("gloo", init_method=f"file://{init_file}", rank=rank, world_size=2)
+def average_in_process(rank, results):
     model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.LayerNorm(4))
     model[1].running_mean.fill_(float(rank))
     model[1].running_var.copy_(torch.tensor([1.0, 3.0 + rank]))
@@ -20,12 +18,11 @@ def average_in_process(rank, init_file, results):
     hook.trainer = types.SimpleNamespace()
     hook.after_step()
     torch.save((model[1].running_mean, model[1].running_var, model[1].num_batches_tracked), results / f"{rank}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_processes_share_their_statistics(tmp_path):
-    mp.spawn(average_in_process, args=(tmp_path / "init", tmp_path), nprocs=2)
+    run_in_two_processes(average_in_process, tmp_path)
     for rank in range(2):
         mean, variance, batches = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert mean.tolist() == [0.5, 0.5]

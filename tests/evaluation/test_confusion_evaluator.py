@@ -7,11 +7,10 @@ import uuid
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
 from PIL import Image
+from two_processes import run_in_two_processes
 
 from segvit.evaluation import SemSegConfusionEvaluator
 from segvit.evaluation.confusion_evaluator import winning_classes
@@ -148,13 +147,10 @@ def test_output_dir(dataset, tmp_path):
 
 def evaluate_share(rank, folder, name, records):
     """Process `rank` of two sees the images rank, rank + 2, ...; writes what `evaluate` returned."""
-    init = (folder / "init").as_uri()
-    dist.init_process_group("gloo", init_method=init, rank=rank, world_size=2)
     MetadataCatalog.get(name).set(stuff_classes=CLASSES, ignore_label=IGNORE)
     evaluator = SemSegConfusionEvaluator(name)
     evaluator.process(records[rank::2], random_outputs()[rank::2])
     torch.save(evaluator.evaluate(), folder / f"rank{rank}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.mark.slow
@@ -162,7 +158,7 @@ def test_two_processes_equal_one(dataset, tmp_path):
     name, records = dataset
     whole = SemSegConfusionEvaluator(name, distributed=False)
     whole.process(records, random_outputs())
-    mp.spawn(evaluate_share, (tmp_path, name, records), nprocs=2)
+    run_in_two_processes(evaluate_share, tmp_path, name, records)
     merged, other = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=False) for rank in range(2))
     assert other is None
     np.testing.assert_equal(merged, whole.evaluate())

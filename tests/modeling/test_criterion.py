@@ -3,16 +3,15 @@
 Shape shorthand: B images, H x W pixels, h x w grid, K classes = queries, S stages.
 """
 
-import datetime
 import math
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from two_processes import run_in_two_processes
 
 from segvit.modeling.criterion import MaskTargets, SegViTCriterion
 
@@ -229,14 +228,7 @@ SHARED_LABELS = {"both labelled": LABELS["some ignored"], "one without labels": 
 
 
 def losses_of_one_process(rank, folder):
-    """Process `rank` of two sees image `rank`; a process that waits for the other in vain fails in 20 seconds."""
-    dist.init_process_group(
-        "gloo",
-        init_method=(folder / "init").as_uri(),
-        rank=rank,
-        world_size=2,
-        timeout=datetime.timedelta(seconds=20),
-    )
+    """Process `rank` of two sees image `rank`."""
     whole, own = make_outputs(), slice(rank, rank + 1)
     stages = [
         {name: tensor.detach()[own] for name, tensor in stage.items() if name != "aux_outputs"}
@@ -247,13 +239,12 @@ def losses_of_one_process(rank, folder):
         results[case] = criterion({**stages[0], "aux_outputs": stages[1:]}, make_targets(labels[own]))
         dist.barrier()
     torch.save(results, folder / f"rank{rank}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_masks_are_counted_over_processes(tmp_path):
     """The processes' mean is the loss of the whole batch in one process; none waits for one without labels."""
-    mp.spawn(losses_of_one_process, (tmp_path,), nprocs=2)
+    run_in_two_processes(losses_of_one_process, tmp_path)
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     for case, labels in SHARED_LABELS.items():
         whole = SegViTCriterion(num_classes=K)(make_outputs(), make_targets(labels))
