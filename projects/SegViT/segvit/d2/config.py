@@ -22,6 +22,7 @@ def add_segvit_config(cfg: CN) -> None:
     _add_segvit(cfg)
     _add_input(cfg)
     _add_solver(cfg)
+    _add_test(cfg)
 
 
 def get_segvit_cfg() -> CN:
@@ -118,3 +119,22 @@ def _add_solver(cfg: CN) -> None:
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "full_model"
     # Autocast type where SOLVER.AMP.ENABLED: "float16" (with loss scaling, CUDA) or "bfloat16".
     cfg.SOLVER.AMP.PRECISION = "float16"
+
+
+def _add_test(cfg: CN) -> None:
+    cfg.TEST.WINDOW = CN()
+    # Segment overlapping windows of the (resized) image and average their scores, in place of the whole image at once.
+    cfg.TEST.WINDOW.ENABLED = False
+    # (H, W) in pixels of a window, usually the training crop, and of the step from one to the next.
+    cfg.TEST.WINDOW.SIZE = [512, 512]
+    cfg.TEST.WINDOW.STRIDE = [341, 341]
+    # Windows of one image that share a forward pass.
+    cfg.TEST.WINDOW.BATCH_SIZE = 4
+    # Add up and return the scores in main memory: an image of any size then needs GPU memory for its windows alone.
+    cfg.TEST.WINDOW.ACCUMULATE_ON_CPU = False
+    # Return "sem_seg_labels" (H, W) in place of the K times larger "sem_seg", whose rows are dropped as they are decided.
+    cfg.TEST.LABELS_ONLY = False
+    # Evaluations also report the IoU of each class's boundary pixels (Cheng et al. 2021); about a second per image.
+    cfg.TEST.BOUNDARY_IOU = False
+    # Evaluations write each prediction as two PNGs, class ids and colours, into OUTPUT_DIR.
+    cfg.TEST.SAVE_PREDICTIONS = False
