@@ -26,6 +26,8 @@ def register_sem_seg_split(
     stuff_classes: Sequence[str],
     stuff_colors: Sequence[Color],
     ignore_label: int = 255,
+    images: str = "images",
+    annotations: str = "annotations",
 ) -> None:
     """Register `folder/{images,annotations}/split` as `name`; a relative folder is taken under `datasets_root()`.
 
@@ -34,14 +36,25 @@ def register_sem_seg_split(
     if name in DatasetCatalog:
         return
 
-    def load() -> list[dict[str, str]]:
-        root = datasets_root() / folder
-        return load_sem_seg_pairs(root / "images" / split, root / "annotations" / split)
-
-    DatasetCatalog.register(name, load)
+    DatasetCatalog.register(name, lambda: load_sem_seg_pairs(*pair_folders(name)))
     MetadataCatalog.get(name).set(
         stuff_classes=list(stuff_classes),
         stuff_colors=list(stuff_colors),
         ignore_label=ignore_label,
         evaluator_type="sem_seg",
+        image_folder=str(Path(folder, images, split)),
+        annotation_folder=str(Path(folder, annotations, split)),
     )
+
+
+def pair_folders(name: str) -> tuple[Path, Path]:
+    """The folders of the images and of the label maps of a registered split, as the environment is now.
+
+    Raises ValueError for a data set that is a list of files from anywhere.
+    """
+    meta = MetadataCatalog.get(name)
+    if meta.get("image_folder"):
+        return datasets_root() / meta.image_folder, datasets_root() / meta.annotation_folder
+    if meta.get("image_root") and meta.get("sem_seg_root"):  # what Detectron2 calls them in its own registrations
+        return Path(meta.image_root), Path(meta.sem_seg_root)
+    raise ValueError(f"data set {name!r} does not say in which folders its images and label maps are")
