@@ -14,19 +14,15 @@ from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from segvit.d2 import get_segvit_cfg
+from segvit.d2 import load_config
 from segvit.d2.checkpoint import SegViTCheckpointer
 from segvit.engine import Trainer
+from segvit.engine.batch_scaling import scale_to_processes, unscaled_batch
 
 
 def read_config(args: argparse.Namespace) -> CfgNode:
-    """The config of this run: defaults, then the file, then the command line."""
-    flags = [option for option in args.opts if option.startswith("--")]
-    if flags:
-        raise SystemExit(f"{', '.join(flags)} must come before the KEY VALUE pairs")
-    cfg = get_segvit_cfg()
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
+    """The config of this run: defaults, then the file, then the command line. Raises ValueError with the remedy."""
+    cfg = load_config(args.config_file, args.opts)
     if args.eval_only or (args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
         cfg.MODEL.VIT.PRETRAINED = ""  # the checkpoint fills the encoder, too
     cfg.freeze()
@@ -37,7 +33,10 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """The config, with logging and the seed set up by it."""
     cfg = read_config(args)
     default_setup(cfg, args)
-    setup_logger(output=cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="segvit")
+    logger = setup_logger(output=cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="segvit")
+    warning = "" if args.eval_only else unscaled_batch(args.config_file, args.opts, cfg)
+    if warning:
+        logger.warning(warning)
     return cfg
 
 
@@ -53,11 +52,25 @@ def main(args: argparse.Namespace) -> dict[str, dict[str, float]] | None:
     return trainer.train()
 
 
-if __name__ == "__main__":
-    args = default_argument_parser().parse_args()
-    if read_config(args).MODEL.DEVICE == "cpu":
+def check(args: argparse.Namespace) -> None:
+    """Before any process starts: refuse what cannot run, and prepare for CPU models. Raises ValueError."""
+    if not args.config_file:
+        raise ValueError("name a config by --config-file")
+    cfg = read_config(args)
+    if not args.eval_only:
+        scale_to_processes(cfg, args.num_gpus * args.num_machines)
+    if cfg.MODEL.DEVICE == "cpu":
         # Detectron2 takes NCCL, and a GPU per process, wherever it sees one; CPU models need gloo.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+if __name__ == "__main__":
+    parser = default_argument_parser()
+    args = parser.parse_args()
+    try:
+        check(args)
+    except ValueError as error:
+        parser.error(str(error))
     launch(
         main,
         args.num_gpus,

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from segvit.analysis.from_config import build_random_model, load_config
+from segvit.analysis.from_config import build_random_model
+from segvit.d2 import load_config
 
 PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"
 BASE = PROJECT / "configs" / "ade20k" / "segvit_vit_base_512.yaml"
@@ -91,8 +92,8 @@ def test_analyze_model_rounds_up_to_whole_patches(capsys):
     ("arguments", "message"),
     [
         (["--config-file", "nowhere.yaml"], "'nowhere.yaml' does not exist"),
-        (["--config-file", str(BASE), "MODEL.NOWHERE", "1"], "MODEL.NOWHERE"),
-        (["--config-file", str(BASE), "MODEL.DEVICE", "cpu", "--json"], "after every --flag"),
+        (["--config-file", str(BASE), "MODEL.NOWHERE", "1"], "no config key MODEL.NOWHERE"),
+        (["--config-file", str(BASE), "MODEL.DEVICE", "cpu", "--json"], "--json must come before the KEY VALUE pairs"),
     ],
 )
 @pytest.mark.parametrize("tool", ["analyze_model", "benchmark"])

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import pytest
 
 from segvit.analysis import count_macs, count_params
-from segvit.analysis.from_config import build_random_model, load_config
+from segvit.analysis.from_config import build_random_model
+from segvit.d2 import load_config
 
 CONFIGS = Path(__file__).parents[2] / "projects" / "SegViT" / "configs"
 IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])

@@ -15,8 +15,8 @@ from documents import DOCS, ROOT, anchors, blocks, name_of, prose
 from PIL import Image
 
 from segvit.analysis import count_macs
-from segvit.analysis.from_config import build_random_model, load_config
-from segvit.d2 import get_segvit_cfg
+from segvit.analysis.from_config import build_random_model
+from segvit.d2 import get_segvit_cfg, load_config
 
 PROJECT = ROOT / "projects" / "SegViT"
 PACKAGE = PROJECT / "segvit"

@@ -19,7 +19,8 @@ from documents import ROOT, commands
 from PIL import Image
 from workspace import Workspace
 
-from segvit.analysis.from_config import build_random_model, load_config
+from segvit.analysis.from_config import build_random_model
+from segvit.d2 import load_config
 from segvit.modeling.official_checkpoint import to_official
 
 COMMANDS = commands()

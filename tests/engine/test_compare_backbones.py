@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from segvit.analysis.from_config import build_random_model, load_config
+from segvit.analysis.from_config import build_random_model
+from segvit.d2 import load_config
 from segvit.engine.backbone_comparison import BackboneChoice, adapt_config, evaluate_backbone, merge
 
 PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"

@@ -1,4 +1,4 @@
-"""The program as users run it, on a few toy scenes: train, evaluate, two processes, a misplaced flag."""
+"""The program as users run it, on a few toy scenes: train, evaluate, two processes, arguments that cannot run."""
 
 import json
 import os
@@ -44,6 +44,10 @@ def test_training_leaves_its_files(trained):
     assert "mIoU" in (trained / "log.txt").read_text()
 
 
+def test_a_batch_without_its_learning_rate_is_in_the_log(trained):
+    assert "SOLVER.IMS_PER_BATCH is 2, but SOLVER.BASE_LR 0.001 was chosen for 4" in (trained / "log.txt").read_text()
+
+
 def test_evaluation_alone_gives_the_same(trained, toy_scenes_root, tmp_path):
     weights = ["MODEL.WEIGHTS", trained / "model_final.pth"]
     done = train_net(toy_scenes_root, "--eval-only", *weights, "OUTPUT_DIR", tmp_path, "SEED", "8")
@@ -51,12 +55,28 @@ def test_evaluation_alone_gives_the_same(trained, toy_scenes_root, tmp_path):
     assert evaluation(tmp_path) == evaluation(trained)
     assert 0 < evaluation(tmp_path)["metrics"]["mIoU"] <= 100
     assert not (tmp_path / "model_final.pth").exists()
+    assert "SOLVER.BASE_LR 0.001 was chosen" not in (tmp_path / "log.txt").read_text()
 
 
 def test_flags_must_come_first(toy_scenes_root, tmp_path):
     done = train_net(toy_scenes_root, "OUTPUT_DIR", tmp_path, "--eval-only")
     assert done.returncode != 0
     assert "--eval-only must come before the KEY VALUE pairs" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["SOLVER.IMS_PER_BATCH", "4", "SOLVER.REFERENCE_WORLD_SIZE", "8"], "for 4 images in all"),
+        (["SOLVER.ITERATIONS", "4"], "there is no config key SOLVER.ITERATIONS"),
+        (["--config-file", ""], "name a config by --config-file"),
+    ],
+)
+def test_what_cannot_run_is_refused_at_once(arguments, message, toy_scenes_root, tmp_path):
+    done = train_net(toy_scenes_root, *arguments, "OUTPUT_DIR", tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,7 +16,7 @@ from detectron2.engine import DefaultPredictor
 from PIL import Image
 from test_official_parity import FIXTURES, FOLDER, IGNORED, build_model, decode
 
-from segvit.analysis.from_config import load_config
+from segvit.d2 import load_config
 from segvit.modeling.semantic_inference import SemanticInference
 
 PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"
@@ -53,6 +53,7 @@ MODEL:
     NUM_HEADS: {decoder_heads}
     NUM_LAYERS: {decoder_layers}
     QUERY_UPSAMPLING: "{upsampling}"
+    UPSAMPLING_LAYERS: {decoder_layers}
   PIXEL_MEAN: [0.0, 0.0, 0.0]
   PIXEL_STD: [1.0, 1.0, 1.0]
 INPUT:

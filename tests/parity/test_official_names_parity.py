@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from segvit.analysis import count_params
-from segvit.analysis.from_config import build_random_model, load_config
+from segvit.analysis.from_config import build_random_model
+from segvit.d2 import load_config
 from segvit.modeling.official_checkpoint import from_official, require_fit, to_official
 
 CONFIGS = Path(__file__).parents[2] / "projects" / "SegViT" / "configs"

@@ -18,7 +18,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 
-from segvit.analysis.from_config import load_config
+from segvit.d2 import load_config
 from segvit.data.toy_scenes import generate_toy_scenes
 from segvit.engine import Trainer
 from segvit.engine.predictions import predict_sample

@@ -15,7 +15,8 @@ from tabulate import tabulate
 from torch import nn
 
 from segvit.analysis import MacCounts, ParamCounts, count_macs, count_params
-from segvit.analysis.from_config import build_random_model, load_config
+from segvit.analysis.from_config import build_random_model
+from segvit.d2 import load_config
 from segvit.modeling.tokens import padded_size
 
 

@@ -29,7 +29,8 @@ from segvit.analysis import (
     time_rounds,
     weightless_copy,
 )
-from segvit.analysis.from_config import build_random_model, load_config
+from segvit.analysis.from_config import build_random_model
+from segvit.d2 import load_config
 from segvit.modeling.linear_head import LinearHead
 from segvit.modeling.semantic_inference import SemanticInference
 

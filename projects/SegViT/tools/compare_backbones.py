@@ -22,11 +22,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from detectron2.config import CfgNode
+from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 
-from segvit.analysis.from_config import load_config
+from segvit.d2 import load_config
 from segvit.engine.backbone_comparison import BackboneChoice, BackboneResult, evaluate_backbone, merge
+from segvit.engine.batch_scaling import scale_to_processes
 from segvit.engine.progress_bar import ProgressBar
 from segvit.visualization.comparison import draw_comparison
 
@@ -83,7 +85,7 @@ def shared_config(args: argparse.Namespace) -> CfgNode:
     if not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty: nothing to compare by")
     return merge(
-        cfg,
+        scale_to_processes(cfg, comm.get_world_size()),
         {
             "DATASETS.TEST": cfg.DATASETS.TEST[:1],
             "MODEL.WEIGHTS": "",  # decoders start alike

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from torch import nn
 
-from segvit.analysis.from_config import build_random_model, load_config
+from segvit.analysis.from_config import build_random_model
+from segvit.d2 import load_config
 from segvit.modeling.official_checkpoint import from_official, require_fit, save_atomically, sizes_of, to_official
 from segvit.modeling.weight_files import read_weight_file
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from detectron2.data import MetadataCatalog
 
 import segvit.data  # noqa: F401  (registers the data sets)
-from segvit.analysis.from_config import load_config
+from segvit.d2 import load_config
 from segvit.engine.predictions import predict_sample
 from segvit.visualization import draw_prediction_sheet
 

@@ -16,6 +16,7 @@ from segvit.d2.checkpoint import SegViTCheckpointer
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.engine.autocast_trainer import AutocastTrainer
+from segvit.engine.batch_scaling import scale_to_processes
 from segvit.engine.best_checkpoint import BestCheckpoint
 from segvit.engine.statistics_average import AverageStatistics
 from segvit.evaluation import SemSegConfusionEvaluator
@@ -40,7 +41,7 @@ class Trainer(DefaultTrainer):
 
     def __init__(self, cfg: CfgNode) -> None:
         super(DefaultTrainer, self).__init__()
-        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        cfg = scale_to_processes(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)

@@ -1,0 +1,104 @@
+"""SegViT configs from YAML files and `KEY VALUE` overrides, with errors that name the key and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import pairwise
+from pathlib import Path
+
+import yaml
+from detectron2.config import CfgNode
+from fvcore.common.config import BASE_KEY
+
+from segvit.d2.config import get_segvit_cfg
+from segvit.data.datasets import register_config_folder
+
+Layer = dict[str, object]
+
+
+def load_config(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
+    """A SegViT config from a YAML file (with its `_BASE_` files) and `KEY VALUE` overrides.
+
+    Raises:
+        ValueError: where a file is missing, no plain YAML, or has keys that do not exist; where the overrides are not
+            pairs of such keys and values, or a `--flag` is among them; where a value has the wrong type.
+    """
+    cfg = get_segvit_cfg()
+    known = [key for key, _ in _dotted(cfg)]
+    for file, layer in config_layers(path):
+        _require_known(layer, known, origin=f"config file {file}: ")
+    _require_pairs(opts, known)
+    cfg.merge_from_file(str(path), allow_unsafe=False)
+    cfg.merge_from_list(list(opts))
+    register_config_folder(cfg)
+    return cfg
+
+
+def config_layers(path: str | Path) -> list[tuple[Path, Layer]]:
+    """What each file of a config sets, as {"SOLVER.BASE_LR": value}: its `_BASE_` files first, the file itself last.
+
+    Raises:
+        ValueError: where a file is missing or no plain YAML.
+    """
+    path = Path(path)
+    content = _read_yaml(path)
+    bases = content.pop(BASE_KEY, [])
+    layers = []
+    for base in [bases] if isinstance(bases, str) else bases:
+        file = path.parent / Path(base).expanduser()
+        if not file.is_file():
+            raise ValueError(f"config file {str(file)!r} does not exist; {path} names it as {BASE_KEY}")
+        layers += config_layers(file)
+    return [*layers, (path, dict(_dotted(content)))]
+
+
+def pairs_of(opts: Sequence[object]) -> Layer:
+    """`KEY VALUE KEY VALUE ...` as {key: value}."""
+    return dict(zip(opts[::2], opts[1::2], strict=True))
+
+
+def _read_yaml(path: Path) -> dict[str, object]:
+    if not path.is_file():
+        raise ValueError(f"config file {str(path)!r} does not exist")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"config file {path} is not plain YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"config file {path} must hold keys and values, not {content!r:.40}")
+    return content
+
+
+def _dotted(node: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _require_pairs(opts: Sequence[object], known: Collection[str]) -> None:
+    flags = [opt for opt in opts if isinstance(opt, str) and opt.startswith("--")]
+    if flags:
+        raise ValueError(f"{', '.join(flags)} must come before the KEY VALUE pairs, in front of {opts[0]}")
+    joined = [opt for opt in map(str, opts[::2]) if "=" in opt and opt.partition("=")[0] in known]
+    if joined:
+        raise ValueError(f"overrides are KEY VALUE pairs: write {joined[0].replace('=', ' ', 1)!r}, not {joined[0]!r}")
+    if len(opts) % 2:
+        lone = next((key for key, value in pairwise(opts) if key in known and value in known), opts[-1])
+        raise ValueError(f"overrides are KEY VALUE pairs: {lone} has no value")
+    _require_known(map(str, opts[::2]), known)
+
+
+def _require_known(keys: Iterable[str], known: Collection[str], origin: str = "") -> None:
+    unknown = [_describe(key, known) for key in keys if key not in known]
+    if unknown:
+        raise ValueError(f"{origin}there is no config key {', nor '.join(unknown)}")
+
+
+def _describe(key: str, known: Collection[str]) -> str:
+    if any(name.startswith(f"{key}.") for name in known):
+        return f"{key} (that is a group of keys)"
+    near = get_close_matches(key.upper(), known, n=1, cutoff=0.5)
+    return f"{key} (the nearest is {near[0]})" if near else key

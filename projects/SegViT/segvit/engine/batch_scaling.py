@@ -1,0 +1,68 @@
+"""The batch of a recipe: scaled to the number of processes with its learning rate, never changed without it.
+
+The rule is Detectron2's (`DefaultTrainer.auto_scale_workers`): a config says by SOLVER.REFERENCE_WORLD_SIZE for how
+many processes it was written; images per process stay, the batch and the learning rate grow with the processes, and
+iterations, warm-up and periods shrink, so that as many images are seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer
+
+from segvit.d2.config import get_segvit_cfg
+from segvit.d2.config_files import Layer, config_layers, pairs_of
+
+BATCH, LR = "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR"
+
+
+def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
+    """The config for this many processes; the same one where SOLVER.REFERENCE_WORLD_SIZE is 0 or says so already.
+
+    Raises:
+        ValueError: where the batch cannot be shared out evenly.
+    """
+    batch, reference = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.REFERENCE_WORLD_SIZE
+    if reference and batch % reference:
+        raise ValueError(
+            f"{BATCH} {batch} is the batch of SOLVER.REFERENCE_WORLD_SIZE {reference} processes and must be a multiple "
+            f"of {reference}; for {batch} images in all, whatever the number of processes, set "
+            "SOLVER.REFERENCE_WORLD_SIZE 0"
+        )
+    if not reference and batch % processes:
+        raise ValueError(f"{BATCH} {batch} must be a multiple of the number of processes, {processes}")
+    return DefaultTrainer.auto_scale_workers(cfg, processes)
+
+
+def unscaled_batch(path: str | Path, opts: Sequence[object], cfg: CfgNode) -> str:
+    """What is wrong, and the remedy, where the batch was changed behind the learning rate; "" where it was not.
+
+    Args:
+        path, opts: what `load_config` made the config from. The last among its files and overrides to set
+            SOLVER.BASE_LR is the recipe: it chose the rate for the batch of that moment.
+        cfg: the config.
+    """
+    batch, recipe = get_segvit_cfg().SOLVER.IMS_PER_BATCH, 0
+    for layer in [*(layer for _, layer in config_layers(path)), pairs_of(opts)]:
+        batch = int(layer.get(BATCH, batch))
+        recipe = batch if LR in layer else recipe
+    if not recipe or batch == recipe:
+        return ""
+    remedy = " ".join(f"{key} {value}" for key, value in _rescaled(cfg, batch / recipe).items())
+    return (
+        f"{BATCH} is {batch}, but {LR} {cfg.SOLVER.BASE_LR:g} was chosen for {recipe}. To keep the recipe in "
+        f"proportion, add: {remedy}"
+    )
+
+
+def _rescaled(cfg: CfgNode, scale: float) -> Layer:
+    """Overrides that fit the rest of a recipe to `scale` times its batch, on any number of processes."""
+    free = {"SOLVER.REFERENCE_WORLD_SIZE": 0} if cfg.SOLVER.REFERENCE_WORLD_SIZE else {}
+    return free | {
+        LR: f"{cfg.SOLVER.BASE_LR * scale:g}",
+        "SOLVER.MAX_ITER": round(cfg.SOLVER.MAX_ITER / scale),
+        "SOLVER.WARMUP_ITERS": round(cfg.SOLVER.WARMUP_ITERS / scale),
+    }
