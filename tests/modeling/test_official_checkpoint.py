@@ -19,6 +19,7 @@ from segvit.modeling.official_checkpoint import (
     sizes_of,
     to_official,
 )
+from segvit.modeling.reduction_builder import TokenReduction
 from segvit.modeling.vit_builder import build_vit_encoder
 
 TOOL = Path(__file__).parents[2] / "projects" / "SegViT" / "tools" / "convert_official_checkpoint.py"
@@ -47,6 +48,7 @@ MODEL:
     NUM_HEADS: 2
     NUM_LAYERS: {layers}
     QUERY_UPSAMPLING: "{upsampling}"
+    UPSAMPLING_LAYERS: {layers}
 """
 PLAIN = {
     "size": 64,
@@ -79,7 +81,7 @@ def our_state(*, shrunk, seed=0):
         img_size=(64, 64),
         out_indices=[0, 2],
         keep_prefix_tokens=False,
-        reduction_block=1 if shrunk else None,
+        reduction=TokenReduction(kind="shrunk", block_index=1) if shrunk else None,
         embed_dim=24,
         depth=3,
         num_heads=2,
@@ -91,6 +93,7 @@ def our_state(*, shrunk, seed=0):
         num_classes=5,
         hidden_dim=16,
         num_layers=2,
+        upsampling_layers=2,
         num_heads=2,
     )
     state = {ENCODER + name: tensor for name, tensor in encoder.state_dict().items()}

@@ -81,6 +81,7 @@ def build(query_upsampling, num_stages):
         num_classes=3,
         hidden_dim=8,
         num_layers=LAYERS,
+        upsampling_layers=LAYERS,
         num_heads=2,
     )
 

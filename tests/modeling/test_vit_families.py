@@ -17,6 +17,7 @@ from torch import nn
 
 from segvit.d2.backbone import PlainViT
 from segvit.d2.solver import parameter_groups
+from segvit.modeling.reduction_builder import TokenReduction
 from segvit.modeling.vit_builder import build_vit_encoder
 
 C, DEPTH = 48, 4
@@ -225,7 +226,7 @@ def test_frozen_backbone(family):
 @torch.no_grad()
 def test_shrunk_equals_running_all_tokens_and_dropping(family, grid):
     """Block 2 runs on all tokens, then every second of every second row stays; block 3 may attend to those alone."""
-    encoder = build(family, grid, out_indices=(1, 2, 3), reduction_block=2)
+    encoder = build(family, grid, out_indices=(1, 2, 3), reduction=TokenReduction(kind="shrunk", block_index=2))
     twin, images, prefix = timm_twin(encoder, family, grid), draw_images(family, grid), FAMILIES[family][3]
     inputs = block_inputs(twin, images)
     cells = torch.arange(grid[0] * grid[1]).unflatten(0, grid)[::2, ::2]
@@ -282,7 +283,7 @@ def test_parallel_blocks_are_refused():
 @torch.no_grad()
 def test_shrunk_runs_blocks_of_other_norms_whole():
     options = {"name": "vit_base_patch16_rpn_224", "img_size": (64, 64), "out_indices": [1, 3], **TINY}
-    encoder = build_vit_encoder(**options, reduction_block=1).eval()
+    encoder = build_vit_encoder(**options, reduction=TokenReduction(kind="shrunk", block_index=1)).eval()
     stages = encoder(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert stages["block3"].shape == (1, TINY["embed_dim"], 2, 2)
     assert stages["block3"].isfinite().all()

@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from segvit.modeling.criterion import MaskTargets, SegViTCriterion
 from segvit.modeling.decoder_builder import build_decoder
 from segvit.modeling.official_names import NOT_A_WEIGHT, decoder_name, encoder_name
+from segvit.modeling.reduction_builder import TokenReduction
 from segvit.modeling.semantic_inference import SemanticInference
 from segvit.modeling.tokens import map_to_tokens
 from segvit.modeling.vit_builder import build_vit_encoder
@@ -55,7 +56,7 @@ def build_encoder(config, state_dict):
         out_indices=list(config["out_indices"]),
         keep_prefix_tokens=config["with_cls_token"],
         final_norm=config["final_norm"],
-        reduction_block=config.get("shrink_idx"),
+        reduction=TokenReduction(kind="shrunk", block_index=config["shrink_idx"]) if "shrink_idx" in config else None,
         patch_size=config["patch_size"],
         embed_dim=config["embed_dims"],
         depth=config["num_layers"],
@@ -76,6 +77,7 @@ def build_head(config, state_dict, patch_size):
         num_classes=config["num_classes"],
         hidden_dim=config["embed_dims"],
         num_layers=config["num_layers"],
+        upsampling_layers=config["num_layers"],
         num_heads=config["num_heads"],
     )
     weights = {name: tensor for name, tensor in state_dict.items() if not NOT_A_WEIGHT.search(name)}

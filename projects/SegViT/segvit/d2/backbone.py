@@ -8,6 +8,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
+from segvit.modeling.reduction_builder import TokenReduction
+from segvit.modeling.token_set import Stage
 from segvit.modeling.vit_builder import build_vit_encoder
 from segvit.modeling.vit_encoder import PlainViTEncoder
 
@@ -27,8 +29,8 @@ class EncoderBackbone(Backbone):
         if frozen:
             encoder.requires_grad_(False)
 
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """(B, 3, H, W) normalised images -> stage name: (B, C, h, w)."""
+    def forward(self, images: torch.Tensor) -> dict[str, Stage]:
+        """(B, 3, H, W) normalised images -> the encoder's stages by name."""
         return self.encoder(images)
 
     def train(self, mode: bool = True) -> EncoderBackbone:
@@ -46,8 +48,16 @@ class PlainViT(EncoderBackbone):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
         vit = cfg.MODEL.VIT
-        if vit.REDUCTION not in ("none", "shrunk"):
-            raise ValueError(f"MODEL.VIT.REDUCTION {vit.REDUCTION!r} must be 'none' or 'shrunk'")
+        reduction = None
+        if vit.REDUCTION != "none":
+            reduction = TokenReduction(
+                kind=vit.REDUCTION,
+                block_index=vit.REDUCTION_BLOCK,
+                edge_block_index=vit.EDGE.BLOCK,
+                selection=vit.EDGE.SELECTION,
+                threshold=vit.EDGE.THRESHOLD,
+                share=vit.EDGE.SHARE,
+            )
         sizes = {
             "patch_size": vit.PATCH_SIZE,
             "embed_dim": vit.EMBED_DIM,
@@ -62,7 +72,7 @@ class PlainViT(EncoderBackbone):
             pretrained_min_match=vit.PRETRAINED_MIN_MATCH,
             keep_prefix_tokens=vit.KEEP_PREFIX_TOKENS,
             final_norm=vit.FINAL_NORM,
-            reduction_block=vit.REDUCTION_BLOCK if vit.REDUCTION == "shrunk" else None,
+            reduction=reduction,
             drop_path_rate=vit.DROP_PATH_RATE,
             stem=vit.STEM,
             init_std=vit.INIT_STD,

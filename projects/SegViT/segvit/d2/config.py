@@ -20,6 +20,7 @@ def add_segvit_config(cfg: CN) -> None:
     cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block11", "block7", "block5"]
     _add_vit(cfg)
     _add_segvit(cfg)
+    _add_datasets(cfg)
     _add_input(cfg)
     _add_solver(cfg)
     _add_test(cfg)
@@ -50,9 +51,18 @@ def _add_vit(cfg: CN) -> None:
     # True applies the encoder's final norm to the last block's stage; the official SegViT reads the raw stream.
     cfg.MODEL.VIT.FINAL_NORM = False
     cfg.MODEL.VIT.DROP_PATH_RATE = 0.1
-    # "none", or "shrunk": from REDUCTION_BLOCK (0-based) on, every second token of every second row (v1, section 3.4).
+    # "none"; "shrunk": from REDUCTION_BLOCK (0-based) on, every second token of every second row (v1, section 3.4);
+    # "shrunk++": those and the tokens on class boundaries (v2, section 3.4).
     cfg.MODEL.VIT.REDUCTION = "none"
     cfg.MODEL.VIT.REDUCTION_BLOCK = 8
+    cfg.MODEL.VIT.EDGE = CN()
+    # The edge head of Shrunk++ reads the tokens that enter this block: 0 for the embedded patches, as the paper does.
+    cfg.MODEL.VIT.EDGE.BLOCK = 0
+    # "threshold": tokens whose edge probability exceeds THRESHOLD stay, another number for every image (v2).
+    # "topk": the share SHARE of all tokens stays, the coarse grid included: static shapes, for export and compilers.
+    cfg.MODEL.VIT.EDGE.SELECTION = "threshold"
+    cfg.MODEL.VIT.EDGE.THRESHOLD = 0.7
+    cfg.MODEL.VIT.EDGE.SHARE = 0.36
     # Recompute blocks in the backward pass: less memory, about a third more time.
     cfg.MODEL.VIT.GRADIENT_CHECKPOINTING = False
     # Train the decoder alone: no gradients, no drop path and no statistics in the encoder.
@@ -76,8 +86,11 @@ def _add_segvit(cfg: CN) -> None:
     cfg.MODEL.SEGVIT.HIDDEN_DIM = 384
     cfg.MODEL.SEGVIT.NUM_HEADS = 12
     cfg.MODEL.SEGVIT.NUM_LAYERS = 3
-    # "none", or "learned": learned queries restore the full grid from the first and last of two stages (Shrunk).
+    # What restores the full grid behind a reduction: "none"; "learned", a query per cell of the crop (v1); "inherited",
+    # queries from the tokens before the reduction (v2); "nearest", these with the nearest kept token added (ours).
     cfg.MODEL.SEGVIT.QUERY_UPSAMPLING = "none"
+    # Layers of that up-sampling, per stage that it reads.
+    cfg.MODEL.SEGVIT.UPSAMPLING_LAYERS = 3
     cfg.MODEL.SEGVIT.DROPOUT = 0.1
     cfg.MODEL.SEGVIT.INIT_STD = 0.02
     # "mix": every query votes for every class (v1); "diagonal": query c scores class c alone (v2, cheaper).
@@ -89,8 +102,17 @@ def _add_segvit(cfg: CN) -> None:
     cfg.MODEL.SEGVIT.NO_OBJECT_WEIGHT = 0.1
     # The official code counts ignored pixels as negatives of every mask; True gives them no loss instead.
     cfg.MODEL.SEGVIT.EXCLUDE_IGNORED_PIXELS = False
+    # Factor of the edge head's loss, which trains that head alone, and in it the weight of edge patches against others.
+    cfg.MODEL.SEGVIT.EDGE_WEIGHT = 1.0
+    cfg.MODEL.SEGVIT.EDGE_CLASS_WEIGHT = 1.0
     # Mask losses are computed on every n-th pixel of the label map, in both directions.
     cfg.MODEL.SEGVIT.MASK_LOSS_STRIDE = 1
+
+
+def _add_datasets(cfg: CN) -> None:
+    # A folder with images/, annotations/ and a file of class names, whose splits become the data sets "folder_train",
+    # "folder_val" and so on; the number of classes comes from there where MODEL.SEM_SEG_HEAD.NUM_CLASSES is 0.
+    cfg.DATASETS.FOLDER = ""
 
 
 def _add_input(cfg: CN) -> None:
@@ -132,7 +154,7 @@ def _add_test(cfg: CN) -> None:
     cfg.TEST.WINDOW.BATCH_SIZE = 4
     # Add up and return the scores in main memory: an image of any size then needs GPU memory for its windows alone.
     cfg.TEST.WINDOW.ACCUMULATE_ON_CPU = False
-    # Return "sem_seg_labels" (H, W) in place of the K times larger "sem_seg", whose rows are dropped as they are decided.
+    # Return "sem_seg_labels" (H, W) in place of the K times larger "sem_seg"; its rows are dropped once decided.
     cfg.TEST.LABELS_ONLY = False
     # Evaluations also report the IoU of each class's boundary pixels (Cheng et al. 2021); about a second per image.
     cfg.TEST.BOUNDARY_IOU = False

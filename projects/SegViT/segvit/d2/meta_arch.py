@@ -6,16 +6,19 @@ Shape shorthand: B images, H x W pixels, K classes, m classes present in an imag
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
 from torch import nn
 
 from segvit.d2.checkpoint import require_all_weights_for_inference
 from segvit.modeling.criterion import MaskTargets
+from segvit.modeling.edge_detection import EdgeLoss
+from segvit.modeling.row_bands import join_bands, labels_of_bands, resize_bands
 from segvit.modeling.semantic_inference import SemanticInference
+from segvit.modeling.sliding_window import SlidingWindow
 from segvit.modeling.tokens import pad_to_size, padded_size
 
 
@@ -27,8 +30,11 @@ class SegViT(nn.Module):
         backbone: normalised images to named stages.
         sem_seg_head: stages to losses (training) or class and mask logits (inference).
         semantic_inference: class and mask logits to per-pixel class scores.
+        edge_loss: of the edge head, where the backbone has one (Shrunk++).
         pixel_mean, pixel_std: per channel, in the order of INPUT.FORMAT.
         ignore_value: the label without a class; also fills the labels of padded pixels.
+        windows: how to cut an image into windows in inference; None segments it as a whole.
+        labels_only: give the labels of an image in place of its scores, which never exist as a whole.
     """
 
     @configurable
@@ -38,31 +44,48 @@ class SegViT(nn.Module):
         backbone: Backbone,
         sem_seg_head: nn.Module,
         semantic_inference: SemanticInference,
+        edge_loss: EdgeLoss,
         pixel_mean: list[float],
         pixel_std: list[float],
         ignore_value: int,
+        windows: SlidingWindow | None = None,
+        labels_only: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
         self.semantic_inference = semantic_inference
+        self.edge_loss = edge_loss
         self.ignore_value = ignore_value
+        self.windows = windows
+        self.labels_only = labels_only
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.register_load_state_dict_post_hook(require_all_weights_for_inference)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:
-        if cfg.TEST.AUG.ENABLED:
-            raise ValueError("TEST.AUG.ENABLED True: multi-scale testing is not available yet, set it to False")
-        backbone = build_backbone(cfg)
+        backbone, window = build_backbone(cfg), cfg.TEST.WINDOW
+        windows = SlidingWindow(
+            size=window.SIZE,
+            stride=window.STRIDE,
+            batch_size=window.BATCH_SIZE,
+            accumulate_on_cpu=window.ACCUMULATE_ON_CPU,
+        )
         return {
             "backbone": backbone,
             "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
             "semantic_inference": SemanticInference(cfg.MODEL.SEGVIT.OUTPUT),
+            "edge_loss": EdgeLoss(
+                ignore_value=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+                weight=cfg.MODEL.SEGVIT.EDGE_WEIGHT,
+                edge_weight=cfg.MODEL.SEGVIT.EDGE_CLASS_WEIGHT,
+            ),
             "pixel_mean": list(cfg.MODEL.PIXEL_MEAN),
             "pixel_std": list(cfg.MODEL.PIXEL_STD),
             "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+            "windows": windows if window.ENABLED else None,
+            "labels_only": cfg.TEST.LABELS_ONLY,
         }
 
     @property
@@ -81,7 +104,7 @@ class SegViT(nn.Module):
 
         Returns:
             In training the dict of weighted losses; in inference, per image, {"sem_seg": (K, height, width) float
-            scores} (see `SemanticInference`).
+            scores} (see `SemanticInference`), or with `labels_only` {"sem_seg_labels": (height, width) int64}.
         """
         images = [self._normalize(inputs["image"]) for inputs in batched_inputs]
         if self.training:
@@ -95,40 +118,69 @@ class SegViT(nn.Module):
         sizes = [self.backbone.img_size, *(image.shape[-2:] for image in images)]
         size = self._whole_patches((max(size[0] for size in sizes), max(size[1] for size in sizes)))
         features = self.backbone(torch.stack([pad_to_size(image, size) for image in images]))
-        return self.sem_seg_head(features, [self._mask_targets(inputs, size) for inputs in batched_inputs])
+        labels = torch.stack([self._padded_labels(inputs, size) for inputs in batched_inputs])
+        targets = [self._mask_targets(*pair) for pair in zip(batched_inputs, labels, strict=True)]
+        losses = self.sem_seg_head(features, targets)
+        if "edge_logits" in features:
+            losses["loss_edge"] = self.edge_loss(features["edge_logits"], labels)
+        return losses
 
-    def _mask_targets(self, inputs: dict[str, object], size: tuple[int, int]) -> MaskTargets:
+    def _padded_labels(self, inputs: dict[str, object], size: tuple[int, int]) -> torch.Tensor:
+        return pad_to_size(inputs["sem_seg"].to(self.device), size, value=self.ignore_value)
+
+    def _mask_targets(self, inputs: dict[str, object], labels: torch.Tensor) -> MaskTargets:
         instances = inputs["instances"].to(self.device)
-        sem_seg = pad_to_size(inputs["sem_seg"].to(self.device), size, value=self.ignore_value)
+        size = (labels.shape[0], labels.shape[1])
         return MaskTargets(
             classes=instances.gt_classes,
             masks=pad_to_size(instances.gt_masks, size, value=False),
-            valid=sem_seg != self.ignore_value,
+            valid=labels != self.ignore_value,
         )
+
+    def score_bands(self, image: torch.Tensor, size: tuple[int, int]) -> Iterator[torch.Tensor]:
+        """The scores of one image (3, H, W) at another size, as bands of rows (K, rows, width) from top to bottom."""
+        ((_, bands),) = self._score([self._normalize(image)])
+        return resize_bands(bands, image.shape[-2:], size)
+
+    def result(self, bands: Iterable[torch.Tensor], size: tuple[int, int]) -> dict[str, torch.Tensor]:
+        """What inference returns for an image whose scores at `size` these bands are."""
+        if self.labels_only:
+            return {"sem_seg_labels": labels_of_bands(bands)}
+        return {"sem_seg": join_bands(bands, size)}
 
     def _segment(
         self, images: list[torch.Tensor], batched_inputs: list[dict[str, object]]
     ) -> list[dict[str, torch.Tensor]]:
-        """Images of one padded size share a forward pass; none is padded further, so a batch equals one by one."""
+        results: list[dict[str, torch.Tensor]] = [{} for _ in images]
+        for index, bands in self._score(images):
+            height, width = images[index].shape[-2:]
+            wanted = (batched_inputs[index].get("height", height), batched_inputs[index].get("width", width))
+            results[index] = self.result(resize_bands(bands, (height, width), wanted), wanted)
+        return results
+
+    def _score(self, images: list[torch.Tensor]) -> Iterator[tuple[int, Iterable[torch.Tensor]]]:
+        """Index and banded scores of each image, at its own size.
+
+        Whole images of one padded size share a forward pass; none is padded further, so a batch equals one by one.
+        """
+        if self.windows is not None:
+            yield from ((index, self.windows.bands(image, self._score_batch)) for index, image in enumerate(images))
+            return
         groups = defaultdict(list)
         for index, image in enumerate(images):
             groups[self._whole_patches(image.shape[-2:])].append(index)
-        results: list[dict[str, torch.Tensor]] = [{} for _ in images]
         for size, indices in groups.items():
-            batch = torch.stack([pad_to_size(images[index], size) for index in indices])
-            scores = self.semantic_inference(self.sem_seg_head(self.backbone(batch)), size)
+            scores = self._score_batch(torch.stack([pad_to_size(images[index], size) for index in indices]))
             for index, image_scores in zip(indices, scores, strict=True):
                 height, width = images[index].shape[-2:]
-                wanted = (batched_inputs[index].get("height", height), batched_inputs[index].get("width", width))
-                results[index]["sem_seg"] = _resize(image_scores[:, :height, :width], wanted)
-        return results
+                yield index, [image_scores[:, :height, :width]]
+
+    def _score_batch(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) -> (B, K, H, W)."""
+        height, width = images.shape[-2:]
+        size = self._whole_patches((height, width))
+        scores = self.semantic_inference(self.sem_seg_head(self.backbone(pad_to_size(images, size))), size)
+        return scores[:, :, :height, :width]
 
     def _whole_patches(self, size: tuple[int, int]) -> tuple[int, int]:
         return padded_size(size, (self.backbone.size_divisibility, self.backbone.size_divisibility))
-
-
-def _resize(scores: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """(K, H, W) scores at another size, bilinear; untouched where the size agrees."""
-    if tuple(scores.shape[-2:]) == tuple(size):
-        return scores
-    return F.interpolate(scores[None], size=size, mode="bilinear", align_corners=False)[0]

@@ -47,6 +47,7 @@ class AttentionToMaskHead(nn.Module):
             in_dims=[input_shape[name].channels for name in in_features],
             grid_size=(input_shape[in_features[-1]].height, input_shape[in_features[-1]].width),
             query_upsampling=segvit.QUERY_UPSAMPLING,
+            upsampling_layers=segvit.UPSAMPLING_LAYERS,
             num_classes=num_classes,
             hidden_dim=segvit.HIDDEN_DIM,
             num_layers=segvit.NUM_LAYERS,

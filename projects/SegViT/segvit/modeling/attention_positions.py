@@ -1,7 +1,7 @@
 """What the attention of a block must be told about positions, by family of encoder.
 
-Each class maps a grid to a function from a block's index to its keyword arguments, and follows the tokens that a
-reduction keeps. The function is called when the block's turn comes, so that two blocks' arguments need not coexist.
+Each class maps a grid, and the tokens of it that a reduction kept, to a function from a block's index to its keyword
+arguments. The function is called when the block's turn comes, so that two blocks' arguments need not coexist.
 
 Shape shorthand: h x w grid, N = h*w tokens, T prefix tokens, M kept tokens (with prefix), d head width.
 """
@@ -15,18 +15,23 @@ import torch.nn.functional as F
 from timm.models.beit import gen_relative_position_index
 from torch import nn
 
+from segvit.modeling.token_set import KeptTokens
+
 BlockArguments = dict[str, torch.Tensor]
 ArgumentsOfBlock = Callable[[int], BlockArguments]
 
 
+def mask_argument(kept: KeptTokens | None) -> BlockArguments:
+    """What keeps padding from being attended to; nothing where there is none."""
+    return {} if kept is None or kept.valid is None else {"attn_mask": kept.key_mask}
+
+
 class NoAttentionPositions(nn.Module):
-    """Positions were added to the tokens (ViT, DeiT, MAE, CLIP, DINO, DINOv2): blocks need nothing more."""
+    """Positions were added to the tokens (ViT, DeiT, MAE, CLIP, DINO, DINOv2): blocks need to know padding alone."""
 
-    def forward(self, grid: tuple[int, int]) -> ArgumentsOfBlock:
-        return lambda block: {}
-
-    def keep(self, arguments: BlockArguments, kept: torch.Tensor) -> BlockArguments:
-        return arguments
+    def forward(self, grid: tuple[int, int], kept: KeptTokens | None = None) -> ArgumentsOfBlock:
+        arguments = mask_argument(kept)
+        return lambda block: arguments
 
 
 class RotaryPositions(nn.Module):
@@ -37,13 +42,13 @@ class RotaryPositions(nn.Module):
         self.rope = rope
         self.num_prefix_tokens = num_prefix_tokens
 
-    def forward(self, grid: tuple[int, int]) -> ArgumentsOfBlock:
+    def forward(self, grid: tuple[int, int], kept: KeptTokens | None = None) -> ArgumentsOfBlock:
         rope = self.rope.get_embed(shape=list(grid))  # (N, 2 d): sines and cosines
-        return lambda block: {"rope": rope}
-
-    def keep(self, arguments: BlockArguments, kept: torch.Tensor) -> BlockArguments:
-        patches = kept[self.num_prefix_tokens :] - self.num_prefix_tokens
-        return {"rope": arguments["rope"][patches]}
+        if kept is not None:
+            patches = kept.positions[:, self.num_prefix_tokens :] - self.num_prefix_tokens
+            rope = rope[patches][:, None]  # (B or 1, 1, M, 2 d)
+        arguments = {"rope": rope, **mask_argument(kept)}
+        return lambda block: arguments
 
 
 class RelativePositions(nn.Module):
@@ -62,20 +67,24 @@ class RelativePositions(nn.Module):
         self.shared_table = tables[0] if len(tables) == 1 else None
         self.grid_size = grid_size
 
-    def forward(self, grid: tuple[int, int]) -> ArgumentsOfBlock:
+    def forward(self, grid: tuple[int, int], kept: KeptTokens | None = None) -> ArgumentsOfBlock:
         device = (self.tables[0] if self.shared_table is None else self.shared_table).device
-        index = gen_relative_position_index(grid, device=device)  # (1 + N, 1 + N)
+        index = gen_relative_position_index(grid, device=device)[None]  # (1, 1 + N, 1 + N) rows of a table
+        if kept is not None:
+            index = index[0][kept.positions[:, :, None], kept.positions[:, None]]  # (B or 1, M, M)
+        key_mask = None if kept is None else kept.key_mask
         if self.shared_table is None:
-            return lambda block: self._bias(self.tables[block], grid, index)
-        shared = self._bias(self.shared_table, grid, index)
+            return lambda block: self._bias(self.tables[block], grid, index, key_mask)
+        shared = self._bias(self.shared_table, grid, index, key_mask)
         return lambda block: shared
 
-    def keep(self, arguments: BlockArguments, kept: torch.Tensor) -> BlockArguments:
-        bias = arguments["shared_rel_pos_bias"]  # (1, heads, 1 + N, 1 + N)
-        return {"shared_rel_pos_bias": bias[:, :, kept][:, :, :, kept].contiguous()}
-
-    def _bias(self, table: torch.Tensor, grid: tuple[int, int], index: torch.Tensor) -> BlockArguments:
-        return {"shared_rel_pos_bias": self._resized(table, grid)[index].permute(2, 0, 1)[None].contiguous()}
+    def _bias(
+        self, table: torch.Tensor, grid: tuple[int, int], index: torch.Tensor, key_mask: torch.Tensor | None
+    ) -> BlockArguments:
+        bias = self._resized(table, grid)[index].permute(0, 3, 1, 2)  # (B or 1, heads, M, M)
+        if key_mask is not None:
+            bias = bias.masked_fill(~key_mask, float("-inf"))
+        return {"shared_rel_pos_bias": bias.contiguous()}
 
     def _resized(self, table: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """The rows of patch pairs interpolated bicubically to another grid; those of the class token stay."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from segvit.modeling.split_attention import attend, can_split
+from segvit.modeling.token_set import KeptTokens
 
 
 class QueryDownsampling(nn.Module):
@@ -24,36 +24,16 @@ class QueryDownsampling(nn.Module):
         self.block_index = block_index
         self.num_prefix_tokens = num_prefix_tokens
 
-    def forward(self, grid: tuple[int, int], device: torch.device) -> tuple[torch.Tensor, tuple[int, int]]:
-        """The kept positions (M,) in the sequence of T + N tokens, ascending, and the grid that they form."""
-        num_prefix_tokens = self.num_prefix_tokens
-        patches = torch.arange(num_prefix_tokens, num_prefix_tokens + grid[0] * grid[1], device=device).unflatten(
-            0, grid
+    def forward(self, grid: tuple[int, int], *, device: torch.device) -> KeptTokens:
+        """The kept tokens, the same for every image, and the grid that they form."""
+        patches = torch.arange(grid[0] * grid[1], device=device)[on_coarse_grid(grid, device)] + self.num_prefix_tokens
+        prefix = torch.arange(self.num_prefix_tokens, device=device)
+        return KeptTokens(
+            positions=torch.cat([prefix, patches])[None], valid=None, grid=((grid[0] + 1) // 2, (grid[1] + 1) // 2)
         )
-        sampled = patches[::2, ::2]
-        prefix = torch.arange(num_prefix_tokens, device=device)
-        return torch.cat([prefix, sampled.flatten()]), (sampled.shape[0], sampled.shape[1])
 
 
-def run_reducing_block(
-    block: nn.Module, tokens: torch.Tensor, kept: torch.Tensor, arguments: dict[str, torch.Tensor]
-) -> torch.Tensor:
-    """A block's output at the kept tokens: queries from them, keys and values from all.
-
-    A kept token's output equals that of the whole block followed by dropping. Blocks that cannot be split (rotary
-    or relative positions, other norms) run whole and drop: the same numbers, more work.
-
-    Args:
-        block: a block of timm.
-        tokens: (B, T + N, C).
-        kept: (M,) positions.
-        arguments: what the block's attention needs to know of positions.
-
-    Returns:
-        (B, M, C)
-    """
-    if not can_split(block):
-        return block(tokens, **arguments)[:, kept]
-    normed = block.norm1(tokens)
-    queries = tokens[:, kept] + block.drop_path1(block.ls1(attend(block.attn, normed[:, kept], normed)))
-    return queries + block.drop_path2(block.ls2(block.mlp(block.norm2(queries))))
+def on_coarse_grid(grid: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """(N,) bool: the cells of every second row and column, the first ones included."""
+    even_rows, even_columns = (torch.arange(length, device=device) % 2 == 0 for length in grid)
+    return (even_rows[:, None] & even_columns).flatten()

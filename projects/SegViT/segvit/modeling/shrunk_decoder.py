@@ -10,7 +10,8 @@ from torch import nn
 
 from segvit.modeling.atm_decoder import ATMDecoderLayer
 from segvit.modeling.initialization import initialize_linear_layers
-from segvit.modeling.query_upsampling import LearnedQueryUpsampling
+from segvit.modeling.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
+from segvit.modeling.token_set import Stage
 from segvit.modeling.tokens import map_to_tokens
 
 
@@ -33,7 +34,7 @@ class ShrunkDecoder(nn.Module):
     def __init__(
         self,
         *,
-        upsampling: LearnedQueryUpsampling,
+        upsampling: LearnedQueryUpsampling | InheritedQueryUpsampling,
         num_classes: int,
         hidden_dim: int,
         num_layers: int,
@@ -50,16 +51,16 @@ class ShrunkDecoder(nn.Module):
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
         initialize_linear_layers(self, init_std)
 
-    def forward(self, feature_maps: list[torch.Tensor]) -> dict[str, torch.Tensor | list[dict[str, torch.Tensor]]]:
+    def forward(self, stages: list[Stage]) -> dict[str, torch.Tensor | list[dict[str, torch.Tensor]]]:
         """Decode the stages of one batch.
 
         Args:
-            feature_maps: maps in decoder order, deepest first; the last is on the full grid (h, w).
+            stages: in decoder order, deepest first; the last is a map on the full grid (h, w).
 
         Returns:
             The dict of `ATMDecoder.forward`; "aux_outputs" holds the earlier layers' predictions, in training.
         """
-        restored = self.upsampling(feature_maps[::-1])
+        restored = self.upsampling(stages[::-1])
         tokens, grid = map_to_tokens(restored), restored.shape[-2:]
         queries = self.class_queries.weight.expand(len(tokens), -1, -1)
         outputs = []

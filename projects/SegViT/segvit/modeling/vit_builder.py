@@ -13,7 +13,7 @@ from torch import nn
 from segvit.modeling.conv_stem import ConvStem
 from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.pretrained import load_pretrained_encoder
-from segvit.modeling.query_downsampling import QueryDownsampling
+from segvit.modeling.reduction_builder import TokenReduction, build_reduction
 from segvit.modeling.token_embedding import TokenEmbedding
 from segvit.modeling.tokens import padded_size
 from segvit.modeling.vit_encoder import PlainViTEncoder
@@ -29,7 +29,7 @@ def build_vit_encoder(
     pretrained_min_match: float = 0.95,
     keep_prefix_tokens: bool = True,
     final_norm: bool = False,
-    reduction_block: int | None = None,
+    reduction: TokenReduction | None = None,
     drop_path_rate: float = 0.0,
     stem: str = "linear",
     init_std: float = 0.0,
@@ -47,7 +47,7 @@ def build_vit_encoder(
         pretrained_min_match: the share of the encoder's tensors that those weights must provide.
         keep_prefix_tokens: let the class and register tokens take part in the blocks; the official SegViT drops them.
         final_norm: apply timm's final norm to the output of the last block; the official SegViT does not.
-        reduction_block: 0-based block of query-based down-sampling; None for none.
+        reduction: which tokens are dropped on the way, and where; None for none.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
         stem: "linear" or "conv".
         init_std: standard deviation for Linear layers, residual outputs scaled by 1 / sqrt(2 depth); 0 keeps timm's.
@@ -77,7 +77,13 @@ def build_vit_encoder(
         blocks=nn.ModuleList(vit.blocks),
         norm=vit.norm if final_norm else nn.Identity(),
         out_indices=out_indices,
-        reduction=build_reduction(reduction_block, len(vit.blocks), embedding.num_prefix_tokens),
+        reduction=build_reduction(
+            reduction,
+            depth=len(vit.blocks),
+            embed_dim=vit.embed_dim,
+            num_prefix_tokens=embedding.num_prefix_tokens,
+            init_std=init_std,
+        ),
         gradient_checkpointing=gradient_checkpointing,
     )
 
@@ -93,15 +99,6 @@ def drop_blocks_behind(vit: nn.Module, out_indices: list[int]) -> None:
     if max(out_indices) < depth - 1:
         vit.blocks = vit.blocks[: max(out_indices) + 1]
         vit.norm = nn.Identity()
-
-
-def build_reduction(block_index: int | None, depth: int, num_prefix_tokens: int) -> QueryDownsampling | None:
-    """The token reduction at a block, None for none. Raises ValueError where the block lies outside the encoder."""
-    if block_index is None:
-        return None
-    if not 0 < block_index < depth:
-        raise ValueError(f"MODEL.VIT.REDUCTION_BLOCK {block_index} must lie in 1 to {depth - 1}")
-    return QueryDownsampling(block_index=block_index, num_prefix_tokens=num_prefix_tokens)
 
 
 def create_timm_vit(

@@ -9,8 +9,11 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from segvit.modeling.query_downsampling import QueryDownsampling, run_reducing_block
+from segvit.modeling.edge_aware_downsampling import EdgeAwareQueryDownsampling
+from segvit.modeling.query_downsampling import QueryDownsampling
+from segvit.modeling.split_attention import run_reducing_block
 from segvit.modeling.token_embedding import TokenEmbedding
+from segvit.modeling.token_set import KeptTokens, Stage, TokenSet
 from segvit.modeling.tokens import tokens_to_map
 
 
@@ -23,7 +26,7 @@ class PlainViTEncoder(nn.Module):
         blocks: timm's pre-norm blocks, the last of them a stage.
         norm: applied to the output of the last block; the official SegViT has none.
         out_indices: 0-based indices of the blocks whose outputs are returned.
-        reduction: token reduction inside the encoder (Shrunk); None keeps all tokens.
+        reduction: token reduction inside the encoder (Shrunk, Shrunk++); None keeps all tokens.
         gradient_checkpointing: recompute blocks in the backward pass instead of storing them.
     """
 
@@ -35,7 +38,7 @@ class PlainViTEncoder(nn.Module):
         blocks: nn.ModuleList,
         norm: nn.Module,
         out_indices: list[int],
-        reduction: QueryDownsampling | None = None,
+        reduction: QueryDownsampling | EdgeAwareQueryDownsampling | None = None,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -48,40 +51,65 @@ class PlainViTEncoder(nn.Module):
         self.reduction = reduction
         self.gradient_checkpointing = gradient_checkpointing
 
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> dict[str, Stage]:
         """Encode normalised images of any size.
 
         Args:
             images: (B, 3, H, W).
 
         Returns:
-            "block<i>" -> (B, C, h, w) for each i in `out_indices`; h and w are halved, rounded up, from the reducing
-            block on.
+            "block<i>" for each i in `out_indices`: a map (B, C, h, w); from the reducing block on, a map of half the
+            height and width, rounded up (Shrunk), or the `TokenSet` that was kept (Shrunk++). Shrunk++ adds
+            "edge_logits" (B, 2, h, w).
         """
         tokens, grid = self.embedding(images)  # (B, T + N, C)
         arguments_of, kept = self.positions(grid), None
         stages = {}
         for index, block in enumerate(self.blocks):
-            arguments = arguments_of(index) if kept is None else self.positions.keep(arguments_of(index), kept)
+            if self._reads_edges_at(index):
+                stages["edge_logits"] = self.reduction.edge_head(self._patches(tokens), grid)
             if self.reduction is not None and index == self.reduction.block_index:
-                kept, grid = self.reduction(grid, tokens.device)
-                tokens = run_reducing_block(block, tokens, kept, arguments)
+                kept = self._choose(stages, grid, tokens.device)
+                tokens = run_reducing_block(block, tokens, kept, arguments_of(index))
+                arguments_of = self.positions(grid, kept)
             else:
-                tokens = self._run(block, tokens, arguments)
+                tokens = self._run(block, tokens, arguments_of(index))
             if index == len(self.blocks) - 1:
                 tokens = self.norm(tokens)
             if index in self.out_indices:
-                stages[f"block{index}"] = tokens_to_map(tokens[:, self.embedding.num_prefix_tokens :], grid)
+                stages[f"block{index}"] = self._stage(tokens, grid, kept)
         return stages
 
     def stage_shapes(self) -> dict[str, tuple[int, int]]:
-        """Channels and stride in pixels of each stage."""
-        first_reduced = len(self.blocks) if self.reduction is None else self.reduction.block_index
+        """Channels and stride in pixels of each stage; the tokens that Shrunk++ keeps lie on the full grid."""
+        halves = isinstance(self.reduction, QueryDownsampling)
+        first_reduced = self.reduction.block_index if halves else len(self.blocks)
         patch_size = self.embedding.patch_size[0]
         return {
             f"block{index}": (self.embed_dim, patch_size if index < first_reduced else 2 * patch_size)
             for index in self.out_indices
         }
+
+    def _patches(self, tokens: torch.Tensor) -> torch.Tensor:
+        return tokens[:, self.embedding.num_prefix_tokens :]
+
+    def _reads_edges_at(self, index: int) -> bool:
+        reduction = self.reduction
+        return isinstance(reduction, EdgeAwareQueryDownsampling) and index == reduction.edge_head.block_index
+
+    def _choose(self, stages: dict[str, Stage], grid: tuple[int, int], device: torch.device) -> KeptTokens:
+        if isinstance(self.reduction, EdgeAwareQueryDownsampling):
+            return self.reduction(stages["edge_logits"])
+        return self.reduction(grid, device=device)
+
+    def _stage(self, tokens: torch.Tensor, grid: tuple[int, int], kept: KeptTokens | None) -> Stage:
+        patches, num_prefix_tokens = self._patches(tokens), self.embedding.num_prefix_tokens
+        if kept is None:
+            return tokens_to_map(patches, grid)
+        if kept.grid is not None:
+            return tokens_to_map(patches, kept.grid)
+        valid = None if kept.valid is None else kept.valid[:, num_prefix_tokens:]
+        return TokenSet(patches, kept.positions[:, num_prefix_tokens:] - num_prefix_tokens, valid, grid)
 
     def _run(self, block: nn.Module, tokens: torch.Tensor, arguments: dict[str, torch.Tensor]) -> torch.Tensor:
         if self.gradient_checkpointing and self.training:

@@ -1,0 +1,89 @@
+"""The edge head of Shrunk++ and what it learns from: which patches hold a boundary of the label map (v2, section 3.4).
+
+Shape shorthand: B images, H x W pixels, P patch, h = H/P, w = W/P, N = h*w patches, C width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Mlp
+from torch import nn
+
+
+class EdgeHead(nn.Module):
+    """An MLP of widths C, C/2 and 2 on patch tokens: does a class boundary cross the patch?
+
+    Gradients stop at its input: it learns from the encoder and teaches it nothing. The norm before it is ours: deeper
+    tokens are of any magnitude.
+
+    Args:
+        block_index: the tokens that enter this block are read; 0 reads the embedded patches, as the paper does.
+        embed_dim: C.
+    """
+
+    def __init__(self, *, block_index: int, embed_dim: int) -> None:
+        super().__init__()
+        self.block_index = block_index
+        self.norm = nn.LayerNorm(embed_dim)
+        self.input_layer = nn.Linear(embed_dim, embed_dim)
+        self.mlp = Mlp(embed_dim, hidden_features=embed_dim // 2, out_features=2)
+
+    def forward(self, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        """(B, N, C) -> (B, 2, h, w) logits: no edge, edge."""
+        hidden = F.gelu(self.input_layer(self.norm(patches.detach())))
+        return self.mlp(hidden).transpose(1, 2).unflatten(2, grid)
+
+
+def edge_scores(edge_logits: torch.Tensor) -> torch.Tensor:
+    """(B, 2, h, w) logits -> (B, h, w) probabilities of an edge, in float32."""
+    return edge_logits.float().softmax(dim=1)[:, 1]
+
+
+class EdgeLoss(nn.Module):
+    """Cross-entropy of the edge head over patches, edges weighted; patches without any label count for nothing.
+
+    Args:
+        ignore_value: the label without a class: it makes no boundary.
+        weight: factor of the loss. The head alone receives its gradients.
+        edge_weight: weight of an edge patch; 1.0 for others.
+    """
+
+    def __init__(self, *, ignore_value: int, weight: float = 1.0, edge_weight: float = 1.0) -> None:
+        super().__init__()
+        self.ignore_value = ignore_value
+        self.weight = weight
+        self.register_buffer("class_weights", torch.tensor([1.0, edge_weight]), persistent=False)
+
+    def forward(self, edge_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(B, 2, h, w) logits and (B, H, W) labels -> a scalar, attached to the graph whatever the labels."""
+        grid = (edge_logits.shape[-2], edge_logits.shape[-1])
+        targets = edge_patches(labels, grid, ignore_value=self.ignore_value).long()
+        labelled = any_in_patch(labels != self.ignore_value, grid)
+        with torch.autocast(edge_logits.device.type, enabled=False):
+            losses = F.cross_entropy(edge_logits.float(), targets, reduction="none")
+            weights = self.class_weights[targets] * labelled
+            return self.weight * (losses * weights).sum() / weights.sum().clamp(min=1)
+
+
+def edge_patches(labels: torch.Tensor, grid: tuple[int, int], *, ignore_value: int) -> torch.Tensor:
+    """(B, H, W) labels -> (B, h, w) bool: patches with at least one boundary pixel."""
+    return any_in_patch(boundary_pixels(labels, ignore_value=ignore_value), grid)
+
+
+def boundary_pixels(labels: torch.Tensor, *, ignore_value: int) -> torch.Tensor:
+    """(B, H, W) labels -> (B, H, W) bool: pixels with another class beside, above or below; ignored ones have none."""
+    boundary = torch.zeros_like(labels, dtype=torch.bool)
+    for dim in (1, 2):
+        length = labels.shape[dim] - 1
+        first, second = labels.narrow(dim, 0, length), labels.narrow(dim, 1, length)
+        differs = (first != second) & (first != ignore_value) & (second != ignore_value)
+        boundary.narrow(dim, 0, length).logical_or_(differs)
+        boundary.narrow(dim, 1, length).logical_or_(differs)
+    return boundary
+
+
+def any_in_patch(pixels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """(B, H, W) bool -> (B, h, w) bool; H and W are whole multiples of h and w."""
+    patch = (pixels.shape[1] // grid[0], pixels.shape[2] // grid[1])
+    return F.max_pool2d(pixels[:, None].float(), kernel_size=patch)[:, 0] > 0
