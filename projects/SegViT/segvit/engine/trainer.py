@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 
 from segvit.d2.checkpoint import SegViTCheckpointer
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
+from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.engine.autocast_trainer import AutocastTrainer
 from segvit.engine.batch_scaling import scale_to_processes
@@ -78,6 +80,19 @@ class Trainer(DefaultTrainer):
         several = len(cfg.DATASETS.TEST) > 1
         output_dir = str(Path(cfg.OUTPUT_DIR, dataset_name)) if several else cfg.OUTPUT_DIR
         return SemSegConfusionEvaluator(dataset_name, output_dir=output_dir)
+
+    @classmethod
+    def test_with_TTA(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict[str, dict[str, float]]:
+        """Evaluate as `test` does, at the scales of TEST.AUG; metrics get the suffix "_TTA", files their own folder.
+
+        Named as in Detectron2's projects. Scales are made from the images as they are: INPUT.MIN_SIZE_TEST is not read.
+        """
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.INPUT.MIN_SIZE_TEST = 0
+        cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, "tta"))
+        results = cls.test(cfg, SemanticSegmentorWithTTA(cfg, model))
+        return OrderedDict((f"{name}_TTA", values) for name, values in results.items())
 
     def state_dict(self) -> dict[str, object]:
         """As Detectron2's, but a checkpoint written after the last step holds that step's iteration, not one more."""

@@ -1,0 +1,77 @@
+"""Multi-scale and flipped testing.
+
+Shape shorthand: K classes, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import DatasetMapperTTA
+from fvcore.transforms import HFlipTransform
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from segvit.d2.meta_arch import SegViT
+from segvit.modeling.row_bands import join_bands, mean_bands
+
+
+class SemanticSegmentorWithTTA(nn.Module):
+    """The mean of a model's scores over scales and mirror images; called as the model is, in inference.
+
+    A view of an image is segmented as the model segments any image, by windows where TEST.WINDOW says so. Scores are
+    averaged as they are; the official release puts them through another softmax first, which changes the vote.
+
+    The views are made from "image" as it comes in: give the original, not one that INPUT.MIN_SIZE_TEST has resized.
+
+    Memory does not grow with the number of views: one view at a time is added to the sum. With `labels_only` there is
+    no sum of the whole image; the views advance side by side, each with the rows of its windows.
+
+    Args:
+        model: trained, possibly wrapped for several processes.
+        views: an input dict to those of its views, with the "transforms" that made them (TEST.AUG).
+    """
+
+    @configurable
+    def __init__(self, model: SegViT | DistributedDataParallel, *, views: DatasetMapperTTA) -> None:
+        super().__init__()
+        self.model = model.module if isinstance(model, DistributedDataParallel) else model
+        self.views = views
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, model: SegViT | DistributedDataParallel) -> dict[str, object]:
+        if not cfg.TEST.AUG.MIN_SIZES:
+            raise ValueError("TEST.AUG.MIN_SIZES is empty: name the short sides to test at, such as (384, 512, 640)")
+        return {"model": model, "views": DatasetMapperTTA(cfg)}
+
+    @torch.no_grad()
+    def forward(self, batched_inputs: list[dict[str, object]]) -> list[dict[str, torch.Tensor]]:
+        """Inputs and outputs of `SegViT.forward` in inference; "image" is (3, H, W) uint8 in main memory."""
+        return [self._segment(inputs) for inputs in batched_inputs]
+
+    def _segment(self, inputs: dict[str, object]) -> dict[str, torch.Tensor]:
+        height, width = inputs["image"].shape[-2:]
+        size = (inputs.get("height", height), inputs.get("width", width))
+        views = self.views({"image": inputs["image"], "height": size[0], "width": size[1]})
+        maps = [self._bands(view, size) for view in views]
+        mean = mean_bands(maps, size) if self.model.labels_only else _mean_one_by_one(maps, size)
+        return self.model.result(mean, size)
+
+    def _bands(self, view: dict[str, object], size: tuple[int, int]) -> Iterator[torch.Tensor]:
+        """Banded scores of a view, turned back and at the size of the result."""
+        flipped = any(isinstance(transform, HFlipTransform) for transform in view["transforms"].transforms)
+        for band in self.model.score_bands(view["image"], size):
+            yield band.flip(-1) if flipped else band
+
+
+def _mean_one_by_one(maps: Sequence[Iterator[torch.Tensor]], size: tuple[int, int]) -> Iterator[torch.Tensor]:
+    """The mean of banded maps as one band: the first map becomes the sum, each further one is added and forgotten."""
+    total = join_bands(maps[0], size)
+    for bands in maps[1:]:
+        row = 0
+        for band in bands:
+            total[:, row : row + band.shape[1]] += band
+            row += band.shape[1]
+    yield total.div_(len(maps))

@@ -1,0 +1,90 @@
+"""Windows: where they stand, how their scores are averaged, and how little is kept.
+
+Shape shorthand: H x W pixels, h x w of a window, B windows of a batch, K classes.
+"""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segvit.modeling.sliding_window import SlidingWindow, window_starts
+
+
+@given(length=st.integers(1, 300), size=st.integers(1, 300), step=st.floats(0.01, 1))
+def test_windows_cover_everything_and_stay_inside(length, size, step):
+    size = min(size, length)
+    stride = max(1, int(size * step))
+    starts = window_starts(length, size, stride)
+    assert starts[0] == 0 and starts[-1] == length - size
+    assert starts == sorted(set(starts))
+    assert all(later - earlier <= stride for earlier, later in itertools.pairwise(starts))
+    assert all(start % stride == 0 for start in starts[:-1])
+
+
+def test_published_windows():
+    """ViT-L at 640 with stride 608 on an ADE20K image of 640 x 853: two windows, the second shifted back."""
+    assert window_starts(853, 640, 608) == [0, 213]
+    assert window_starts(1024, 512, 341) == [0, 341, 512]
+
+
+@settings(deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    window=st.tuples(st.integers(1, 16), st.integers(1, 16)),
+    step=st.floats(0.2, 1),
+    batch_size=st.integers(1, 5),
+)
+def test_scores_of_single_pixels_survive(size, window, step, batch_size):
+    """A scorer that looks at nothing but the pixel itself gives the same by windows as on the whole image."""
+    stride = [max(1, int(edge * step)) for edge in window]
+    windows = SlidingWindow(size=window, stride=stride, batch_size=batch_size, accumulate_on_cpu=False)
+    image = torch.rand(2, *size, generator=torch.Generator().manual_seed(0))
+    bands = windows.bands(image, lambda batch: batch.square() + 1)
+    torch.testing.assert_close(torch.cat(list(bands), dim=1), image.square() + 1)
+
+
+def test_batches_are_full():
+    seen = []
+
+    def scorer(batch):
+        seen.append(tuple(batch.shape))
+        return batch
+
+    windows = SlidingWindow(size=(4, 4), stride=(4, 4), batch_size=4, accumulate_on_cpu=False)
+    list(windows.bands(torch.zeros(1, 12, 8), scorer))
+    assert seen == [(4, 1, 4, 4), (2, 1, 4, 4)]
+
+
+def test_rows_leave_as_soon_as_they_are_finished():
+    """The first band comes before the last row of windows is scored, so not all scores exist at a time."""
+    calls = []
+    windows = SlidingWindow(size=(8, 8), stride=(5, 8), batch_size=1, accumulate_on_cpu=False)
+    bands = windows.bands(torch.zeros(3, 40, 8), lambda batch: calls.append(1) or batch)
+    assert next(bands).shape == (3, 5, 8)
+    assert len(calls) == 2 < len(window_starts(40, 8, 5))
+
+
+def test_sums_on_the_cpu():
+    """Scores leave the scorer's device; here they have none to leave, but arrive in the same place."""
+    windows = SlidingWindow(size=(8, 8), stride=(5, 5), batch_size=2, accumulate_on_cpu=True)
+    image = torch.rand(1, 13, 9)
+    result = torch.cat(list(windows.bands(image, lambda batch: batch)), dim=1)
+    assert result.device.type == "cpu"
+    torch.testing.assert_close(result, image)
+
+
+def test_on_the_meta_device():
+    windows = SlidingWindow(size=(8, 8), stride=(5, 5), batch_size=2, accumulate_on_cpu=False)
+    bands = windows.bands(torch.zeros(1, 13, 9, device="meta"), lambda batch: batch)
+    assert sum(band.shape[1] for band in bands) == 13
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "batch_size"), [((8, 8), (9, 8), 1), ((8, 8), (8, 0), 1), ((8,), (8,), 1), ((8, 8), (8, 8), 0)]
+)
+def test_impossible_windows(size, stride, batch_size):
+    with pytest.raises(ValueError, match=r"TEST\.WINDOW"):
+        SlidingWindow(size=size, stride=stride, batch_size=batch_size, accumulate_on_cpu=False)

@@ -1,0 +1,48 @@
+"""Sliding windows against the official release: window placement, averaging, and the resize to the original size.
+
+The recordings lie in the folder that SEGVIT_PARITY_FIXTURES names, as for `test_official_parity.py`.
+"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_official_parity import FIXTURES, build_model, decode
+
+from segvit.modeling.row_bands import join_bands, resize_bands
+from segvit.modeling.semantic_inference import SemanticInference
+from segvit.modeling.sliding_window import SlidingWindow
+
+SLIDES = [pytest.param(fixture, id=name) for name, fixture in FIXTURES.items() if "slide" in fixture]
+
+pytestmark = pytest.mark.skipif(
+    not SLIDES, reason="NO PARITY CHECK: SEGVIT_PARITY_FIXTURES names no folder with recorded sliding windows"
+)
+
+
+def make_scorer(fixture):
+    encoder, decoder = build_model(fixture)
+    inference = SemanticInference("mix")
+    return lambda windows: inference(decode(decoder, encoder(windows)), windows.shape[-2:])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("fixture", SLIDES)
+@torch.no_grad()
+def test_parity_of_sliding_windows(assert_parity, fixture, batch_size):
+    slide = fixture["slide"]
+    (image,), wanted = slide["input"], tuple(slide["ori_shape"])
+    windows = SlidingWindow(size=slide["crop"], stride=slide["stride"], batch_size=batch_size, accumulate_on_cpu=False)
+    bands = windows.bands(image, make_scorer(fixture))
+    scores = join_bands(resize_bands(bands, image.shape[-2:], wanted), wanted)
+    assert_parity(scores[None], slide["seg_logit"], "seg_logit")
+    assert torch.equal(scores.argmax(0), slide["inference_argmax"][0].long())
+
+
+@pytest.mark.parametrize("fixture", SLIDES)
+@torch.no_grad()
+def test_parity_of_whole_image_differs(fixture):
+    """The recorded windows matter: the whole image at once gives other scores, far beyond the gate."""
+    slide = fixture["slide"]
+    scores = F.interpolate(make_scorer(fixture)(slide["input"]), tuple(slide["ori_shape"]), mode="bilinear")
+    error = (scores - slide["seg_logit"]).abs().max() / slide["seg_logit"].abs().max()
+    assert error > 1e-3
