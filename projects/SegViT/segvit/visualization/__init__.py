@@ -1,6 +1,16 @@
 """Pictures of what a model sees and how a run went. No window is opened and no global plotting state touched."""
 
+from segvit.visualization.class_histogram import draw_class_histogram
+from segvit.visualization.contact_sheet import draw_contact_sheet, make_cell
 from segvit.visualization.curves import draw_training_curves, read_metrics
 from segvit.visualization.overlays import blend_labels, draw_prediction_sheet
 
-__all__ = ["blend_labels", "draw_prediction_sheet", "draw_training_curves", "read_metrics"]
+__all__ = [
+    "blend_labels",
+    "draw_class_histogram",
+    "draw_contact_sheet",
+    "draw_prediction_sheet",
+    "draw_training_curves",
+    "make_cell",
+    "read_metrics",
+]

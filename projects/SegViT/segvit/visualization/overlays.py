@@ -65,7 +65,12 @@ def draw_prediction_sheet(
         axis.set_title(title, fontsize=11)
     for axis in axes.flat:
         axis.set_axis_off()
-    patches = [Patch(color=np.asarray(color) / 255, label=name) for name, color in zip(classes, colors, strict=True)]
-    figure.legend(handles=patches, loc="outside lower center", ncols=8, frameon=False, fontsize=9)
+    add_class_legend(figure, classes, colors)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=80)
+
+
+def add_class_legend(figure: Figure, classes: Sequence[str], colors: Sequence[Color]) -> None:
+    """A line or more below the axes that say which colour is which class."""
+    patches = [Patch(color=np.asarray(color) / 255, label=name) for name, color in zip(classes, colors, strict=True)]
+    figure.legend(handles=patches, loc="outside lower center", ncols=8, frameon=False, fontsize=9)

@@ -1,0 +1,37 @@
+"""Findings on what the labels cover: ignored pixels, and classes without any.
+
+Shape shorthand in this module: K: classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from segvit.data.doctor.class_counts import ClassCounts
+from segvit.data.doctor.finding import Finding
+from segvit.data.doctor.inspection import Inspection
+
+# More ignored pixels than this in a whole split are worth a look.
+MAX_IGNORED_SHARE = 0.5
+
+
+def check_ignored(
+    split: str, inspections: Sequence[Inspection], counts: ClassCounts, *, ignore_value: int
+) -> Iterator[Finding]:
+    """Label maps from which nothing can be learnt, and a split most of whose pixels do not count."""
+    empty = tuple(str(it.pair.label_map) for it in inspections if set(it.ids) == {ignore_value})
+    if empty:
+        yield Finding("unlabelled", "warning", split, f"{len(empty)} label maps hold ignored pixels alone", empty)
+    if counts.ignored_share > MAX_IGNORED_SHARE and len(empty) < len(inspections):
+        message = f"{100 * counts.ignored_share:.0f} % of the pixels have the ignore value {ignore_value}"
+        yield Finding("mostly_ignored", "warning", split, message)
+
+
+def check_classes(counts: Mapping[str, ClassCounts], names: Sequence[str]) -> Iterator[Finding]:
+    """Classes without a pixel in a split; there is nothing to learn, or nothing to measure."""
+    for split, count in counts.items():
+        absent = [f"{class_id} {name}" for class_id, name in enumerate(names) if not count.pixels[class_id]]
+        if absent and len(absent) < len(names):
+            hint = "; do ids begin at 1?" if absent[0].startswith("0 ") else ""
+            message = f"{len(absent)} of {len(names)} classes have no pixel: {', '.join(absent)}{hint}"
+            yield Finding("absent_classes", "warning", split, message)

@@ -1,0 +1,73 @@
+"""What the doctor examines: a user's folder, or data sets that are registered by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from segvit.data.datasets.class_list import ClassList, read_class_list
+from segvit.data.datasets.folder import split_names
+from segvit.data.datasets.registration import pair_folders
+from segvit.data.doctor.listing import Split, list_split
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Splits that share their classes and their ignore value."""
+
+    title: str
+    classes: ClassList
+    ignore_value: int
+    splits: tuple[Split, ...]
+
+
+def open_subject(target: str, *, ignore_value: int = 255) -> Subject:
+    """Find what `target` names and list its files.
+
+    Args:
+        target: a folder laid out for DATASETS.FOLDER, the name of a registered data set, or what the names of several
+            begin with ("camvid_sem_seg": of these the ones whose folders exist).
+        ignore_value: the id that does not count, for a folder; registered data sets say theirs.
+
+    Raises:
+        ValueError: where it is none of these, or the classes are not given or malformed.
+    """
+    if target not in DatasetCatalog and Path(target).is_dir():
+        return _open_folder(Path(target), ignore_value)
+    names = [target] if target in DatasetCatalog else _existing(target)
+    if not names:
+        known = ", ".join(name for name in DatasetCatalog.list() if MetadataCatalog.get(name).get("stuff_classes"))
+        raise ValueError(f"{target!r} is no folder, and no data set whose folder exists begins so; known are {known}")
+    return _open_names(target, names)
+
+
+def _open_folder(folder: Path, ignore_value: int) -> Subject:
+    try:
+        classes = read_class_list(folder)
+    except FileNotFoundError as error:
+        raise ValueError(str(error)) from error
+    splits = [
+        list_split(split, folder / "images" / split, folder / "annotations" / split) for split in split_names(folder)
+    ]
+    return Subject(str(folder), classes, ignore_value, tuple(splits))
+
+
+def _existing(prefix: str) -> list[str]:
+    """The registered semantic data sets whose names begin so, as far as their folders exist."""
+    names = [name for name in DatasetCatalog.list() if name.startswith(prefix)]
+    with_classes = [name for name in names if MetadataCatalog.get(name).get("stuff_classes")]
+    return [name for name in with_classes if all(folder.is_dir() for folder in pair_folders(name))]
+
+
+def _open_names(title: str, names: Sequence[str]) -> Subject:
+    metas = [MetadataCatalog.get(name) for name in names]
+    kinds = {(tuple(meta.stuff_classes), meta.ignore_label) for meta in metas}
+    if len(kinds) > 1:
+        raise ValueError(f"{title!r} stands for data sets of different classes: {', '.join(names)}; name one of them")
+    classes, ignore_value = kinds.pop()
+    colors = tuple(tuple(color) for color in metas[0].stuff_colors)
+    splits = [list_split(name, *pair_folders(name)) for name in names]
+    return Subject(title, ClassList(classes, colors, colors_given=True), ignore_value, tuple(splits))

@@ -1,0 +1,68 @@
+"""Many label maps over their images, on one sheet.
+
+Shape shorthand: H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+
+from segvit.visualization.overlays import Color, add_class_legend, blend_labels
+
+COLUMNS = 4
+# Width of a cell in pixels; larger images are reduced to it before they are drawn.
+CELL_WIDTH = 320
+CELL_INCHES = 3.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An RGB image (H, W, 3) uint8, its labels (H, W), and a line of text."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    title: str
+
+
+def make_cell(image: np.ndarray, labels: np.ndarray, title: str) -> Cell:
+    """A cell of at most `CELL_WIDTH` columns, so that a sheet of large images needs little memory."""
+    height, width = labels.shape
+    if width > CELL_WIDTH:
+        size = (CELL_WIDTH, max(round(height * CELL_WIDTH / width), 1))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        labels = cv2.resize(labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST).astype(np.int64)
+    return Cell(image, labels, title)
+
+
+def draw_contact_sheet(
+    cells: Sequence[Cell], classes: Sequence[str], colors: Sequence[Color], output: str | os.PathLike[str]
+) -> None:
+    """Draw images with their labels in colour, and a legend of the classes that occur, into a PNG.
+
+    Ignored pixels are dark. Raises ValueError without a cell.
+    """
+    if not cells:
+        raise ValueError("there is nothing to draw: no cells")
+    rows = -(-len(cells) // COLUMNS)
+    ratio = float(np.median([cell.labels.shape[0] / cell.labels.shape[1] for cell in cells]))
+    present = sorted({int(i) for cell in cells for i in np.unique(cell.labels) if 0 <= i < len(classes)})
+    legend_height = 0.3 * -(-len(present) // 8) + 0.2
+    figure = Figure(
+        figsize=(COLUMNS * CELL_INCHES, rows * (CELL_INCHES * ratio + 0.25) + legend_height), layout="constrained"
+    )
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    for axis, cell in zip(axes, cells, strict=False):
+        axis.imshow(blend_labels(cell.image, cell.labels, colors))
+        axis.set_title(cell.title, fontsize=8)
+    for axis in figure.axes:
+        axis.set_axis_off()
+    add_class_legend(figure, [classes[index] for index in present], [colors[index] for index in present])
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=80)
