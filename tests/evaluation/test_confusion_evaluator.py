@@ -1,6 +1,7 @@
 """The confusion evaluator against Detectron2's own, its errors, and its merge over processes."""
 
 import json
+import logging
 import math
 import uuid
 
@@ -13,7 +14,6 @@ from PIL import Image
 from two_processes import run_in_two_processes
 
 from segvit.evaluation import SemSegConfusionEvaluator
-from segvit.evaluation.confusion_evaluator import winning_classes
 
 CLASSES = ["sky", "tree", "pole", "never"]
 IGNORE = 255
@@ -65,12 +65,6 @@ def test_equals_detectron2(dataset):
     np.testing.assert_allclose(list(got.values()), list(expected.values()), rtol=0, atol=1e-6)
 
 
-def test_winning_classes_equal_argmax():
-    scores = torch.randint(0, 4, (9, 13, 11), generator=torch.Generator().manual_seed(0)).float()  # many ties
-    expected = (scores == scores.amax(dim=0)).int().argmax(dim=0)  # the first of the highest
-    assert torch.equal(winning_classes(scores), expected)
-
-
 def test_finds_ground_truth_by_image_name(dataset):
     name, records = dataset
     by_record, by_name = (SemSegConfusionEvaluator(name, distributed=False) for _ in range(2))
@@ -101,6 +95,65 @@ def test_missing_metadata(tmp_path, missing):
     name, _ = make_dataset(tmp_path, metadata=metadata)
     with pytest.raises(ValueError, match=missing):
         SemSegConfusionEvaluator(name)
+
+
+def test_labels_count_as_their_scores(dataset):
+    name, records = dataset
+    by_scores, by_labels = (SemSegConfusionEvaluator(name, distributed=False) for _ in range(2))
+    by_scores.process(records, random_outputs())
+    by_labels.process(records, [{"sem_seg_labels": output["sem_seg"].argmax(0)} for output in random_outputs()])
+    assert torch.equal(by_scores.confusion_matrix, by_labels.confusion_matrix)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.zeros(12, 10, dtype=torch.int64), r"0\.png: the prediction has shape \(12, 10\), but .* \(12, 9\)"),
+        (torch.full((12, 9), 4), r"0\.png: the predicted ids 4 to 4 are not all in 0\.\.3"),
+        (torch.full((12, 9), -1), r"0\.png: the predicted ids -1 to -1 are not all in 0\.\.3"),
+    ],
+)
+def test_wrong_labels_name_the_file(dataset, labels, message):
+    name, records = dataset
+    with pytest.raises(ValueError, match=message):
+        SemSegConfusionEvaluator(name, distributed=False).process(records[:1], [{"sem_seg_labels": labels}])
+
+
+def test_boundary_iou_is_reported_beside_the_rest(dataset, caplog):
+    name, records = dataset
+    plain = SemSegConfusionEvaluator(name, distributed=False)
+    plain.process(records, random_outputs())
+    bounded = SemSegConfusionEvaluator(name, distributed=False, with_boundary_iou=True)
+    bounded.process(records, random_outputs())
+    with caplog.at_level(logging.INFO):
+        expected, got = plain.evaluate()["sem_seg"], bounded.evaluate()["sem_seg"]
+    assert {k: v for k, v in got.items() if "Boundary" not in k} == pytest.approx(expected, nan_ok=True)
+    added = [got[f"BoundaryIoU-{label}"] for label in CLASSES]
+    assert got["mBoundaryIoU"] == pytest.approx(np.mean(added[:3])) and math.isnan(added[3])
+    without, with_column = caplog.messages
+    assert "boundary IoU" in with_column and f"mBoundaryIoU {got['mBoundaryIoU']:.2f}" in with_column
+    assert "oundary" not in without
+    bounded.reset()
+    bounded.process(records[:1], random_outputs()[:1])
+    assert bounded.evaluate()["sem_seg"]["mBoundaryIoU"] != got["mBoundaryIoU"]
+
+
+@pytest.mark.parametrize("colors", [None, [(9, 8, 7), (1, 1, 1), (2, 2, 2), (3, 3, 3)]])
+def test_saved_predictions(tmp_path, colors):
+    metadata = {"stuff_classes": CLASSES, "ignore_label": IGNORE} | ({"stuff_colors": colors} if colors else {})
+    name, records = make_dataset(tmp_path, metadata=metadata)
+    folder = tmp_path / "output"
+    evaluator = SemSegConfusionEvaluator(name, distributed=False, output_dir=str(folder), save_predictions=True)
+    outputs = random_outputs()
+    evaluator.process(records, outputs)
+    for index, output in enumerate(outputs):
+        labels = output["sem_seg"].argmax(0).numpy()
+        assert np.array_equal(np.array(Image.open(folder / f"predictions/labels/{index}.png")), labels)
+        shown = np.array(Image.open(folder / f"predictions/colors/{index}.png"))
+        assert len(np.unique(shown.reshape(-1, 3), axis=0)) == len(np.unique(labels))
+        assert colors is None or (shown[labels == 0] == colors[0]).all()
+    with pytest.raises(ValueError, match="save_predictions needs an output_dir"):
+        SemSegConfusionEvaluator(name, save_predictions=True)
 
 
 def test_wrong_size_names_the_file(dataset):
@@ -148,7 +201,7 @@ def test_output_dir(dataset, tmp_path):
 def evaluate_share(rank, folder, name, records):
     """Process `rank` of two sees the images rank, rank + 2, ...; writes what `evaluate` returned."""
     MetadataCatalog.get(name).set(stuff_classes=CLASSES, ignore_label=IGNORE)
-    evaluator = SemSegConfusionEvaluator(name)
+    evaluator = SemSegConfusionEvaluator(name, with_boundary_iou=True)
     evaluator.process(records[rank::2], random_outputs()[rank::2])
     torch.save(evaluator.evaluate(), folder / f"rank{rank}.pt")
 
@@ -156,7 +209,7 @@ def evaluate_share(rank, folder, name, records):
 @pytest.mark.slow
 def test_two_processes_equal_one(dataset, tmp_path):
     name, records = dataset
-    whole = SemSegConfusionEvaluator(name, distributed=False)
+    whole = SemSegConfusionEvaluator(name, distributed=False, with_boundary_iou=True)
     whole.process(records, random_outputs())
     run_in_two_processes(evaluate_share, tmp_path, name, records)
     merged, other = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=False) for rank in range(2))

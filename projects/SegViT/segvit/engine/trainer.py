@@ -79,7 +79,12 @@ class Trainer(DefaultTrainer):
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SemSegConfusionEvaluator:
         several = len(cfg.DATASETS.TEST) > 1
         output_dir = str(Path(cfg.OUTPUT_DIR, dataset_name)) if several else cfg.OUTPUT_DIR
-        return SemSegConfusionEvaluator(dataset_name, output_dir=output_dir)
+        return SemSegConfusionEvaluator(
+            dataset_name,
+            output_dir=output_dir,
+            with_boundary_iou=cfg.TEST.BOUNDARY_IOU,
+            save_predictions=cfg.TEST.SAVE_PREDICTIONS,
+        )
 
     @classmethod
     def test_with_TTA(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict[str, dict[str, float]]:

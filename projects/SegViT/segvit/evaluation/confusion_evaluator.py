@@ -24,9 +24,12 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from PIL import Image
-from tabulate import tabulate
 from torch import Tensor
 
+from segvit.data.datasets.palette import distinct_colors
+from segvit.evaluation.boundary_iou import BoundaryCounts, boundary_iou
+from segvit.evaluation.metrics import boundary_metrics, confusion_matrix, metrics_table, segmentation_metrics
+from segvit.evaluation.prediction_writer import PredictionWriter
 from segvit.modeling.winning_classes import winning_classes
 
 logger = logging.getLogger(__name__)
@@ -39,16 +42,29 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
     IoU and accuracy NaN and does not enter the means, and predictions on ignored pixels count nowhere.
     """
 
-    def __init__(self, dataset_name: str, *, distributed: bool = True, output_dir: str | None = None) -> None:
+    def __init__(
+        self,
+        dataset_name: str,
+        *,
+        distributed: bool = True,
+        output_dir: str | None = None,
+        with_boundary_iou: bool = False,
+        save_predictions: bool = False,
+    ) -> None:
         """
         Args:
             dataset_name: a registered data set whose metadata has `stuff_classes` and `ignore_label`.
             distributed: add up the matrices of all processes in `evaluate`.
             output_dir: where to write `sem_seg_evaluation.json`: the metrics and the confusion matrix.
+            with_boundary_iou: also give "mBoundaryIoU" and "BoundaryIoU-<class>" (see `boundary_iou`).
+            save_predictions: write each prediction into `output_dir`, as `predictions/labels/*.png` and
+                `predictions/colors/*.png`, in the `stuff_colors` of the metadata or, without those, PASCAL VOC's.
 
         Raises:
-            ValueError: where the metadata lacks one of the two.
+            ValueError: where the metadata lacks one of the two, or predictions have no folder.
         """
+        if save_predictions and not output_dir:
+            raise ValueError("save_predictions needs an output_dir to write into")
         meta = MetadataCatalog.get(dataset_name)
         for key in ("stuff_classes", "ignore_label"):
             if meta.get(key, None) is None:
@@ -61,6 +77,8 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         self._ignore_label: int = meta.ignore_label
         self._distributed = distributed
         self._output_dir = output_dir
+        self._with_boundary_iou = with_boundary_iou
+        self._save_predictions = save_predictions
         self.reset()
 
     @property
@@ -72,6 +90,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         """Forget every image seen."""
         num_classes = len(self._classes)
         self._matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self._boundaries = BoundaryCounts(num_classes)
         self._num_images = 0
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
@@ -79,21 +98,23 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
 
         Args:
             inputs: per image a dict with `sem_seg_file_name`, or with a `file_name` that the data set knows.
-            outputs: per image a dict with `sem_seg`, the scores (K, H, W), at the size of the ground truth.
+            outputs: per image a dict with `sem_seg`, the scores (K, H, W), or `sem_seg_labels`, the class ids (H, W),
+                at the size of the ground truth.
 
         Raises:
             ValueError: naming the file, where the sizes or the number of classes disagree or an id is out of range.
         """
         for record, output in zip(inputs, outputs):
             path = self._ground_truth_file(record)
-            scores: Tensor = output["sem_seg"]  # (K, H, W)
             truth = self._load_ground_truth(path)  # (H, W)
-            self._check_sizes(path, scores, truth)
-            if self._matrix.device != scores.device:
-                self._matrix = self._matrix.to(scores.device)
-            self._matrix += confusion_matrix(
-                winning_classes(scores), truth.to(scores.device), len(self._classes), self._ignore_label
-            )
+            labels = self._predicted_labels(path, output, truth.shape)  # (H, W)
+            if self._matrix.device != labels.device:
+                self._matrix = self._matrix.to(labels.device)
+            self._matrix += confusion_matrix(labels, truth.to(labels.device), len(self._classes), self._ignore_label)
+            if self._with_boundary_iou:
+                self._boundaries.add(labels.cpu().numpy(), truth.numpy(), (truth == self._ignore_label).numpy())
+            if self._save_predictions:
+                self._writer.write(record["file_name"], labels.cpu().numpy())
             self._num_images += 1
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
@@ -102,7 +123,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         Raises:
             ValueError: on every process, where none of them saw an image.
         """
-        matrix, num_images = self._merged()
+        matrix, boundaries, num_images = self._merged()
         if num_images == 0:
             raise ValueError(f"nothing to evaluate: no image of data set {self._dataset_name!r} was processed")
         if self._distributed and not comm.is_main_process():
@@ -110,7 +131,10 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         if matrix.sum() == 0:
             logger.warning("%s has no labelled pixel: all metrics are NaN", self._dataset_name)
         metrics = segmentation_metrics(matrix, self._classes)
-        logger.info("%s, %d images\n%s", self._dataset_name, num_images, self._table(matrix, metrics))
+        if self._with_boundary_iou:
+            metrics |= boundary_metrics(boundary_iou(boundaries), self._classes)
+        table = metrics_table(matrix, metrics, self._classes)
+        logger.info("%s, %d images\n%s", self._dataset_name, num_images, table)
         if self._output_dir:
             self._write(matrix, metrics)
         return OrderedDict(sem_seg=metrics)
@@ -118,6 +142,12 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
     @cached_property
     def _truth_by_image(self) -> dict[str, str]:
         return {record["file_name"]: record["sem_seg_file_name"] for record in DatasetCatalog.get(self._dataset_name)}
+
+    @cached_property
+    def _writer(self) -> PredictionWriter:
+        colors = MetadataCatalog.get(self._dataset_name).get("stuff_colors") or distinct_colors(len(self._classes))
+        folder = Path(self._output_dir, "predictions")
+        return PredictionWriter(folder, images=self._truth_by_image, colors=colors)
 
     def _ground_truth_file(self, record: Mapping[str, Any]) -> str:
         if "sem_seg_file_name" in record:
@@ -141,28 +171,30 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
             )
         return torch.from_numpy(labels.astype(np.int64))
 
-    def _check_sizes(self, path: str, scores: Tensor, truth: Tensor) -> None:
-        if scores.shape != (len(self._classes), *truth.shape):
+    def _predicted_labels(self, path: str, output: Mapping[str, Tensor], size: torch.Size) -> Tensor:
+        """(H, W) ids, checked against the ground truth's size and the number of classes."""
+        num_classes = len(self._classes)
+        if "sem_seg_labels" in output:
+            labels, wanted = output["sem_seg_labels"], tuple(size)
+            if tuple(labels.shape) == wanted and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+                raise ValueError(
+                    f"{path}: the predicted ids {int(labels.min())} to {int(labels.max())} are not all in "
+                    f"0..{num_classes - 1}"
+                )
+        else:
+            labels, wanted = output["sem_seg"], (num_classes, *size)
+        if tuple(labels.shape) != wanted:
             raise ValueError(
-                f"{path}: the prediction has shape {tuple(scores.shape)}, but {len(self._classes)} classes and the "
-                f"ground truth need {(len(self._classes), *truth.shape)} (classes, height, width)"
+                f"{path}: the prediction has shape {tuple(labels.shape)}, but {num_classes} classes and the "
+                f"ground truth need {wanted} ({'classes, ' if len(wanted) == 3 else ''}height, width)"
             )
+        return labels if len(wanted) == 2 else winning_classes(labels)
 
-    def _merged(self) -> tuple[np.ndarray, int]:
-        """The matrix and the number of images, summed over the processes."""
-        own = (self._matrix.cpu().numpy(), self._num_images)
+    def _merged(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """The matrix, the boundary counts and the number of images, summed over the processes."""
+        own = (self._matrix.cpu().numpy(), self._boundaries.counts, self._num_images)
         parts = comm.all_gather(own) if self._distributed else [own]
-        return sum(matrix for matrix, _ in parts), sum(count for _, count in parts)
-
-    def _table(self, matrix: np.ndarray, metrics: Mapping[str, float]) -> str:
-        share = 100 * matrix.sum(axis=1) / max(matrix.sum(), 1)
-        rows = [
-            (name, metrics[f"IoU-{name}"], metrics[f"ACC-{name}"], part) for name, part in zip(self._classes, share)
-        ]
-        rows.append(("mean", metrics["mIoU"], metrics["mACC"], share.sum()))
-        summary = f"mIoU {metrics['mIoU']:.2f}  fwIoU {metrics['fwIoU']:.2f}  "
-        summary += f"mACC {metrics['mACC']:.2f}  pACC {metrics['pACC']:.2f}"
-        return tabulate(rows, ("class", "IoU", "Acc", "% of pixels"), "simple", floatfmt=".2f") + "\n" + summary
+        return tuple(sum(part) for part in zip(*parts))
 
     def _write(self, matrix: np.ndarray, metrics: Mapping[str, float]) -> None:
         PathManager.mkdirs(self._output_dir)
@@ -174,41 +206,3 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         }
         with PathManager.open(str(Path(self._output_dir) / "sem_seg_evaluation.json"), "w") as file:
             json.dump(content, file)
-
-
-def confusion_matrix(labels: Tensor, truth: Tensor, num_classes: int, ignore_label: int) -> Tensor:
-    """Count pixels by ground truth (row) and prediction (column), ignored ones left out.
-
-    Args:
-        labels: predicted ids, (H, W) int64 in 0..K-1.
-        truth: true ids, (H, W) int64 in 0..K-1 or `ignore_label`.
-
-    Returns:
-        (K, K) int64 on the device of the labels.
-    """
-    keep = truth != ignore_label
-    pairs = truth[keep] * num_classes + labels[keep]
-    return torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
-def segmentation_metrics(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
-    """Detectron2's semantic segmentation metrics, in per cent, from a (K, K) matrix with the ground truth in rows."""
-    hits = matrix.diagonal().astype(float)  # (K,)
-    pixels = matrix.sum(axis=1).astype(float)
-    union = pixels + matrix.sum(axis=0) - hits
-    present = pixels > 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        accuracy = 100 * np.where(present, hits / pixels, np.nan)
-        iou = 100 * np.where(present, hits / union, np.nan)
-    return {
-        "mIoU": _mean(iou[present]),
-        "fwIoU": _mean(iou[present], pixels[present]),
-        **{f"IoU-{name}": float(value) for name, value in zip(classes, iou)},
-        "mACC": _mean(accuracy[present]),
-        "pACC": _mean(accuracy[present], pixels[present]),
-        **{f"ACC-{name}": float(value) for name, value in zip(classes, accuracy)},
-    }
-
-
-def _mean(values: np.ndarray, weights: np.ndarray | None = None) -> float:
-    return float(np.average(values, weights=weights)) if values.size else math.nan

@@ -1,0 +1,49 @@
+"""Predictions as PNGs: one with class ids, one with colours.
+
+Shape shorthand in this module: K: classes; H, W: the size of one image's label map.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+Color = tuple[int, int, int]
+
+
+class PredictionWriter:
+    """Writes `labels/<name>.png` (ids, one channel) and `colors/<name>.png` (RGB) into a folder.
+
+    A name is the image's path below the folder that all images share, so that equal names in different folders stay
+    apart.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, images: Iterable[str], colors: Sequence[Color]) -> None:
+        """
+        Args:
+            folder: made where it does not exist.
+            images: the files of the whole data set, also of those images that other processes predict.
+            colors: K RGB colours.
+        """
+        self._folder = Path(folder)
+        self._root = os.path.commonpath([os.path.dirname(os.path.abspath(image)) for image in images])
+        self._palette = np.asarray(colors, dtype=np.uint8)
+
+    def write(self, image: str, labels: np.ndarray) -> None:
+        """Write the prediction (H, W) for an image file; existing files are replaced."""
+        name = Path(os.path.abspath(image)).relative_to(self._root).with_suffix(".png")
+        ids = labels.astype(np.uint8 if len(self._palette) <= 256 else np.uint16)
+        _save(Image.fromarray(ids), self._folder / "labels" / name)
+        _save(Image.fromarray(self._palette[labels]), self._folder / "colors" / name)
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    """Under another name first: a run that is cut off leaves no half picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    image.save(unfinished, format="PNG")
+    unfinished.replace(path)

@@ -1,0 +1,14 @@
+"""Labels from scores.
+
+Shape shorthand: K classes, H x W pixels.
+"""
+
+import torch
+
+from segvit.modeling.winning_classes import winning_classes
+
+
+def test_winning_classes_equal_argmax():
+    scores = torch.randint(0, 4, (9, 13, 11), generator=torch.Generator().manual_seed(0)).float()  # many ties
+    expected = (scores == scores.amax(dim=0)).int().argmax(dim=0)  # the first of the highest
+    assert torch.equal(winning_classes(scores), expected)
