@@ -253,3 +253,52 @@ def test_windows_that_cannot_cover_an_image(tiny_cfg, settings, message):
     use_windows(tiny_cfg, **settings)
     with pytest.raises(ValueError, match=message):
         build_model(tiny_cfg)
+
+
+def use_shrunk_pp(cfg, **edge):
+    """Reduction at block 1 of 3, threshold at the median of random scores unless told otherwise."""
+    vit = cfg.MODEL.VIT
+    vit.REDUCTION, vit.REDUCTION_BLOCK, vit.OUT_INDICES = "shrunk++", 1, [0, 2]
+    vit.EDGE.THRESHOLD = 0.5
+    for key, value in edge.items():
+        vit.EDGE[key] = value
+    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block2", "block0"]
+    cfg.MODEL.SEGVIT.QUERY_UPSAMPLING, cfg.MODEL.SEGVIT.UPSAMPLING_LAYERS = "nearest", 1
+
+
+@pytest.mark.parametrize("selection", ["threshold", "topk"])
+def test_shrunk_pp_trains_every_parameter(tiny_cfg, make_input, selection):
+    use_shrunk_pp(tiny_cfg, SELECTION=selection)
+    tiny_cfg.MODEL.SEGVIT.NUM_LAYERS = 2
+    model = build(tiny_cfg).train()
+    losses = model([make_input(32, 48), make_input(29, 48, seed=1)])
+    assert set(losses) == LOSSES | {"loss_edge"}
+    assert all(loss.isfinite() and loss > 0 for loss in losses.values())
+    sum(losses.values()).backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+def test_shrunk_pp_of_images_without_labels(tiny_cfg, make_input):
+    use_shrunk_pp(tiny_cfg)
+    losses = build(tiny_cfg).train()([make_input(32, 48, ids=(IGNORED,)), make_input(32, 48, seed=1, ids=(IGNORED,))])
+    assert losses["loss_edge"] == 0 and all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+
+
+@pytest.mark.parametrize("selection", ["threshold", "topk"])
+def test_shrunk_pp_batch_equals_one_by_one(tiny_cfg, make_input, selection):
+    use_shrunk_pp(tiny_cfg, SELECTION=selection)
+    model = build(tiny_cfg)
+    inputs = [without_labels(make_input(*size, seed=seed)) for seed, size in enumerate([(32, 48), (32, 48), (41, 23)])]
+    for batched, image in zip(segment(model, *inputs), inputs, strict=True):
+        torch.testing.assert_close(batched, *segment(model, image), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("upsampling", "in_features"), [("none", ["block2", "block0"]), ("nearest", ["block0", "block2"])]
+)
+def test_tokens_on_no_grid_are_refused_as_maps(tiny_cfg, upsampling, in_features):
+    use_shrunk_pp(tiny_cfg)
+    tiny_cfg.MODEL.SEGVIT.QUERY_UPSAMPLING, tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = upsampling, in_features
+    with pytest.raises(ValueError, match=r"IN_FEATURES: \['block2'\] lie behind the reduction .* set MODEL\.SEGVIT"):
+        build(tiny_cfg)

@@ -92,7 +92,7 @@ def timm_weights(encoder, grid):
         elif name == "embedding.pos_embed":
             prefix, cells = weight[0].split([weight.shape[1] - own_cells, own_cells])
             yield "pos_embed", torch.cat([prefix, resize_cells(cells, own, grid)])[None]
-        else:
+        elif not name.startswith("reduction."):
             yield re.sub(r"^(embedding|positions)\.", "", name), weight
 
 

@@ -49,10 +49,15 @@ class PlainViT(EncoderBackbone):
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
         vit = cfg.MODEL.VIT
         reduction = None
+        if vit.REDUCTION == "none" and vit.REDUCTION_SAMPLING != "nearest_q":
+            raise ValueError(
+                f"MODEL.VIT.REDUCTION_SAMPLING {vit.REDUCTION_SAMPLING!r} fits MODEL.VIT.REDUCTION 'shrunk', not 'none'"
+            )
         if vit.REDUCTION != "none":
             reduction = TokenReduction(
                 kind=vit.REDUCTION,
                 block_index=vit.REDUCTION_BLOCK,
+                sampling=vit.REDUCTION_SAMPLING,
                 edge_block_index=vit.EDGE.BLOCK,
                 selection=vit.EDGE.SELECTION,
                 threshold=vit.EDGE.THRESHOLD,
@@ -83,10 +88,17 @@ class PlainViT(EncoderBackbone):
         return {"encoder": encoder, "frozen": vit.FROZEN}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels, stride and, for the size that positions were made for, the grid of each stage."""
-        height, width = self.img_size
+        """Channels, stride and, for the size that positions were made for, the grid of each stage; a stage that is no
+        map (Shrunk++) has neither stride nor grid."""
         return {
-            name: ShapeSpec(channels=channels, height=-(-height // stride), width=-(-width // stride), stride=stride)
+            name: ShapeSpec(channels=channels)
+            if stride is None
+            else ShapeSpec(
+                channels=channels,
+                height=-(-self.img_size[0] // stride),
+                width=-(-self.img_size[1] // stride),
+                stride=stride,
+            )
             for name, (channels, stride) in self.encoder.stage_shapes().items()
         }
 

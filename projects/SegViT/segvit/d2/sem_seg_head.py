@@ -11,7 +11,9 @@ from torch import nn
 from segvit.modeling.atm_decoder import ATMDecoder
 from segvit.modeling.criterion import MaskTargets, SegViTCriterion
 from segvit.modeling.decoder_builder import build_decoder
+from segvit.modeling.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.shrunk_decoder import ShrunkDecoder
+from segvit.modeling.token_set import Stage
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -26,7 +28,11 @@ class AttentionToMaskHead(nn.Module):
 
     @configurable
     def __init__(
-        self, *, in_features: list[str], decoder: ATMDecoder | ShrunkDecoder, criterion: SegViTCriterion
+        self,
+        *,
+        in_features: list[str],
+        decoder: ATMDecoder | ShrunkDecoder,
+        criterion: SegViTCriterion | PixelCrossEntropy,
     ) -> None:
         super().__init__()
         self.in_features = in_features
@@ -35,48 +41,82 @@ class AttentionToMaskHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:
-        in_features = list(cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES)
-        missing = [name for name in in_features if name not in input_shape]
-        if missing:
-            raise ValueError(
-                f"MODEL.SEM_SEG_HEAD.IN_FEATURES asks for {missing}, but the backbone gives {sorted(input_shape)}; "
-                "make it agree with MODEL.VIT.OUT_INDICES"
-            )
-        num_classes, segvit = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.MODEL.SEGVIT
+        in_features = stage_names(cfg, input_shape)
+        segvit = cfg.MODEL.SEGVIT
+        require_maps(in_features if segvit.QUERY_UPSAMPLING == "none" else in_features[-1:], input_shape)
         decoder = build_decoder(
             in_dims=[input_shape[name].channels for name in in_features],
             grid_size=(input_shape[in_features[-1]].height, input_shape[in_features[-1]].width),
             query_upsampling=segvit.QUERY_UPSAMPLING,
             upsampling_layers=segvit.UPSAMPLING_LAYERS,
-            num_classes=num_classes,
+            num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             hidden_dim=segvit.HIDDEN_DIM,
             num_layers=segvit.NUM_LAYERS,
             num_heads=segvit.NUM_HEADS,
             dropout=segvit.DROPOUT,
             init_std=segvit.INIT_STD,
         )
-        criterion = SegViTCriterion(
-            num_classes=num_classes,
-            class_weight=segvit.CLASS_WEIGHT,
-            focal_weight=segvit.FOCAL_WEIGHT,
-            dice_weight=segvit.DICE_WEIGHT,
-            no_object_weight=segvit.NO_OBJECT_WEIGHT,
-            exclude_ignored_pixels=segvit.EXCLUDE_IGNORED_PIXELS,
-            mask_stride=segvit.MASK_LOSS_STRIDE,
-        )
-        return {"in_features": in_features, "decoder": decoder, "criterion": criterion}
+        return {"in_features": in_features, "decoder": decoder, "criterion": build_criterion(cfg)}
 
     def forward(
-        self, features: dict[str, torch.Tensor], targets: list[MaskTargets] | None = None
+        self, features: dict[str, Stage], targets: list[MaskTargets] | None = None
     ) -> dict[str, torch.Tensor]:
         """Decode the stages.
 
         Args:
-            features: stage name -> (B, C, h, w).
+            features: stage name -> (B, C, h, w), or the `TokenSet` that Shrunk++ leaves.
             targets: one per image, in training.
 
         Returns:
-            In training the weighted losses (see `SegViTCriterion`), else the logits (see `ATMDecoder`).
+            In training the weighted losses (see the criterion), else the logits (see `ATMDecoder`).
         """
         outputs = self.decoder([features[name] for name in self.in_features])
         return self.criterion(outputs, targets) if self.training else outputs
+
+
+def stage_names(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> list[str]:
+    """The stages that a head reads, deepest first. Raises ValueError where the backbone has no such stage."""
+    in_features = list(cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES)
+    missing = [name for name in in_features if name not in input_shape]
+    if missing:
+        raise ValueError(
+            f"MODEL.SEM_SEG_HEAD.IN_FEATURES asks for {missing}, but the backbone gives {sorted(input_shape)}; "
+            "make it agree with MODEL.VIT.OUT_INDICES"
+        )
+    return in_features
+
+
+def require_maps(names: list[str], input_shape: dict[str, ShapeSpec]) -> None:
+    """Raise ValueError where one of the stages is the set of tokens that Shrunk++ leaves, and no map."""
+    reduced = [name for name in names if input_shape[name].stride is None]
+    if reduced:
+        raise ValueError(
+            f"MODEL.SEM_SEG_HEAD.IN_FEATURES: {reduced} lie behind the reduction of Shrunk++ and are no maps: set "
+            "MODEL.SEGVIT.QUERY_UPSAMPLING 'nearest' and name last a stage from before MODEL.VIT.REDUCTION_BLOCK"
+        )
+
+
+def build_criterion(cfg: CfgNode) -> SegViTCriterion | PixelCrossEntropy:
+    """The losses that MODEL.SEGVIT.LOSS names.
+
+    Raises:
+        ValueError: for another name, or where MODEL.SEGVIT.OUTPUT takes the masks for what they were not trained to be.
+    """
+    segvit = cfg.MODEL.SEGVIT
+    outputs = {"mask": ("mix", "diagonal"), "pixel": ("softmax",)}
+    if segvit.LOSS not in outputs:
+        raise ValueError(f"MODEL.SEGVIT.LOSS {segvit.LOSS!r} must be 'mask' or 'pixel'")
+    if segvit.OUTPUT not in outputs[segvit.LOSS]:
+        fitting = " or ".join(map(repr, outputs[segvit.LOSS]))
+        raise ValueError(f"MODEL.SEGVIT.LOSS {segvit.LOSS!r} needs MODEL.SEGVIT.OUTPUT {fitting}, not {segvit.OUTPUT!r}")
+    if segvit.LOSS == "pixel":
+        return PixelCrossEntropy(weight=segvit.CLASS_WEIGHT, stride=segvit.MASK_LOSS_STRIDE)
+    return SegViTCriterion(
+        num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        class_weight=segvit.CLASS_WEIGHT,
+        focal_weight=segvit.FOCAL_WEIGHT,
+        dice_weight=segvit.DICE_WEIGHT,
+        no_object_weight=segvit.NO_OBJECT_WEIGHT,
+        exclude_ignored_pixels=segvit.EXCLUDE_IGNORED_PIXELS,
+        mask_stride=segvit.MASK_LOSS_STRIDE,
+    )

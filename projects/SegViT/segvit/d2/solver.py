@@ -78,8 +78,8 @@ def parameter_groups(
 
 
 def is_encoder(name: str) -> bool:
-    """Whether a parameter of the model belongs to the encoder."""
-    return name.startswith("backbone.")
+    """Whether a parameter belongs to the encoder; what a token reduction adds to it was never pre-trained."""
+    return name.startswith("backbone.") and not name.startswith("backbone.encoder.reduction.")
 
 
 def _block_of(name: str) -> int:
