@@ -16,6 +16,7 @@ from detectron2.utils.logger import setup_logger
 
 from segvit.d2 import load_config
 from segvit.d2.checkpoint import SegViTCheckpointer
+from segvit.data.datasets import require_data_sets
 from segvit.engine import Trainer
 from segvit.engine.batch_scaling import scale_to_processes, unscaled_batch
 
@@ -62,6 +63,7 @@ def check(args: argparse.Namespace) -> None:
     cfg = read_config(args)
     if not args.eval_only:
         scale_to_processes(cfg, args.num_gpus * args.num_machines)
+    require_data_sets(cfg.DATASETS.TEST if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     if cfg.MODEL.DEVICE == "cpu":
         # Detectron2 takes NCCL, and a GPU per process, wherever it sees one; CPU models need gloo.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -92,7 +92,7 @@ def _forget_others(folder: Path) -> None:
     """The classes file may have changed since, so that the same folder is registered anew, too."""
     for name in DatasetCatalog.list():
         if name.startswith(PREFIX):
-            before = Path(MetadataCatalog.get(name).image_folder)
+            before = Path(MetadataCatalog.get(name).get("image_folder", ""))
             if folder not in before.parents:
                 logger.warning("data set %s was %s and is now another one, of %s", name, before, folder)
             DatasetCatalog.remove(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -58,3 +58,16 @@ def pair_folders(name: str) -> tuple[Path, Path]:
     if meta.get("image_root") and meta.get("sem_seg_root"):  # what Detectron2 calls them in its own registrations
         return Path(meta.image_root), Path(meta.sem_seg_root)
     raise ValueError(f"data set {name!r} does not say in which folders its images and label maps are")
+
+
+def require_data_sets(names: Iterable[str]) -> None:
+    """List the files of data sets, so that a run stops at its start, not at its first evaluation hours later.
+
+    Raises ValueError, naming the data set, where one is unknown, missing or does not pair up.
+    """
+    for name in names:
+        try:
+            DatasetCatalog.get(name)
+        except (AssertionError, FileNotFoundError, KeyError, ValueError) as error:
+            message = error.args[0] if isinstance(error, KeyError) else error  # a KeyError quotes its message
+            raise ValueError(f"data set {name!r}: {message}") from error
