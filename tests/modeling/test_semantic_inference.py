@@ -56,6 +56,17 @@ def test_without_gradients_the_same_and_nothing_is_overwritten(mode, context, si
         assert torch.equal(outputs[name], tensor)
 
 
+@pytest.mark.parametrize("size", [SIZE, GRID, (7, 5)])
+def test_softmax_over_the_upsampled_masks(size):
+    """Class logits are not read, and classes sum to one."""
+    masks = make_outputs()["pred_masks"]
+    scores = SemanticInference("softmax")({"pred_masks": masks}, size)
+    exponentials = F.interpolate(masks.double(), size, mode="bilinear", align_corners=False).exp()
+    expected = exponentials / exponentials.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(scores.double(), expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(masks, make_outputs()["pred_masks"])
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_gradients_reach_both_inputs(mode):
     outputs = {name: x.requires_grad_() for name, x in make_outputs().items()}
@@ -96,5 +107,5 @@ def test_modes_agree_where_queries_vote_for_themselves_alone():
 
 @pytest.mark.parametrize("mode", ["", "Mix", "argmax"])
 def test_unknown_mode(mode):
-    with pytest.raises(ValueError, match=r"MODEL\.SEGVIT\.OUTPUT .* must be 'mix' or 'diagonal'"):
+    with pytest.raises(ValueError, match=r"MODEL\.SEGVIT\.OUTPUT .* must be 'mix', 'diagonal' or 'softmax'"):
         SemanticInference(mode)

@@ -5,11 +5,13 @@ from segvit.d2.config import add_segvit_config, get_segvit_cfg
 from segvit.d2.config_files import load_config
 from segvit.d2.hierarchical_backbone import HierarchicalViT
 from segvit.d2.meta_arch import SegViT
+from segvit.d2.per_pixel_head import PerPixelHead
 from segvit.d2.sem_seg_head import AttentionToMaskHead
 
 __all__ = [
     "AttentionToMaskHead",
     "HierarchicalViT",
+    "PerPixelHead",
     "PlainViT",
     "SegViT",
     "add_segvit_config",

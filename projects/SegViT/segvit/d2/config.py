@@ -55,6 +55,9 @@ def _add_vit(cfg: CN) -> None:
     # "shrunk++": those and the tokens on class boundaries (v2, section 3.4).
     cfg.MODEL.VIT.REDUCTION = "none"
     cfg.MODEL.VIT.REDUCTION_BLOCK = 8
+    # How that block gets the tokens that "shrunk" keeps: "nearest_q" samples its queries (v1's choice); "nearest_qkv"
+    # drops tokens before it; "conv_q" makes queries by a stride-2 convolution (the other two of v1's ablation).
+    cfg.MODEL.VIT.REDUCTION_SAMPLING = "nearest_q"
     cfg.MODEL.VIT.EDGE = CN()
     # The edge head of Shrunk++ reads the tokens that enter this block: 0 for the embedded patches, as the paper does.
     cfg.MODEL.VIT.EDGE.BLOCK = 0
@@ -93,8 +96,13 @@ def _add_segvit(cfg: CN) -> None:
     cfg.MODEL.SEGVIT.UPSAMPLING_LAYERS = 3
     cfg.MODEL.SEGVIT.DROPOUT = 0.1
     cfg.MODEL.SEGVIT.INIT_STD = 0.02
-    # "mix": every query votes for every class (v1); "diagonal": query c scores class c alone (v2, cheaper).
+    # "mix": every query votes for every class (v1); "diagonal": query c scores class c alone (v2, cheaper);
+    # "softmax": masks are the class logits of each pixel, for LOSS "pixel".
     cfg.MODEL.SEGVIT.OUTPUT = "mix"
+    # "mask": class, focal and dice loss (v1, section 3.3); "pixel": cross-entropy over the classes of each pixel, with
+    # OUTPUT "softmax".
+    cfg.MODEL.SEGVIT.LOSS = "mask"
+    # Factor of the cross-entropy over classes, be it of queries or of pixels.
     cfg.MODEL.SEGVIT.CLASS_WEIGHT = 1.0
     cfg.MODEL.SEGVIT.FOCAL_WEIGHT = 20.0
     cfg.MODEL.SEGVIT.DICE_WEIGHT = 1.0
@@ -105,7 +113,7 @@ def _add_segvit(cfg: CN) -> None:
     # Factor of the edge head's loss, which trains that head alone, and in it the weight of edge patches against others.
     cfg.MODEL.SEGVIT.EDGE_WEIGHT = 1.0
     cfg.MODEL.SEGVIT.EDGE_CLASS_WEIGHT = 1.0
-    # Mask losses are computed on every n-th pixel of the label map, in both directions.
+    # Mask and pixel losses are computed on every n-th pixel of the label map, in both directions.
     cfg.MODEL.SEGVIT.MASK_LOSS_STRIDE = 1
 
 

@@ -58,9 +58,7 @@ class AttentionToMaskHead(nn.Module):
         )
         return {"in_features": in_features, "decoder": decoder, "criterion": build_criterion(cfg)}
 
-    def forward(
-        self, features: dict[str, Stage], targets: list[MaskTargets] | None = None
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, features: dict[str, Stage], targets: list[MaskTargets] | None = None) -> dict[str, torch.Tensor]:
         """Decode the stages.
 
         Args:
@@ -108,7 +106,9 @@ def build_criterion(cfg: CfgNode) -> SegViTCriterion | PixelCrossEntropy:
         raise ValueError(f"MODEL.SEGVIT.LOSS {segvit.LOSS!r} must be 'mask' or 'pixel'")
     if segvit.OUTPUT not in outputs[segvit.LOSS]:
         fitting = " or ".join(map(repr, outputs[segvit.LOSS]))
-        raise ValueError(f"MODEL.SEGVIT.LOSS {segvit.LOSS!r} needs MODEL.SEGVIT.OUTPUT {fitting}, not {segvit.OUTPUT!r}")
+        raise ValueError(
+            f"MODEL.SEGVIT.LOSS {segvit.LOSS!r} needs MODEL.SEGVIT.OUTPUT {fitting}, not {segvit.OUTPUT!r}"
+        )
     if segvit.LOSS == "pixel":
         return PixelCrossEntropy(weight=segvit.CLASS_WEIGHT, stride=segvit.MASK_LOSS_STRIDE)
     return SegViTCriterion(

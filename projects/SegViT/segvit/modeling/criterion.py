@@ -120,13 +120,17 @@ class SegViTCriterion(nn.Module):
         }
 
     def _sampled(self, label_map: torch.Tensor) -> torch.Tensor:
-        """(..., H, W) -> (..., H / stride, W / stride): the middle of each stride x stride cell, as logits have it.
+        return sample_labels(label_map, self.mask_stride)
 
-        Cells of even width have no middle pixel; the one before is taken, half a pixel off.
-        """
-        middle = (self.mask_stride - 1) // 2
-        top, left = (min(middle, length - 1) for length in label_map.shape[-2:])
-        return label_map[..., top :: self.mask_stride, left :: self.mask_stride]
+
+def sample_labels(label_map: torch.Tensor, stride: int) -> torch.Tensor:
+    """(..., H, W) -> (..., H / stride, W / stride): the middle of each stride x stride cell, as logits have it.
+
+    Cells of even width have no middle pixel; the one before is taken, half a pixel off.
+    """
+    middle = (stride - 1) // 2
+    top, left = (min(middle, length - 1) for length in label_map.shape[-2:])
+    return label_map[..., top::stride, left::stride]
 
 
 def _average_over_processes(count: int, device: torch.device) -> torch.Tensor:

@@ -10,6 +10,7 @@ from torch import nn
 
 from segvit.modeling.edge_detection import EdgeHead, edge_scores
 from segvit.modeling.query_downsampling import on_coarse_grid
+from segvit.modeling.query_sampling import NearestQueries
 from segvit.modeling.token_set import KeptTokens
 
 
@@ -40,6 +41,7 @@ class EdgeAwareQueryDownsampling(nn.Module):
         super().__init__()
         self.block_index = block_index
         self.num_prefix_tokens = num_prefix_tokens
+        self.sampling = NearestQueries()
         self.edge_head = edge_head
         self.selection = selection
         self.threshold = threshold

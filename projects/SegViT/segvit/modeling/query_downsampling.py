@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from segvit.modeling.query_sampling import QuerySampling
 from segvit.modeling.token_set import KeptTokens
 
 
@@ -17,20 +18,21 @@ class QueryDownsampling(nn.Module):
     Args:
         block_index: 0-based block whose queries are the kept tokens; later blocks see those alone.
         num_prefix_tokens: T.
+        sampling: how that block runs.
     """
 
-    def __init__(self, *, block_index: int, num_prefix_tokens: int) -> None:
+    def __init__(self, *, block_index: int, num_prefix_tokens: int, sampling: QuerySampling) -> None:
         super().__init__()
         self.block_index = block_index
         self.num_prefix_tokens = num_prefix_tokens
+        self.sampling = sampling
 
     def forward(self, grid: tuple[int, int], *, device: torch.device) -> KeptTokens:
         """The kept tokens, the same for every image, and the grid that they form."""
-        patches = torch.arange(grid[0] * grid[1], device=device)[on_coarse_grid(grid, device)] + self.num_prefix_tokens
+        cells = torch.arange(grid[0] * grid[1], device=device).unflatten(0, grid)[::2, ::2]
         prefix = torch.arange(self.num_prefix_tokens, device=device)
-        return KeptTokens(
-            positions=torch.cat([prefix, patches])[None], valid=None, grid=((grid[0] + 1) // 2, (grid[1] + 1) // 2)
-        )
+        positions = torch.cat([prefix, self.num_prefix_tokens + cells.flatten()])
+        return KeptTokens(positions=positions[None], valid=None, grid=(cells.shape[0], cells.shape[1]))
 
 
 def on_coarse_grid(grid: tuple[int, int], device: torch.device) -> torch.Tensor:

@@ -8,6 +8,7 @@ from segvit.modeling.edge_aware_downsampling import EdgeAwareQueryDownsampling
 from segvit.modeling.edge_detection import EdgeHead
 from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.query_downsampling import QueryDownsampling
+from segvit.modeling.query_sampling import ConvolvedQueries, NearestQueries, NearestTokens, QuerySampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,12 +18,14 @@ class TokenReduction:
     Attributes:
         kind: "shrunk" (v1, section 3.4) or "shrunk++" (v2, section 3.4).
         block_index: 0-based reducing block; at least 1.
+        sampling: Shrunk: "nearest_q", "nearest_qkv" or "conv_q"; see `query_sampling`. Shrunk++ knows the first alone.
         edge_block_index: Shrunk++: the edge head reads the tokens that enter this block; 0 for the embedded patches.
         selection, threshold, share: Shrunk++: see `EdgeAwareQueryDownsampling`.
     """
 
     kind: str
     block_index: int
+    sampling: str = "nearest_q"
     edge_block_index: int = 0
     selection: str = "threshold"
     threshold: float = 0.7
@@ -47,7 +50,7 @@ def build_reduction(
     check_reduction(reduction, depth)
     common = {"block_index": reduction.block_index, "num_prefix_tokens": num_prefix_tokens}
     if reduction.kind == "shrunk":
-        return QueryDownsampling(**common)
+        return QueryDownsampling(sampling=build_sampling(reduction.sampling, embed_dim), **common)
     edge_head = EdgeHead(block_index=reduction.edge_block_index, embed_dim=embed_dim)
     initialize_linear_layers(edge_head, init_std or 0.02)
     return EdgeAwareQueryDownsampling(
@@ -59,10 +62,25 @@ def build_reduction(
     )
 
 
+def build_sampling(kind: str, embed_dim: int) -> QuerySampling:
+    """How the reducing block of Shrunk runs. Raises ValueError for an unknown kind, naming its key."""
+    if kind == "nearest_q":
+        return NearestQueries()
+    if kind == "nearest_qkv":
+        return NearestTokens()
+    if kind == "conv_q":
+        return ConvolvedQueries(embed_dim=embed_dim)
+    raise ValueError(f"MODEL.VIT.REDUCTION_SAMPLING {kind!r} must be 'nearest_q', 'nearest_qkv' or 'conv_q'")
+
+
 def check_reduction(reduction: TokenReduction, depth: int) -> None:
     """Raise ValueError where a choice does not fit an encoder of `depth` blocks, naming its key."""
     if reduction.kind not in ("shrunk", "shrunk++"):
         raise ValueError(f"MODEL.VIT.REDUCTION {reduction.kind!r} must be 'none', 'shrunk' or 'shrunk++'")
+    if reduction.kind == "shrunk++" and reduction.sampling != "nearest_q":
+        raise ValueError(
+            f"MODEL.VIT.REDUCTION_SAMPLING {reduction.sampling!r} fits MODEL.VIT.REDUCTION 'shrunk', not 'shrunk++'"
+        )
     if not 0 < reduction.block_index < depth:
         raise ValueError(f"MODEL.VIT.REDUCTION_BLOCK {reduction.block_index} must lie in 1 to {depth - 1}")
     if not 0 <= reduction.edge_block_index <= reduction.block_index:

@@ -15,7 +15,8 @@ class SemanticInference(nn.Module):
 
     Args:
         mode: "mix" lets every query vote for every class: sum over q of P(class c | q) * mask(q) (v1);
-            "diagonal" scores class c by its own query alone: P(class c | c) * mask(c) (v2).
+            "diagonal" scores class c by its own query alone: P(class c | c) * mask(c) (v2); "softmax" takes the masks
+            for the class logits of each pixel, as models trained by `PixelCrossEntropy` have them.
 
     Raises:
         ValueError: for any other mode.
@@ -23,23 +24,25 @@ class SemanticInference(nn.Module):
 
     def __init__(self, mode: str) -> None:
         super().__init__()
-        if mode not in ("mix", "diagonal"):
-            raise ValueError(f"MODEL.SEGVIT.OUTPUT {mode!r} must be 'mix' or 'diagonal'")
+        if mode not in ("mix", "diagonal", "softmax"):
+            raise ValueError(f"MODEL.SEGVIT.OUTPUT {mode!r} must be 'mix', 'diagonal' or 'softmax'")
         self.mode = mode
 
     def forward(self, outputs: dict[str, torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
-        """Scores of at least 0, and of at most 1 ("diagonal") or K ("mix", where the votes of queries add up).
+        """Scores of at least 0, and of at most 1, or K with "mix", where the votes of queries add up.
 
         Args:
-            outputs: "pred_logits" (B, K, K + 1) and "pred_masks" (B, K, h, w).
-            size: (H, W), the pixels that the grid covers. Mask logits are upsampled to it before the sigmoid, as in the
-                official release.
+            outputs: "pred_logits" (B, K, K + 1), not read by "softmax", and "pred_masks" (B, K, h, w).
+            size: (H, W), the pixels that the grid covers. Mask logits are upsampled to it before the sigmoid (or
+                softmax), as in the official release.
 
         Returns:
-            (B, K, H, W); "no object" is left out, so the classes of a pixel do not sum to one.
+            (B, K, H, W); the classes of a pixel sum to one with "softmax" alone: the others leave "no object" out.
         """
-        probabilities = outputs["pred_logits"].softmax(dim=-1)[..., :-1]  # (B, queries, classes)
         masks = F.interpolate(outputs["pred_masks"], size=size, mode="bilinear", align_corners=False)
+        if self.mode == "softmax":
+            return masks.softmax(dim=1)
+        probabilities = outputs["pred_logits"].softmax(dim=-1)[..., :-1]  # (B, queries, classes)
         masks = masks.sigmoid_() if not torch.is_grad_enabled() else masks.sigmoid()
         if self.mode == "mix":
             return torch.einsum("bqc,bqhw->bchw", probabilities, masks)

@@ -69,6 +69,12 @@ def run_reducing_block(
     if not can_split(block):
         return kept.select(block(tokens, **arguments))
     normed = block.norm1(tokens)
-    update = attend(block.attn, kept.select(normed), normed)
-    queries = kept.select(tokens) + block.drop_path1(block.ls1(update))
-    return queries + block.drop_path2(block.ls2(block.mlp(block.norm2(queries))))
+    return run_split_block(block, kept.select(tokens), kept.select(normed), normed)
+
+
+def run_split_block(
+    block: nn.Module, residual: torch.Tensor, queries: torch.Tensor, tokens: torch.Tensor
+) -> torch.Tensor:
+    """A block that `can_split`, on a stream (B, M, C) with its queries (B, M, C), and normed tokens (B, T + N, C)."""
+    residual = residual + block.drop_path1(block.ls1(attend(block.attn, queries, tokens)))
+    return residual + block.drop_path2(block.ls2(block.mlp(block.norm2(residual))))

@@ -5,13 +5,14 @@ Shape shorthand: B images, H x W pixels, h x w grid, N = h*w tokens, T prefix to
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from segvit.modeling.edge_aware_downsampling import EdgeAwareQueryDownsampling
 from segvit.modeling.query_downsampling import QueryDownsampling
-from segvit.modeling.split_attention import run_reducing_block
 from segvit.modeling.token_embedding import TokenEmbedding
 from segvit.modeling.token_set import KeptTokens, Stage, TokenSet
 from segvit.modeling.tokens import tokens_to_map
@@ -70,8 +71,8 @@ class PlainViTEncoder(nn.Module):
                 stages["edge_logits"] = self.reduction.edge_head(self._patches(tokens), grid)
             if self.reduction is not None and index == self.reduction.block_index:
                 kept = self._choose(stages, grid, tokens.device)
-                tokens = run_reducing_block(block, tokens, kept, arguments_of(index))
-                arguments_of = self.positions(grid, kept)
+                arguments, arguments_of = arguments_of(index), self.positions(grid, kept)
+                tokens = self.reduction.sampling(block, tokens, kept, grid, arguments, partial(arguments_of, index))
             else:
                 tokens = self._run(block, tokens, arguments_of(index))
             if index == len(self.blocks) - 1:
@@ -80,13 +81,13 @@ class PlainViTEncoder(nn.Module):
                 stages[f"block{index}"] = self._stage(tokens, grid, kept)
         return stages
 
-    def stage_shapes(self) -> dict[str, tuple[int, int]]:
-        """Channels and stride in pixels of each stage; the tokens that Shrunk++ keeps lie on the full grid."""
-        halves = isinstance(self.reduction, QueryDownsampling)
-        first_reduced = self.reduction.block_index if halves else len(self.blocks)
-        patch_size = self.embedding.patch_size[0]
+    def stage_shapes(self) -> dict[str, tuple[int, int | None]]:
+        """Channels and stride in pixels of each stage; None is the stride of a `TokenSet`, which is no map."""
+        patch_size, reduction = self.embedding.patch_size[0], self.reduction
+        first_reduced = len(self.blocks) if reduction is None else reduction.block_index
+        reduced = 2 * patch_size if isinstance(reduction, QueryDownsampling) else None
         return {
-            f"block{index}": (self.embed_dim, patch_size if index < first_reduced else 2 * patch_size)
+            f"block{index}": (self.embed_dim, patch_size if index < first_reduced else reduced)
             for index in self.out_indices
         }
 

@@ -1,0 +1,68 @@
+"""A linear classifier of each token as a Detectron2 head: the baseline of the paper's ablations (SegViT v1, 4.3)."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from torch import nn
+
+from segvit.d2.sem_seg_head import build_criterion, stage_names
+from segvit.modeling.criterion import MaskTargets
+from segvit.modeling.linear_head import LinearHead
+from segvit.modeling.pixel_cross_entropy import PixelCrossEntropy
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class PerPixelHead(nn.Module):
+    """One backbone stage to per-pixel class logits, trained by cross-entropy (as in SETR-naive, Zheng et al. 2021).
+
+    Args:
+        classifier: named stages to logits (B, K, h, w).
+        criterion: turns those and the targets into the weighted loss.
+    """
+
+    @configurable
+    def __init__(self, *, classifier: LinearHead, criterion: PixelCrossEntropy) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.criterion = criterion
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:
+        in_features = stage_names(cfg, input_shape)
+        if len(in_features) != 1:
+            raise ValueError(f"PerPixelHead reads one stage, but MODEL.SEM_SEG_HEAD.IN_FEATURES names {in_features}")
+        if input_shape[in_features[0]].stride is None:
+            raise ValueError(
+                f"PerPixelHead classifies maps, but MODEL.VIT.REDUCTION {cfg.MODEL.VIT.REDUCTION!r} leaves none in "
+                f"{in_features[0]}: set 'none' or 'shrunk'"
+            )
+        criterion = build_criterion(cfg)
+        if not isinstance(criterion, PixelCrossEntropy):
+            raise ValueError(
+                "PerPixelHead has no masks: set MODEL.SEGVIT.LOSS 'pixel' and MODEL.SEGVIT.OUTPUT 'softmax'"
+            )
+        classifier = LinearHead(
+            in_feature=in_features[0],
+            embed_dim=input_shape[in_features[0]].channels,
+            num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        )
+        return {"classifier": classifier, "criterion": criterion}
+
+    def forward(
+        self, features: dict[str, torch.Tensor], targets: list[MaskTargets] | None = None
+    ) -> dict[str, torch.Tensor | list[dict[str, torch.Tensor]]]:
+        """Classify the tokens of the stage.
+
+        Args:
+            features: stage name -> (B, C, h, w).
+            targets: one per image, in training.
+
+        Returns:
+            In training the weighted loss (see `PixelCrossEntropy`), else "pred_masks" (B, K, h, w), the class logits,
+            and "aux_outputs", which is empty.
+        """
+        outputs = {"pred_masks": self.classifier(features), "aux_outputs": []}
+        return self.criterion(outputs, targets) if self.training else outputs
