@@ -62,6 +62,20 @@ def test_scores_equal_the_cpus(tiny_cfg, make_input, output):
         torch.testing.assert_close(ours["sem_seg"].cpu(), theirs["sem_seg"], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("accumulate_on_cpu", [False, True])
+@torch.no_grad()
+def test_windows_equal_the_cpus(tiny_cfg, make_input, accumulate_on_cpu):
+    window = tiny_cfg.TEST.WINDOW
+    window.ENABLED, window.SIZE, window.STRIDE = True, [32, 48], [21, 32]
+    window.ACCUMULATE_ON_CPU = accumulate_on_cpu
+    cpu, cuda = build(tiny_cfg, "cpu"), build(tiny_cfg, "cuda")
+    cuda.load_state_dict(cpu.state_dict())
+    inputs = [{"image": make_input(53, 90)["image"], "height": 70, "width": 100}]
+    ours, theirs = cuda(inputs)[0]["sem_seg"], cpu(inputs)[0]["sem_seg"]
+    assert ours.device.type == ("cpu" if accumulate_on_cpu else "cuda")
+    torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-3, atol=1e-3)
+
+
 def test_losses_equal_the_cpus(tiny_cfg, make_input):
     cpu, cuda = build(tiny_cfg, "cpu").train(), build(tiny_cfg, "cuda").train()
     cuda.load_state_dict(cpu.state_dict())

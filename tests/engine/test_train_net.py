@@ -58,6 +58,19 @@ def test_evaluation_alone_gives_the_same(trained, toy_scenes_root, tmp_path):
     assert "SOLVER.BASE_LR 0.001 was chosen" not in (tmp_path / "log.txt").read_text()
 
 
+def test_evaluation_by_windows_at_several_scales(trained, toy_scenes_root, tmp_path):
+    """Single-scale and multi-scale results, the latter with their files in a folder of their own."""
+    scales = ["TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(64,160)", "TEST.AUG.MAX_SIZE", "400"]
+    windows = ["TEST.WINDOW.ENABLED", "True", "TEST.WINDOW.SIZE", "[96,96]", "TEST.WINDOW.STRIDE", "[64,64]"]
+    extras = ["TEST.BOUNDARY_IOU", "True", "TEST.SAVE_PREDICTIONS", "True", "TEST.LABELS_ONLY", "True"]
+    weights = ["MODEL.WEIGHTS", trained / "model_final.pth", "OUTPUT_DIR", tmp_path]
+    done = train_net(toy_scenes_root, "--eval-only", *weights, *windows, *scales, *extras)
+    assert done.returncode == 0, done.stderr
+    for folder in (tmp_path, tmp_path / "tta"):
+        assert 0 < evaluation(folder)["metrics"]["mBoundaryIoU"] <= 100
+        assert len(list(folder.glob("predictions/*/*.png"))) == 2 * 3
+
+
 def test_flags_must_come_first(toy_scenes_root, tmp_path):
     done = train_net(toy_scenes_root, "OUTPUT_DIR", tmp_path, "--eval-only")
     assert done.returncode != 0

@@ -8,6 +8,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import read_image
 from detectron2.engine import DefaultPredictor
 
+from segvit.modeling.winning_classes import predicted_labels
 from segvit.visualization.overlays import Prediction
 
 
@@ -24,7 +25,7 @@ def predict_sample(cfg: CfgNode, dataset_name: str, num_images: int) -> list[Pre
     predictions = []
     for index in chosen:
         image = read_image(records[index]["file_name"], format="BGR")
-        labels = predictor(image)["sem_seg"].argmax(dim=0).cpu().numpy()
+        labels = predicted_labels(predictor(image)).cpu().numpy()
         truth = read_image(records[index]["sem_seg_file_name"])
         predictions.append(Prediction(image=image[:, :, ::-1], truth=truth, labels=labels))
     return predictions

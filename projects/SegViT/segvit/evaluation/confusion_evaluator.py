@@ -30,7 +30,7 @@ from segvit.data.datasets.palette import distinct_colors
 from segvit.evaluation.boundary_iou import BoundaryCounts, boundary_iou
 from segvit.evaluation.metrics import boundary_metrics, confusion_matrix, metrics_table, segmentation_metrics
 from segvit.evaluation.prediction_writer import PredictionWriter
-from segvit.modeling.winning_classes import winning_classes
+from segvit.modeling.winning_classes import predicted_labels
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
                 f"{path}: the prediction has shape {tuple(labels.shape)}, but {num_classes} classes and the "
                 f"ground truth need {wanted} ({'classes, ' if len(wanted) == 3 else ''}height, width)"
             )
-        return labels if len(wanted) == 2 else winning_classes(labels)
+        return predicted_labels(output)
 
     def _merged(self) -> tuple[np.ndarray, np.ndarray, int]:
         """The matrix, the boundary counts and the number of images, summed over the processes."""

@@ -68,6 +68,7 @@ class SlidingWindow:
             for (top, left), window in zip(batch, scores, strict=True):
                 yield from sums.means_above(top)
                 sums.add(window, left)
+            del scores, window  # the next batch needs their memory
         yield from sums.means_above(height)
 
 

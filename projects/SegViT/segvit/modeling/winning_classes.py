@@ -5,6 +5,8 @@ Shape shorthand: K classes, H x W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 
@@ -21,3 +23,8 @@ def winning_classes(scores: torch.Tensor) -> torch.Tensor:
         labels.masked_fill_(scores[index] > best, index)
         torch.maximum(best, scores[index], out=best)
     return labels
+
+
+def predicted_labels(output: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """(H, W) of what a model returns for an image: its "sem_seg_labels", or the winners among its "sem_seg"."""
+    return output["sem_seg_labels"] if "sem_seg_labels" in output else winning_classes(output["sem_seg"])
