@@ -37,6 +37,7 @@ TINY_INPUT = {
 TWO_STEPS = {
     "SOLVER.MAX_ITER": "2",
     "SOLVER.IMS_PER_BATCH": "2",
+    "SOLVER.REFERENCE_WORLD_SIZE": "0",
     "SOLVER.WARMUP_ITERS": "1",
     "SOLVER.CHECKPOINT_PERIOD": "1",
     "TEST.EVAL_PERIOD": "2",
@@ -167,12 +168,23 @@ def on_one_cpu(command):
     return re.sub(r"--num-gpus \d+", "--num-gpus 1", command)
 
 
+# Batch, learning rate and iterations that the commands about batches come to: one iteration of 16 images, one process.
+SCALED = {
+    r"--num-gpus 1 .*512\.yaml": (2, 2.5e-6, 8),
+    r".*_1gpu\.yaml .*REFERENCE_WORLD_SIZE 4": (4, 5e-6, 4),
+    r".*REFERENCE_WORLD_SIZE 2": (8, 1e-5, 2),
+}
+
+
 def trains_on_ade20k(command, workspace):
     overrides = {**TINY_INPUT, **TINY_VIT, **TWO_STEPS}
-    if "REFERENCE_WORLD_SIZE" in command:  # eight times the iterations and an eighth of the batch
+    scaled = [outcome for pattern, outcome in SCALED.items() if re.search(f"{pattern}$", command)]
+    if scaled:
+        del overrides["SOLVER.REFERENCE_WORLD_SIZE"]
         overrides |= {"SOLVER.MAX_ITER": "1", "SOLVER.IMS_PER_BATCH": "16", "TEST.EVAL_PERIOD": "0"}
         output = workspace.shell(on_one_cpu(command), {**overrides, "OUTPUT_DIR": "output/scaled"})
-        assert re.search(r"batch_size=2, learning_rate=2\.5\d*e-06, max_iter=8", output)
+        found = re.search(r"batch_size=(\d+), learning_rate=([\d.e-]+), max_iter=(\d+)", output)
+        assert [float(number) for number in found.groups()] == pytest.approx(scaled[0])
     else:
         workspace.once(command, lambda: workspace.shell(on_one_cpu(command), overrides))
 
