@@ -12,10 +12,15 @@ from segvit.d2.config_files import load_config  # noqa: F401  (moved there)
 
 
 def build_random_model(cfg: CfgNode, *, device: str = "cpu") -> nn.Module:
-    """The config's model in eval mode, its weights random (or absent, on the "meta" device)."""
+    """The config's model in eval mode, its weights random (or absent, on the "meta" device).
+
+    Shrunk++ keeps the share MODEL.VIT.EDGE.SHARE of the tokens, whatever its selection: a random edge head sees no
+    edges, and above a threshold every image would keep another number.
+    """
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = device
     cfg.MODEL.VIT.PRETRAINED = ""
+    cfg.MODEL.VIT.EDGE.SELECTION = "topk"
     with torch.device(device):
         return build_model(cfg).eval()
