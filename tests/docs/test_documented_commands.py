@@ -11,11 +11,13 @@ import shutil
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from documents import ROOT, commands
+from own_folder import picture, write_folder
 from PIL import Image
 from workspace import Workspace
 
@@ -249,6 +251,54 @@ def converts_a_tiny_official_checkpoint(command, workspace):
         assert "mIoU" in workspace.shell(command.replace(config, str(tiny)), {"OUTPUT_DIR": "output/evaluated"})
 
 
+def with_a_folder(command, workspace):
+    """The command on a small folder of a user's own, with a third split."""
+
+    def write():
+        folder = write_folder(workspace.folder / "mine")
+        for kind in ("images", "annotations"):
+            shutil.copytree(folder / kind / "val", folder / kind / "test")
+        for path in (folder / "images" / "test").iterdir():  # the same images as in val would be an error
+            Image.fromarray(picture(ord(path.stem) + 100)).save(path)
+        return folder
+
+    folder = workspace.once("own folder", write)
+    new_annotations = workspace.folder / "new_annotations"
+    return command.replace("/path/to/folder", str(folder)).replace("/path/to/new_annotations", str(new_annotations))
+
+
+def checks_data(command, workspace):
+    output = workspace.shell(with_a_folder(command, workspace))
+    assert "contact_sheet.png" in output and " 0 errors" in output.replace("nothing found", " 0 errors")
+    if "--convert-colors" in command:
+        assert sorted(path.name for path in (workspace.folder / "new_annotations").iterdir()) == [
+            "test",
+            "train",
+            "val",
+        ]
+
+
+def trains_on_a_folder(command, workspace):
+    overrides = {**TINY_INPUT, **TWO_STEPS, **({} if "scratch" in command else TINY_VIT)}
+    command = on_one_cpu(with_a_folder(command, workspace))
+    workspace.once(command, lambda: workspace.shell(command, overrides))
+
+
+CUSTOM_RUN = (
+    "OMP_NUM_THREADS=1 python projects/SegViT/train_net.py --num-gpus 2 "
+    "--config-file projects/SegViT/configs/custom/segvit_scratch.yaml DATASETS.FOLDER /path/to/folder"
+)
+
+
+def predicts_for_a_folder(command, workspace):
+    trains_on_a_folder(CUSTOM_RUN, workspace)
+    workspace.shell(command)
+    written = re.search(r"OUTPUT_DIR (\S+)|--output (\S+)", command)
+    run = Path(workspace.folder, (written and (written[1] or written[2])) or "output/custom_scratch")
+    pictures = [run] if run.suffix == ".png" else list(run.glob("predictions/colors/*.png"))
+    assert len(pictures) == (1 if run.suffix == ".png" else 2)
+
+
 CONVERT = "python projects/SegViT/tools/convert_official_checkpoint.py "
 TRAIN = r"python projects/SegViT/train_net\.py "
 ADE20K = r"--config-file projects/SegViT/configs/ade20k/\S+\.yaml"
@@ -266,6 +316,9 @@ COVERAGE = {
     re.escape(CAMVID_RUN): trains_on_camvid,
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+": evaluates_camvid,
     r"tensorboard --logdir \S+": inspects_the_camvid_run,
+    r"python projects/SegViT/tools/check_dataset\.py .*": checks_data,
+    r"(OMP_NUM_THREADS=1 )?" + TRAIN + r".* DATASETS\.FOLDER .*": trains_on_a_folder,
+    r"python .*--config-file output/custom_scratch/config\.yaml .*": predicts_for_a_folder,
     r"python projects/SegViT/tools/(plot_training|draw_predictions)\.py .*": draws_camvid,
     TRAIN + r"--resume .*" + ADE20K + ".*": resumes_on_ade20k,
     TRAIN + r".*--machine-rank \d .*" + ADE20K: trains_on_two_machines,
