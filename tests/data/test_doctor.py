@@ -124,6 +124,11 @@ def never_use_a_class(folder):
         edit(path, lambda labels: np.where(labels == 1, 0, labels).astype(np.uint8))
 
 
+def never_use_the_last_class(folder):
+    for path in sorted(folder.glob("annotations/val/*.png")):
+        edit(path, lambda labels: np.where(labels == 2, 0, labels).astype(np.uint8))
+
+
 def save_a_label_map_as_jpeg(folder):
     path = folder / "annotations/train/b.png"
     with Image.open(path) as image:
@@ -173,6 +178,7 @@ WARNINGS = {
     ignore_a_whole_label_map: ("unlabelled", "b.png"),
     ignore_most_pixels: ("mostly_ignored", "67 % of the pixels"),
     never_use_a_class: ("absent_classes", "1 road"),
+    never_use_the_last_class: ("absent_classes", "are ids one too small"),
     repeat_an_image: ("repeated_image", "c.bmp = "),
 }
 

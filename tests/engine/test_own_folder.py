@@ -80,6 +80,17 @@ def test_training_takes_everything_from_the_folder(trained, folder):
     evaluated = evaluation(trained)
     assert evaluated["classes"] == list(CLASSES)
     assert sum(map(sum, evaluated["confusion_matrix"])) == 2 * (HEIGHT - 1) * WIDTH  # both images, less an ignored row
+    check_predictions(trained)
+
+
+def check_predictions(run):
+    """Ids and colours for each validation image, at its size."""
+    for kind, shape in (("labels", (HEIGHT, WIDTH)), ("colors", (HEIGHT, WIDTH, 3))):
+        files = sorted((run / "predictions" / kind).iterdir())
+        assert [path.name for path in files] == ["e.png", "f.png"]
+        for path in files:
+            with Image.open(path) as picture:
+                assert np.array(picture).shape == shape
 
 
 def test_evaluation_alone_by_the_config_that_the_run_saved(trained, tmp_path):
@@ -89,6 +100,7 @@ def test_evaluation_alone_by_the_config_that_the_run_saved(trained, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert evaluation(tmp_path)["confusion_matrix"] == evaluation(trained)["confusion_matrix"]
+    check_predictions(tmp_path)
 
 
 def test_predictor_by_the_config_that_the_run_saved(trained, folder):

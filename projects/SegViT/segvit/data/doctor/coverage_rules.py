@@ -21,7 +21,7 @@ def check_ignored(
     """Label maps from which nothing can be learnt, and a split most of whose pixels do not count."""
     empty = tuple(str(it.pair.label_map) for it in inspections if set(it.ids) == {ignore_value})
     if empty:
-        yield Finding("unlabelled", "warning", split, f"{len(empty)} label maps hold ignored pixels alone", empty)
+        yield Finding("unlabelled", "warning", split, "label maps hold ignored pixels alone", empty)
     if counts.ignored_share > MAX_IGNORED_SHARE and len(empty) < len(inspections):
         message = f"{100 * counts.ignored_share:.0f} % of the pixels have the ignore value {ignore_value}"
         yield Finding("mostly_ignored", "warning", split, message)
@@ -32,6 +32,14 @@ def check_classes(counts: Mapping[str, ClassCounts], names: Sequence[str]) -> It
     for split, count in counts.items():
         absent = [f"{class_id} {name}" for class_id, name in enumerate(names) if not count.pixels[class_id]]
         if absent and len(absent) < len(names):
-            hint = "; do ids begin at 1?" if absent[0].startswith("0 ") else ""
+            hint = _hint(count)
             message = f"{len(absent)} of {len(names)} classes have no pixel: {', '.join(absent)}{hint}"
             yield Finding("absent_classes", "warning", split, message)
+
+
+def _hint(count: ClassCounts) -> str:
+    """An id at either end that is never used may be a list that begins with another class than the labels do."""
+    absent = list((count.pixels == 0).nonzero()[0])
+    if absent == [0]:
+        return "; do ids begin at 1 where they should at 0?"
+    return "; are ids one too small for this list?" if absent == [len(count.pixels) - 1] else ""

@@ -38,8 +38,7 @@ def _within(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]:
             if first is not inspection:
                 files.append(_pair(first, inspection))
     if files:
-        message = f"{len(files)} images are identical to another one"
-        yield Finding("repeated_image", "warning", split, message, tuple(files))
+        yield Finding("repeated_image", "warning", split, "images are identical to another one", tuple(files))
 
 
 def _between(
@@ -50,13 +49,12 @@ def _between(
     twins = [it for it in second_items if it.digest in by_digest]
     if twins:
         files = tuple(_pair(by_digest[it.digest], it) for it in twins)
-        yield Finding("duplicates", "error", where, f"{len(files)} images are in both, pixel by pixel the same", files)
+        yield Finding("duplicates", "error", where, "images are in both, pixel by pixel the same", files)
     identical = {it.digest for it in twins}
     others = [it for it in second_items if it.digest not in identical]
     files = tuple(_pair(one, other) for one, other in _similar(first_items, others))
     if files:
-        message = f"{len(files)} images look the same in both, as if saved again"
-        yield Finding("near_duplicates", "warning", where, message, files)
+        yield Finding("near_duplicates", "warning", where, "images look the same in both, as if saved again", files)
 
 
 def _similar(first: Sequence[Inspection], second: Sequence[Inspection]) -> Iterator[tuple[Inspection, Inspection]]:

@@ -18,19 +18,17 @@ def check_files(split: str, inspections: Sequence[Inspection]) -> Iterator[Findi
 def _unreadable(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]:
     images = tuple(f"{it.pair.image}: {it.image_error}" for it in inspections if it.image_error)
     if images:
-        yield Finding("unreadable_image", "error", split, f"{len(images)} images cannot be read", images)
+        yield Finding("unreadable_image", "error", split, "images that cannot be read", images)
     label_maps = tuple(f"{it.pair.label_map}: {it.label_error}" for it in inspections if it.label_error)
     if label_maps:
-        yield Finding(
-            "unreadable_label_map", "error", split, f"{len(label_maps)} label maps cannot be read", label_maps
-        )
+        yield Finding("unreadable_label_map", "error", split, "label maps that cannot be read", label_maps)
 
 
 def _colored(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]:
     files = tuple(f"{it.pair.label_map}: {it.channels} channels" for it in inspections if it.channels > 1)
     if files:
         message = (
-            f"{len(files)} label maps are colour pictures, where each pixel must be one class id; "
+            "label maps are colour pictures, where each pixel must be one class id; "
             "--convert-colors writes ids in place of the colours"
         )
         yield Finding("colored_label_map", "error", split, message, files)
@@ -43,7 +41,7 @@ def _sizes(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]:
         files = tuple(f"{it.pair.label_map}: {_size(it.label_size)}, its image {_size(it.image_size)}" for it in wrong)
         turned = all(it.image_size == it.label_size[::-1] for it in wrong)
         hint = "; they are turned by 90 degrees: images are read upright, as their EXIF data say" if turned else ""
-        yield Finding("sizes", "error", split, f"{len(wrong)} label maps differ in size from their image{hint}", files)
+        yield Finding("sizes", "error", split, f"label maps differ in size from their image{hint}", files)
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -28,8 +28,9 @@ class Finding:
     def describe(self) -> str:
         """Lines for the terminal."""
         where = f" in {self.split}" if self.split else ""
-        lines = [f"{self.severity.upper()} {self.kind}{where}: {self.message}", *(f"    {f}" for f in self._named())]
-        return "\n".join(lines)
+        count = f" ({len(self.files)})" if self.files else ""
+        title = f"{self.severity.upper()} {self.kind}{where}{count}: {self.message}"
+        return "\n".join([title, *(f"    {file}" for file in self._named())])
 
     def _named(self) -> Sequence[str]:
         more = len(self.files) - MAX_NAMED

@@ -50,10 +50,7 @@ def _out_of_range(
     concerned = [(it, sorted(set(it.ids) - allowed)) for it in inspections]
     files = tuple(f"{it.pair.label_map}: ids {_short(ids)}" for it, ids in concerned if ids)
     if files:
-        message = (
-            f"{len(files)} label maps have ids that are neither in 0 to {num_classes - 1} nor the ignore value "
-            f"{ignore_value}"
-        )
+        message = f"label maps have ids that are neither in 0 to {num_classes - 1} nor the ignore value {ignore_value}"
         yield Finding("ids_out_of_range", "error", split, message, files)
 
 

@@ -58,7 +58,7 @@ def _listing_findings(
     def finding(kind: str, message: str, files: Iterable[Path]) -> Iterator[Finding]:
         named = tuple(str(path) for path in files)
         if named:
-            yield Finding(kind, "error", name, f"{len(named)} {message}", named)
+            yield Finding(kind, "error", name, message, named)
 
     yield from finding(
         "same_stem",

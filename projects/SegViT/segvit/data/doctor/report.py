@@ -17,7 +17,7 @@ def describe(diagnosis: Diagnosis) -> str:
     title = f"{subject.title}: {len(subject.classes.names)} classes, ignore value {subject.ignore_value}"
     errors = sum(finding.severity == "error" for finding in diagnosis.findings)
     warnings = len(diagnosis.findings) - errors
-    verdict = f"{errors} errors, {warnings} warnings" if diagnosis.findings else "nothing found"
+    verdict = f"errors: {errors}, warnings: {warnings}" if diagnosis.findings else "nothing found"
     findings = [finding.describe() for finding in diagnosis.findings]
     return "\n\n".join([title, _split_table(diagnosis), _class_table(diagnosis), *findings, verdict])
 
