@@ -14,7 +14,7 @@ from detectron2.modeling import build_model
 from documents import DOCS, ROOT, anchors, blocks, name_of, prose
 from PIL import Image
 
-from segvit.analysis import count_macs
+from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import get_segvit_cfg, load_config
 
@@ -138,6 +138,35 @@ def test_model_zoo_rows_equal_their_configs():
         assert f"| {cfg.SEED} | {solver.MAX_ITER} x {solver.IMS_PER_BATCH} |" in row
         assert f"| {vit.DEPTH} blocks, width {vit.EMBED_DIM}, " in row
         assert f" {cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES} classes, " in row
+
+
+ZOO = (ROOT / "MODEL_ZOO.md").read_text(encoding="utf-8")
+COUNTED_ROWS = re.findall(r"\| ([\d.]+) \| ([\d.]+) \| \[config\]\((projects/\S+?\.yaml)\)", ZOO)
+
+
+def test_composed_recipe(tmp_path):
+    (snippet,) = blocks(ROOT / "docs" / "configuration.md", "yaml")
+    composed = tmp_path / "composed.yaml"
+    composed.write_text(re.sub(r'"(\S+\.yaml)"', rf'"{PROJECT}/configs/coco_stuff_10k/\1"', snippet))
+    cfg = load_config(composed)
+    assert (cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.MODEL.VIT.NAME) == (171, "vit_large_patch16_dinov3")
+    assert cfg.MODEL.SEGVIT.OUTPUT == "diagonal"
+    build_random_model(cfg, device="meta")
+
+
+def test_model_zoo_counts_every_recipe():
+    folders = [PROJECT / "configs" / name for name in ("ade20k", "coco_stuff_10k", "pascal_context")]
+    recipes = [path.relative_to(ROOT).as_posix() for folder in folders for path in folder.glob("segvit*.yaml")]
+    assert not [recipe for recipe in recipes if recipe not in ZOO]
+    own = {recipe for recipe in recipes if not recipe.endswith(("_1gpu.yaml", "_59.yaml"))}
+    assert own == {config for _, _, config in COUNTED_ROWS}
+
+
+@pytest.mark.parametrize(("gmacs", "mparams", "config"), COUNTED_ROWS)
+def test_model_zoo_counts(gmacs, mparams, config):
+    model = build_random_model(load_config(ROOT / config), device="meta")
+    assert f"{count_macs(model, model.backbone.img_size)['total'] / 1e9:.2f}" == gmacs
+    assert f"{count_params(model)['total'] / 1e6:.1f}" == mparams
 
 
 def test_there_are_two_python_snippets():
