@@ -1,0 +1,74 @@
+"""What a model sees in one image: edge scores, the tokens that it keeps, and the mask of each class.
+
+Shape shorthand: H x W pixels, P patch, h x w grid, N = h*w cells, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from detectron2.engine import DefaultPredictor
+
+from segvit.modeling.edge_detection import edge_scores
+from segvit.modeling.token_set import Stage, TokenSet
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One image seen through the model.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, at the size that the model read.
+        edge_scores: (h, w) probabilities of an edge; None without an edge head.
+        kept: (h, w) bool, the tokens that reach the last block.
+        masks: (K, h, w) in 0 to 1, each class query's similarity map behind the sigmoid.
+        probabilities: (K,) in 0 to 1, each class query's probability of its own class.
+        patch_size: P.
+    """
+
+    image: np.ndarray
+    edge_scores: np.ndarray | None
+    kept: np.ndarray
+    masks: np.ndarray
+    probabilities: np.ndarray
+    patch_size: int
+
+
+def inspect_image(predictor: DefaultPredictor, image: np.ndarray) -> Inspection:
+    """Segment one image (H, W, 3) uint8 BGR as a whole, and keep what Detectron2's predictor does not return."""
+    model, resized = predictor.model, predictor.aug.get_transform(image).apply_image(image)
+    features: dict[str, Stage] = {}
+    outputs: dict[str, torch.Tensor] = {}
+    hooks = [
+        model.backbone.register_forward_hook(lambda module, inputs, result: features.update(result)),
+        model.sem_seg_head.register_forward_hook(lambda module, inputs, result: outputs.update(result)),
+    ]
+    try:
+        predictor(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    patch_size = model.backbone.size_divisibility
+    grid = (-(-resized.shape[0] // patch_size), -(-resized.shape[1] // patch_size))
+    edge_logits = features.get("edge_logits")
+    return Inspection(
+        image=np.ascontiguousarray(resized[:, :, ::-1]),
+        edge_scores=None if edge_logits is None else edge_scores(edge_logits)[0].cpu().numpy(),
+        kept=kept_cells(features[model.sem_seg_head.in_features[0]], grid),
+        masks=outputs["pred_masks"][0].float().sigmoid().cpu().numpy(),
+        probabilities=outputs["pred_logits"][0].float().softmax(dim=1).diagonal().cpu().numpy(),
+        patch_size=patch_size,
+    )
+
+
+def kept_cells(stage: Stage, grid: tuple[int, int]) -> np.ndarray:
+    """(h, w) bool: the cells whose tokens the stage of one image holds."""
+    kept = np.zeros(grid, dtype=bool)
+    if isinstance(stage, TokenSet):
+        kept.flat[stage.cells[0].cpu().numpy()] = True
+    else:
+        step = 1 if tuple(stage.shape[-2:]) == grid else 2
+        kept[::step, ::step] = True
+    return kept

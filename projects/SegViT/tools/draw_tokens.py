@@ -1,0 +1,79 @@
+"""Draw what a model sees in an image: edge scores and kept tokens (Shrunk++), and the masks of chosen classes.
+
+draw_tokens.py --config-file FILE --input IMAGE [IMAGE ...] --output FOLDER [--classes NAME ...] [--opts KEY VALUE ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+from difflib import get_close_matches
+from pathlib import Path
+
+from detectron2.data import MetadataCatalog
+from detectron2.data.detection_utils import read_image
+from detectron2.engine import DefaultPredictor
+from tqdm import tqdm
+
+import segvit.data  # noqa: F401  (registers the data sets)
+from segvit.d2 import load_config
+from segvit.engine.inspection import Inspection, inspect_image
+from segvit.visualization.token_views import draw_token_views
+
+NUM_MOST_PROBABLE = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", type=Path, required=True)
+    parser.add_argument("--input", type=Path, nargs="+", required=True, help="images")
+    parser.add_argument("--output", type=Path, required=True, help="the folder for one PNG per image")
+    parser.add_argument("--classes", nargs="+", default=[], help="their masks; by default the three most probable")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, MODEL.WEIGHTS one of them"
+    )
+    args = parser.parse_args()
+    try:
+        cfg = load_config(args.config_file, [*args.opts, "TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False])
+        names = MetadataCatalog.get(cfg.DATASETS.TEST[0]).stuff_classes
+        chosen = [class_index(name, names) for name in args.classes]
+    except ValueError as error:
+        parser.error(str(error))
+    if not cfg.MODEL.WEIGHTS:
+        parser.error("MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth")
+    missing = [str(path) for path in args.input if not path.is_file()]
+    if missing:
+        parser.error(f"--input: no such file: {', '.join(missing)}")
+    predictor = DefaultPredictor(cfg)
+    for path in tqdm(args.input, unit="image"):
+        inspection = inspect_image(predictor, read_image(str(path), format="BGR"))
+        draw_token_views(
+            inspection.image,
+            edge_scores=inspection.edge_scores,
+            kept=inspection.kept,
+            masks=[mask_panel(inspection, index, names) for index in chosen or most_probable(inspection)],
+            patch_size=inspection.patch_size,
+            output=args.output / f"{path.stem}.png",
+        )
+    print(args.output)
+
+
+def class_index(name: str, names: list[str]) -> int:
+    """The id of a class. Raises ValueError, with the nearest names, where the data set has none of that name."""
+    if name not in names:
+        near = get_close_matches(name, names, n=3, cutoff=0.4) or names[:3]
+        raise ValueError(f"--classes: the data set has no class {name!r}; near: {', '.join(near)}")
+    return names.index(name)
+
+
+def most_probable(inspection: Inspection) -> list[int]:
+    """The ids of the classes that the model is surest to see."""
+    return inspection.probabilities.argsort()[::-1][:NUM_MOST_PROBABLE].tolist()
+
+
+def mask_panel(inspection: Inspection, index: int, names: list[str]) -> tuple[str, object]:
+    """The title and the values of a class's panel."""
+    return f"{names[index]} (p = {inspection.probabilities[index]:.2f})", inspection.masks[index]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Evaluate the edge head of a Shrunk++ model on its test set: average precision, recall, and what it keeps.
+
+evaluate_edges.py --config-file FILE [--json] [--opts KEY VALUE ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.data.detection_utils import read_image
+from detectron2.engine import DefaultPredictor
+from tabulate import tabulate
+from tqdm import tqdm
+
+import segvit.data  # noqa: F401  (registers the data sets)
+from segvit.d2 import load_config
+from segvit.engine.inspection import inspect_image
+from segvit.evaluation.edge_quality import EdgeQuality, edge_quality
+from segvit.modeling.edge_detection import edge_patches
+from segvit.modeling.tokens import pad_to_size
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", type=Path, required=True)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, MODEL.WEIGHTS one of them"
+    )
+    args = parser.parse_args()
+    try:
+        cfg = load_config(args.config_file, [*args.opts, "TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False])
+    except ValueError as error:
+        parser.error(str(error))
+    if not cfg.MODEL.WEIGHTS:
+        parser.error("MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth")
+    if cfg.MODEL.VIT.REDUCTION != "shrunk++":
+        parser.error(f"MODEL.VIT.REDUCTION {cfg.MODEL.VIT.REDUCTION!r} has no edge head: only 'shrunk++' has")
+    quality = evaluate_edges(cfg)
+    if args.json:
+        print(json.dumps(quality))
+    else:
+        print(tabulate(quality.items(), headers=(cfg.DATASETS.TEST[0], ""), floatfmt=".3f"))
+
+
+def evaluate_edges(cfg: CfgNode) -> EdgeQuality:
+    """Over all patches of the first test set; the labels are resized, nearest, to the size that the model reads."""
+    predictor = DefaultPredictor(cfg)
+    scores, edges, kept = [], [], []
+    for record in tqdm(DatasetCatalog.get(cfg.DATASETS.TEST[0]), unit="image"):
+        inspection = inspect_image(predictor, read_image(record["file_name"], format="BGR"))
+        height, width = inspection.image.shape[:2]
+        labels = cv2.resize(read_image(record["sem_seg_file_name"]), (width, height), interpolation=cv2.INTER_NEAREST)
+        grid = inspection.kept.shape
+        size = (grid[0] * inspection.patch_size, grid[1] * inspection.patch_size)
+        ignore_value = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+        padded = pad_to_size(torch.from_numpy(labels).long()[None], size, value=ignore_value)
+        edges.append(edge_patches(padded, grid, ignore_value=ignore_value).flatten().numpy())
+        scores.append(inspection.edge_scores.flatten())
+        kept.append(inspection.kept.flatten())
+    return edge_quality(np.concatenate(scores), np.concatenate(edges), np.concatenate(kept))
+
+
+if __name__ == "__main__":
+    main()
