@@ -8,7 +8,6 @@ from detectron2.modeling import build_model
 from torch import nn
 
 import segvit.d2  # noqa: F401  (registers the models)
-from segvit.d2.config_files import load_config  # noqa: F401  (moved there)
 
 
 def build_random_model(cfg: CfgNode, *, device: str = "cpu") -> nn.Module:
