@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from detectron2.data.transforms import ResizeShortestEdge
+from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from torch.nn.parallel import DistributedDataParallel
 
@@ -138,6 +139,22 @@ def test_a_wrapped_model_is_unwrapped(tta_cfg, tmp_path):
         assert SemanticSegmentorWithTTA(tta_cfg, DistributedDataParallel(model)).model is model
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_in_a_default_predictor(tta_cfg, bgr_image, tmp_path):
+    _, tta = build(tta_cfg)
+    torch.save({"model": tta.model.state_dict()}, tmp_path / "model.pth")
+    tta_cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
+    predictor = DefaultPredictor(tta_cfg)
+    predictor.model = SemanticSegmentorWithTTA(tta_cfg, predictor.model)
+    rgb = torch.from_numpy(bgr_image[:, :, ::-1].copy()).permute(2, 0, 1)
+    assert torch.equal(predictor(bgr_image)["sem_seg"], scores_of(tta, rgb))
+
+
+def test_normalised_images_are_refused(tta_cfg):
+    _, tta = build(tta_cfg)
+    with pytest.raises(ValueError, match="levels are from 0 to 255, not from -1"):
+        scores_of(tta, torch.linspace(-1, 1, 3 * 8 * 8).view(3, 8, 8))
 
 
 def test_no_scales(tta_cfg):

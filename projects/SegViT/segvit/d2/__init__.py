@@ -7,6 +7,7 @@ from segvit.d2.hierarchical_backbone import HierarchicalViT
 from segvit.d2.meta_arch import SegViT
 from segvit.d2.per_pixel_head import PerPixelHead
 from segvit.d2.sem_seg_head import AttentionToMaskHead
+from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 
 __all__ = [
     "AttentionToMaskHead",
@@ -14,6 +15,7 @@ __all__ = [
     "PerPixelHead",
     "PlainViT",
     "SegViT",
+    "SemanticSegmentorWithTTA",
     "add_segvit_config",
     "get_segvit_cfg",
     "load_config",

@@ -48,13 +48,13 @@ class SemanticSegmentorWithTTA(nn.Module):
 
     @torch.no_grad()
     def forward(self, batched_inputs: list[dict[str, object]]) -> list[dict[str, torch.Tensor]]:
-        """Inputs and outputs of `SegViT.forward` in inference; "image" is (3, H, W) uint8 in main memory."""
+        """Inputs and outputs of `SegViT.forward` in inference. Raises ValueError for levels outside 0 to 255."""
         return [self._segment(inputs) for inputs in batched_inputs]
 
     def _segment(self, inputs: dict[str, object]) -> dict[str, torch.Tensor]:
         height, width = inputs["image"].shape[-2:]
         size = (inputs.get("height", height), inputs.get("width", width))
-        views = self.views({"image": inputs["image"], "height": size[0], "width": size[1]})
+        views = self.views({"image": _as_bytes(inputs["image"]), "height": size[0], "width": size[1]})
         maps = [self._bands(view, size) for view in views]
         mean = mean_bands(maps, size) if self.model.labels_only else _mean_one_by_one(maps, size)
         return self.model.result(mean, size)
@@ -64,6 +64,13 @@ class SemanticSegmentorWithTTA(nn.Module):
         flipped = any(isinstance(transform, HFlipTransform) for transform in view["transforms"].transforms)
         for band in self.model.score_bands(view["image"], size):
             yield band.flip(-1) if flipped else band
+
+
+def _as_bytes(image: torch.Tensor) -> torch.Tensor:
+    """(3, H, W) uint8 in main memory: what Detectron2 resizes as in training. `DefaultPredictor` gives floats."""
+    if image.min() < 0 or image.max() > 255:
+        raise ValueError(f"an image's levels are from 0 to 255, not from {image.min():.4g} to {image.max():.4g}")
+    return image.round().byte().cpu() if image.is_floating_point() else image.cpu()
 
 
 def _mean_one_by_one(maps: Sequence[Iterator[torch.Tensor]], size: tuple[int, int]) -> Iterator[torch.Tensor]:

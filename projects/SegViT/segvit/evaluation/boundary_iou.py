@@ -1,4 +1,4 @@
-"""Boundary IoU of every class (Cheng et al., Boundary IoU, CVPR 2021, equation 3), counted over a whole data set.
+"""Boundary IoU of every class (Cheng et al., Boundary IoU, CVPR 2021), counted over a whole data set.
 
 A pixel belongs to the boundary of its class if anything else, or the border of the image, is within d pixels in either
 direction, d being 2 % of the image's diagonal. Detectron2's `SemSegEvaluator` erodes the map of class ids as if it were
