@@ -1,6 +1,7 @@
 """Pairing by stem and the registrations."""
 
 import importlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 import segvit.data
-from segvit.data.datasets import load_sem_seg_pairs, register_sem_seg_split
+from segvit.d2 import get_segvit_cfg
+from segvit.data.datasets import load_sem_seg_pairs, register_sem_seg_split, require_data_sets
+from segvit.data.datasets.coco_stuff_10k import COCO_STUFF_10K_CATEGORIES
+
+CONFIGS = Path(__file__).parents[2] / "projects" / "SegViT" / "configs"
 
 
 @pytest.fixture
@@ -57,14 +62,16 @@ def test_missing_and_empty_folders(folders, tmp_path):
     image_dir, annotation_dir = folders([], [])
     with pytest.raises(FileNotFoundError, match=r"nowhere.*DETECTRON2_DATASETS"):
         load_sem_seg_pairs(tmp_path / "nowhere", annotation_dir)
-    with pytest.raises(ValueError, match=r"images: no file that ends in \.jpg"):
+    with pytest.raises(ValueError, match=r"images: no file that ends in .*\.jpg"):
         load_sem_seg_pairs(image_dir, annotation_dir)
 
 
 @pytest.mark.parametrize(
     "name, classes",
     [(f"camvid_sem_seg_{split}", 11) for split in ("train", "val", "test")]
-    + [(f"toy_scenes_sem_seg_{split}", 10) for split in ("train", "val")],
+    + [(f"toy_scenes_sem_seg_{split}", 10) for split in ("train", "val")]
+    + [(f"coco_2017_{split}_stuff_10k_sem_seg", 171) for split in ("train", "test")]
+    + [(f"pascal_context_{classes}_sem_seg_{split}", classes) for classes in (59, 60) for split in ("train", "val")],
 )
 def test_registered_metadata(name, classes):
     metadata = MetadataCatalog.get(name)
@@ -77,6 +84,31 @@ def test_registered_metadata(name, classes):
 def test_camvid_order_of_classes():
     names = ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"]
     assert MetadataCatalog.get("camvid_sem_seg_val").stuff_classes == names
+
+
+def test_coco_stuff_leaves_out_the_ids_that_do_not_occur():
+    ids = [index for index, _ in COCO_STUFF_10K_CATEGORIES]
+    assert ids == sorted(set(range(1, 183)) - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91})
+    names = MetadataCatalog.get("coco_2017_test_stuff_10k_sem_seg").stuff_classes
+    assert [names[index] for index in (0, 79, 80, 170)] == ["person", "toothbrush", "banner", "wood"]
+
+
+def test_pascal_context_classes_are_alphabetical_behind_the_background():
+    with_background = MetadataCatalog.get("pascal_context_60_sem_seg_val")
+    without = MetadataCatalog.get("pascal_context_59_sem_seg_val")
+    assert with_background.stuff_classes == ["background", *sorted(without.stuff_classes)]
+    assert with_background.stuff_classes[1:] == without.stuff_classes
+    assert with_background.stuff_colors[1:] == without.stuff_colors
+
+
+def test_every_config_names_registered_data_sets():
+    registered = DatasetCatalog.list()
+    for path in CONFIGS.rglob("*.yaml"):
+        cfg = get_segvit_cfg()
+        cfg.merge_from_file(str(path))
+        names = {*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST}
+        # Those of DATASETS.FOLDER are registered when a folder is named.
+        assert {name for name in names if not name.startswith("folder_")} <= {*registered}, path
 
 
 def test_registering_again_changes_nothing():
@@ -110,3 +142,12 @@ def test_a_split_anywhere_can_be_registered(tmp_path):
     finally:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
+
+
+def test_data_sets_are_required_before_a_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    with pytest.raises(ValueError, match=r"^data set 'camvid_sem_seg_val': no folder .*images/val"):
+        require_data_sets(["camvid_sem_seg_val"])
+    with pytest.raises(ValueError, match=r"^data set 'nothing': Dataset 'nothing' is not registered"):
+        require_data_sets(["nothing"])
+    require_data_sets([])
