@@ -14,25 +14,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 
-from segvit.d2 import load_config
-from segvit.engine.backbone_comparison import BackboneChoice, BackboneResult, evaluate_backbone, merge
-from segvit.engine.batch_scaling import scale_to_processes
+from segvit.engine.backbone_comparison import BackboneChoice, BackboneResult, evaluate_backbone
+from segvit.engine.comparable_run import config_to_compare, merge
 from segvit.engine.progress_bar import ProgressBar
+from segvit.engine.run_series import failure_lines, log_to_file, run_series, split_overrides
 from segvit.visualization.comparison import draw_comparison
-
-logger = logging.getLogger("segvit.compare_backbones")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -44,11 +39,8 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentPars
     parser.add_argument("--output", type=Path, default=Path("output/backbone_comparison"))
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all encoders")
     args = parser.parse_args(argv)
-    # Right behind --backbones, overrides read like further names.
-    keys = [index for index, word in enumerate(args.backbones) if re.match(r"[A-Z]\w*(\.\w+|$)", word)]
-    if keys:
-        args.opts = args.backbones[keys[0] :] + args.opts
-        args.backbones = args.backbones[: keys[0]]
+    args.backbones, behind = split_overrides(args.backbones)
+    args.opts = behind + args.opts
     return parser, args
 
 
@@ -63,44 +55,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     log_to_file(args.output)
-    results: list[BackboneResult] = []
-    failures: dict[str, str] = {}
-    for position, choice in enumerate(choices, 1):
-        print(f"[{position}/{len(choices)}] {choice}", flush=True)
-        try:
-            folder = args.output / choice.folder_name
-            results.append(evaluate_backbone(cfg, choice, folder, hooks=lambda: [ProgressBar()]))
-        except Exception as error:  # whatever it is, the other encoders' results are worth having
-            logger.exception("%s failed", choice)
-            failures[str(choice)] = f"{type(error).__name__}: {error}"
-    report(cfg, args, results, failures)
+    results, failures = run_series(
+        {
+            str(choice): partial(
+                evaluate_backbone, cfg, choice, args.output / choice.folder_name, hooks=lambda: [ProgressBar()]
+            )
+            for choice in choices
+        },
+        announce=partial(print, flush=True),
+    )
+    report(cfg, args, list(results.values()), failures)
     return 1 if failures else 0
 
 
 def shared_config(args: argparse.Namespace) -> CfgNode:
     """The config of all encoders. Raises ValueError where it cannot be read or nothing can be compared by it."""
-    cfg = load_config(args.config_file, args.opts)
+    cfg = config_to_compare(args.config_file, args.opts)
     if cfg.MODEL.BACKBONE.NAME != "PlainViT":
         raise ValueError(f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} is not compared, only 'PlainViT' is")
-    if not cfg.DATASETS.TEST:
-        raise ValueError("DATASETS.TEST is empty: nothing to compare by")
-    return merge(
-        scale_to_processes(cfg, comm.get_world_size()),
-        {
-            "DATASETS.TEST": cfg.DATASETS.TEST[:1],
-            "MODEL.WEIGHTS": "",  # decoders start alike
-            "SEED": max(cfg.SEED, 0),  # and see the same crops
-            **({"MODEL.VIT.FROZEN": True} if args.frozen else {}),
-        },
-    )
-
-
-def log_to_file(folder: Path) -> None:
-    """Everything goes to log.txt; the terminal shows errors, the progress bar and the result."""
-    for name in ("detectron2", "fvcore", "segvit"):
-        for handler in setup_logger(str(folder), name=name).handlers:
-            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
-                handler.setLevel(logging.CRITICAL)
+    return merge(cfg, {"MODEL.VIT.FROZEN": True}) if args.frozen else cfg
 
 
 def report(cfg: CfgNode, args: argparse.Namespace, results: Sequence[BackboneResult], failures: dict[str, str]) -> None:
@@ -115,7 +88,7 @@ def report(cfg: CfgNode, args: argparse.Namespace, results: Sequence[BackboneRes
     }
     what = "decoder on frozen encoder" if args.frozen else "encoder and decoder"
     title = f"{what}, {budget['iterations']} iterations, {budget['dataset']}, seed {budget['seed']}"
-    text = "\n".join([title, "", table(results), *changes(results), *failed(failures)])
+    text = "\n".join([title, "", table(results), *changes(results), *failure_lines(failures)])
     content = {**budget, "backbones": [asdict(result) for result in results], "failures": failures}
     (args.output / "comparison.txt").write_text(text + "\n", encoding="utf-8")
     (args.output / "comparison.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -145,12 +118,6 @@ def changes(results: Sequence[BackboneResult]) -> list[str]:
 
 
 NAMED_BY_THE_ROW = ("MODEL.VIT.NAME", "MODEL.VIT.PRETRAINED")
-
-
-def failed(failures: dict[str, str]) -> list[str]:
-    """The encoders without a result, and why."""
-    lines = [f"  {name}: {message}" for name, message in failures.items()]
-    return ["", "Failed (log.txt has the traceback):", *lines] if lines else []
 
 
 if __name__ == "__main__":

@@ -6,11 +6,9 @@ every encoder is trained, or with frozen weights only read, under the same confi
 
 from __future__ import annotations
 
-import json
 import re
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import reduce
 from pathlib import Path
@@ -19,18 +17,11 @@ import timm
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase
-from detectron2.utils.env import seed_all_rng
 
-from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
-from segvit.engine.trainer import Trainer
+from segvit.engine.comparable_run import Overrides, RunResult, merge, run_or_read
 from segvit.modeling.vit_builder import create_timm_vit
 from segvit.modeling.vit_families import family_of
-from segvit.visualization.curves import read_metrics
-
-Overrides = dict[str, object]
-# What may differ between two calls that continue each other.
-PLACE = re.compile(r"^OUTPUT_DIR: .*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -54,18 +45,11 @@ class BackboneChoice:
         return re.sub(r"[^\w.-]+", "-", str(self))
 
 
-@dataclass(frozen=True)
-class BackboneResult:
-    """What one encoder reached. Counts are those of the whole model; `overrides` are its changes to the config."""
+@dataclass(frozen=True, kw_only=True)
+class BackboneResult(RunResult):
+    """What one encoder reached; `overrides` are its changes to the config."""
 
     name: str
-    params: int
-    macs: int
-    miou_final: float
-    miou_best: float
-    minutes: float
-    iterations: list[int]
-    miou: list[float]
     overrides: Overrides
 
 
@@ -77,58 +61,14 @@ def evaluate_backbone(
     Args:
         cfg: the config that all encoders share, for one test set; left unchanged.
         choice: the encoder.
-        folder: of this encoder alone: checkpoints, metrics and the result. A run that was cut off continues from its
-            last checkpoint.
-        hooks: makes further hooks for the trainer.
+        folder, hooks: see `run_or_read`.
 
     Raises:
         ValueError: where the encoder does not exist or does not fit, or the folder holds a run of another config.
     """
     overrides = adapt_config(cfg, choice)
-    cfg = merge(cfg, {**overrides, "OUTPUT_DIR": str(folder)})
-    claim_folder(cfg, folder)
-    result_file = folder / "result.json"
-    if result_file.is_file():
-        return BackboneResult(**json.loads(result_file.read_text(encoding="utf-8")))
-    minutes = train(cfg, hooks())
-    iterations, miou = read_metrics(folder, "sem_seg/mIoU")
-    model = build_random_model(cfg, device="meta")
-    result = BackboneResult(
-        name=str(choice),
-        params=count_params(model)["total"],
-        macs=count_macs(model, model.backbone.img_size)["total"],
-        miou_final=miou[-1],
-        miou_best=max(miou),
-        minutes=minutes,
-        iterations=[min(iteration + 1, cfg.SOLVER.MAX_ITER) for iteration in iterations],
-        miou=miou,
-        overrides=overrides,
-    )
-    result_file.write_text(json.dumps(asdict(result), indent=2), encoding="utf-8")
-    return result
-
-
-def claim_folder(cfg: CfgNode, folder: Path) -> None:
-    """Write the config into the folder. Raises ValueError where that of another run is there already."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config_file = folder / "config.yaml"
-    if config_file.is_file():
-        found = config_file.read_text(encoding="utf-8")
-        if PLACE.sub("", found) != PLACE.sub("", cfg.dump()):
-            raise ValueError(f"{config_file} belongs to a run with another config: choose another --output")
-    config_file.write_text(cfg.dump(), encoding="utf-8")
-
-
-def train(cfg: CfgNode, hooks: list[HookBase]) -> float:
-    """Train and evaluate -> minutes; of a run that was continued, those that the whole would have taken."""
-    seed_all_rng(cfg.SEED)
-    trainer = Trainer(cfg)
-    trainer.register_hooks(hooks)
-    trainer.resume_or_load(resume=True)
-    start, done = time.perf_counter(), trainer.start_iter
-    trainer.train()
-    share = 1 - done / cfg.SOLVER.MAX_ITER
-    return (time.perf_counter() - start) / 60 / (share or 1)
+    run = run_or_read(merge(cfg, overrides), folder, hooks)
+    return BackboneResult(name=str(choice), overrides=overrides, **vars(run))
 
 
 def adapt_config(cfg: CfgNode, choice: BackboneChoice) -> Overrides:
@@ -189,13 +129,6 @@ def _pixel_statistics(tagged_name: str, image_format: str) -> Overrides:
         "MODEL.PIXEL_MEAN": [round(255 * channel, 3) for channel in listed.mean[order]],
         "MODEL.PIXEL_STD": [round(255 * channel, 3) for channel in listed.std[order]],
     }
-
-
-def merge(cfg: CfgNode, overrides: Overrides) -> CfgNode:
-    """A copy of the config with some values replaced."""
-    cfg = cfg.clone()
-    cfg.merge_from_list([item for pair in overrides.items() for item in pair])
-    return cfg
 
 
 def value_of(cfg: CfgNode, key: str) -> object:

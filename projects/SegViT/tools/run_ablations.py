@@ -1,0 +1,147 @@
+"""Run the papers' ablations, `configs/ablations/*.yaml`, and print one table of what each reached and what it costs.
+
+    python projects/SegViT/tools/run_ablations.py [--run GROUP-or-NAME ...] [--on FILE] [--seeds N ...]
+        [--output FOLDER] [KEY VALUE ...]
+
+--run takes groups (decoder, levels, stages, sampling, reduction) and names of configs; all by default. A config that
+several groups share runs once. --on lays a YAML file of data keys over each: configs/ablations/on_toy_scenes.yaml for
+the generated toy scenes; without it they run on CamVid. With several seeds the table gives mean and standard deviation.
+FOLDER/<name>/seed<N>/ holds each run: a finished one is not run again, one that was cut off continues.
+FOLDER/ablations.{txt,json} hold the outcome. Exit code 1 where a run failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from tabulate import tabulate
+
+from segvit.engine.ablations import AblationResult, ablation_config, with_seed
+from segvit.engine.comparable_run import RunResult, run_or_read, write_whole
+from segvit.engine.progress_bar import ProgressBar
+from segvit.engine.run_series import failure_lines, log_to_file, run_series, split_overrides
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "ablations"
+GROUPS = {
+    "decoder": ("per_pixel_ce", "atm_ce", "atm_mask"),
+    "levels": ("atm_mask", "levels_2_5", "levels_2_3_5", "levels_0_2_3_5"),
+    "stages": ("atm_mask", "three_atm_last_level", "levels_2_3_5"),
+    "sampling": ("qd_conv_q", "qd_nearest_qkv", "qd_qu"),
+    "reduction": ("atm_mask", "qd", "qd_qu", "qd_qu_nearest", "eqd_qu"),
+}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    """The parser, for reporting errors, and the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", nargs="+", default=list(GROUPS), metavar="GROUP-or-NAME", help="all by default")
+    parser.add_argument("--on", type=Path, metavar="FILE", help="data keys to lay over each config")
+    parser.add_argument("--seeds", nargs="+", default=[], metavar="N", help="the config's seed by default")
+    parser.add_argument("--output", type=Path, default=Path("output/ablations"))
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all of them")
+    args = parser.parse_args(argv)
+    for words in ("run", "seeds"):
+        names, behind = split_overrides(getattr(args, words))
+        setattr(args, words, names)
+        args.opts = behind + args.opts
+    return parser, args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run every ablation and write the table. Returns the exit code."""
+    parser, args = parse_args(argv)
+    try:
+        configs = {
+            name: ablation_config(CONFIGS / f"{name}.yaml", on=args.on, opts=args.opts) for name in chosen(args.run)
+        }
+        seeds = chosen_seeds(args.seeds, next(iter(configs.values())))
+    except ValueError as error:
+        parser.error(str(error))
+    log_to_file(args.output)
+    runs = {f"{name}, seed {seed}": (name, seed) for name in configs for seed in seeds}
+    results, failures = run_series(
+        {
+            title: partial(
+                run_or_read,
+                with_seed(configs[name], seed),
+                args.output / name / f"seed{seed}",
+                hooks=lambda: [ProgressBar()],
+            )
+            for title, (name, seed) in runs.items()
+        },
+        announce=partial(print, flush=True),
+    )
+    by_name: dict[str, dict[int, RunResult]] = {}
+    for title, result in results.items():
+        name, seed = runs[title]
+        by_name.setdefault(name, {})[seed] = result
+    report(args, configs, seeds, [AblationResult(*pair) for pair in by_name.items()], failures)
+    return 1 if failures else 0
+
+
+def chosen(words: Sequence[str]) -> list[str]:
+    """The configs that groups and names stand for, each once. Raises ValueError for a word that is neither."""
+    known = dict.fromkeys(name for names in GROUPS.values() for name in names)
+    unknown = [word for word in words if word not in GROUPS and word not in known]
+    if unknown or not words:
+        raise ValueError(f"--run {' '.join(unknown)}: groups are {', '.join(GROUPS)}; names are {', '.join(known)}")
+    return list(dict.fromkeys(name for word in words for name in GROUPS.get(word, (word,))))
+
+
+def chosen_seeds(words: Sequence[str], cfg: CfgNode) -> list[int]:
+    """The seeds asked for, each once; the config's where none was. Raises ValueError for what is no seed."""
+    wrong = [word for word in words if not word.isdecimal()]
+    if wrong:
+        raise ValueError(f"--seeds {' '.join(wrong)}: seeds are whole numbers from 0")
+    return list(dict.fromkeys(map(int, words))) or [cfg.SEED]
+
+
+def report(
+    args: argparse.Namespace,
+    configs: dict[str, CfgNode],
+    seeds: Sequence[int],
+    results: Sequence[AblationResult],
+    failures: dict[str, str],
+) -> None:
+    """Write the table as text and JSON, and print the text."""
+    cfg = next(iter(configs.values()))
+    budget = {
+        "dataset": cfg.DATASETS.TEST[0],
+        "on": str(args.on) if args.on else None,
+        "opts": args.opts,
+        "iterations": cfg.SOLVER.MAX_ITER,
+        "seeds": list(seeds),
+    }
+    title = f"{budget['iterations']} iterations, {budget['dataset']}, seed {' '.join(map(str, seeds))}"
+    text = "\n".join([title, "", table(results), *failure_lines(failures)])
+    content = {**budget, "ablations": [result.as_dict() for result in results], "failures": failures}
+    write_whole(args.output / "ablations.txt", text + "\n")
+    write_whole(args.output / "ablations.json", json.dumps(content, indent=2) + "\n")
+    print(f"\n{text}\n\n  {args.output / 'ablations'}.{{txt,json}}")
+
+
+def table(results: Sequence[AblationResult]) -> str:
+    """One row per ablation, in the order asked for."""
+    header = ("ablation", "final mIoU", "best mIoU", "params (M)", "MACs (G)", "s/iteration")
+    rows = [
+        (
+            result.name,
+            str(result.miou_final),
+            str(result.miou_best),
+            f"{result.params / 1e6:.2f}",
+            f"{result.macs / 1e9:.3f}",
+            "-" if result.seconds_per_iteration is None else f"{result.seconds_per_iteration:.3f}",
+        )
+        for result in results
+    ]
+    return tabulate(rows, header, "simple", colalign=("left", *["right"] * 5), disable_numparse=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
