@@ -164,7 +164,7 @@ def _add_test(cfg: CN) -> None:
     cfg.TEST.WINDOW.ACCUMULATE_ON_CPU = False
     # Return "sem_seg_labels" (H, W) in place of the K times larger "sem_seg"; its rows are dropped once decided.
     cfg.TEST.LABELS_ONLY = False
-    # Evaluations also report the IoU of each class's boundary pixels (Cheng et al. 2021); about a second per image.
+    # Evaluations also report the IoU of each class's boundary pixels (Cheng et al. 2021).
     cfg.TEST.BOUNDARY_IOU = False
     # Evaluations write each prediction as two PNGs, class ids and colours, into OUTPUT_DIR.
     cfg.TEST.SAVE_PREDICTIONS = False

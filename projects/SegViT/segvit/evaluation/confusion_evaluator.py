@@ -145,7 +145,9 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
 
     @cached_property
     def _writer(self) -> PredictionWriter:
-        colors = MetadataCatalog.get(self._dataset_name).get("stuff_colors") or distinct_colors(len(self._classes))
+        colors = MetadataCatalog.get(self._dataset_name).get("stuff_colors") or distinct_colors(
+            len(self._classes), start=1
+        )
         folder = Path(self._output_dir, "predictions")
         return PredictionWriter(folder, images=self._truth_by_image, colors=colors)
 
