@@ -313,6 +313,15 @@ def test_registered_data_sets_by_name_and_by_what_names_begin_with(folder):
             MetadataCatalog.remove(name)
 
 
+def test_a_data_set_of_detectron2_without_colours(folder, monkeypatch):
+    meta = MetadataCatalog.get("ade20k_sem_seg_val")
+    for key, kind in (("image_root", "images"), ("sem_seg_root", "annotations")):
+        monkeypatch.setitem(meta.__dict__, key, str(folder / kind / "val"))
+    diagnosis = diagnose("ade20k_sem_seg_val")
+    assert len(diagnosis.subject.classes.names) == len(set(diagnosis.subject.classes.colors)) == 150
+    assert kinds(diagnosis) == [("absent_classes", "warning")]
+
+
 def test_unknown_targets_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"'nowhere' is no folder, .*camvid_sem_seg_train"):
         open_subject("nowhere")

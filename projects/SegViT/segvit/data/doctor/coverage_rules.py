@@ -13,6 +13,8 @@ from segvit.data.doctor.inspection import Inspection
 
 # More ignored pixels than this in a whole split are worth a look.
 MAX_IGNORED_SHARE = 0.5
+# How many absent classes a message names; the table of classes shows all.
+MAX_CLASSES = 20
 
 
 def check_ignored(
@@ -33,7 +35,8 @@ def check_classes(counts: Mapping[str, ClassCounts], names: Sequence[str]) -> It
         absent = [f"{class_id} {name}" for class_id, name in enumerate(names) if not count.pixels[class_id]]
         if absent and len(absent) < len(names):
             hint = _hint(count)
-            message = f"{len(absent)} of {len(names)} classes have no pixel: {', '.join(absent)}{hint}"
+            named = "; ".join(absent[:MAX_CLASSES]) + ("; ..." if len(absent) > MAX_CLASSES else "")
+            message = f"{len(absent)} of {len(names)} classes have no pixel: {named}{hint}"
             yield Finding("absent_classes", "warning", split, message)
 
 

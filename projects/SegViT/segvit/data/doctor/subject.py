@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segvit.data.datasets.class_list import ClassList, read_class_list
 from segvit.data.datasets.folder import split_names
+from segvit.data.datasets.palette import distinct_colors
 from segvit.data.datasets.registration import pair_folders
 from segvit.data.doctor.listing import Split, list_split
 
@@ -37,10 +38,13 @@ def open_subject(target: str, *, ignore_value: int = 255) -> Subject:
     """
     if target not in DatasetCatalog and Path(target).is_dir():
         return _open_folder(Path(target), ignore_value)
-    names = [target] if target in DatasetCatalog else _existing(target)
+    known = [name for name in DatasetCatalog.list() if MetadataCatalog.get(name).get("evaluator_type") == "sem_seg"]
+    names = [target] if target in known else _existing(known, target)
     if not names:
-        known = ", ".join(name for name in DatasetCatalog.list() if MetadataCatalog.get(name).get("stuff_classes"))
-        raise ValueError(f"{target!r} is no folder, and no data set whose folder exists begins so; known are {known}")
+        raise ValueError(
+            f"{target!r} is no folder, and no data set for semantic segmentation whose folder exists begins so; known "
+            f"are {', '.join(known)}"
+        )
     return _open_names(target, names)
 
 
@@ -55,11 +59,10 @@ def _open_folder(folder: Path, ignore_value: int) -> Subject:
     return Subject(str(folder), classes, ignore_value, tuple(splits))
 
 
-def _existing(prefix: str) -> list[str]:
-    """The registered semantic data sets whose names begin so, as far as their folders exist."""
-    names = [name for name in DatasetCatalog.list() if name.startswith(prefix)]
-    with_classes = [name for name in names if MetadataCatalog.get(name).get("stuff_classes")]
-    return [name for name in with_classes if all(folder.is_dir() for folder in pair_folders(name))]
+def _existing(known: Sequence[str], prefix: str) -> list[str]:
+    """The data sets whose names begin so, as far as their folders exist."""
+    names = [name for name in known if name.startswith(prefix)]
+    return [name for name in names if all(folder.is_dir() for folder in pair_folders(name))]
 
 
 def _open_names(title: str, names: Sequence[str]) -> Subject:
@@ -68,6 +71,11 @@ def _open_names(title: str, names: Sequence[str]) -> Subject:
     if len(kinds) > 1:
         raise ValueError(f"{title!r} stands for data sets of different classes: {', '.join(names)}; name one of them")
     classes, ignore_value = kinds.pop()
-    colors = tuple(tuple(color) for color in metas[0].stuff_colors)
+    colors = metas[0].get("stuff_colors")  # Detectron2's ADE20K has none
+    class_list = ClassList(
+        names=classes,
+        colors=tuple(tuple(color) for color in colors or distinct_colors(len(classes), start=1)),
+        colors_given=bool(colors),
+    )
     splits = [list_split(name, *pair_folders(name)) for name in names]
-    return Subject(title, ClassList(classes, colors, colors_given=True), ignore_value, tuple(splits))
+    return Subject(title, class_list, ignore_value, tuple(splits))
