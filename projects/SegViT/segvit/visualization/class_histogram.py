@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 # Bars never get thinner than this, in inches; the figure grows with the number of classes.
 BAR_HEIGHT = 0.11
+# Characters of a class name that are shown: some of ADE20K's list five synonyms.
+MAX_NAME = 32
 
 
 def draw_class_histogram(
@@ -37,9 +38,10 @@ def draw_class_histogram(
         axes.barh(np.arange(rows) + offset, np.maximum(values - floor, 0), 0.8 / bars, left=floor, label=split)
     axes.set_xscale("log")
     axes.set_xlim(floor, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axes.set_xlabel("share of labelled pixels")
-    axes.set_yticks(range(rows), [f"{class_id} {name}" for class_id, name in enumerate(classes)], fontsize=8)
+    names = [name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 3]}..." for name in classes]
+    axes.set_yticks(range(rows), [f"{class_id} {name}" for class_id, name in enumerate(names)], fontsize=8)
     axes.set_ylim(rows - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper right", ncols=max(len(shares), 1), frameon=False, fontsize=9)
