@@ -1,0 +1,14 @@
+"""Prepare ADE20K, 150 classes, under $DETECTRON2_DATASETS/ADEChallengeData2016; see datasets/README.md."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from segvit.data.preparation.ade20k import find_ade20k
+from segvit.data.preparation.command import run_command
+
+if __name__ == "__main__":
+    sys.exit(
+        run_command(lambda options: find_ade20k(options.root), parser=argparse.ArgumentParser(description=__doc__))
+    )

@@ -1,0 +1,13 @@
+"""Prepare COCO-Stuff-10K, 171 classes, under $DETECTRON2_DATASETS/coco/coco_stuff_10k; see datasets/README.md."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from segvit.data.preparation.coco_stuff_10k import find_coco_stuff_10k
+from segvit.data.preparation.command import run_command
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    sys.exit(run_command(lambda options: find_coco_stuff_10k(options.root), parser=parser))

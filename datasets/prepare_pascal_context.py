@@ -1,0 +1,25 @@
+"""Prepare PASCAL-Context, 59 and 60 classes, under $DETECTRON2_DATASETS/pascal_context; see datasets/README.md."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from segvit.data.preparation.command import run_command
+from segvit.data.preparation.distribution import Distribution
+from segvit.data.preparation.pascal_context import JSON, MATS, SOURCES, find_pascal_context
+
+
+def find(options: argparse.Namespace) -> Distribution:
+    voc = options.voc or options.root / "VOCdevkit" / "VOC2010"
+    return find_pascal_context(options.root, voc, options.source)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--voc", type=Path, help="VOC2010's folder; default: VOCdevkit/VOC2010 under the root")
+    parser.add_argument(
+        "--source", choices=SOURCES, help=f"labels from {MATS}/*.mat or {JSON}; default: what is there, .mat before"
+    )
+    sys.exit(run_command(find, parser=parser))

@@ -1,0 +1,68 @@
+"""The command line that the scripts `datasets/prepare_*.py` share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from segvit.data.datasets.registration import datasets_root
+from segvit.data.preparation.damaged_file import DamagedFileError
+from segvit.data.preparation.distribution import Distribution
+from segvit.data.preparation.prepare import prepare
+from segvit.data.preparation.workers import available_cpus
+
+GO_ON = "what is done is kept: the same command goes on from there"
+
+
+def run_command(
+    find: Callable[[argparse.Namespace], Distribution],
+    *,
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Parse the arguments (by default the command line's), prepare what `find` finds, and print the report.
+
+    Returns the exit code: 0 where the data set is complete, or whole as far as it goes with --partial, else 1; 130
+    after an interruption.
+    """
+    options = _with_shared_options(parser).parse_args(arguments)
+    try:
+        report = prepare(find(options), workers=options.workers, force=options.force)
+        report.write_problems()
+    except DamagedFileError as error:
+        return _fail(f"{error.path}: {error.what}", 1)
+    except BrokenProcessPool:
+        return _fail(f"a worker process was killed, perhaps for lack of memory; {GO_ON}, --workers 1 needs least", 1)
+    except OSError as error:
+        return _fail(f"{error}; {GO_ON}", 1)
+    except KeyboardInterrupt:
+        return _fail(f"interrupted; {GO_ON}", 130)
+    sys.stdout.write(report.text())
+    if report.is_complete(allow_missing=options.partial):
+        return 0
+    return _fail("\nThe data set is not complete.", 1)
+
+
+def _with_shared_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--root", type=Path, default=datasets_root(), help="default: $DETECTRON2_DATASETS or datasets")
+    parser.add_argument("--workers", type=_positive, default=available_cpus(), help="processes; default: %(default)s")
+    parser.add_argument("--force", action="store_true", help="make every file anew, also those that are up to date")
+    parser.add_argument(
+        "--partial", action="store_true", help="prepare what there is; what is missing is listed but no error"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"{message}\n")
+    return code

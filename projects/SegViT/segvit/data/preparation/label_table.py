@@ -1,0 +1,40 @@
+"""From the ids of a distribution to class ids.
+
+Shape shorthand in this module: H x W pixels; R raw ids, 0 to R - 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+IGNORED = 255
+NO_CLASS = -1
+# How many ids an error message lists.
+MAX_NAMED = 10
+
+
+class LabelTable:
+    """Maps raw ids to class ids 0 to `num_classes` - 1 or to 255, which does not count.
+
+    Args:
+        class_ids: raw id -> class id; any other raw id is an error.
+        num_classes: at most 255.
+    """
+
+    def __init__(self, class_ids: Mapping[int, int], *, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self._class_ids = np.full(max(class_ids) + 1, NO_CLASS, dtype=np.int16)  # (R,)
+        self._class_ids[list(class_ids)] = list(class_ids.values())
+
+    def apply(self, raw: np.ndarray) -> np.ndarray:
+        """Raw ids (H, W) -> class ids (H, W) uint8. Raises ValueError, with the ids, where some have no class."""
+        known = (raw >= 0) & (raw < len(self._class_ids)) & (raw == np.floor(raw))
+        labels = self._class_ids[np.where(known, raw, 0).astype(np.int64)]
+        wrong = ~known | (labels == NO_CLASS)
+        if wrong.any():
+            ids = np.unique(raw[wrong]).tolist()
+            named = ", ".join(map(str, ids[:MAX_NAMED])) + (", ..." if len(ids) > MAX_NAMED else "")
+            raise ValueError(f"label ids {named} do not occur in this data set")
+        return labels.astype(np.uint8)
