@@ -20,9 +20,12 @@ Layer = dict[str, object]
 def load_config(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
     """A SegViT config from a YAML file (with its `_BASE_` files) and `KEY VALUE` overrides.
 
+    The folder that DATASETS.FOLDER names is registered as data sets.
+
     Raises:
         ValueError: where a file is missing, no plain YAML, or has keys that do not exist; where the overrides are not
-            pairs of such keys and values, or a `--flag` is among them; where a value has the wrong type.
+            pairs of such keys and values, or a `--flag` is among them; where a value has the wrong type; where the
+            folder and the config do not fit.
     """
     cfg = get_segvit_cfg()
     known = [key for key, _ in _dotted(cfg)]
