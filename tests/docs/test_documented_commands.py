@@ -16,6 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dataset_replicas import (
+    write_ade20k,
+    write_coco_stuff_10k,
+    write_pascal_json,
+    write_pascal_mats,
+    write_voc2010,
+)
 from documents import ROOT, commands
 from own_folder import picture, write_folder
 from PIL import Image
@@ -109,6 +116,22 @@ def names_the_virtual_environment(command, workspace):
 
 def generates_toy_scenes(command, workspace):
     return workspace.once(command, lambda: workspace.shell(f"{command} --num-train 4 --num-val 2"))
+
+
+def prepares_a_benchmark(command, workspace):
+    """On a replica, which is only a part of the benchmark."""
+    root = workspace.folder / re.sub(r"\W+", "_", command)
+    if "ade20k" in command:
+        write_ade20k(root)
+    elif "coco" in command:
+        write_coco_stuff_10k(root)
+    else:
+        voc = write_voc2010(root)
+        write_pascal_mats(voc)
+        write_pascal_json(voc)
+    output = workspace.shell(f"{command} --root {shlex.quote(str(root))} --partial --workers 1")
+    assert re.search(r"^  train\w*: 4 of \d+ pictures \(4 written", output, re.MULTILINE)
+    assert ("from trainval_merged.json" in output) == ("--source json" in command)
 
 
 def trains_on_toy_scenes(command, workspace):
@@ -239,6 +262,18 @@ def compares_backbones(command, workspace):
     assert names and all(re.search(rf"^{name} +[\d.]+", output, re.MULTILINE) for name in names)
 
 
+def runs_ablations(command, workspace):
+    """Two of them; that every one trains is tested in tests/engine."""
+    generates_toy_scenes("python datasets/generate_toy_scenes.py", workspace)
+    if "--run" not in command:
+        command = command.replace("run_ablations.py", "run_ablations.py --run atm_mask eqd_qu")
+    narrow = {"MODEL.VIT.EMBED_DIM": "24", "MODEL.SEGVIT.HIDDEN_DIM": "12"}
+    command = re.sub(r"--run decoder qd --seeds 1 2 3", "--run atm_mask qd --seeds 1 2", command)
+    output = workspace.shell(command, {**TINY_INPUT, **TWO_STEPS, **narrow})
+    names = re.search(r"--run ([a-z_ ]+)", command)[1].split()
+    assert names and all(re.search(rf"^{name} +[\d.]+", output, re.MULTILINE) for name in names)
+
+
 def converts_a_tiny_official_checkpoint(command, workspace):
     """The commands on a model of two narrow blocks, whose official checkpoint is made first."""
     config = "projects/SegViT/configs/ade20k/segvit_vit_large_640.yaml"
@@ -320,6 +355,7 @@ COVERAGE = {
     r"DETECTRON2_SOURCE=\S+ python scripts/install_detectron2\.py": runs_with_a_folder,
     r'python -c "import torch, detectron2.*"': runs,
     r"python datasets/generate_toy_scenes\.py": generates_toy_scenes,
+    r"python datasets/prepare_\w+\.py( --source json)?": prepares_a_benchmark,
     TRAIN + r"--config-file \S+/toy_scenes\.yaml": trains_on_toy_scenes,
     re.escape(CAMVID_RUN): trains_on_camvid,
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+": evaluates_camvid,
@@ -335,6 +371,7 @@ COVERAGE = {
     r"python projects/SegViT/tools/analyze_model\.py .*": runs,
     r"python projects/SegViT/tools/benchmark\.py .*": times_a_tiny_model,
     r"python projects/SegViT/tools/compare_backbones\.py .*": compares_backbones,
+    r"python projects/SegViT/tools/run_ablations\.py.*": runs_ablations,
     r"python projects/SegViT/tools/convert_official_checkpoint\.py .*": converts_a_tiny_official_checkpoint,
     TRAIN + r"--eval-only " + ADE20K + r"\s+MODEL\.WEIGHTS output/official/\S+": converts_a_tiny_official_checkpoint,
 }

@@ -1,4 +1,4 @@
-"""A linear classifier of each token as a Detectron2 head: the baseline of the paper's ablations (SegViT v1, 4.3)."""
+"""A linear classifier of each token as a Detectron2 head: the baseline of the ablations of SegViT v1."""
 
 from __future__ import annotations
 

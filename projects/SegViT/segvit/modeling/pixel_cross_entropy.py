@@ -1,5 +1,5 @@
 """Cross-entropy of every labelled pixel: what per-pixel classifiers learn by, and what the paper's ablation of losses
-(SegViT v1, section 4.3) compares the mask losses with.
+(SegViT v1) compares the mask losses with.
 
 Shape shorthand: B images, H x W pixels, h x w grid, K classes.
 """

@@ -1,4 +1,4 @@
-"""How a reducing block runs: what the queries of the tokens that it keeps are, and what they read (SegViT v1, 4.3).
+"""How a reducing block runs: what the queries of the tokens that it keeps are, and what they read (v1, ablations).
 
 v1 compares three ways and takes the first. All take the block, all tokens, which of them stay, the full grid, the
 position arguments of all tokens, and a function that gives those of the kept ones.
