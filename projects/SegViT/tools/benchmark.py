@@ -4,7 +4,11 @@
 
 `linear` is the same encoder with a per-pixel linear head and bilinear upsampling, the floor; it is listed first, and
 the ratios are to the first. `diagonal` and `mix` are model A with that MODEL.SEGVIT.OUTPUT. Anything else is another
-config file. Weights are random. `peak_mb` (CUDA only) is the model's weights and what one call allocates besides.
+config file. Weights are random, and Shrunk++ keeps the share MODEL.VIT.EDGE.SHARE of the tokens. `peak_mb` (CUDA only)
+is the model's weights and what one call allocates besides.
+
+With `--train` a training step is timed (forward, losses, backward, optimiser) of config files alone, and `peak_mb` is
+the most memory that such a step takes, weights and optimiser states included; `gmacs` stays that of inference.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import argparse
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
@@ -30,6 +35,8 @@ from segvit.analysis import (
     weightless_copy,
 )
 from segvit.analysis.from_config import build_random_model
+from segvit.analysis.peak_memory import peak_memory_mb
+from segvit.analysis.training_step import TrainingStep
 from segvit.d2 import load_config
 from segvit.modeling.linear_head import LinearHead
 from segvit.modeling.semantic_inference import SemanticInference
@@ -60,6 +67,7 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentPars
     parser.add_argument("--dtype", choices=list(DTYPES), default="fp32", help="of weights and input")
     parser.add_argument("--threads", type=int, help="CPU threads; default: PyTorch's own choice")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--train", action="store_true", help="time training steps; --against takes config files alone")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all configs")
     return parser, parser.parse_args(argv)
@@ -75,18 +83,33 @@ def main(argv: Sequence[str] | None = None) -> None:
         others = {Path(path).stem: load_config(path, args.opts) for path in args.against if path not in VARIANTS}
     except ValueError as error:
         parser.error(str(error))
-    predictors = {**build_variants(cfg, args.against), **{name: build_whole(other) for name, other in others.items()}}
     height, width = args.input_size or cfg.MODEL.VIT.IMG_SIZE
-    images = torch.randn(args.batch, 3, height, width, generator=torch.Generator().manual_seed(0))
     device, dtype = torch.device(args.device), DTYPES[args.dtype]
+    if args.train:
+        if any(name in VARIANTS for name in args.against) or args.dtype != "fp32":
+            parser.error("--train compares config files, in fp32: name some with --against, and leave out --dtype")
+        configs = {Path(args.config_file).stem: cfg, **others}
+        report(
+            args,
+            device,
+            compare_training(configs, (height, width), batch=args.batch, rounds=args.rounds, device=device),
+        )
+        return
+    predictors = {**build_variants(cfg, args.against), **{name: build_whole(other) for name, other in others.items()}}
+    images = torch.randn(args.batch, 3, height, width, generator=torch.Generator().manual_seed(0))
     for predictor in predictors.values():
         predictor.to(device, dtype)
-    rows = compare(predictors, images.to(device, dtype), rounds=args.rounds)
+    report(args, device, compare(predictors, images.to(device, dtype), rounds=args.rounds))
+
+
+def report(args: argparse.Namespace, device: torch.device, rows: list[Row]) -> None:
+    """Print the rows as a table or as one JSON object."""
     machine = machine_name(device)
     if args.json:
         print(json.dumps({"machine": machine, "threads": torch.get_num_threads(), "models": rows}))
     else:
-        print(f"{machine}, {torch.get_num_threads()} threads, {args.dtype}, {args.batch} x 3 x {height} x {width}")
+        what = "training step" if args.train else "inference"
+        print(f"{machine}, {torch.get_num_threads()} threads, {args.dtype}, {what}, batch {args.batch}")
         print(tabulate([row.values() for row in rows], list(Row.__annotations__), "simple", floatfmt=".3f"))
 
 
@@ -137,6 +160,28 @@ def compare(predictors: Mapping[str, nn.Module], images: Tensor, *, rounds: int)
     meta = images.to("meta")
     gmacs = {name: count_module_macs(weightless_copy(module), meta) / 1e9 for name, module in predictors.items()}
     return [Row(name=name, **timings[name], peak_mb=peaks[name], gmacs=gmacs[name]) for name in predictors]
+
+
+def compare_training(
+    configs: Mapping[str, CfgNode], size: tuple[int, int], *, batch: int, rounds: int, device: torch.device
+) -> list[Row]:
+    """Time and measure training steps on images of `size` (H, W)."""
+    builders = {
+        name: partial(TrainingStep, on(cfg, device), batch_size=batch, size=size) for name, cfg in configs.items()
+    }
+    peaks = {name: peak_memory_mb(build, device=device) for name, build in builders.items()}
+    steps = {name: build() for name, build in builders.items()}
+    timings = summarize(time_rounds(steps, rounds=rounds, device=device, progress=True))
+    images = torch.empty(batch, 3, *size, device="meta")
+    gmacs = {name: count_module_macs(weightless_copy(build_whole(cfg)), images) / 1e9 for name, cfg in configs.items()}
+    return [Row(name=name, **timings[name], peak_mb=peaks[name], gmacs=gmacs[name]) for name in configs]
+
+
+def on(cfg: CfgNode, device: torch.device) -> CfgNode:
+    """The config with its model on a device."""
+    cfg = cfg.clone()
+    cfg.merge_from_list(["MODEL.DEVICE", str(device)])
+    return cfg
 
 
 def peak_mb(predictor: nn.Module, images: Tensor) -> float | None:

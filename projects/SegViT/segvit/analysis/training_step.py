@@ -1,0 +1,52 @@
+"""A training step of a config's model on random images, for timing and for measuring memory.
+
+Shape shorthand: B images, H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import Instances
+
+from segvit.analysis.from_config import build_random_model
+from segvit.d2.solver import build_optimizer
+
+
+class TrainingStep:
+    """Forward, losses, backward and optimiser step: what one iteration costs without loading data.
+
+    Args:
+        cfg: names the model, the losses and the optimiser.
+        batch_size: B.
+        size: (H, W) of the images.
+        num_present: classes in each label map, at most K; they lie in squares of an eighth of the image.
+    """
+
+    def __init__(self, cfg: CfgNode, *, batch_size: int, size: tuple[int, int], num_present: int = 10) -> None:
+        self.model = build_random_model(cfg, device=cfg.MODEL.DEVICE).train()
+        self.optimizer = build_optimizer(cfg, self.model)
+        generator = torch.Generator().manual_seed(0)
+        num_present = min(num_present, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+        self.inputs = [_random_input(size, num_present, generator) for _ in range(batch_size)]
+
+    def __call__(self) -> float:
+        """Run one step. Returns the sum of the losses."""
+        loss = sum(self.model(self.inputs).values())
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+
+def _random_input(size: tuple[int, int], num_present: int, generator: torch.Generator) -> dict[str, object]:
+    """One image as the mapper gives it."""
+    height, width = size
+    squares = torch.randint(num_present, (8, 8), generator=generator)
+    rows, columns = (torch.arange(length) * 8 // length for length in size)
+    sem_seg = squares[rows][:, columns]
+    instances = Instances(size)
+    instances.gt_classes = sem_seg.unique()
+    instances.gt_masks = sem_seg == instances.gt_classes[:, None, None]
+    image = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
+    return {"image": image, "sem_seg": sem_seg, "instances": instances}
