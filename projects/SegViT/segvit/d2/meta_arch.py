@@ -72,10 +72,13 @@ class SegViT(nn.Module):
             batch_size=window.BATCH_SIZE,
             accumulate_on_cpu=window.ACCUMULATE_ON_CPU,
         )
+        semantic_inference = SemanticInference(cfg.MODEL.SEGVIT.OUTPUT)
+        sem_seg_head = build_sem_seg_head(cfg, backbone.output_shape())
+        require_trained_for(semantic_inference.mode, sem_seg_head.criterion.output_modes)
         return {
             "backbone": backbone,
-            "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
-            "semantic_inference": SemanticInference(cfg.MODEL.SEGVIT.OUTPUT),
+            "sem_seg_head": sem_seg_head,
+            "semantic_inference": semantic_inference,
             "edge_loss": EdgeLoss(
                 ignore_value=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
                 weight=cfg.MODEL.SEGVIT.EDGE_WEIGHT,
@@ -184,3 +187,12 @@ class SegViT(nn.Module):
 
     def _whole_patches(self, size: tuple[int, int]) -> tuple[int, int]:
         return padded_size(size, (self.backbone.size_divisibility, self.backbone.size_divisibility))
+
+
+def require_trained_for(mode: str, trained_modes: tuple[str, ...]) -> None:
+    """Raise ValueError where inference takes the masks for what the losses do not train them to be."""
+    if mode not in trained_modes:
+        fitting = " or ".join(map(repr, trained_modes))
+        raise ValueError(
+            f"MODEL.SEGVIT.OUTPUT {mode!r} does not fit MODEL.SEGVIT.LOSS, which trains masks for {fitting}"
+        )

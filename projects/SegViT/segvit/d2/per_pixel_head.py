@@ -8,7 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
-from segvit.d2.sem_seg_head import build_criterion, stage_names
+from segvit.d2.sem_seg_head import build_criterion, require_maps, stage_names
 from segvit.modeling.criterion import MaskTargets
 from segvit.modeling.linear_head import LinearHead
 from segvit.modeling.pixel_cross_entropy import PixelCrossEntropy
@@ -34,11 +34,7 @@ class PerPixelHead(nn.Module):
         in_features = stage_names(cfg, input_shape)
         if len(in_features) != 1:
             raise ValueError(f"PerPixelHead reads one stage, but MODEL.SEM_SEG_HEAD.IN_FEATURES names {in_features}")
-        if input_shape[in_features[0]].stride is None:
-            raise ValueError(
-                f"PerPixelHead classifies maps, but MODEL.VIT.REDUCTION {cfg.MODEL.VIT.REDUCTION!r} leaves none in "
-                f"{in_features[0]}: set 'none' or 'shrunk'"
-            )
+        require_maps(in_features, input_shape)
         criterion = build_criterion(cfg)
         if not isinstance(criterion, PixelCrossEntropy):
             raise ValueError(

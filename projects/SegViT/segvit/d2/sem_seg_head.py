@@ -95,20 +95,10 @@ def require_maps(names: list[str], input_shape: dict[str, ShapeSpec]) -> None:
 
 
 def build_criterion(cfg: CfgNode) -> SegViTCriterion | PixelCrossEntropy:
-    """The losses that MODEL.SEGVIT.LOSS names.
-
-    Raises:
-        ValueError: for another name, or where MODEL.SEGVIT.OUTPUT takes the masks for what they were not trained to be.
-    """
+    """The losses that MODEL.SEGVIT.LOSS names. Raises ValueError for another name."""
     segvit = cfg.MODEL.SEGVIT
-    outputs = {"mask": ("mix", "diagonal"), "pixel": ("softmax",)}
-    if segvit.LOSS not in outputs:
+    if segvit.LOSS not in ("mask", "pixel"):
         raise ValueError(f"MODEL.SEGVIT.LOSS {segvit.LOSS!r} must be 'mask' or 'pixel'")
-    if segvit.OUTPUT not in outputs[segvit.LOSS]:
-        fitting = " or ".join(map(repr, outputs[segvit.LOSS]))
-        raise ValueError(
-            f"MODEL.SEGVIT.LOSS {segvit.LOSS!r} needs MODEL.SEGVIT.OUTPUT {fitting}, not {segvit.OUTPUT!r}"
-        )
     if segvit.LOSS == "pixel":
         return PixelCrossEntropy(weight=segvit.CLASS_WEIGHT, stride=segvit.MASK_LOSS_STRIDE)
     return SegViTCriterion(

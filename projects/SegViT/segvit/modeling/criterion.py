@@ -43,7 +43,12 @@ class SegViTCriterion(nn.Module):
         exclude_ignored_pixels: give ignored pixels no mask loss; False counts them as negatives of every mask, as
             the official release does.
         mask_stride: compute mask losses on every n-th row and column of the labels.
+
+    Attributes:
+        output_modes: the modes of `SemanticInference` that take the masks for what this trains them to be.
     """
+
+    output_modes = ("mix", "diagonal")
 
     def __init__(
         self,

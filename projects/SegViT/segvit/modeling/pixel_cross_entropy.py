@@ -24,7 +24,12 @@ class PixelCrossEntropy(nn.Module):
     Args:
         weight: factor of the loss.
         stride: compute the loss on every n-th row and column of the labels.
+
+    Attributes:
+        output_modes: the modes of `SemanticInference` that take the masks for what this trains them to be.
     """
+
+    output_modes = ("softmax",)
 
     def __init__(self, *, weight: float = 1.0, stride: int = 1) -> None:
         super().__init__()
