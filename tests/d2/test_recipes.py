@@ -65,6 +65,9 @@ RECIPES = {
     "ade20k/segvit_vit_large_640": (ADE_L, VIT_L),
     "ade20k/segvit_vit_large_640_shrunk": (ADE_L, VIT_L),
     "ade20k/segvitv2_beitv2_large_640": (ADE_L, BEIT_L),
+    "ade20k/segvitv2_beitv2_large_640_shrunk_pp": (ADE_L, BEIT_L),
+    "ade20k/segvitv2_vit_base_512_shrunk_pp": (ADE_B, VIT_B),
+    "ade20k/segvitv2_vit_large_640_shrunk_pp": (ADE_L, VIT_L),
     "ade20k/segvitv2_dinov2_base_518": (ADE_B14, DINO2_B),
     "ade20k/segvitv2_dinov2_large_644": (ADE_L14, DINO2_L),
     "ade20k/segvitv2_dinov3_base_512": (ADE_B, DINO3_B),
@@ -112,7 +115,7 @@ def test_no_recipe_is_missing_here():
     files = [path for folder in folders for path in (CONFIGS / folder).glob("segvit*.yaml")]
     names = {path.relative_to(CONFIGS).with_suffix("").as_posix() for path in files}
     variants = {f"{name}_1gpu" for name in RECIPES} | {f"{name}_59" for name in WITHOUT_BACKGROUND}
-    assert {name for name in names if "_shrunk_pp" not in name} == set(RECIPES) | variants
+    assert names == set(RECIPES) | variants
 
 
 @EACH_RECIPE
@@ -178,14 +181,18 @@ def test_encoder(name):
 @EACH_RECIPE
 def test_stages(name):
     cfg, (_, encoder) = load(name), RECIPES[name]
-    vit, shrunk = cfg.MODEL.VIT, name.endswith("_shrunk")
-    stages = [7, 23] if shrunk else list(encoder.stages)
-    reduction, upsampling = ("shrunk", "learned") if shrunk else ("none", "none")
+    vit, last = cfg.MODEL.VIT, encoder.stages[-1]
+    reduction, upsampling, block, stages = "none", "none", None, list(encoder.stages)
+    if name.endswith("_shrunk"):
+        reduction, upsampling, block, stages = "shrunk", "learned", 8, [7, 23]
+    elif name.endswith("_shrunk_pp"):  # ours: block and up-sampling
+        block = {23: 4, 11: 2}[last]
+        reduction, upsampling, stages = "shrunk++", "nearest", [block - 1, last]
     assert stages == list(vit.OUT_INDICES)
     assert [f"block{index}" for index in reversed(stages)] == cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES
     assert reduction == vit.REDUCTION
     assert upsampling == cfg.MODEL.SEGVIT.QUERY_UPSAMPLING
-    assert not shrunk or vit.REDUCTION_BLOCK == 8
+    assert block in (None, vit.REDUCTION_BLOCK)
 
 
 @EACH_RECIPE

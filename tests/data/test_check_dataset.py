@@ -79,6 +79,7 @@ def test_errors_end_with_one_and_warnings_with_zero(check, folder, capsys):
 
 
 def test_a_report_without_a_sound_pair(check, folder):
+    assert check(folder, "--output", "report") == 0 and Path("report", "contact_sheet.png").is_file()
     for path in folder.glob("annotations/*/*.png"):
         path.write_text("no picture")
     assert check(folder, "--output", "report") == 1

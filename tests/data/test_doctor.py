@@ -241,7 +241,9 @@ def write_pair(folder, split, stem, seed):
 def test_the_void_of_a_few_files_is_no_shift(folder):
     """The ignore value is in use, so that id 3 in one label map is a mistake there."""
     edit(folder / "annotations/train/b.png", lambda labels: np.where(labels == 0, 3, labels).astype(np.uint8))
-    assert kinds(diagnose(folder)) == [("ids_out_of_range", "error")]
+    diagnosis = diagnose(folder)
+    assert kinds(diagnosis) == [("ids_out_of_range", "error")]
+    assert "is 0 background that the list does not name, or 3 void?" in describe(diagnosis)
 
 
 def test_palette_and_sixteen_bit_label_maps_are_sound(folder):
@@ -272,7 +274,14 @@ def test_dark_images_are_not_taken_for_each_other(folder):
 
 
 def test_another_ignore_value(folder):
-    assert {kind for kind, _ in kinds(diagnose(folder, ignore_value=254))} == {"ids_out_of_range"}
+    diagnosis = diagnose(folder, ignore_value=254)
+    assert {kind for kind, _ in kinds(diagnosis)} == {"ids_out_of_range"}
+    assert "is 0 background" not in describe(diagnosis)
+
+
+def test_an_ignore_value_that_is_a_class_is_refused_as_in_training(folder):
+    with pytest.raises(ValueError, match=r"ignore value 2 is also the id of class .*--ignore-value"):
+        open_subject(str(folder), ignore_value=2)
 
 
 def test_counts_are_exact(folder):

@@ -77,6 +77,7 @@ def write_report(diagnosis: Diagnosis, output: Path, num_images: int) -> list[Pa
     report, histogram, sheet = (output / name for name in ("report.json", "histogram.png", "contact_sheet.png"))
     report.write_text(json.dumps(as_json(diagnosis), indent=1) + "\n", encoding="utf-8")
     draw_histogram(diagnosis, histogram)
+    sheet.unlink(missing_ok=True)  # of an earlier run, where nothing can be drawn now
     has_sheet = draw_samples(diagnosis, sheet, num_images=num_images)
     return [report, histogram, *([sheet] if has_sheet else [])]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections import OrderedDict
 from pathlib import Path
@@ -22,6 +23,8 @@ from segvit.engine.batch_scaling import scale_to_processes
 from segvit.engine.best_checkpoint import BestCheckpoint
 from segvit.engine.statistics_average import AverageStatistics
 from segvit.evaluation import SemSegConfusionEvaluator
+
+logger = logging.getLogger(__name__)
 
 MAPPERS = {"segvit_semantic": SegViTSemanticDatasetMapper}
 
@@ -96,6 +99,7 @@ class Trainer(DefaultTrainer):
         cfg.defrost()
         cfg.INPUT.MIN_SIZE_TEST = 0
         cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, "tta"))
+        logger.info("Evaluating again at the scales of TEST.AUG, short sides %s", cfg.TEST.AUG.MIN_SIZES)
         results = cls.test(cfg, SemanticSegmentorWithTTA(cfg, model))
         return OrderedDict((f"{name}_TTA", values) for name, values in results.items())
 

@@ -63,11 +63,7 @@ def register_folder(folder: str | os.PathLike[str], *, ignore_label: int = 255) 
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
     classes = read_class_list(folder)
-    if 0 <= ignore_label < len(classes.names):
-        raise ValueError(
-            f"{folder}: the ignore value {ignore_label} is also the id of class {classes.names[ignore_label]!r}; "
-            "set MODEL.SEM_SEG_HEAD.IGNORE_VALUE to a number that no class has"
-        )
+    require_free_ignore_value(classes, ignore_label)
     _forget_others(folder)
     for split in split_names(folder):
         register_sem_seg_split(
@@ -79,6 +75,16 @@ def register_folder(folder: str | os.PathLike[str], *, ignore_label: int = 255) 
             ignore_label=ignore_label,
         )
     return classes
+
+
+def require_free_ignore_value(classes: ClassList, ignore_value: int) -> None:
+    """Raise ValueError where the ignore value is the id of a class."""
+    if 0 <= ignore_value < len(classes.names):
+        raise ValueError(
+            f"the ignore value {ignore_value} is also the id of class {classes.names[ignore_value]!r}; give pixels "
+            "that do not count a number that no class has, and set MODEL.SEM_SEG_HEAD.IGNORE_VALUE (check_dataset.py: "
+            "--ignore-value) to it"
+        )
 
 
 def split_names(folder: Path) -> list[str]:

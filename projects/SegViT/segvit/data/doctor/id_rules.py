@@ -50,8 +50,17 @@ def _out_of_range(
     concerned = [(it, sorted(set(it.ids) - allowed)) for it in inspections]
     files = tuple(f"{it.pair.label_map}: ids {_short(ids)}" for it, ids in concerned if ids)
     if files:
-        message = f"label maps have ids that are neither in 0 to {num_classes - 1} nor the ignore value {ignore_value}"
+        message = (
+            f"label maps have ids that are neither in 0 to {num_classes - 1} nor the ignore value {ignore_value}: "
+            f"correct them, or name the missing classes in the list{_hint(concerned, num_classes)}"
+        )
         yield Finding("ids_out_of_range", "error", split, message, files)
+
+
+def _hint(concerned: Sequence[tuple[Inspection, list[int]]], num_classes: int) -> str:
+    """PASCAL VOC's habit, where the list leaves out the background: 0 is that, and borders have the ignore value."""
+    is_next = {label_id for _, ids in concerned for label_id in ids} == {num_classes}
+    return f"; is 0 background that the list does not name, or {num_classes} void?" if is_next else ""
 
 
 def _short(ids: Sequence[int]) -> str:

@@ -67,7 +67,7 @@ def _listing_findings(
     )
     yield from finding(
         "label_map_format",
-        "label maps are no PNGs: other formats alter ids or are not looked for",
+        "label maps are no PNGs: other formats alter ids or are not looked for; save them as PNGs with one channel",
         [path for stem, files in pictures.items() if stem not in label_maps for path in files],
     )
     yield from finding(

@@ -9,7 +9,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segvit.data.datasets.class_list import ClassList, read_class_list
-from segvit.data.datasets.folder import split_names
+from segvit.data.datasets.folder import require_free_ignore_value, split_names
 from segvit.data.datasets.palette import distinct_colors
 from segvit.data.datasets.registration import pair_folders
 from segvit.data.doctor.listing import Split, list_split
@@ -34,7 +34,7 @@ def open_subject(target: str, *, ignore_value: int = 255) -> Subject:
         ignore_value: the id that does not count, for a folder; registered data sets say theirs.
 
     Raises:
-        ValueError: where it is none of these, or the classes are not given or malformed.
+        ValueError: where it is none of these, the classes are not given or malformed, or the ignore value is one's id.
     """
     if target not in DatasetCatalog and Path(target).is_dir():
         return _open_folder(Path(target), ignore_value)
@@ -53,6 +53,7 @@ def _open_folder(folder: Path, ignore_value: int) -> Subject:
         classes = read_class_list(folder)
     except FileNotFoundError as error:
         raise ValueError(str(error)) from error
+    require_free_ignore_value(classes, ignore_value)
     splits = [
         list_split(split, folder / "images" / split, folder / "annotations" / split) for split in split_names(folder)
     ]
