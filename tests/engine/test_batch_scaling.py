@@ -42,6 +42,7 @@ def test_without_a_reference_nothing_is_scaled():
             r"multiple of 8; for 4 images in all.*SOLVER\.REFERENCE_WORLD_SIZE 0",
         ),
         ([], 3, "multiple of the number of processes, 3"),
+        (["SOLVER.IMS_PER_BATCH", "0"], 1, "0 must be at least 1"),
     ],
 )
 def test_a_batch_that_cannot_be_shared_out_is_refused(opts, processes, message):

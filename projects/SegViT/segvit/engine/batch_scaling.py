@@ -23,9 +23,11 @@ def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
     """The config for this many processes; the same one where SOLVER.REFERENCE_WORLD_SIZE is 0 or says so already.
 
     Raises:
-        ValueError: where the batch cannot be shared out evenly.
+        ValueError: where the batch is empty or cannot be shared out evenly.
     """
     batch, reference = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.REFERENCE_WORLD_SIZE
+    if batch < 1:
+        raise ValueError(f"{BATCH} {batch} must be at least 1")
     if reference and batch % reference:
         raise ValueError(
             f"{BATCH} {batch} is the batch of SOLVER.REFERENCE_WORLD_SIZE {reference} processes and must be a multiple "
