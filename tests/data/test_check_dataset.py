@@ -135,6 +135,7 @@ def test_a_colour_that_is_not_listed_stops_everything(check, folder, colored, tm
         check(folder, *target)
     said = capsys.readouterr().err
     assert "b.png: the palette lacks 1 of its colours: (0, 0, 0)" in said and "f.png" in said and "a.png" not in said
+    assert said.rstrip().endswith("or add --unlisted-as-ignored")
     assert contents(folder) == before
     assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".new*"))
 

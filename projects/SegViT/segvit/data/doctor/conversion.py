@@ -156,7 +156,8 @@ def _convert(diagnosis: Diagnosis, palette: Palette, folder: Path) -> dict[Path,
         converted[label_map] = folder / split / label_map.name
         Image.fromarray(ids).save(converted[label_map])
     if failures:
-        raise ValueError("\n".join(["no label map was converted, for", *failures]))
+        remedy = ["list these colours, too, or add --unlisted-as-ignored"] if palette.ids else []
+        raise ValueError("\n".join(["no label map was converted, for", *failures, *remedy]))
     return converted
 
 
