@@ -15,7 +15,9 @@ from own_folder import CLASSES, HEIGHT, WIDTH, write_folder
 from PIL import Image
 
 from segvit.d2 import get_segvit_cfg
+from segvit.data.datasets.camvid import CAMVID_CATEGORIES
 
+CAMVID = os.environ.get("SEGVIT_CAMVID")
 PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"
 CONFIG = PROJECT / "configs" / "custom" / "segvit_scratch.yaml"
 TINY = {
@@ -136,3 +138,23 @@ def test_a_fault_of_the_validation_split_stops_the_run_at_its_start(folder, tmp_
     assert done.returncode == 2
     assert "data set 'folder_val': 1 images in" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not CAMVID, reason="set SEGVIT_CAMVID to the folder of CamVid to train on it as on a folder")
+def test_camvid_as_such_a_folder(tmp_path):
+    """The documented command and its recipe as they are, but for the number of iterations and of validation images."""
+    folder, output = tmp_path / "camvid", tmp_path / "run"
+    classes = [{"name": name, "color": color} for name, color in CAMVID_CATEGORIES]
+    for kind in ("images", "annotations"):
+        (folder / kind / "val").mkdir(parents=True)
+        (folder / kind / "train").symlink_to(Path(CAMVID, kind, "train").resolve())
+        for path in sorted(Path(CAMVID, kind, "val").resolve().iterdir())[::25]:
+            (folder / kind / "val" / path.name).symlink_to(path)
+    (folder / "classes.json").write_text(json.dumps(classes))
+    few = pairs({"SOLVER.MAX_ITER": 2, "SOLVER.WARMUP_ITERS": 0, "TEST.EVAL_PERIOD": 2, "OUTPUT_DIR": output})
+    done = run("train_net.py", "--config-file", CONFIG, "DATASETS.FOLDER", folder, *few)
+    assert done.returncode == 0, done.stderr
+    evaluated = evaluation(output)
+    assert evaluated["classes"] == [name for name, _ in CAMVID_CATEGORIES]
+    assert 0 < evaluated["metrics"]["pACC"] <= 100
+    assert len(list((output / "predictions" / "labels").iterdir())) == 5
