@@ -68,6 +68,10 @@ def require_data_sets(names: Iterable[str]) -> None:
     for name in names:
         try:
             DatasetCatalog.get(name)
-        except (AssertionError, FileNotFoundError, KeyError, ValueError) as error:
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"data set {name!r}: {error}; how to get and prepare each data set: datasets/README.md"
+            ) from error
+        except (AssertionError, KeyError, ValueError) as error:
             message = error.args[0] if isinstance(error, KeyError) else error  # a KeyError quotes its message
             raise ValueError(f"data set {name!r}: {message}") from error
