@@ -146,7 +146,7 @@ def test_a_split_anywhere_can_be_registered(tmp_path):
 
 def test_data_sets_are_required_before_a_run(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    with pytest.raises(ValueError, match=r"^data set 'camvid_sem_seg_val': no folder .*images/val.*datasets/README\.md"):
+    with pytest.raises(ValueError, match=r"^data set 'camvid_sem_seg_val': no folder .*images/val.*datasets/README"):
         require_data_sets(["camvid_sem_seg_val"])
     with pytest.raises(ValueError, match=r"^data set 'nothing': Dataset 'nothing' is not registered"):
         require_data_sets(["nothing"])
