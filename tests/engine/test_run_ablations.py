@@ -105,9 +105,10 @@ def test_what_the_ablations_cost():
     params, macs = ({name: counts(name)[i] for name in NAMES} for i in (0, 1))
     assert params["per_pixel_ce"] < params["atm_ce"] == params["atm_mask"] < params["levels_2_5"]
     assert params["levels_2_5"] < params["levels_2_3_5"] == params["three_atm_last_level"] < params["levels_0_2_3_5"]
-    assert params["qd"] == params["atm_mask"] < params["qd_qu"] == params["qd_nearest_qkv"] < params["qd_conv_q"]
+    assert params["qd"] == params["atm_mask"] < params["qd_qu_nearest"] == params["qd_nearest_qkv"]
+    assert params["qd_nearest_qkv"] < params["qd_conv_q"]
     assert macs["qd"] < macs["qd_qu"] < macs["atm_mask"] and macs["eqd_qu"] < macs["atm_mask"]
-    assert macs["qd_nearest_qkv"] < macs["qd_qu"] < macs["qd_conv_q"]
+    assert macs["qd"] < macs["qd_nearest_qkv"] < macs["qd_qu_nearest"] < macs["qd_conv_q"]
 
 
 def test_table_seeds_and_what_is_run_again(toy_scenes, tmp_path, capsys):
@@ -171,7 +172,7 @@ def test_wrong_arguments_are_explained(arguments, message, tmp_path, capsys):
 
 def test_groups_that_share_a_config_run_it_once():
     assert TOOL.chosen(["decoder", "levels", "atm_mask"]).count("atm_mask") == 1
-    assert TOOL.chosen(["qd", "sampling"]) == ["qd", "qd_conv_q", "qd_nearest_qkv", "qd_qu"]
+    assert TOOL.chosen(["qd", "sampling"]) == ["qd", "qd_conv_q", "qd_nearest_qkv", "qd_qu_nearest"]
 
 
 def test_spread_over_seeds():

@@ -32,7 +32,7 @@ GROUPS = {
     "decoder": ("per_pixel_ce", "atm_ce", "atm_mask"),
     "levels": ("atm_mask", "levels_2_5", "levels_2_3_5", "levels_0_2_3_5"),
     "stages": ("atm_mask", "three_atm_last_level", "levels_2_3_5"),
-    "sampling": ("qd_conv_q", "qd_nearest_qkv", "qd_qu"),
+    "sampling": ("qd_conv_q", "qd_nearest_qkv", "qd_qu_nearest"),
     "reduction": ("atm_mask", "qd", "qd_qu", "qd_qu_nearest", "eqd_qu"),
 }
 
