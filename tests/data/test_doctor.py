@@ -331,6 +331,13 @@ def test_a_data_set_of_detectron2_without_colours(folder, monkeypatch):
     assert kinds(diagnosis) == [("absent_classes", "warning")]
 
 
+def test_a_further_split_need_not_be_labelled(folder):
+    shutil.copytree(folder / "images" / "val", folder / "images" / "test")
+    assert kinds(diagnose(folder)) == [("missing_folder", "warning")]
+    shutil.rmtree(folder / "annotations" / "val")
+    assert ("missing_folder", "error") in kinds(diagnose(folder))
+
+
 def test_unknown_targets_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"'nowhere' is no folder, .*camvid_sem_seg_train"):
         open_subject("nowhere")

@@ -30,13 +30,16 @@ class Split:
     findings: tuple[Finding, ...]
 
 
-def list_split(name: str, image_dir: Path, annotation_dir: Path) -> Split:
-    """Pair the files of two folders by stem; whatever does not pair up becomes a finding, nothing is raised."""
+def list_split(name: str, image_dir: Path, annotation_dir: Path, *, is_required: bool = True) -> Split:
+    """Pair the files of two folders by stem; whatever does not pair up becomes a finding, nothing is raised.
+
+    A split that is not required may lack a folder: images to predict for have no label maps.
+    """
     try:
         images = files_by_stem(image_dir, IMAGE_EXTENSIONS)
         pictures = files_by_stem(annotation_dir, IMAGE_EXTENSIONS)
     except FileNotFoundError as error:
-        return Split(name, (), (Finding("missing_folder", "error", name, str(error)),))
+        return Split(name, (), (Finding("missing_folder", "error" if is_required else "warning", name, str(error)),))
     label_maps = {stem: maps for stem, files in pictures.items() if (maps := _label_maps(files))}
     findings = tuple(_listing_findings(name, images, pictures, label_maps))
     matched = sorted(set(images) & set(label_maps))

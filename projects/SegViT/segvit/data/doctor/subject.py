@@ -55,7 +55,13 @@ def _open_folder(folder: Path, ignore_value: int) -> Subject:
         raise ValueError(str(error)) from error
     require_free_ignore_value(classes, ignore_value)
     splits = [
-        list_split(split, folder / "images" / split, folder / "annotations" / split) for split in split_names(folder)
+        list_split(
+            split,
+            folder / "images" / split,
+            folder / "annotations" / split,
+            is_required=split in ("train", "val"),
+        )
+        for split in split_names(folder)
     ]
     return Subject(str(folder), classes, ignore_value, tuple(splits))
 
