@@ -191,6 +191,30 @@ def draws_camvid(command, workspace):
         assert min(picture.size) > 50
 
 
+SHRUNK_PP_CONFIG = "projects/SegViT/configs/camvid/segvit_scratch_320x240_shrunk_pp.yaml"
+SHRUNK_PP_RUN = f"OMP_NUM_THREADS=1 python projects/SegViT/train_net.py --config-file {SHRUNK_PP_CONFIG}"
+
+
+def trains_small_on_camvid(command, workspace):
+    narrow = {"MODEL.VIT.EMBED_DIM": "24", "MODEL.SEGVIT.HIDDEN_DIM": "12"}
+    workspace.once(command, lambda: workspace.shell(command, {**TINY_INPUT, **TWO_STEPS, **narrow}))
+    output = "camvid_320x240_shrunk_pp" if "shrunk_pp" in command else "camvid_320x240"
+    assert (workspace.folder / "output" / output / "model_final.pth").is_file()
+
+
+def looks_at_shrunk_pp(command, workspace):
+    trains_small_on_camvid(SHRUNK_PP_RUN, workspace)
+    images = re.sub(
+        r"--input \S+", f"--input {workspace.environment['DETECTRON2_DATASETS']}/camvid/images/val/*.jpg", command
+    )
+    narrow = {"MODEL.VIT.EMBED_DIM": "24", "MODEL.SEGVIT.HIDDEN_DIM": "12"}
+    output = workspace.shell(images, {**TINY_INPUT, **narrow})
+    if "evaluate_edges" in command:
+        assert "average_precision" in output
+    else:
+        assert len(list((workspace.folder / re.search(r"--output (\S+)", command)[1]).glob("*.png"))) == 2
+
+
 def inspects_the_camvid_run(command, workspace):
     """The server would not end; `--inspect` reads the same folder and does."""
     trains_on_camvid(CAMVID_RUN, workspace)
@@ -250,9 +274,10 @@ def trains_on_two_machines(command, workspace):
 
 
 def times_a_tiny_model(command, workspace):
-    command = command.replace("--input-size 512 512", "--input-size 64 64").replace("--rounds 20", "--rounds 2")
-    output = workspace.shell(command, TINY_VIT)
-    assert all(name in output for name in ("linear", "diagonal", "mix"))
+    shorter = re.sub(r"--rounds \d+", "--rounds 2", re.sub(r"--input-size \d+ \d+", "--input-size 64 64", command))
+    output = workspace.shell(shorter, {**TINY_VIT, "MODEL.VIT.REDUCTION_BLOCK": "1"})
+    names = re.search(r"--against ((?:(?!--)\S+ )+)", command)[1].split()
+    assert names and all(Path(name).stem in output for name in names)
 
 
 def compares_backbones(command, workspace):
@@ -358,6 +383,8 @@ COVERAGE = {
     r"python datasets/prepare_\w+\.py( --source json)?": prepares_a_benchmark,
     TRAIN + r"--config-file \S+/toy_scenes\.yaml": trains_on_toy_scenes,
     re.escape(CAMVID_RUN): trains_on_camvid,
+    r"OMP_NUM_THREADS=1 " + TRAIN + r"--config-file \S+/camvid/segvit_scratch_320x240\S*\.yaml": trains_small_on_camvid,
+    r"python projects/SegViT/tools/(draw_tokens|evaluate_edges)\.py .*": looks_at_shrunk_pp,
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+": evaluates_camvid,
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+ TEST\..*": evaluates_camvid_otherwise,
     r"tensorboard --logdir \S+": inspects_the_camvid_run,
