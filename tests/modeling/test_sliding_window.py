@@ -95,7 +95,7 @@ def test_impossible_windows(size, stride, batch_size):
 # Prints by how many bytes the peak of the process grows while a large image is segmented: 150 classes at 1500 x 2400
 # pixels, 2.2 GB of scores, by windows whose strip holds 0.18 GB.
 MEASURE = """
-import resource, torch
+import pathlib, torch
 from segvit.modeling.row_bands import labels_of_bands, resize_bands
 from segvit.modeling.sliding_window import SlidingWindow
 
@@ -103,7 +103,8 @@ def scorer(windows):
     return windows * torch.linspace(0, 1, 150)[:, None, None]
 
 def peak():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Of this process alone: getrusage would start from the peak of the one that started it.
+    return 1024 * int(pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
 image = torch.rand(1, 750, 1200)
 windows = SlidingWindow(size=(256, 256), stride=(171, 171), batch_size=1, accumulate_on_cpu=False)
@@ -120,4 +121,5 @@ print(peak() - before)
 def test_scores_of_a_large_image_never_exist_together():
     done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
     strip, all_scores = 150 * 256 * 1200 * 4, 150 * 1500 * 2400 * 4
-    assert strip < int(done.stdout) < all_scores / 2
+    # Of the strip at least half is new memory: the rest may have been freed by what ran before.
+    assert strip / 2 < int(done.stdout) < all_scores / 2
