@@ -11,23 +11,14 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mask_targets import mask_targets
 from two_processes import run_in_two_processes
 
-from segvit.modeling.criterion import MaskTargets, SegViTCriterion
+from segvit.modeling.criterion import SegViTCriterion
 
 K, IGNORED = 4, 255
 GRID, SIZE = (2, 3), (8, 12)
 NAMES = ("loss_ce", "loss_mask", "loss_dice")
-
-
-def make_targets(labels):
-    """(B, H, W) labels to what the model hands to the criterion."""
-    targets = []
-    for label in labels:
-        classes = label.unique()
-        classes = classes[classes != IGNORED]
-        targets.append(MaskTargets(classes, label == classes[:, None, None], label != IGNORED))
-    return targets
 
 
 def make_labels(ids, batch=2, size=SIZE, seed=0):
@@ -100,7 +91,7 @@ LABELS = {
 def test_equals_slow_loops(labels, exclude_ignored_pixels, mask_stride):
     options = {"exclude_ignored_pixels": exclude_ignored_pixels, "mask_stride": mask_stride, "no_object_weight": 0.3}
     outputs = make_outputs()
-    losses = SegViTCriterion(num_classes=K, **options)(outputs, make_targets(LABELS[labels]))
+    losses = SegViTCriterion(num_classes=K, **options)(outputs, mask_targets(LABELS[labels]))
     for suffix, stage in (("", outputs), ("_0", outputs["aux_outputs"][0])):
         expected = reference_losses(stage, LABELS[labels], **options)
         got = [losses[f"{name}{suffix}"].item() for name in NAMES]
@@ -111,7 +102,7 @@ def test_equals_slow_loops(labels, exclude_ignored_pixels, mask_stride):
 def test_strides_that_do_not_divide_the_size(size):
     labels = make_labels([0, 1, IGNORED], size=size)
     outputs = make_outputs(num_aux=0)
-    losses = SegViTCriterion(num_classes=K, mask_stride=2)(outputs, make_targets(labels))
+    losses = SegViTCriterion(num_classes=K, mask_stride=2)(outputs, mask_targets(labels))
     expected = reference_losses(outputs, labels, mask_stride=2)
     assert [losses[name].item() for name in NAMES] == pytest.approx(expected, rel=1e-5)
 
@@ -120,7 +111,7 @@ def test_strides_that_do_not_divide_the_size(size):
 @pytest.mark.parametrize("labels", LABELS)
 def test_keys_and_gradients_whatever_the_labels(labels, num_aux):
     outputs = make_outputs(num_aux)
-    losses = SegViTCriterion(num_classes=K)(outputs, make_targets(LABELS[labels]))
+    losses = SegViTCriterion(num_classes=K)(outputs, mask_targets(LABELS[labels]))
     suffixes = ["", *(f"_{index}" for index in range(num_aux))]
     assert set(losses) == {f"{name}{suffix}" for name in NAMES for suffix in suffixes}
     sum(losses.values()).backward()
@@ -133,7 +124,7 @@ def test_keys_and_gradients_whatever_the_labels(labels, num_aux):
 def test_nothing_labelled_gives_zero_mask_losses_on_the_graph(exclude_ignored_pixels):
     outputs = make_outputs(num_aux=0)
     criterion = SegViTCriterion(num_classes=K, exclude_ignored_pixels=exclude_ignored_pixels)
-    losses = criterion(outputs, make_targets(LABELS["all ignored"]))
+    losses = criterion(outputs, mask_targets(LABELS["all ignored"]))
     assert losses["loss_mask"] == losses["loss_dice"] == 0
     assert losses["loss_ce"] > 0
     (losses["loss_mask"] + losses["loss_dice"]).backward()
@@ -143,7 +134,7 @@ def test_nothing_labelled_gives_zero_mask_losses_on_the_graph(exclude_ignored_pi
 def test_only_masks_of_present_classes_learn():
     labels = torch.stack([make_labels([0, 2], batch=1)[0], make_labels([1], batch=1)[0]])
     outputs = make_outputs(num_aux=0)
-    losses = SegViTCriterion(num_classes=K)(outputs, make_targets(labels))
+    losses = SegViTCriterion(num_classes=K)(outputs, mask_targets(labels))
     (losses["loss_mask"] + losses["loss_dice"]).backward()
     learns = outputs["pred_masks"].grad.abs().sum(dim=(2, 3)) > 0
     assert learns.tolist() == [[True, False, True, False], [False, True, False, False]]
@@ -154,12 +145,12 @@ def losses_with_changed_ignored_pixels(criterion):
     labels = make_labels([0, 1, IGNORED], batch=1)
     ignored = labels[0] == IGNORED
     outputs = make_outputs(num_aux=0, batch=1, grid=SIZE)  # pixel by pixel: nothing is interpolated
-    before = criterion(outputs, make_targets(labels))
+    before = criterion(outputs, mask_targets(labels))
     before["loss_mask"].backward()
     gradient = outputs["pred_masks"].grad[0, 0][ignored]
     changed = outputs["pred_masks"].detach().clone()
     changed[0, 0][ignored] += 3
-    return before, criterion(outputs | {"pred_masks": changed}, make_targets(labels)), gradient
+    return before, criterion(outputs | {"pred_masks": changed}, mask_targets(labels)), gradient
 
 
 def test_ignored_pixels_are_excluded():
@@ -179,7 +170,7 @@ def test_ignored_pixels_are_negatives_by_default():
 def test_weights_scale_the_losses():
     ones = {"class_weight": 1.0, "focal_weight": 1.0, "dice_weight": 1.0}
     weights = {"class_weight": 2.0, "focal_weight": 3.0, "dice_weight": 5.0}
-    outputs, targets = make_outputs(), make_targets(LABELS["some ignored"])
+    outputs, targets = make_outputs(), mask_targets(LABELS["some ignored"])
     plain = SegViTCriterion(num_classes=K, **ones)(outputs, targets)
     scaled = SegViTCriterion(num_classes=K, **weights)(outputs, targets)
     for suffix in ("", "_0"):
@@ -197,7 +188,7 @@ def test_float32_under_autocast(labels):
     half = {**stages[0], "aux_outputs": stages[1:]}
     full_stages = [{name: tensor.float() for name, tensor in stage.items()} for stage in stages]
     full = {**full_stages[0], "aux_outputs": full_stages[1:]}
-    criterion, targets = SegViTCriterion(num_classes=K), make_targets(LABELS[labels])
+    criterion, targets = SegViTCriterion(num_classes=K), mask_targets(LABELS[labels])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = criterion(half, targets)
     for name, expected in criterion(full, targets).items():
@@ -217,7 +208,7 @@ def test_float32_under_autocast(labels):
 def test_finite_for_any_labels(ids, size, scale, exclude_ignored_pixels, mask_stride, seed):
     options = {"exclude_ignored_pixels": exclude_ignored_pixels, "mask_stride": mask_stride}
     outputs = make_outputs(scale=scale)
-    losses = SegViTCriterion(num_classes=K, **options)(outputs, make_targets(make_labels(ids, size=size, seed=seed)))
+    losses = SegViTCriterion(num_classes=K, **options)(outputs, mask_targets(make_labels(ids, size=size, seed=seed)))
     sum(losses.values()).backward()
     assert all(loss.isfinite() and loss >= 0 for loss in losses.values())
     assert outputs["pred_masks"].grad.isfinite().all() and outputs["pred_logits"].grad.isfinite().all()
@@ -236,7 +227,7 @@ def losses_of_one_process(rank, folder):
     ]
     criterion, results = SegViTCriterion(num_classes=K), {}
     for case, labels in SHARED_LABELS.items():
-        results[case] = criterion({**stages[0], "aux_outputs": stages[1:]}, make_targets(labels[own]))
+        results[case] = criterion({**stages[0], "aux_outputs": stages[1:]}, mask_targets(labels[own]))
         dist.barrier()
     torch.save(results, folder / f"rank{rank}.pt")
 
@@ -247,7 +238,7 @@ def test_masks_are_counted_over_processes(tmp_path):
     run_in_two_processes(losses_of_one_process, tmp_path)
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     for case, labels in SHARED_LABELS.items():
-        whole = SegViTCriterion(num_classes=K)(make_outputs(), make_targets(labels))
+        whole = SegViTCriterion(num_classes=K)(make_outputs(), mask_targets(labels))
         assert ranks[0][case].keys() == ranks[1][case].keys() == whole.keys()
         for name in ("loss_mask", "loss_dice", "loss_mask_0", "loss_dice_0"):
             mean = (ranks[0][case][name] + ranks[1][case][name]) / 2

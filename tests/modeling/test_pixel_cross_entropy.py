@@ -6,8 +6,8 @@ Shape shorthand: B images, H x W pixels, h x w grid, K classes.
 import pytest
 import torch
 import torch.nn.functional as F
+from mask_targets import mask_targets
 
-from segvit.modeling.criterion import MaskTargets
 from segvit.modeling.pixel_cross_entropy import NO_CLASS, PixelCrossEntropy, label_map
 
 B, K, IGNORED = 2, 4, 255
@@ -16,15 +16,6 @@ GRID, SIZE = (2, 3), (8, 12)
 
 def make_labels(ids=(0, 1, 3, IGNORED), size=SIZE):
     return torch.tensor(ids)[torch.randint(len(ids), (B, *size), generator=torch.Generator().manual_seed(0))]
-
-
-def make_targets(labels):
-    targets = []
-    for label in labels:
-        classes = label.unique()
-        classes = classes[classes != IGNORED]
-        targets.append(MaskTargets(classes, label == classes[:, None, None], label != IGNORED))
-    return targets
 
 
 def make_outputs(num_aux=1):
@@ -56,7 +47,7 @@ def reference(stage, labels, stride):
 @pytest.mark.parametrize("num_aux", [0, 2])
 def test_equals_the_loop(num_aux, stride):
     outputs, labels = make_outputs(num_aux), make_labels()
-    losses = PixelCrossEntropy(weight=3.0, stride=stride)(outputs, make_targets(labels))
+    losses = PixelCrossEntropy(weight=3.0, stride=stride)(outputs, mask_targets(labels))
     assert list(losses) == ["loss_ce", *(f"loss_ce_{index}" for index in range(num_aux))]
     for loss, stage in zip(losses.values(), [outputs, *outputs["aux_outputs"]], strict=True):
         torch.testing.assert_close(loss.double(), 3 * reference(stage, labels, stride), rtol=1e-5, atol=1e-6)
@@ -64,7 +55,7 @@ def test_equals_the_loop(num_aux, stride):
 
 def test_labels_are_those_that_the_targets_were_made_of():
     labels = make_labels()
-    for label, target in zip(labels, make_targets(labels), strict=True):
+    for label, target in zip(labels, mask_targets(labels), strict=True):
         assert torch.equal(label_map(target), label.where(label != IGNORED, NO_CLASS))
 
 
@@ -72,7 +63,7 @@ def test_labels_are_those_that_the_targets_were_made_of():
 def test_every_output_gets_a_finite_gradient(ids):
     """Without a label a loss of zero; the class logits, which have no part, always get a gradient of zero."""
     outputs = make_outputs()
-    losses = PixelCrossEntropy()(outputs, make_targets(make_labels(ids)))
+    losses = PixelCrossEntropy()(outputs, mask_targets(make_labels(ids)))
     sum(losses.values()).backward()
     learns = ids != (IGNORED,)
     assert all(loss.isfinite() and bool(loss > 0) == learns for loss in losses.values())
@@ -86,12 +77,12 @@ def test_ignored_pixels_and_unlabelled_images_change_nothing():
     outputs, labels = make_outputs(0), make_labels()
     labels[1] = IGNORED
     expected = reference({"pred_masks": outputs["pred_masks"][:1]}, labels[:1], 1)
-    loss = PixelCrossEntropy()(outputs, make_targets(labels))["loss_ce"]
+    loss = PixelCrossEntropy()(outputs, mask_targets(labels))["loss_ce"]
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_float32_under_autocast():
-    outputs, targets = make_outputs(), make_targets(make_labels())
+    outputs, targets = make_outputs(), mask_targets(make_labels())
     expected = PixelCrossEntropy()(outputs, targets)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = PixelCrossEntropy()(outputs, targets)
@@ -100,4 +91,4 @@ def test_float32_under_autocast():
 
 def test_without_class_logits():
     outputs = {"pred_masks": make_outputs()["pred_masks"], "aux_outputs": []}
-    assert PixelCrossEntropy()(outputs, make_targets(make_labels()))["loss_ce"] > 0
+    assert PixelCrossEntropy()(outputs, mask_targets(make_labels()))["loss_ce"] > 0

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mask_targets import mask_targets
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from segvit.modeling.criterion import MaskTargets, SegViTCriterion
+from segvit.modeling.criterion import SegViTCriterion
 from segvit.modeling.decoder_builder import build_decoder
 from segvit.modeling.official_names import NOT_A_WEIGHT, decoder_name, encoder_name
 from segvit.modeling.reduction_builder import TokenReduction
@@ -100,15 +101,6 @@ def decode(decoder, features):
     return decoder(list(features.values())[::-1])  # deepest first
 
 
-def targets_of(labels):
-    targets = []
-    for label in labels:
-        classes = label.unique()
-        classes = classes[classes != IGNORED]
-        targets.append(MaskTargets(classes, label == classes[:, None, None], label != IGNORED))
-    return targets
-
-
 @pytest.mark.parametrize(("config", "state_dict", "case"), ENCODER_CASES)
 @torch.no_grad()
 def test_parity_encoder_at_other_sizes(assert_parity, config, state_dict, case):
@@ -152,7 +144,7 @@ def test_parity_losses(assert_parity, fixture, labels, losses):
     encoder, decoder = build_model(fixture)
     outputs = decode(decoder.train(), encoder(fixture["input"]))
     criterion = SegViTCriterion(num_classes=fixture["config"]["decode_head"]["num_classes"])
-    ours = criterion(outputs, targets_of(fixture[labels]))
+    ours = criterion(outputs, mask_targets(fixture[labels]))
     expected = {name: value for name, value in fixture[losses].items() if name.startswith("loss")}
     assert ours.keys() == expected.keys()
     for name, value in ours.items():
@@ -171,7 +163,7 @@ def test_parity_gradients(assert_parity, fixture):
     with sdpa_kernel(SDPBackend.MATH):
         outputs = decode(decoder.train(), encoder(fixture["input"]))
         criterion = SegViTCriterion(num_classes=fixture["config"]["decode_head"]["num_classes"])
-        sum(criterion(outputs, targets_of(fixture["label"])).values()).backward()
+        sum(criterion(outputs, mask_targets(fixture["label"])).values()).backward()
     ours = {f"backbone.{name}": parameter.grad for name, parameter in encoder.named_parameters()}
     ours |= {f"decode_head.{name}": parameter.grad for name, parameter in decoder.named_parameters()}
     checked = 0

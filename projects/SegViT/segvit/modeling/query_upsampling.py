@@ -23,7 +23,7 @@ class QueryUpsamplingLayer(nn.Module):
     """The standard post-norm decoder layer: self-attention, cross-attention, feed-forward.
 
     Args:
-        self_attention: without it queries meet through the tokens alone, at N / L of the cost.
+        self_attention: without it queries meet through the tokens alone.
     """
 
     def __init__(self, *, dim: int, num_heads: int, dropout: float, self_attention: bool) -> None:

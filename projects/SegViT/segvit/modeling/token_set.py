@@ -12,6 +12,11 @@ import torch
 from segvit.modeling.tokens import map_to_tokens
 
 
+def key_mask_of(valid: torch.Tensor | None) -> torch.Tensor | None:
+    """(B, M) bool -> (B, 1, 1, M), as attention takes it: padding is no key."""
+    return None if valid is None else valid[:, None, None]
+
+
 @dataclass(frozen=True)
 class KeptTokens:
     """Which tokens of a sequence a reduction keeps.
@@ -34,7 +39,7 @@ class KeptTokens:
     @property
     def key_mask(self) -> torch.Tensor | None:
         """(B, 1, 1, M) for attention: padding is no key; None where there is none."""
-        return None if self.valid is None else self.valid[:, None, None]
+        return key_mask_of(self.valid)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class TokenSet:
     @property
     def key_mask(self) -> torch.Tensor | None:
         """(B, 1, 1, M) for attention: padding is no key; None where there is none."""
-        return None if self.valid is None else self.valid[:, None, None]
+        return key_mask_of(self.valid)
 
 
 Stage = torch.Tensor | TokenSet
