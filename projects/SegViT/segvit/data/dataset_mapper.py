@@ -17,6 +17,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Instances
 
 from segvit.data.augmentation import build_test_augmentations, build_train_augmentations
+from segvit.data.image_reading import read_image, read_label_map
 
 
 class SegViTSemanticDatasetMapper:
@@ -59,11 +60,11 @@ class SegViTSemanticDatasetMapper:
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         """Map a dict with `file_name` and, in training, `sem_seg_file_name`; the input dict stays as it is.
 
-        Raises ValueError, naming the file, for label ids outside 0..K-1, a label map with channels, or one whose size
-        differs from its image's.
+        Raises OSError or ValueError, naming the file, for what `image_reading` cannot read, label ids outside 0..K-1,
+        or a label map whose size differs from its image's.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
-        image = detection_utils.read_image(dataset_dict["file_name"], format=self.image_format)
+        image = read_image(dataset_dict["file_name"], format=self.image_format)
         detection_utils.check_image_size(dataset_dict, image)
         label_map = self._read_label_map(dataset_dict, image.shape[:2]) if self.is_train else None
 
@@ -81,12 +82,7 @@ class SegViTSemanticDatasetMapper:
         if "sem_seg_file_name" not in dataset_dict:
             raise ValueError(f"{dataset_dict['file_name']}: no sem_seg_file_name, so there is no label map to train on")
         file_name = dataset_dict.pop("sem_seg_file_name")
-        label_map = detection_utils.read_image(file_name)
-        if label_map.ndim != 2:
-            raise ValueError(
-                f"{file_name}: the label map has {label_map.shape[2]} channels (a colour picture?); "
-                "it must be a single-channel PNG whose pixels are class ids"
-            )
+        label_map = read_label_map(file_name)
         if label_map.shape != image_size:
             raise detection_utils.SizeMismatchError(
                 f"{file_name}: the label map is {label_map.shape[1]} x {label_map.shape[0]} pixels, "

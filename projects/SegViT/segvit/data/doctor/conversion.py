@@ -21,7 +21,8 @@ from segvit.data.datasets.class_list import ClassList, parse_color
 from segvit.data.datasets.registration import Color
 from segvit.data.doctor.examination import Diagnosis
 from segvit.data.doctor.finding import MAX_NAMED
-from segvit.data.doctor.inspection import Inspection, read_label_map
+from segvit.data.doctor.inspection import Inspection
+from segvit.data.image_reading import read_levels
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _convert(diagnosis: Diagnosis, palette: Palette, folder: Path) -> dict[Path,
     for split, inspection in tqdm(_label_maps(diagnosis, colored=True), desc="converting", unit="label map"):
         label_map = inspection.pair.label_map
         try:
-            ids = to_ids(read_label_map(label_map), palette)
+            ids = to_ids(read_levels(label_map), palette)
         except ValueError as error:
             failures.append(f"{label_map}: {error}")
             continue

@@ -16,10 +16,10 @@ def check_files(split: str, inspections: Sequence[Inspection]) -> Iterator[Findi
 
 
 def _unreadable(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]:
-    images = tuple(f"{it.pair.image}: {it.image_error}" for it in inspections if it.image_error)
+    images = tuple(it.image_error for it in inspections if it.image_error)
     if images:
         yield Finding("unreadable_image", "error", split, "images that cannot be read", images)
-    label_maps = tuple(f"{it.pair.label_map}: {it.label_error}" for it in inspections if it.label_error)
+    label_maps = tuple(it.label_error for it in inspections if it.label_error)
     if label_maps:
         yield Finding("unreadable_label_map", "error", split, "label maps that cannot be read", label_maps)
 

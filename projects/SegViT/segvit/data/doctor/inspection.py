@@ -9,23 +9,19 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import cv2
 import numpy as np
-from detectron2.data.detection_utils import read_image
-from PIL import Image
 
 from segvit.data.doctor.listing import Pair
+from segvit.data.image_reading import read_image, read_levels
 
-# What Pillow raises on files that are no picture, damaged, cut off or absurdly large.
-READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 THUMBNAIL_SIZE = 16
 
 
 @dataclass
 class Inspection:
-    """What one pair holds; fields stay empty where a file could not be read."""
+    """What one pair holds; fields stay empty where a file could not be read, and an error says why, naming the file."""
 
     pair: Pair
     image_error: str = ""
@@ -56,19 +52,14 @@ def inspect_pair(pair: Pair) -> Inspection:
     """Read both files. Nothing is raised for files that cannot be read; that is noted."""
     inspection = Inspection(pair)
     try:
-        _note_image(inspection, read_image(str(pair.image), format="RGB"))
-    except READ_ERRORS as error:
+        _note_image(inspection, read_image(pair.image, format="RGB"))
+    except (OSError, ValueError) as error:
         inspection.image_error = str(error)
     try:
-        _note_label_map(inspection, read_label_map(pair.label_map))
-    except READ_ERRORS as error:
+        _note_label_map(inspection, read_levels(pair.label_map))
+    except (OSError, ValueError) as error:
         inspection.label_error = str(error)
     return inspection
-
-
-def read_label_map(path: Path) -> np.ndarray:
-    """(H, W) ids, or (H, W, channels) of what is no label map, as the dataset mapper reads it."""
-    return read_image(str(path))
 
 
 def count_ids(label_map: np.ndarray) -> dict[int, int]:

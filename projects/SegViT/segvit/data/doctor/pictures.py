@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from detectron2.data.detection_utils import read_image
 
 from segvit.data.doctor.examination import Diagnosis
-from segvit.data.doctor.inspection import read_label_map
+from segvit.data.image_reading import read_image, read_levels
 from segvit.visualization import draw_class_histogram, draw_contact_sheet, make_cell
 
 
@@ -23,7 +22,7 @@ def draw_samples(diagnosis: Diagnosis, output: Path, *, num_images: int) -> bool
     sound = [(split, it.pair) for split, items in diagnosis.inspections.items() for it in items if it.is_sound]
     chosen = np.linspace(0, len(sound) - 1, min(num_images, len(sound))).round().astype(int)
     cells = [
-        make_cell(read_image(str(pair.image), format="RGB"), read_label_map(pair.label_map), f"{split}/{pair.stem}")
+        make_cell(read_image(pair.image, format="RGB"), read_levels(pair.label_map), f"{split}/{pair.stem}")
         for split, pair in (sound[index] for index in chosen)
     ]
     if cells:

@@ -1,0 +1,70 @@
+"""How a command ends where it cannot go on: one line with what is wrong and what would be right, and exit code 2.
+
+What a user can put right is raised, where it is noticed, as a ValueError or an OSError whose message names the file or
+key and the remedy. Any other error, also a ValueError that a library raised unexplained, is a defect of ours and keeps
+its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+USER_ERROR = 2
+# Set it to anything to see the traceback of every error.
+TRACEBACK_VARIABLE = "SEGVIT_TRACEBACK"
+
+PACKAGE = str(Path(__file__).parent)
+LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+
+SPACE = "free some space, or write to another disk"
+RIGHTS = "choose a place that you may read and write"
+REMEDIES = {
+    errno.ENOSPC: SPACE,
+    errno.EDQUOT: SPACE,
+    errno.EFBIG: SPACE,
+    errno.EACCES: RIGHTS,
+    errno.EPERM: RIGHTS,
+    errno.EROFS: RIGHTS,
+    errno.ENOTDIR: "choose a place below a folder",
+}
+
+# What torch wraps around an error of a process that loads data: the traceback there, then the type and its message.
+WORKER_ERROR = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\n.*\n(?:\w+\.)*\w+: (.*)", re.DOTALL)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Around a command, or as its decorator: explained errors become a line on the error stream and SystemExit(2)."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if os.environ.get(TRACEBACK_VARIABLE) or not is_explained(error):
+            raise
+        sys.stderr.write(f"{Path(sys.argv[0]).name}: error: {describe(error)}\n")
+        raise SystemExit(USER_ERROR) from error
+
+
+def is_explained(error: ValueError | OSError) -> bool:
+    """Whether the message was written for users: by our code, or by the operating system."""
+    if isinstance(error, OSError) or WORKER_ERROR.match(str(error)):
+        return True
+    file = traceback.extract_tb(error.__traceback__)[-1].filename
+    return file.startswith(PACKAGE) or not file.startswith(LIBRARIES)
+
+
+def describe(error: ValueError | OSError) -> str:
+    """The message; of an error of the operating system with the file before it and the remedy behind it."""
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
+        return f"{place}{error.strerror}{remedy}"
+    found = WORKER_ERROR.match(str(error))
+    return found[1].strip() if found else str(error)

@@ -1,0 +1,85 @@
+"""Reads pictures and label maps; whatever is wrong with a file is told with its name.
+
+Shape shorthand in this module: H x W: pixels, upright as the EXIF data say.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from detectron2.data.detection_utils import convert_PIL_to_numpy
+from detectron2.utils.file_io import PathManager
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# What Pillow raises on files that are no picture, damaged, cut off or absurdly large.
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+# Pillow's modes of one channel whose levels do not end at 255; it would clip them to white.
+WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+
+
+def read_image(path: str | os.PathLike[str], *, format: str) -> np.ndarray:
+    """(H, W, 3) uint8 in the order `format`, "RGB" or "BGR". Grey, palette and CMYK are converted, alpha is dropped.
+
+    Raises:
+        OSError: where the file is missing or may not be read.
+        ValueError: where it is no picture, damaged, or has levels above 255.
+    """
+    image = _decoded(path)
+    if image.mode in WIDE_MODES:
+        raise ValueError(
+            f"{path}: a picture with {_depth(image.mode)} per pixel, where 8 are needed: convert it, choosing which "
+            "levels become 0 and 255"
+        )
+    return convert_PIL_to_numpy(image, format)
+
+
+def read_label_map(path: str | os.PathLike[str]) -> np.ndarray:
+    """(H, W) class ids, integers or booleans; of a palette picture the indices.
+
+    Raises:
+        OSError: see `read_image`.
+        ValueError: likewise, and where the picture has several channels or fractions.
+    """
+    labels = read_levels(path)
+    if labels.ndim != 2:
+        raise ValueError(
+            f"{path}: the label map has {labels.shape[2]} channels (a colour picture?); "
+            "it must be a single-channel PNG whose pixels are class ids"
+        )
+    return labels
+
+
+def read_levels(path: str | os.PathLike[str]) -> np.ndarray:
+    """(H, W) or (H, W, channels): the file's own numbers, in whatever mode. Raises as `read_label_map`."""
+    image = _decoded(path)
+    if image.mode == "F":
+        raise ValueError(f"{path}: the label map holds fractions; it must be a PNG whose pixels are class ids")
+    return np.asarray(image)
+
+
+def _decoded(path: str | os.PathLike[str]) -> Image.Image:
+    """The picture, upright."""
+    try:
+        with PathManager.open(os.fspath(path), "rb") as file:
+            image = Image.open(file)
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the file system's, which names the file
+        raise ValueError(f"{path}: {_damage(path, error)}") from error
+    return image
+
+
+def _damage(path: str | os.PathLike[str], error: Exception) -> str:
+    if os.path.isfile(path) and os.path.getsize(path) == 0:
+        return "empty (0 bytes): fetch it again, or take it out of the data set"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"too large ({error}): cut it into pieces"
+    reason = "no format of pictures that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
+    return f"no picture, or a damaged one ({reason}): fetch it again, or take it out of the data set"
+
+
+def _depth(mode: str) -> str:
+    return "16 bits" if mode.startswith("I;16") else "32 bits"
