@@ -1,0 +1,79 @@
+"""Anything that holds a picture, as 8-bit colours.
+
+Shape shorthand in this module: H x W: pixels, upright as the EXIF data say.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+Picture = str | os.PathLike[str] | np.ndarray | Image.Image
+
+# What Pillow raises on files that are no picture, damaged, cut off or absurdly large.
+_DAMAGE = (SyntaxError, ValueError, EOFError, OSError, Image.DecompressionBombError)
+_CHANNELS = (1, 3, 4)
+
+
+def read_picture(picture: Picture, *, format: str = "RGB", array_format: str = "BGR") -> np.ndarray:
+    """(H, W, 3) uint8 of a file, a Pillow image or an array.
+
+    Files and Pillow images are turned upright as their EXIF data say. Grey, palette, CMYK and the like become colours,
+    of 16 bits the upper eight are kept, alpha is dropped, and of an animation the first frame is taken: what training
+    reads from the same file.
+
+    Args:
+        picture: a path; a Pillow image; or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8 or uint16.
+        format: the order of the channels that is wanted, "RGB" or "BGR".
+        array_format: the order of the channels of an array; its fourth channel is alpha.
+
+    Raises:
+        OSError: where a file is missing or may not be read.
+        ValueError: where a file is no picture or damaged, or an array is none.
+    """
+    if isinstance(picture, np.ndarray):
+        return _of_array(picture, format=format, array_format=array_format)
+    if isinstance(picture, Image.Image):
+        return _of_pillow(picture, format)
+    if isinstance(picture, str | os.PathLike):
+        return _of_pillow(_decoded(picture), format)
+    raise ValueError(f"a {type(picture).__name__} is no picture: give a path, a Pillow image or a NumPy array")
+
+
+def _of_array(array: np.ndarray, *, format: str, array_format: str) -> np.ndarray:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in _CHANNELS) or 0 in array.shape:
+        raise ValueError(
+            f"an array of shape {array.shape} is no picture: (height, width), or (height, width, channels) with "
+            f"{', '.join(map(str, _CHANNELS))} channels is needed"
+        )
+    if array.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"a picture of {array.dtype} is ambiguous: convert it to uint8, 0 to 255 (or uint16)")
+    if array.dtype == np.uint16:
+        array = (array >> 8).astype(np.uint8)
+    if array.ndim == 2 or array.shape[2] == 1:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    return array[:, :, :3] if format == array_format else array[:, :, 2::-1]
+
+
+def _of_pillow(image: Image.Image, format: str) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("a picture of fractions has no agreed black and white: convert it to 8 bits")
+    if image.mode.startswith("I"):  # of one channel; the 16-bit files that older releases of Pillow read as "I", too
+        levels = np.asarray(image).clip(0, 2**16 - 1).astype(np.uint16)
+        return _of_array(levels, format=format, array_format=format)
+    return _of_array(np.asarray(image.convert("RGB")), format=format, array_format="RGB")
+
+
+def _decoded(path: str | os.PathLike[str]) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the file system's, which names the file
+        reason = "no format of pictures that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"{path}: no picture, or a damaged one ({reason})") from error

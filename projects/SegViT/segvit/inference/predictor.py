@@ -1,0 +1,197 @@
+"""A trained model, ready to segment pictures of any kind.
+
+Shape shorthand in this module: H x W: pixels of a picture, h x w: those that the model reads, K: classes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data.transforms import AugInput, AugmentationList
+from detectron2.modeling import build_model
+
+from segvit.d2 import load_config
+from segvit.d2.checkpoint import SegViTCheckpointer
+from segvit.d2.shipped_configs import find_config
+from segvit.data.augmentation import build_test_augmentations
+from segvit.inference.class_names import class_list_of
+from segvit.inference.pictures import Picture, read_picture
+from segvit.modeling.row_bands import join_bands
+
+Output = Literal["labels", "scores"]
+ModelInput = dict[str, object]
+
+
+class SegViTPredictor:
+    """Labels or scores of pictures, one by one, in batches or in streams.
+
+    What comes out, for a picture of H x W pixels upright:
+        labels: NumPy (H, W), uint8 where K <= 255, else int32; class ids 0 to K - 1, never void. The scores of all
+            classes do not exist together for them.
+        scores: NumPy (K, H, W) float32 in main memory, as `SemanticInference` defines them; their argmax over the first
+            axis are the labels.
+    Class i is `class_names[i]`, drawn in `class_colors[i]` (RGB).
+
+    Any number of threads may use one predictor at the same time.
+
+    Args:
+        cfg: a config, the path to one, or the name of a shipped one (see `find_config`).
+        weights: the checkpoint; by default MODEL.WEIGHTS.
+        opts: KEY VALUE pairs that override the config, such as ("MODEL.DEVICE", "cuda").
+        array_format: the order of the channels of NumPy arrays that come in: "BGR", as OpenCV reads them, or "RGB".
+
+    Raises:
+        ValueError: where the config is faulty, the device is not there, or the checkpoint does not fit.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode | str | os.PathLike[str],
+        weights: str | os.PathLike[str] | None = None,
+        *,
+        opts: Sequence[object] = (),
+        array_format: str = "BGR",
+    ) -> None:
+        if array_format not in ("BGR", "RGB"):
+            raise ValueError(f"array_format {array_format!r} must be 'BGR' or 'RGB'")
+        self.cfg = _config(cfg, weights, opts)
+        self.array_format = array_format
+        classes = class_list_of(self.cfg)
+        self.class_names, self.class_colors = classes.names, classes.colors
+        self.label_dtype = np.dtype(np.uint8 if self.num_classes <= 255 else np.int32)
+        self.model = build_model(self.cfg).eval()
+        SegViTCheckpointer(self.model).load(self.cfg.MODEL.WEIGHTS)
+        self._resize = AugmentationList(build_test_augmentations(self.cfg))
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def __call__(self, picture: Picture, *, output: Output = "labels") -> np.ndarray:
+        """Segment one picture.
+
+        Args:
+            picture: see `read_picture`.
+            output: "labels" (H, W) or "scores" (K, H, W).
+
+        Raises:
+            OSError, ValueError: where the picture cannot be read.
+        """
+        return self.batch([picture], output=output)[0]
+
+    def batch(self, pictures: Sequence[Picture], *, output: Output = "labels") -> list[np.ndarray]:
+        """Segment pictures of any sizes; those of one padded size share a forward pass. Raises as for one picture."""
+        return self._segment([self.prepare(picture) for picture in pictures], output)
+
+    def stream(
+        self,
+        pictures: Iterable[Picture],
+        *,
+        output: Output = "labels",
+        batch_size: int = 1,
+        on_error: Callable[[Picture, Exception], None] | None = None,
+    ) -> Iterator[tuple[Picture, np.ndarray]]:
+        """Segment any number of pictures in constant memory.
+
+        Args:
+            pictures: taken from the iterable as they are needed: two batches at most are held at a time, one that is
+                segmented and one that is read meanwhile.
+            output: see `__call__`.
+            batch_size: pictures that are segmented together.
+            on_error: is given each picture that cannot be read, with the OSError or ValueError, and the stream goes on
+                without it. By default that error is raised when the picture's turn comes.
+
+        Yields:
+            Each picture as it came in, with its labels or scores, in order.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size {batch_size} must be at least 1")
+        pictures = iter(pictures)
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead: deque[list[tuple[Picture, Future[ModelInput]]]] = deque()
+            while batch := list(itertools.islice(pictures, batch_size)):
+                ahead.append([(picture, reader.submit(self.prepare, picture)) for picture in batch])
+                if len(ahead) == 2:
+                    yield from self._finish(ahead.popleft(), output, on_error)
+            if ahead:
+                yield from self._finish(ahead.popleft(), output, on_error)
+
+    def prepare(self, picture: Picture) -> ModelInput:
+        """What `model` takes for a picture: "image", uint8 (3, h, w), and "height" and "width", H and W.
+
+        Raises:
+            OSError, ValueError: where the picture cannot be read.
+        """
+        pixels = read_picture(picture, format=self.cfg.INPUT.FORMAT, array_format=self.array_format)
+        resized = AugInput(pixels)
+        self._resize(resized)
+        image = torch.from_numpy(np.ascontiguousarray(resized.image.transpose(2, 0, 1)))
+        return {"image": image, "height": pixels.shape[0], "width": pixels.shape[1]}
+
+    def _segment(self, inputs: list[ModelInput], output: Output) -> list[np.ndarray]:
+        if output not in ("labels", "scores"):
+            raise ValueError(f"output {output!r} must be 'labels' or 'scores'")
+        with torch.inference_mode():
+            if output == "scores":
+                return [self._scores(one) for one in inputs]
+            labels = [result["sem_seg_labels"] for result in self.model(inputs)] if inputs else []
+            dtype = torch.from_numpy(np.empty(0, self.label_dtype)).dtype
+            return [one.to(dtype).cpu().numpy() for one in labels]
+
+    def _scores(self, inputs: ModelInput) -> np.ndarray:
+        """Bands leave the device one by one."""
+        size = (inputs["height"], inputs["width"])
+        bands = self.model.score_bands(inputs["image"], size)
+        return join_bands((band.float().cpu() for band in bands), size).numpy()
+
+    def _finish(
+        self,
+        batch: list[tuple[Picture, Future[ModelInput]]],
+        output: Output,
+        on_error: Callable[[Picture, Exception], None] | None,
+    ) -> Iterator[tuple[Picture, np.ndarray]]:
+        pictures, inputs, failure = [], [], None
+        for picture, future in batch:
+            try:
+                inputs.append(future.result())
+                pictures.append(picture)
+            except (OSError, ValueError) as error:
+                if on_error is None:
+                    failure = error
+                    break
+                on_error(picture, error)
+        yield from zip(pictures, self._segment(inputs, output), strict=True)
+        if failure is not None:
+            raise failure
+
+
+def _config(
+    cfg: CfgNode | str | os.PathLike[str], weights: str | os.PathLike[str] | None, opts: Sequence[object]
+) -> CfgNode:
+    """A config of its own for inference, which gives labels."""
+    if isinstance(cfg, CfgNode):
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.merge_from_list(list(opts))
+    else:
+        cfg = load_config(find_config(cfg), opts)
+    if weights is not None:
+        cfg.MODEL.WEIGHTS = os.fspath(weights)
+    if not cfg.MODEL.WEIGHTS:
+        raise ValueError("there are no weights: name a checkpoint, as `weights` or as MODEL.WEIGHTS")
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but there is no GPU here: set MODEL.DEVICE to 'cpu'")
+    cfg.TEST.LABELS_ONLY = True
+    return cfg
