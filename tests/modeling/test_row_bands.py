@@ -76,4 +76,6 @@ def test_join_and_labels():
     scores = make_map(11, 4)
     assert torch.equal(join_bands(cut(scores, 3), (11, 4)), scores)
     assert join_bands(iter([scores]), (11, 4)) is scores  # what is whole is not copied
-    assert torch.equal(labels_of_bands(cut(scores, 3)), scores.argmax(0))
+    assert torch.equal(labels_of_bands(cut(scores, 3), scores.shape[1:]), scores.argmax(0))
+    narrow = labels_of_bands(cut(scores, 3), scores.shape[1:], torch.uint8)
+    assert narrow.dtype == torch.uint8 and torch.equal(narrow.long(), scores.argmax(0))

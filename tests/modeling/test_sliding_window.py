@@ -110,7 +110,7 @@ image = torch.rand(1, 750, 1200)
 windows = SlidingWindow(size=(256, 256), stride=(171, 171), batch_size=1, accumulate_on_cpu=False)
 scorer(image[None, :, :256, :256])
 before = peak()
-labels = labels_of_bands(resize_bands(windows.bands(image, scorer), (750, 1200), (1500, 2400)))
+labels = labels_of_bands(resize_bands(windows.bands(image, scorer), (750, 1200), (1500, 2400)), (1500, 2400))
 assert labels.shape == (1500, 2400) and (labels == 149).all()
 print(peak() - before)
 """

@@ -35,6 +35,9 @@ class SegViT(nn.Module):
         ignore_value: the label without a class; also fills the labels of padded pixels.
         windows: how to cut an image into windows in inference; None segments it as a whole.
         labels_only: give the labels of an image in place of its scores, which never exist as a whole.
+
+    Attributes:
+        label_dtype: of those labels; int64 unless who holds the model sets a smaller one that holds K - 1.
     """
 
     @configurable
@@ -59,6 +62,7 @@ class SegViT(nn.Module):
         self.ignore_value = ignore_value
         self.windows = windows
         self.labels_only = labels_only
+        self.label_dtype = torch.int64
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.register_load_state_dict_post_hook(require_all_weights_for_inference)
@@ -107,7 +111,7 @@ class SegViT(nn.Module):
 
         Returns:
             In training the dict of weighted losses; in inference, per image, {"sem_seg": (K, height, width) float
-            scores} (see `SemanticInference`), or with `labels_only` {"sem_seg_labels": (height, width) int64}.
+            scores} (see `SemanticInference`), or with `labels_only` {"sem_seg_labels": (height, width) `label_dtype`}.
         """
         images = [self._normalize(inputs["image"]) for inputs in batched_inputs]
         if self.training:
@@ -148,7 +152,7 @@ class SegViT(nn.Module):
     def result(self, bands: Iterable[torch.Tensor], size: tuple[int, int]) -> dict[str, torch.Tensor]:
         """What inference returns for an image whose scores at `size` these bands are."""
         if self.labels_only:
-            return {"sem_seg_labels": labels_of_bands(bands)}
+            return {"sem_seg_labels": labels_of_bands(bands, size, self.label_dtype)}
         return {"sem_seg": join_bands(bands, size)}
 
     def _segment(

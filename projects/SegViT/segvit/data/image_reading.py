@@ -25,7 +25,7 @@ def read_image(path: str | os.PathLike[str], *, format: str) -> np.ndarray:
         OSError: where the file is missing or may not be read.
         ValueError: where it is no picture, damaged, or has levels above 255.
     """
-    image = _decoded(path)
+    image = open_upright(path)
     if image.mode in WIDE_MODES:
         raise ValueError(
             f"{path}: a picture with {_depth(image.mode)} per pixel, where 8 are needed: convert it, choosing which "
@@ -52,14 +52,14 @@ def read_label_map(path: str | os.PathLike[str]) -> np.ndarray:
 
 def read_levels(path: str | os.PathLike[str]) -> np.ndarray:
     """(H, W) or (H, W, channels): the file's own numbers, in whatever mode. Raises as `read_label_map`."""
-    image = _decoded(path)
+    image = open_upright(path)
     if image.mode == "F":
         raise ValueError(f"{path}: the label map holds fractions; it must be a PNG whose pixels are class ids")
     return np.asarray(image)
 
 
-def _decoded(path: str | os.PathLike[str]) -> Image.Image:
-    """The picture, upright."""
+def open_upright(path: str | os.PathLike[str]) -> Image.Image:
+    """A picture in its own mode, decoded. Raises OSError and ValueError as `read_image` does, but takes any mode."""
     try:
         with PathManager.open(os.fspath(path), "rb") as file:
             image = Image.open(file)

@@ -8,21 +8,20 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
+
+from segvit.data.image_reading import open_upright
 
 Picture = str | os.PathLike[str] | np.ndarray | Image.Image
 
-# What Pillow raises on files that are no picture, damaged, cut off or absurdly large.
-_DAMAGE = (SyntaxError, ValueError, EOFError, OSError, Image.DecompressionBombError)
 _CHANNELS = (1, 3, 4)
 
 
 def read_picture(picture: Picture, *, format: str = "RGB", array_format: str = "BGR") -> np.ndarray:
     """(H, W, 3) uint8 of a file, a Pillow image or an array.
 
-    Files and Pillow images are turned upright as their EXIF data say. Grey, palette, CMYK and the like become colours,
-    of 16 bits the upper eight are kept, alpha is dropped, and of an animation the first frame is taken: what training
-    reads from the same file.
+    Files and Pillow images are turned upright as their EXIF data say. Grey, palette, CMYK and the like become colours;
+    alpha is dropped, as in training; of 16 bits the upper eight are kept; of an animation the first frame is read.
 
     Args:
         picture: a path; a Pillow image; or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8 or uint16.
@@ -31,14 +30,14 @@ def read_picture(picture: Picture, *, format: str = "RGB", array_format: str = "
 
     Raises:
         OSError: where a file is missing or may not be read.
-        ValueError: where a file is no picture or damaged, or an array is none.
+        ValueError: where a file is no picture, damaged or of 32 bits per pixel, or an array is no picture.
     """
     if isinstance(picture, np.ndarray):
         return _of_array(picture, format=format, array_format=array_format)
     if isinstance(picture, Image.Image):
-        return _of_pillow(picture, format)
+        return _of_pillow(ImageOps.exif_transpose(picture), format, "a Pillow image")
     if isinstance(picture, str | os.PathLike):
-        return _of_pillow(_decoded(picture), format)
+        return _of_pillow(open_upright(picture), format, picture)
     raise ValueError(f"a {type(picture).__name__} is no picture: give a path, a Pillow image or a NumPy array")
 
 
@@ -57,23 +56,12 @@ def _of_array(array: np.ndarray, *, format: str, array_format: str) -> np.ndarra
     return array[:, :, :3] if format == array_format else array[:, :, 2::-1]
 
 
-def _of_pillow(image: Image.Image, format: str) -> np.ndarray:
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise ValueError("a picture of fractions has no agreed black and white: convert it to 8 bits")
-    if image.mode.startswith("I"):  # of one channel; the 16-bit files that older releases of Pillow read as "I", too
-        levels = np.asarray(image).clip(0, 2**16 - 1).astype(np.uint16)
-        return _of_array(levels, format=format, array_format=format)
-    return _of_array(np.asarray(image.convert("RGB")), format=format, array_format="RGB")
-
-
-def _decoded(path: str | os.PathLike[str]) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno:
-            raise  # the file system's, which names the file
-        reason = "no format of pictures that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
-        raise ValueError(f"{path}: no picture, or a damaged one ({reason})") from error
+def _of_pillow(image: Image.Image, format: str, name: object) -> np.ndarray:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):  # older releases of Pillow
+        return _of_array(np.asarray(image).astype(np.uint16), format=format, array_format=format)
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"{name}: a picture with 32 bits per pixel has no agreed black and white: convert it to 8 or 16 bits"
+        )
+    colors = image if image.mode == "RGB" else image.convert("RGB")
+    return _of_array(np.asarray(colors), format=format, array_format="RGB")

@@ -66,8 +66,8 @@ class SegViTPredictor:
         self.array_format = array_format
         classes = class_list_of(self.cfg)
         self.class_names, self.class_colors = classes.names, classes.colors
-        self.label_dtype = np.dtype(np.uint8 if self.num_classes <= 255 else np.int32)
         self.model = build_model(self.cfg).eval()
+        self.model.label_dtype = torch.uint8 if self.num_classes <= 255 else torch.int32
         SegViTCheckpointer(self.model).load(self.cfg.MODEL.WEIGHTS)
         self._resize = AugmentationList(build_test_augmentations(self.cfg))
 
@@ -137,7 +137,7 @@ class SegViTPredictor:
         pixels = read_picture(picture, format=self.cfg.INPUT.FORMAT, array_format=self.array_format)
         resized = AugInput(pixels)
         self._resize(resized)
-        image = torch.from_numpy(np.ascontiguousarray(resized.image.transpose(2, 0, 1)))
+        image = torch.from_numpy(np.array(resized.image.transpose(2, 0, 1), order="C"))
         return {"image": image, "height": pixels.shape[0], "width": pixels.shape[1]}
 
     def _segment(self, inputs: list[ModelInput], output: Output) -> list[np.ndarray]:
@@ -146,9 +146,7 @@ class SegViTPredictor:
         with torch.inference_mode():
             if output == "scores":
                 return [self._scores(one) for one in inputs]
-            labels = [result["sem_seg_labels"] for result in self.model(inputs)] if inputs else []
-            dtype = torch.from_numpy(np.empty(0, self.label_dtype)).dtype
-            return [one.to(dtype).cpu().numpy() for one in labels]
+            return [result["sem_seg_labels"].cpu().numpy() for result in self.model(inputs)]
 
     def _scores(self, inputs: ModelInput) -> np.ndarray:
         """Bands leave the device one by one."""

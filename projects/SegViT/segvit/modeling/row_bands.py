@@ -101,6 +101,16 @@ def join_bands(bands: Iterable[torch.Tensor], size: tuple[int, int]) -> torch.Te
     return scores
 
 
-def labels_of_bands(bands: Iterable[torch.Tensor]) -> torch.Tensor:
-    """(H, W) int64: the class with the highest score at every pixel. No two bands exist at a time."""
-    return torch.cat([winning_classes(band) for band in bands])
+def labels_of_bands(
+    bands: Iterable[torch.Tensor], size: tuple[int, int], dtype: torch.dtype = torch.int64
+) -> torch.Tensor:
+    """(H, W) of `size` and `dtype`: the class with the highest score at every pixel. No two bands exist at a time."""
+    labels, row = None, 0
+    for band in bands:
+        won = winning_classes(band).to(dtype)
+        if tuple(won.shape) == tuple(size):
+            return won
+        labels = won.new_empty(*size) if labels is None else labels
+        labels[row : row + len(won)] = won
+        row += len(won)
+    return labels
