@@ -46,7 +46,7 @@ def test_several_bases_the_last_one_wins(tmp_path):
         (["MODEL.WEIGHTS=a.pth"], r"write 'MODEL\.WEIGHTS a\.pth', not 'MODEL\.WEIGHTS=a\.pth'"),
         (["SEED", "1", "--eval-only"], "^--eval-only must come before the KEY VALUE pairs, in front of SEED$"),
         (["SEED", "1", "--num-gpus", "2"], "--num-gpus must come before"),
-        (["SOLVER.MAX_ITER", "many"], r"many\) for config key: SOLVER\.MAX_ITER"),
+        (["SOLVER.MAX_ITER", "many"], r"^SOLVER\.MAX_ITER takes a whole number such as 40000, not 'many'$"),
     ],
 )
 def test_wrong_overrides_are_explained(opts, message):
@@ -69,7 +69,7 @@ def test_wrong_overrides_are_explained(opts, message):
         ("SEED: [1\n", r"own\.yaml is not plain YAML"),
         ("SEED: !!python/object/apply:eval ['1']\n", r"own\.yaml is not plain YAML"),
         ("", r"own\.yaml must hold keys and values, not None"),
-        ("SEED: one\nVERSION: 2\n", "for config key: SEED"),
+        ("SEED: one\nVERSION: 2\n", r"own\.yaml: SEED takes a whole number such as -1, not 'one'$"),
     ],
 )
 def test_wrong_files_are_explained(text, message, tmp_path):

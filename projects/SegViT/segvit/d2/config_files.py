@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from fvcore.common.config import BASE_KEY
 
 from segvit.d2.config import get_segvit_cfg
+from segvit.d2.config_values import require_types, require_values
 from segvit.data.datasets import register_config_folder
 
 Layer = dict[str, object]
@@ -24,16 +25,21 @@ def load_config(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
 
     Raises:
         ValueError: where a file is missing, no plain YAML, or has keys that do not exist; where the overrides are not
-            pairs of such keys and values, or a `--flag` is among them; where a value has the wrong type; where the
-            folder and the config do not fit.
+            pairs of such keys and values, or a `--flag` is among them; where a value is not one that its key takes;
+            where the folder and the config do not fit.
     """
     cfg = get_segvit_cfg()
     known = [key for key, _ in _dotted(cfg)]
     for file, layer in config_layers(path):
-        _require_known(layer, known, origin=f"config file {file}: ")
+        origin = f"config file {file}: "
+        _require_known(layer, known, origin=origin)
+        require_types(layer.items(), cfg, origin=origin)
+        _require_version(layer, cfg, origin=origin)
     _require_pairs(opts, known)
+    require_types(zip(opts[::2], opts[1::2]), cfg)
     cfg.merge_from_file(str(path), allow_unsafe=False)
     cfg.merge_from_list(list(opts))
+    require_values(cfg)
     register_config_folder(cfg)
     return cfg
 
@@ -42,17 +48,26 @@ def config_layers(path: str | Path) -> list[tuple[Path, Layer]]:
     """What each file of a config sets, as {"SOLVER.BASE_LR": value}: its `_BASE_` files first, the file itself last.
 
     Raises:
-        ValueError: where a file is missing or no plain YAML.
+        ValueError: where a file is missing, no plain YAML, or its own `_BASE_`.
     """
-    path = Path(path)
+    return _layers(Path(path), ())
+
+
+def _layers(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, Layer]]:
+    """The same, of a file that the files `above` it build upon."""
     content = _read_yaml(path)
     bases = content.pop(BASE_KEY, [])
-    layers = []
-    for base in [bases] if isinstance(bases, str) else bases:
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ValueError(f"config file {path}: {BASE_KEY} takes a file name or a list of them, not {bases!r}")
+    layers, above = [], (*above, path.resolve())
+    for base in bases:
         file = path.parent / Path(base).expanduser()
         if not file.is_file():
             raise ValueError(f"config file {str(file)!r} does not exist; {path} names it as {BASE_KEY}")
-        layers += config_layers(file)
+        if file.resolve() in above:
+            raise ValueError(f"config file {path} names {file} as {BASE_KEY}, which builds upon {path} itself")
+        layers += _layers(file, above)
     return [*layers, (path, dict(_dotted(content)))]
 
 
@@ -92,6 +107,12 @@ def _require_pairs(opts: Sequence[object], known: Collection[str]) -> None:
         lone = next((key for key, value in pairwise(opts) if key in known and value in known), opts[-1])
         raise ValueError(f"overrides are KEY VALUE pairs: {lone} has no value")
     _require_known(map(str, opts[::2]), known)
+
+
+def _require_version(layer: Layer, cfg: CfgNode, *, origin: str) -> None:
+    version = layer.get("VERSION", cfg.VERSION)
+    if version != cfg.VERSION:
+        raise ValueError(f"{origin}VERSION {version} is not that of SegViT's configs, {cfg.VERSION}")
 
 
 def _require_known(keys: Iterable[str], known: Collection[str], origin: str = "") -> None:

@@ -14,23 +14,28 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # What Pillow raises on files that are no picture, damaged, cut off or absurdly large.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-# Pillow's modes of one channel whose levels do not end at 255; it would clip them to white.
-WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+# Levels of 16 bits; Pillow, whose modes begin with "I" then, would clip all above 255 to white.
+MAX_LEVEL = 2**16 - 1
 
 
 def read_image(path: str | os.PathLike[str], *, format: str) -> np.ndarray:
-    """(H, W, 3) uint8 in the order `format`, "RGB" or "BGR". Grey, palette and CMYK are converted, alpha is dropped.
+    """(H, W, 3) uint8 in the order `format`, "RGB" or "BGR".
+
+    Grey, palette and CMYK are converted, alpha is dropped, and of 16 bits the upper eight are kept.
 
     Raises:
         OSError: where the file is missing or may not be read.
-        ValueError: where it is no picture, damaged, or has levels above 255.
+        ValueError: where it is no picture, damaged, or has fractions or levels of more than 16 bits.
     """
     image = open_upright(path)
-    if image.mode in WIDE_MODES:
-        raise ValueError(
-            f"{path}: a picture with {_depth(image.mode)} per pixel, where 8 are needed: convert it, choosing which "
-            "levels become 0 and 255"
-        )
+    if image.mode == "F" or image.mode.startswith("I"):
+        levels = np.asarray(image)
+        if image.mode == "F" or levels.min() < 0 or levels.max() > MAX_LEVEL:
+            raise ValueError(
+                f"{path}: a picture whose levels are not whole numbers from 0 to 255, nor to {MAX_LEVEL}: convert it to "
+                "8 bits, choosing which of its levels become 0 and 255"
+            )
+        image = Image.fromarray((levels >> 8).astype(np.uint8))
     return convert_PIL_to_numpy(image, format)
 
 
@@ -79,7 +84,3 @@ def _damage(path: str | os.PathLike[str], error: Exception) -> str:
         return f"too large ({error}): cut it into pieces"
     reason = "no format of pictures that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
     return f"no picture, or a damaged one ({reason}): fetch it again, or take it out of the data set"
-
-
-def _depth(mode: str) -> str:
-    return "16 bits" if mode.startswith("I;16") else "32 bits"

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import reduce
 from pathlib import Path
 
 import timm
@@ -19,6 +18,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 
 from segvit.analysis.from_config import build_random_model
+from segvit.d2.config_values import value_of
 from segvit.engine.comparable_run import Overrides, RunResult, merge, run_or_read
 from segvit.modeling.vit_builder import create_timm_vit
 from segvit.modeling.vit_families import family_of
@@ -129,8 +129,3 @@ def _pixel_statistics(tagged_name: str, image_format: str) -> Overrides:
         "MODEL.PIXEL_MEAN": [round(255 * channel, 3) for channel in listed.mean[order]],
         "MODEL.PIXEL_STD": [round(255 * channel, 3) for channel in listed.std[order]],
     }
-
-
-def value_of(cfg: CfgNode, key: str) -> object:
-    """The value of a dotted key."""
-    return reduce(lambda node, part: node[part], key.split("."), cfg)
