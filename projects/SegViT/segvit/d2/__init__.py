@@ -3,6 +3,7 @@
 from segvit.d2.backbone import PlainViT
 from segvit.d2.config import add_segvit_config, get_segvit_cfg
 from segvit.d2.config_files import load_config
+from segvit.d2.continual_head import ContinualHead
 from segvit.d2.hierarchical_backbone import HierarchicalViT
 from segvit.d2.meta_arch import SegViT
 from segvit.d2.per_pixel_head import PerPixelHead
@@ -11,6 +12,7 @@ from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 
 __all__ = [
     "AttentionToMaskHead",
+    "ContinualHead",
     "HierarchicalViT",
     "PerPixelHead",
     "PlainViT",

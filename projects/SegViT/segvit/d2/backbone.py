@@ -25,13 +25,19 @@ class EncoderBackbone(Backbone):
     def __init__(self, *, encoder: nn.Module, frozen: bool) -> None:
         super().__init__()
         self.encoder = encoder
-        self.frozen = frozen
+        self.frozen = False
         if frozen:
-            encoder.requires_grad_(False)
+            self.freeze()
 
     def forward(self, images: torch.Tensor) -> dict[str, Stage]:
         """(B, 3, H, W) normalised images -> the encoder's stages by name."""
         return self.encoder(images)
+
+    def freeze(self) -> None:
+        """Keep the weights as they are from now on, and the encoder in evaluation mode."""
+        self.frozen = True
+        self.encoder.requires_grad_(False)
+        self.eval()
 
     def train(self, mode: bool = True) -> EncoderBackbone:
         return super().train(mode and not self.frozen)

@@ -115,6 +115,29 @@ def _add_segvit(cfg: CN) -> None:
     cfg.MODEL.SEGVIT.EDGE_CLASS_WEIGHT = 1.0
     # Mask and pixel losses are computed on every n-th pixel of the label map, in both directions.
     cfg.MODEL.SEGVIT.MASK_LOSS_STRIDE = 1
+    _add_continual(cfg)
+
+
+def _add_continual(cfg: CN) -> None:
+    cfg.MODEL.SEGVIT.CONTINUAL = CN()
+    # Groups of classes, learnt one after the other: sizes such as "100-50", the last of which repeats until all classes
+    # are in a group; or the groups themselves, lists of ids or names, in GROUPS. Neither: all classes at once.
+    cfg.MODEL.SEGVIT.CONTINUAL.PROTOCOL = ""
+    cfg.MODEL.SEGVIT.CONTINUAL.GROUPS = []
+    # The order, of ids or names, in which PROTOCOL counts; by default that of the ids.
+    cfg.MODEL.SEGVIT.CONTINUAL.CLASS_ORDER = []
+    # The model's class names by id, where they are not the training data's: labels are then matched by name, and other
+    # names are background. "dataset:NAME" stands for all classes of that data set.
+    cfg.MODEL.SEGVIT.CONTINUAL.CLASSES = []
+    # The step that this model is at, from 0; -1 for the last.
+    cfg.MODEL.SEGVIT.CONTINUAL.STEP = -1
+    # Images of a step: "overlapped", all with a pixel of its classes; "disjoint", those without a later class, too.
+    cfg.MODEL.SEGVIT.CONTINUAL.SELECTION = "overlapped"
+    # Iterations of each step; by default SOLVER.MAX_ITER for all.
+    cfg.MODEL.SEGVIT.CONTINUAL.ITERATIONS = []
+    # "bias": behind its training, a new group's scores get the factor that tells its classes best from the background
+    # of its own training data; older groups stay as they are.
+    cfg.MODEL.SEGVIT.CONTINUAL.CALIBRATION = "none"
 
 
 def _add_datasets(cfg: CN) -> None:

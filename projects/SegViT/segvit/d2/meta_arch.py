@@ -14,6 +14,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, bu
 from torch import nn
 
 from segvit.d2.checkpoint import require_all_weights_for_inference
+from segvit.d2.continual_head import ContinualHead
 from segvit.modeling.criterion import MaskTargets
 from segvit.modeling.edge_detection import EdgeLoss
 from segvit.modeling.row_bands import join_bands, labels_of_bands, resize_bands
@@ -79,6 +80,10 @@ class SegViT(nn.Module):
         semantic_inference = SemanticInference(cfg.MODEL.SEGVIT.OUTPUT)
         sem_seg_head = build_sem_seg_head(cfg, backbone.output_shape())
         require_trained_for(semantic_inference.mode, sem_seg_head.criterion.output_modes)
+        if isinstance(sem_seg_head, ContinualHead):
+            require_separate_classes(semantic_inference.mode)
+            if sem_seg_head.later_decoders:
+                backbone.freeze()  # the older groups were learnt on it
         return {
             "backbone": backbone,
             "sem_seg_head": sem_seg_head,
@@ -128,7 +133,7 @@ class SegViT(nn.Module):
         labels = torch.stack([self._padded_labels(inputs, size) for inputs in batched_inputs])
         targets = [self._mask_targets(*pair) for pair in zip(batched_inputs, labels, strict=True)]
         losses = self.sem_seg_head(features, targets)
-        if "edge_logits" in features:
+        if "edge_logits" in features and not self.backbone.frozen:
             losses["loss_edge"] = self.edge_loss(features["edge_logits"], labels)
         return losses
 
@@ -191,6 +196,12 @@ class SegViT(nn.Module):
 
     def _whole_patches(self, size: tuple[int, int]) -> tuple[int, int]:
         return padded_size(size, (self.backbone.size_divisibility, self.backbone.size_divisibility))
+
+
+def require_separate_classes(mode: str) -> None:
+    """Raise ValueError where classes of one group would vote for those of another."""
+    if mode != "diagonal":
+        raise ValueError(f"MODEL.SEGVIT.OUTPUT {mode!r}: groups of classes learnt apart need 'diagonal'")
 
 
 def require_trained_for(mode: str, trained_modes: tuple[str, ...]) -> None:

@@ -41,22 +41,12 @@ class AttentionToMaskHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:
-        in_features = stage_names(cfg, input_shape)
-        segvit = cfg.MODEL.SEGVIT
-        require_maps(in_features if segvit.QUERY_UPSAMPLING == "none" else in_features[-1:], input_shape)
-        decoder = build_decoder(
-            in_dims=[input_shape[name].channels for name in in_features],
-            grid_size=(input_shape[in_features[-1]].height, input_shape[in_features[-1]].width),
-            query_upsampling=segvit.QUERY_UPSAMPLING,
-            upsampling_layers=segvit.UPSAMPLING_LAYERS,
-            num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-            hidden_dim=segvit.HIDDEN_DIM,
-            num_layers=segvit.NUM_LAYERS,
-            num_heads=segvit.NUM_HEADS,
-            dropout=segvit.DROPOUT,
-            init_std=segvit.INIT_STD,
-        )
-        return {"in_features": in_features, "decoder": decoder, "criterion": build_criterion(cfg)}
+        num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+        return {
+            "in_features": stage_names(cfg, input_shape),
+            "decoder": build_head_decoder(cfg, input_shape, num_classes=num_classes),
+            "criterion": build_criterion(cfg, num_classes=num_classes),
+        }
 
     def forward(self, features: dict[str, Stage], targets: list[MaskTargets] | None = None) -> dict[str, torch.Tensor]:
         """Decode the stages.
@@ -94,15 +84,38 @@ def require_maps(names: list[str], input_shape: dict[str, ShapeSpec]) -> None:
         )
 
 
-def build_criterion(cfg: CfgNode) -> SegViTCriterion | PixelCrossEntropy:
-    """The losses that MODEL.SEGVIT.LOSS names. Raises ValueError for another name."""
+def build_head_decoder(
+    cfg: CfgNode, input_shape: dict[str, ShapeSpec], *, num_classes: int
+) -> ATMDecoder | ShrunkDecoder:
+    """A decoder with so many class queries, over the stages that the config names.
+
+    Raises ValueError where the stages do not fit it.
+    """
+    in_features, segvit = stage_names(cfg, input_shape), cfg.MODEL.SEGVIT
+    require_maps(in_features if segvit.QUERY_UPSAMPLING == "none" else in_features[-1:], input_shape)
+    return build_decoder(
+        in_dims=[input_shape[name].channels for name in in_features],
+        grid_size=(input_shape[in_features[-1]].height, input_shape[in_features[-1]].width),
+        query_upsampling=segvit.QUERY_UPSAMPLING,
+        upsampling_layers=segvit.UPSAMPLING_LAYERS,
+        num_classes=num_classes,
+        hidden_dim=segvit.HIDDEN_DIM,
+        num_layers=segvit.NUM_LAYERS,
+        num_heads=segvit.NUM_HEADS,
+        dropout=segvit.DROPOUT,
+        init_std=segvit.INIT_STD,
+    )
+
+
+def build_criterion(cfg: CfgNode, *, num_classes: int) -> SegViTCriterion | PixelCrossEntropy:
+    """The losses that MODEL.SEGVIT.LOSS names, for so many classes. Raises ValueError for another name."""
     segvit = cfg.MODEL.SEGVIT
     if segvit.LOSS not in ("mask", "pixel"):
         raise ValueError(f"MODEL.SEGVIT.LOSS {segvit.LOSS!r} must be 'mask' or 'pixel'")
     if segvit.LOSS == "pixel":
         return PixelCrossEntropy(weight=segvit.CLASS_WEIGHT, stride=segvit.MASK_LOSS_STRIDE)
     return SegViTCriterion(
-        num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        num_classes=num_classes,
         class_weight=segvit.CLASS_WEIGHT,
         focal_weight=segvit.FOCAL_WEIGHT,
         dice_weight=segvit.DICE_WEIGHT,

@@ -16,8 +16,10 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
 
+from segvit.d2.continual import training_labels
 from segvit.data.augmentation import build_test_augmentations, build_train_augmentations
 from segvit.data.image_reading import read_image, read_label_map
+from segvit.data.relabelling import Relabelling
 
 
 class SegViTSemanticDatasetMapper:
@@ -38,23 +40,36 @@ class SegViTSemanticDatasetMapper:
         image_format: str,
         num_classes: int,
         ignore_value: int,
+        relabelling: Relabelling | None = None,
     ) -> None:
+        """
+        Args:
+            is_train: also read the label map, and give the targets.
+            augmentations: of image and label map together.
+            image_format: order of the channels, such as "RGB".
+            num_classes: K; in training, labels above are background.
+            ignore_value: the label without a class.
+            relabelling: of the data set's ids, before the augmentations; by default they are the labels.
+        """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
         self.num_classes = num_classes
         self.ignore_value = ignore_value
+        self.relabelling = relabelling
         mode = "training" if is_train else "inference"
         logging.getLogger(__name__).info("Augmentations used in %s: %s", mode, augmentations)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        ignore_value, labels = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, training_labels(cfg) if is_train else None
         return {
             "is_train": is_train,
             "augmentations": build_train_augmentations(cfg) if is_train else build_test_augmentations(cfg),
             "image_format": cfg.INPUT.FORMAT,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-            "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+            "ignore_value": ignore_value,
+            "relabelling": None if labels is None else Relabelling(labels, ignore_value=ignore_value),
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -89,15 +104,18 @@ class SegViTSemanticDatasetMapper:
                 f"its image {dataset_dict['file_name']} {image_size[1]} x {image_size[0]}"
             )
         self._check_ids(label_map, file_name)
+        if self.relabelling is not None:
+            label_map = self.relabelling(label_map)
         # Detectron2's transforms resize uint8 and floating-point arrays only.
         return label_map.astype(np.uint8 if label_map.dtype in (np.uint8, np.bool_) else np.float32)
 
     def _check_ids(self, label_map: np.ndarray, file_name: str) -> None:
+        num_ids = self.relabelling.num_ids if self.relabelling is not None else self.num_classes
         ids = np.unique(label_map).astype(np.int64)
-        wrong = ids[((ids < 0) | (ids >= self.num_classes)) & (ids != self.ignore_value)]
+        wrong = ids[((ids < 0) | (ids >= num_ids)) & (ids != self.ignore_value)]
         if wrong.size:
             raise ValueError(
-                f"{file_name}: label ids {wrong.tolist()} are neither in 0..{self.num_classes - 1} nor the ignore "
+                f"{file_name}: label ids {wrong.tolist()} are neither in 0..{num_ids - 1} nor the ignore "
                 f"value {self.ignore_value}; correct the label map, or set MODEL.SEM_SEG_HEAD.NUM_CLASSES "
                 f"(now {self.num_classes}) or MODEL.SEM_SEG_HEAD.IGNORE_VALUE to match it"
             )
@@ -105,7 +123,9 @@ class SegViTSemanticDatasetMapper:
     def _class_instances(self, sem_seg: torch.Tensor) -> Instances:
         """(H, W) -> one instance per class present: query c is class c, so these are the targets, without matching."""
         labelled = sem_seg[sem_seg != self.ignore_value]
-        classes = torch.bincount(labelled).nonzero().squeeze(1)  # (M,), ascending; `unique` would sort every pixel
+        classes = (
+            torch.bincount(labelled)[: self.num_classes].nonzero().squeeze(1)
+        )  # (M,), ascending; `unique` would sort every pixel
         instances = Instances(tuple(sem_seg.shape))
         instances.gt_classes = classes
         instances.gt_masks = sem_seg[None] == classes[:, None, None]  # (M, H, W)

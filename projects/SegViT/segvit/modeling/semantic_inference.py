@@ -42,9 +42,20 @@ class SemanticInference(nn.Module):
         masks = F.interpolate(outputs["pred_masks"], size=size, mode="bilinear", align_corners=False)
         if self.mode == "softmax":
             return masks.softmax(dim=1)
-        probabilities = outputs["pred_logits"].softmax(dim=-1)[..., :-1]  # (B, queries, classes)
         masks = masks.sigmoid_() if not torch.is_grad_enabled() else masks.sigmoid()
         if self.mode == "mix":
+            probabilities = outputs["pred_logits"].softmax(dim=-1)[..., :-1]  # (B, queries, classes)
             return torch.einsum("bqc,bqhw->bchw", probabilities, masks)
-        own = probabilities.diagonal(dim1=1, dim2=2)[..., None, None]  # (B, K, 1, 1)
+        own = own_probabilities(outputs)[..., None, None]  # (B, K, 1, 1)
         return masks.mul_(own) if not torch.is_grad_enabled() else masks * own
+
+
+def own_probabilities(outputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """(B, K): each query's probability of its own class.
+
+    They come from "pred_logits" (B, K, K + 1), or are "own_probabilities" where groups of classes have been gathered
+    (see `gather_groups`), whose queries do not know each other's classes.
+    """
+    if "own_probabilities" in outputs:
+        return outputs["own_probabilities"]
+    return outputs["pred_logits"].softmax(dim=-1)[..., :-1].diagonal(dim1=1, dim2=2)
