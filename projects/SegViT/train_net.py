@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -14,11 +15,14 @@ from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from segvit.command import user_errors
 from segvit.d2 import load_config
-from segvit.d2.checkpoint import SegViTCheckpointer
+from segvit.d2.checkpoint import SegViTCheckpointer, require_weights
 from segvit.data.datasets import require_data_sets
 from segvit.engine import Trainer
 from segvit.engine.batch_scaling import scale_to_processes, unscaled_batch
+from segvit.engine.rehearsal import rehearse, require_same_classes
+from segvit.output_files import require_folder
 
 
 def read_config(args: argparse.Namespace) -> CfgNode:
@@ -61,21 +65,32 @@ def check(args: argparse.Namespace) -> None:
     if not args.config_file:
         raise ValueError("name a config by --config-file")
     cfg = read_config(args)
+    rehearse(cfg, trains=not args.eval_only)
     if not args.eval_only:
         scale_to_processes(cfg, args.num_gpus * args.num_machines)
-    require_data_sets(cfg.DATASETS.TEST if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+    check_files(cfg, args)
     if cfg.MODEL.DEVICE == "cpu":
         # Detectron2 takes NCCL, and a GPU per process, wherever it sees one; CPU models need gloo.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-if __name__ == "__main__":
-    parser = default_argument_parser()
-    args = parser.parse_args()
-    try:
-        check(args)
-    except ValueError as error:
-        parser.error(str(error))
+def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Refuse weights, data sets and output folders that are not there or do not fit. Raises ValueError or OSError."""
+    if not (args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
+        require_weights(cfg.MODEL.WEIGHTS, evaluates=args.eval_only)
+    needed = "TEST" if args.eval_only else "TRAIN"
+    if not cfg.DATASETS[needed]:
+        raise ValueError(f"DATASETS.{needed} is empty: name a data set, such as DATASETS.{needed} \"('folder_val',)\"")
+    require_data_sets(cfg.DATASETS.TEST if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+    require_same_classes(cfg)
+    require_folder(cfg.OUTPUT_DIR, origin="OUTPUT_DIR")
+
+
+@user_errors()
+def command(arguments: Sequence[str] | None = None) -> None:
+    """Check the command line, and start the processes of the job."""
+    args = default_argument_parser().parse_args(arguments)
+    check(args)
     launch(
         main,
         args.num_gpus,
@@ -84,3 +99,7 @@ if __name__ == "__main__":
         dist_url=args.dist_url,
         args=(args,),
     )
+
+
+if __name__ == "__main__":
+    command()

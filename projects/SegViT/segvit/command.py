@@ -8,6 +8,7 @@ its traceback.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import sys
@@ -40,20 +41,29 @@ REMEDIES = {
 WORKER_ERROR = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\n.*\n(?:\w+\.)*\w+: (.*)", re.DOTALL)
 
 
+# It logs every error with its traceback before it lets it pass.
+TRAINING_LOOP = logging.getLogger("detectron2.engine.train_loop")
+
+
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Around a command, or as its decorator: explained errors become a line on the error stream and SystemExit(2)."""
+    TRAINING_LOOP.addFilter(_shorten)
     try:
         yield
     except (ValueError, OSError) as error:
-        if os.environ.get(TRACEBACK_VARIABLE) or not is_explained(error):
+        if not is_explained(error):
             raise
         sys.stderr.write(f"{Path(sys.argv[0]).name}: error: {describe(error)}\n")
         raise SystemExit(USER_ERROR) from error
+    finally:
+        TRAINING_LOOP.removeFilter(_shorten)
 
 
 def is_explained(error: ValueError | OSError) -> bool:
     """Whether the message was written for users: by our code, or by the operating system."""
+    if os.environ.get(TRACEBACK_VARIABLE):
+        return False
     if isinstance(error, OSError) or WORKER_ERROR.match(str(error)):
         return True
     file = traceback.extract_tb(error.__traceback__)[-1].filename
@@ -68,3 +78,11 @@ def describe(error: ValueError | OSError) -> str:
         return f"{place}{error.strerror}{remedy}"
     found = WORKER_ERROR.match(str(error))
     return found[1].strip() if found else str(error)
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    """A filter of log records that leaves the message of an explained error, and drops its traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, (ValueError, OSError)) and is_explained(error):
+        record.msg, record.exc_info = f"{record.msg} {describe(error)}", None
+    return True

@@ -13,7 +13,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from timm.models import clean_state_dict
 from torch import nn
 
-from segvit.modeling.weight_files import code_error, read_weight_file
+from segvit.modeling.weight_files import code_error, read_weight_file, require_content
 from segvit.modeling.weight_match import ShapeConflict, compare_weights
 
 logger = logging.getLogger(__name__)
@@ -58,8 +58,8 @@ class SegViTCheckpointer(DetectionCheckpointer):
             ValueError: where the file is damaged, contains code or does not fit; in strict loading also where `path`
                 is empty, for nothing would be loaded then.
         """
-        if self.strict and not path:
-            raise ValueError("MODEL.WEIGHTS is empty: there are no weights to evaluate")
+        if self.strict:
+            require_weights(path, evaluates=True)
         resumes = checkpointables is None and bool(self.checkpointables)
         self._must_be_exact = self.strict or resumes
         self._path = path
@@ -110,6 +110,14 @@ class SegViTCheckpointer(DetectionCheckpointer):
         renewed = {conflict.name for conflict in of_classes}
         incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if name not in renewed]
         return incompatible
+
+
+def require_weights(path: str, *, evaluates: bool) -> None:
+    """Raise ValueError or FileNotFoundError where MODEL.WEIGHTS is empty and a model is evaluated, or names no file."""
+    if not path and evaluates:
+        raise ValueError("MODEL.WEIGHTS is empty: there are no weights to evaluate; name a checkpoint")
+    if path and "://" not in path:
+        require_content(path, origin="MODEL.WEIGHTS: ")
 
 
 def require_all_weights_for_inference(model: nn.Module, incompatible_keys: object) -> None:

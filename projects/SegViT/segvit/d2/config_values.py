@@ -38,32 +38,47 @@ CHOICES = {
 
 RANGES = {
     "DATALOADER.NUM_WORKERS": (0, math.inf),
+    "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA": (0, 1),
     "INPUT.MAX_SIZE_TEST": (1, math.inf),
     "INPUT.MAX_SIZE_TRAIN": (1, math.inf),
     "INPUT.MIN_SIZE_TEST": (0, math.inf),
-    "MODEL.SEM_SEG_HEAD.NUM_CLASSES": (0, math.inf),
+    "INPUT.PHOTOMETRIC_STRENGTH": (0, 2),
+    "MODEL.SEGVIT.CLASS_WEIGHT": (0, math.inf),
+    "MODEL.SEGVIT.DICE_WEIGHT": (0, math.inf),
     "MODEL.SEGVIT.DROPOUT": (0, 1),
+    "MODEL.SEGVIT.FOCAL_WEIGHT": (0, math.inf),
     "MODEL.SEGVIT.HIDDEN_DIM": (1, math.inf),
     "MODEL.SEGVIT.MASK_LOSS_STRIDE": (1, math.inf),
+    "MODEL.SEGVIT.NO_OBJECT_WEIGHT": (0, math.inf),
     "MODEL.SEGVIT.NUM_HEADS": (1, math.inf),
     "MODEL.SEGVIT.NUM_LAYERS": (1, math.inf),
     "MODEL.SEGVIT.UPSAMPLING_LAYERS": (1, math.inf),
+    "MODEL.SEM_SEG_HEAD.NUM_CLASSES": (0, math.inf),
     "MODEL.VIT.DEPTH": (0, math.inf),
     "MODEL.VIT.DROP_PATH_RATE": (0, 1),
     "MODEL.VIT.EMBED_DIM": (0, math.inf),
+    "MODEL.VIT.INIT_STD": (0, math.inf),
     "MODEL.VIT.NUM_HEADS": (0, math.inf),
     "MODEL.VIT.PATCH_SIZE": (0, math.inf),
-    "SOLVER.BASE_LR": (0, math.inf),
     "SOLVER.CHECKPOINT_PERIOD": (1, math.inf),
+    "SOLVER.DECODER_LR_MULTIPLIER": (0, math.inf),
     "SOLVER.MAX_ITER": (1, math.inf),
+    "SOLVER.WARMUP_FACTOR": (0, math.inf),
     "SOLVER.WARMUP_ITERS": (0, math.inf),
     "SOLVER.WEIGHT_DECAY": (0, math.inf),
 }
 
-# Lists of two numbers above 0, such as a height and a width.
-PAIRS = ("INPUT.CROP.SIZE", "INPUT.RESIZE_RATIO_RANGE", "MODEL.VIT.IMG_SIZE", "TEST.WINDOW.SIZE", "TEST.WINDOW.STRIDE")
-# One number for each channel of an image.
-TRIPLES = ("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")
+# Numbers above 0, and lists of them that hold so many: a height and a width, one for each channel, any number.
+POSITIVE = ("SOLVER.BASE_LR", "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "SOLVER.LAYER_DECAY")
+POSITIVE_LISTS = {
+    "INPUT.CROP.SIZE": 2,
+    "INPUT.MIN_SIZE_TRAIN": None,
+    "INPUT.RESIZE_RATIO_RANGE": 2,
+    "MODEL.PIXEL_STD": 3,
+    "MODEL.VIT.IMG_SIZE": 2,
+    "TEST.WINDOW.SIZE": 2,
+    "TEST.WINDOW.STRIDE": 2,
+}
 
 
 def require_types(pairs: Iterable[tuple[str, object]], defaults: CfgNode, *, origin: str = "") -> None:
@@ -94,11 +109,23 @@ def require_values(cfg: CfgNode) -> None:
         if not low <= value <= high:  # not a number, too
             limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
             raise ValueError(f"{key} {value} must be {limits}")
-    for count, keys in ((2, PAIRS), (3, TRIPLES)):
-        for key in keys:
-            value = value_of(cfg, key)
-            if len(value) != count or (count == 2 and min(value) <= 0):
-                raise ValueError(f"{key} {list(value)} must be {'two numbers above 0' if count == 2 else '3 numbers'}")
+    for key in POSITIVE:
+        if not value_of(cfg, key) > 0:
+            raise ValueError(f"{key} {value_of(cfg, key)} must be above 0")
+    for key, count in POSITIVE_LISTS.items():
+        value = list(value_of(cfg, key))
+        if len(value) != (count or max(len(value), 1)) or not all(number > 0 for number in value):
+            raise ValueError(f"{key} {value} must be {count or 'one or more'} numbers above 0")
+    if len(value_of(cfg, "MODEL.PIXEL_MEAN")) != 3:
+        raise ValueError(f"MODEL.PIXEL_MEAN {list(value_of(cfg, 'MODEL.PIXEL_MEAN'))} must be 3 numbers")
+    _require_heads(cfg)
+
+
+def _require_heads(cfg: CfgNode) -> None:
+    """Raise ValueError where the decoder's width cannot be shared out among its heads."""
+    width, heads = value_of(cfg, "MODEL.SEGVIT.HIDDEN_DIM"), value_of(cfg, "MODEL.SEGVIT.NUM_HEADS")
+    if width % heads:
+        raise ValueError(f"MODEL.SEGVIT.HIDDEN_DIM {width} must be a multiple of MODEL.SEGVIT.NUM_HEADS {heads}")
 
 
 def value_of(cfg: CfgNode, key: str) -> object:

@@ -32,7 +32,7 @@ def read_image(path: str | os.PathLike[str], *, format: str) -> np.ndarray:
         levels = np.asarray(image)
         if image.mode == "F" or levels.min() < 0 or levels.max() > MAX_LEVEL:
             raise ValueError(
-                f"{path}: a picture whose levels are not whole numbers from 0 to 255, nor to {MAX_LEVEL}: convert it to "
+                f"{path}: a picture whose levels are not whole numbers from 0 to 255 or {MAX_LEVEL}: convert it to "
                 "8 bits, choosing which of its levels become 0 and 255"
             )
         image = Image.fromarray((levels >> 8).astype(np.uint8))

@@ -110,8 +110,12 @@ def create_timm_vit(
         raise ValueError(f"MODEL.VIT.NAME {name!r} is not a timm model; some that are: {', '.join(near)}")
     if stem not in ("linear", "conv"):
         raise ValueError(f"MODEL.VIT.STEM {stem!r} must be 'linear' or 'conv'")
-    with torch.device("meta"):  # without weights: only its class and patch size are asked for
-        probe = timm.create_model(name, num_classes=0, **options)
+    try:
+        with torch.device("meta"):  # without weights: only its class and patch size are asked for
+            probe = timm.create_model(name, num_classes=0, **options)
+    except (AssertionError, TypeError) as error:
+        changed = ", ".join(f"{option} {value}" for option, value in options.items())
+        raise ValueError(f"MODEL.VIT.NAME {name!r} cannot be built with {changed}: {error}") from error
     family = family_of(type(probe))
     patch_size = tuple(probe.patch_embed.patch_size)
     if not hasattr(probe.blocks[0], "attn"):

@@ -33,13 +33,13 @@ def read_weight_file(path: str | Path) -> dict[str, object]:
     return content
 
 
-def require_content(path: str | Path) -> None:
-    """Raise FileNotFoundError for a file that is not there, ValueError for one without a byte."""
+def require_content(path: str | Path, *, origin: str = "") -> None:
+    """Raise FileNotFoundError for a file that is not there, ValueError for one without a byte; `origin` comes first."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} {'is a folder, not a file' if path.is_dir() else 'does not exist'}")
+        raise FileNotFoundError(f"{origin}{path} {'is a folder, not a file' if path.is_dir() else 'does not exist'}")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes)")
+        raise ValueError(f"{origin}{path} is empty (0 bytes)")
 
 
 def code_error(path: str | Path, *, name: str = "") -> ValueError:

@@ -1,0 +1,89 @@
+"""A config is built once without weights, data or files, so that what cannot run is refused before anything is written.
+
+Building on the meta device takes about a second, whatever the size of the model.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_model
+from fvcore.common.registry import Registry
+
+from segvit.d2.config_values import value_of
+from segvit.d2.continual import continual_step
+from segvit.d2.device import require_device
+from segvit.d2.solver import build_lr_scheduler, build_optimizer
+from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
+from segvit.engine.trainer import build_mapper
+
+REGISTRIES: dict[str, Registry] = {
+    "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
+    "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
+    "MODEL.SEM_SEG_HEAD.NAME": SEM_SEG_HEADS_REGISTRY,
+}
+
+
+def rehearse(cfg: CfgNode, *, trains: bool) -> None:
+    """Build the model and, for training, what is around it.
+
+    Raises:
+        ValueError: naming the key, where the device is not there, a part does not exist or parts do not fit.
+    """
+    require_device(cfg.MODEL.DEVICE)
+    for key, registry in REGISTRIES.items():
+        _require_registered(key, value_of(cfg, key), registry)
+    if not cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES:
+        raise ValueError("MODEL.SEM_SEG_HEAD.IN_FEATURES is empty: name the stages that the head reads, deepest first")
+    model = _build_on_meta(cfg)
+    build_mapper(cfg, is_train=trains)
+    if trains:
+        _require_crop(cfg, model.backbone.img_size)
+        build_lr_scheduler(cfg, build_optimizer(cfg, model))
+    elif cfg.TEST.AUG.ENABLED:
+        SemanticSegmentorWithTTA(cfg, model)
+
+
+def require_same_classes(cfg: CfgNode) -> None:
+    """Raise ValueError where the data sets of a config have other classes, or another ignore value, than its model.
+
+    Continual configs may name classes of their own, by which labels are then matched.
+    """
+    head, step = cfg.MODEL.SEM_SEG_HEAD, continual_step(cfg)
+    if step is not None and step.class_names:
+        return
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        meta = MetadataCatalog.get(name)
+        for key, ours, theirs in (
+            ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", head.NUM_CLASSES, len(meta.get("stuff_classes", ()))),
+            ("MODEL.SEM_SEG_HEAD.IGNORE_VALUE", head.IGNORE_VALUE, meta.get("ignore_label", head.IGNORE_VALUE)),
+        ):
+            if ours != theirs:
+                raise ValueError(f"{key} is {ours}, but that of data set {name!r} is {theirs}: set it to {theirs}")
+
+
+def _build_on_meta(cfg: CfgNode) -> torch.nn.Module:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE, cfg.MODEL.VIT.PRETRAINED = "meta", ""
+    with torch.device("meta"):
+        return build_model(cfg)
+
+
+def _require_registered(key: str, name: str, registry: Registry) -> None:
+    if name not in registry:
+        near = get_close_matches(name, [known for known, _ in registry], n=1, cutoff=0.0)
+        raise ValueError(f"{key} {name!r} does not exist (the nearest is {near[0]})")
+
+
+def _require_crop(cfg: CfgNode, size: tuple[int, int]) -> None:
+    """The crop may not exceed what positions, and the queries of Shrunk, are made for."""
+    crop = cfg.INPUT.CROP
+    if crop.ENABLED and crop.TYPE == "absolute" and any(edge > limit for edge, limit in zip(crop.SIZE, size)):
+        raise ValueError(
+            f"INPUT.CROP.SIZE {list(crop.SIZE)} exceeds the {size[0]} x {size[1]} pixels that the positions of the "
+            "model, and the queries of Shrunk, are made for: set MODEL.VIT.IMG_SIZE to the crop"
+        )

@@ -1,0 +1,36 @@
+"""Files that commands write: into folders that take them, and whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+UNFINISHED = ".unfinished"
+
+
+@contextmanager
+def written_whole(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write to the path that this yields; it takes the name `target` at the end, and is gone after an error.
+
+    The folder of the target is made. The path ends like the target, for writers that look at the extension.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.stem}.{os.getpid()}{UNFINISHED}{target.suffix}")
+    try:
+        yield unfinished
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def require_folder(folder: str | os.PathLike[str], *, origin: str) -> None:
+    """Raise ValueError, naming the key or option `origin`, where a folder is none or cannot be made or written to."""
+    path = Path(folder).absolute()
+    existing = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
+    if not existing.is_dir():
+        raise ValueError(f"{origin} {str(folder)!r}: {existing} is a file, not a folder; choose another place")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"{origin} {str(folder)!r}: {existing} may not be written to; choose another place")
