@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -26,6 +27,15 @@ class Prediction:
     labels: np.ndarray
 
 
+def color_labels(labels: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
+    """(H, W) ids as (H, W, 3) uint8 of K RGB colours; black where an id has none."""
+    table = np.zeros((max(len(colors) + 1, 256), 3), dtype=np.uint8)
+    table[: len(colors)] = colors
+    if labels.dtype == np.uint8:  # ten times as fast as indexing, and without an index of eight bytes per pixel
+        return cv2.merge([cv2.LUT(labels, np.ascontiguousarray(channel)) for channel in table[:256].T])
+    return table[np.where(_have_color(labels, colors), labels, len(colors))]
+
+
 def blend_labels(image: np.ndarray, labels: np.ndarray, colors: Sequence[Color], opacity: float = 0.6) -> np.ndarray:
     """Colour every labelled pixel of an RGB image.
 
@@ -38,11 +48,15 @@ def blend_labels(image: np.ndarray, labels: np.ndarray, colors: Sequence[Color],
     Returns:
         (H, W, 3) uint8.
     """
-    palette = np.asarray(colors, dtype=np.float32)
-    known = (labels >= 0) & (labels < len(palette))
-    blended = image * 0.4
-    blended[known] = (1 - opacity) * image[known] + opacity * palette[labels[known]]
-    return blended.round().astype(np.uint8)
+    image = np.ascontiguousarray(image)
+    blended = cv2.addWeighted(image, 1 - opacity, color_labels(labels, colors), opacity, 0)
+    ignored = ~_have_color(labels, colors)
+    blended[ignored] = (image[ignored] * 0.4).round()
+    return blended
+
+
+def _have_color(labels: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
+    return (labels >= 0) & (labels < len(colors))
 
 
 def draw_prediction_sheet(
