@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.mask_losses import dice_loss, focal_loss
+from segvit.modeling.mask_losses import focal_and_dice_loss
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,22 @@ class MaskTargets:
     classes: torch.Tensor
     masks: torch.Tensor
     valid: torch.Tensor
+
+
+@dataclass(frozen=True)
+class PresentMasks:
+    """The targets of a batch, mask by mask.
+
+    Attributes:
+        images, classes: (M,) int64, what each mask is of.
+        masks: (M, H, W) bool.
+        valid: (M, H, W) bool, or None where all pixels count.
+    """
+
+    images: torch.Tensor
+    classes: torch.Tensor
+    masks: torch.Tensor
+    valid: torch.Tensor | None
 
 
 class SegViTCriterion(nn.Module):
@@ -83,46 +99,42 @@ class SegViTCriterion(nn.Module):
         device = outputs["pred_masks"].device
         # Before anything that depends on the labels: every process takes part, whatever it has.
         num_masks = _average_over_processes(sum(len(target.classes) for target in targets), device)
+        present = self._present_masks(targets)
+        names = ["", *(f"_{index}" for index in range(len(outputs["aux_outputs"])))]
+        losses = {}
         with torch.autocast(device.type, enabled=False):
-            losses = self._stage_losses(outputs, targets, num_masks)
-            for index, aux_outputs in enumerate(outputs["aux_outputs"]):
-                aux_losses = self._stage_losses(aux_outputs, targets, num_masks)
-                losses |= {f"{name}_{index}": loss for name, loss in aux_losses.items()}
+            for suffix, stage in zip(names, [outputs, *outputs["aux_outputs"]], strict=True):
+                stage_losses = {"loss_ce": self._class_loss(stage["pred_logits"].float(), targets)}
+                stage_losses |= self._mask_losses(stage["pred_masks"].float(), present, num_masks)
+                losses |= {name + suffix: loss * self.weight_dict[name] for name, loss in stage_losses.items()}
         return losses
 
-    def _stage_losses(
-        self, outputs: dict[str, torch.Tensor], targets: list[MaskTargets], num_masks: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        losses = {"loss_ce": self._class_loss(outputs["pred_logits"].float(), targets)}
-        losses |= self._mask_losses(outputs["pred_masks"], targets, num_masks)
-        return {name: loss * self.weight_dict[name] for name, loss in losses.items()}
+    def _present_masks(self, targets: list[MaskTargets]) -> PresentMasks:
+        sizes = torch.tensor([len(target.classes) for target in targets])
+        classes = torch.cat([target.classes for target in targets])
+        images = torch.repeat_interleave(sizes).to(classes.device)
+        valid = None
+        if self.exclude_ignored_pixels:
+            valid = torch.stack([self._sampled(target.valid) for target in targets])[images]
+        masks = torch.cat([self._sampled(target.masks) for target in targets])
+        return PresentMasks(images=images, classes=classes, masks=masks, valid=valid)
 
     def _class_loss(self, pred_logits: torch.Tensor, targets: list[MaskTargets]) -> torch.Tensor:
         wanted = torch.full(pred_logits.shape[:2], self.num_classes, device=pred_logits.device)  # "no object"
         for image, target in enumerate(targets):
             wanted[image, target.classes] = target.classes
-        return F.cross_entropy(pred_logits.transpose(1, 2), wanted, self.class_weights)
+        return F.cross_entropy(pred_logits.flatten(0, 1), wanted.flatten(), self.class_weights)
 
     def _mask_losses(
-        self, pred_masks: torch.Tensor, targets: list[MaskTargets], num_masks: torch.Tensor
+        self, pred_masks: torch.Tensor, present: PresentMasks, num_masks: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Only the masks of present classes are upsampled: cost and memory follow M, not B * K."""
-        sizes = torch.tensor([len(target.classes) for target in targets])
-        if not sizes.any():
-            nothing = pred_masks.float().sum() * 0
+        """Only the masks of present classes are upsampled: cost follows M, not B * K."""
+        if not len(present.classes):
+            nothing = pred_masks.sum() * 0
             return {"loss_mask": nothing, "loss_dice": nothing}
-        images = torch.repeat_interleave(sizes).to(pred_masks.device)  # (M,)
-        logits = pred_masks[images, torch.cat([target.classes for target in targets])]  # (M, h, w)
-        masks = torch.cat([self._sampled(target.masks) for target in targets])  # (M, H / stride, W / stride)
-        logits = F.interpolate(logits.float()[None], size=masks.shape[1:], mode="bilinear", align_corners=False)[0]
-        masks, logits = masks.flatten(1).float(), logits.flatten(1)
-        valid = None
-        if self.exclude_ignored_pixels:
-            valid = torch.stack([self._sampled(target.valid) for target in targets]).flatten(1).float()[images]
-        return {
-            "loss_mask": focal_loss(logits, masks, valid).sum() / num_masks,
-            "loss_dice": dice_loss(logits, masks, valid).sum() / num_masks,
-        }
+        logits = pred_masks[present.images, present.classes]  # (M, h, w)
+        focal, dice = focal_and_dice_loss(logits, present.masks, present.valid)
+        return {"loss_mask": focal.sum() / num_masks, "loss_dice": dice.sum() / num_masks}
 
     def _sampled(self, label_map: torch.Tensor) -> torch.Tensor:
         return sample_labels(label_map, self.mask_stride)

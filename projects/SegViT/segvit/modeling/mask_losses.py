@@ -1,40 +1,108 @@
-"""Focal and dice loss of mask logits, per mask (SegViT v1, section 3.3).
+"""Focal and dice loss of mask logits, per mask (SegViT v1, section 3.3), in memory that does not grow with the masks.
 
-Shape shorthand: M masks, P pixels.
+Autograd would keep a dozen maps of pixels for every mask. Both losses are sums over pixels, so their gradients with
+respect to the few logits of the grid are known as soon as a mask's pixels have been seen: a few masks at a time go up
+to pixels and come back as losses and gradients, and of the pixels nothing is kept.
+
+Shape shorthand: M masks, m of them at a time, H x W pixels, h x w grid.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+ALPHA = 0.25  # share of the positives in the focal loss; its gamma is 2
+# Pixels at a time: what a CPU core's cache holds, or what keeps a GPU busy.
+CPU_PIXELS, GPU_PIXELS = 2**19, 2**24
 
 
-def focal_loss(
-    logits: torch.Tensor, targets: torch.Tensor, valid: torch.Tensor | None, *, alpha: float = 0.25, gamma: float = 2.0
-) -> torch.Tensor:
-    """Sigmoid focal loss (Lin et al. 2017, equation 5), the mean over pixels of each mask.
+def focal_and_dice_loss(
+    logits: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sigmoid focal loss (Lin et al. 2017, equation 5) and dice loss (Milletari et al. 2016) of upsampled logits.
+
+    The focal loss is the mean over a mask's pixels, the dice loss is smoothed by one pixel. Differentiable once.
 
     Args:
-        logits: (M, P).
-        targets: (M, P), 0 or 1.
-        valid: (M, P), 1 where a pixel counts and 0 where it does not; None counts all.
+        logits: (M, h, w), M at least 1; upsampled as `F.interpolate` does, bilinearly, with `align_corners=False`.
+        masks: (M, H, W) bool.
+        valid: (M, H, W) bool, False where a pixel does not count; None counts all.
 
     Returns:
-        (M,)
+        (M,) each.
     """
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    probability = logits.sigmoid()
-    miss = probability + targets - 2 * probability * targets  # 1 - p of the true side
-    loss = (alpha * targets + (1 - alpha) * (1 - targets)) * miss**gamma * cross_entropy
-    if valid is None:
-        return loss.mean(dim=1)
-    return (loss * valid).sum(dim=1) / valid.sum(dim=1).clamp(min=1)
+    return _FocalAndDiceLoss.apply(logits, masks, valid)
 
 
-def dice_loss(logits: torch.Tensor, targets: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-    """Dice loss with a smoothing of one pixel (Milletari et al. 2016), arguments and result as in `focal_loss`."""
-    probability = logits.sigmoid()
+class _FocalAndDiceLoss(torch.autograd.Function):
+    """Keeps the gradients of both losses, (M, h, w) each, from the forward pass to the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, logits: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels = CPU_PIXELS if logits.device.type == "cpu" else GPU_PIXELS
+        count = max(1, pixels // masks[0].numel())
+        rows, columns = (_upsampling(n, size, logits) for n, size in zip(logits.shape[1:], masks.shape[1:]))
+        validities = [None] * len(masks) if valid is None else valid.split(count)
+        parts = zip(logits.split(count), masks.split(count), validities)
+        results = [_losses_and_gradients(*part, rows, columns) for part in parts]
+        focal, dice, *gradients = (torch.cat(column) for column in zip(*results, strict=True))
+        ctx.save_for_backward(*gradients)
+        return focal, dice
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: FunctionCtx, focal_weights: torch.Tensor, dice_weights: torch.Tensor
+    ) -> tuple[torch.Tensor, None, None]:
+        focal, dice = ctx.saved_tensors
+        return focal_weights[:, None, None] * focal + dice_weights[:, None, None] * dice, None, None
+
+
+def _upsampling(length: int, wanted: int, like: torch.Tensor) -> torch.Tensor:
+    """(wanted, length): linear interpolation as a matrix.
+
+    Its product costs what `F.interpolate` costs, and the product with its transpose a seventh of that one's backward
+    pass on a CPU; on a GPU, unlike that pass, it always adds in the same order.
+    """
+    one_hot = torch.eye(length, dtype=like.dtype, device=like.device)
+    return F.interpolate(one_hot[None], size=wanted, mode="linear", align_corners=False)[0].T.contiguous()
+
+
+def _losses_and_gradients(
+    logits: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor | None, rows: torch.Tensor, columns: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Both losses (m,) and their gradients (m, h, w), of masks upsampled by `rows` (H, h) and `columns` (W, w).
+
+    With the miss q = 1 - p of the true side, whose logit is z, and its cross-entropy e = -log(1 - q):
+    focal = a q^2 e with d focal / dz = a q^2 (2 (1 - q) e + q), and dq / dz = q (1 - q). The sign of dz / dx is that of
+    a negative; overlap and sizes of dice follow from sums of q.
+    """
+    targets = (masks if valid is None else masks & valid).to(logits.dtype)
+    z = rows @ logits @ columns.T  # (m, H, W)
+    z *= 1 - 2 * targets
+    num_pixels = torch.full_like(z[:, 0, 0], z[0].numel())
     if valid is not None:
-        probability, targets = probability * valid, targets * valid
-    intersection = (probability * targets).sum(dim=1)
-    return 1 - (2 * intersection + 1) / (probability.sum(dim=1) + targets.sum(dim=1) + 1)
+        z.masked_fill_(~valid, -torch.inf)  # nothing is missed there, and nothing changes that
+        num_pixels = _sum(valid).clamp(min=1).to(z.dtype)
+    cross_entropy, miss = F.softplus(z), z.sigmoid_()
+    hit, square = 1 - miss, miss * miss
+    terms = square * cross_entropy
+    focal = ((1 - ALPHA) * _sum(terms) + (2 * ALPHA - 1) * _sum(terms * targets)) / num_pixels
+    size, all_missed, positives_missed = _sum(targets), _sum(miss), _sum(miss * targets)
+    overlap = 2 * (size - positives_missed) + 1
+    total = all_missed - 2 * positives_missed + 2 * size + 1  # predicted, true and 1
+
+    slope = terms.mul_(hit).mul_(2).addcmul_(square, miss)
+    slope *= (1 - ALPHA - targets) / num_pixels[:, None, None]
+    focal_gradient = rows.T @ slope @ columns
+    slope = miss.mul_(hit)
+    slope *= (overlap / total**2)[:, None, None] - (2 / total)[:, None, None] * targets
+    return focal, 1 - overlap / total, focal_gradient, rows.T @ slope @ columns
+
+
+def _sum(maps: torch.Tensor) -> torch.Tensor:
+    return maps.sum(dim=(1, 2))
