@@ -23,11 +23,13 @@ from segvit.inference import SegViTPredictor, read_picture
 from segvit.inference.results import KINDS, ResultFolder
 from segvit.inference.sources import Source, find_sources
 from segvit.inference.video import VideoError, VideoReader, VideoWriter
+from segvit.output_files import require_folder
 
 
 @user_errors()
 def main() -> None:
     args = parse_arguments()
+    require_folder(args.output, origin="--output")
     sources = find_sources(args.input or [])
     predictor = SegViTPredictor(args.config_file, args.weights, opts=args.opts, array_format="RGB")
     results = ResultFolder(

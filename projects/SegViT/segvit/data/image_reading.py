@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -27,16 +26,21 @@ def read_image(path: str | os.PathLike[str], *, format: str) -> np.ndarray:
         OSError: where the file is missing or may not be read.
         ValueError: where it is no picture, damaged, or has fractions or levels of more than 16 bits.
     """
-    image = open_upright(path)
+    return to_colors(open_upright(path), format=format, name=path)
+
+
+def to_colors(image: Image.Image, *, format: str, name: object) -> np.ndarray:
+    """(H, W, 3) uint8 of a picture in any mode, as `read_image` gives it. Raises ValueError likewise, with `name`."""
     if image.mode == "F" or image.mode.startswith("I"):
         levels = np.asarray(image)
         if image.mode == "F" or levels.min() < 0 or levels.max() > MAX_LEVEL:
             raise ValueError(
-                f"{path}: a picture whose levels are not whole numbers from 0 to 255 or {MAX_LEVEL}: convert it to "
+                f"{name}: a picture whose levels are not whole numbers from 0 to 255 or {MAX_LEVEL}: convert it to "
                 "8 bits, choosing which of its levels become 0 and 255"
             )
         image = Image.fromarray((levels >> 8).astype(np.uint8))
-    return convert_PIL_to_numpy(image, format)
+    colors = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return colors if format == "RGB" else colors[:, :, ::-1]
 
 
 def read_label_map(path: str | os.PathLike[str]) -> np.ndarray:

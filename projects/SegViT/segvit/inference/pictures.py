@@ -10,7 +10,7 @@ import os
 import numpy as np
 from PIL import Image, ImageOps
 
-from segvit.data.image_reading import open_upright
+from segvit.data.image_reading import read_image, to_colors
 
 Picture = str | os.PathLike[str] | np.ndarray | Image.Image
 
@@ -30,14 +30,15 @@ def read_picture(picture: Picture, *, format: str = "RGB", array_format: str = "
 
     Raises:
         OSError: where a file is missing or may not be read.
-        ValueError: where a file is no picture, damaged or of 32 bits per pixel, or an array is no picture.
+        ValueError: where a file is no picture or damaged, or what it holds has no agreed black and white: fractions,
+            levels of more than 16 bits.
     """
     if isinstance(picture, np.ndarray):
         return _of_array(picture, format=format, array_format=array_format)
     if isinstance(picture, Image.Image):
-        return _of_pillow(ImageOps.exif_transpose(picture), format, "a Pillow image")
+        return to_colors(ImageOps.exif_transpose(picture), format=format, name="a Pillow image")
     if isinstance(picture, str | os.PathLike):
-        return _of_pillow(open_upright(picture), format, picture)
+        return read_image(picture, format=format)
     raise ValueError(f"a {type(picture).__name__} is no picture: give a path, a Pillow image or a NumPy array")
 
 
@@ -54,14 +55,3 @@ def _of_array(array: np.ndarray, *, format: str, array_format: str) -> np.ndarra
     if array.ndim == 2 or array.shape[2] == 1:
         return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     return array[:, :, :3] if format == array_format else array[:, :, 2::-1]
-
-
-def _of_pillow(image: Image.Image, format: str, name: object) -> np.ndarray:
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):  # older releases of Pillow
-        return _of_array(np.asarray(image).astype(np.uint16), format=format, array_format=format)
-    if image.mode in ("I", "F"):
-        raise ValueError(
-            f"{name}: a picture with 32 bits per pixel has no agreed black and white: convert it to 8 or 16 bits"
-        )
-    colors = image if image.mode == "RGB" else image.convert("RGB")
-    return _of_array(np.asarray(colors), format=format, array_format="RGB")

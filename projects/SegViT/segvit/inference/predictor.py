@@ -20,6 +20,7 @@ from detectron2.modeling import build_model
 
 from segvit.d2 import load_config
 from segvit.d2.checkpoint import SegViTCheckpointer
+from segvit.d2.device import require_device
 from segvit.d2.shipped_configs import find_config
 from segvit.data.augmentation import build_test_augmentations
 from segvit.inference.class_names import class_list_of
@@ -189,7 +190,6 @@ def _config(
         cfg.MODEL.WEIGHTS = os.fspath(weights)
     if not cfg.MODEL.WEIGHTS:
         raise ValueError("there are no weights: name a checkpoint, as `weights` or as MODEL.WEIGHTS")
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but there is no GPU here: set MODEL.DEVICE to 'cpu'")
+    require_device(cfg.MODEL.DEVICE)
     cfg.TEST.LABELS_ONLY = True
     return cfg

@@ -10,9 +10,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from segvit.data.preparation.file_writing import write_label_map, write_picture
 from segvit.inference.video import VideoWriter
+from segvit.output_files import written_whole
 from segvit.visualization.legend import LegendOverlay
 from segvit.visualization.overlays import Color, color_labels
 
@@ -49,19 +50,19 @@ class ResultFolder:
         """Write what is wanted for a picture (H, W, 3) uint8 RGB with the class ids `labels` (H, W)."""
         self.write_labels(name, labels)
         if "overlays" in self._kinds:
-            write_picture(self._path("overlays", name, "png"), self.overlay.of_picture(picture, labels))
+            self._write("overlays", name, self.overlay.of_picture(picture, labels))
 
     def write_labels(self, name: str, labels: np.ndarray) -> None:
         """Write what is wanted of ids and colours: ids of one byte, or of two where there are more than 256 classes."""
         if "labels" in self._kinds:
-            ids = labels.astype(np.uint8 if len(self._colors) <= 256 else np.uint16, copy=False)
-            write_label_map(self._path("labels", name, "png"), ids)
+            self._write("labels", name, labels.astype(np.uint8 if len(self._colors) <= 256 else np.uint16, copy=False))
         if "colors" in self._kinds:
-            write_picture(self._path("colors", name, "png"), color_labels(labels, self._colors))
+            self._write("colors", name, color_labels(labels, self._colors))
 
     def video(self, name: str, *, fps: float) -> VideoWriter:
         """A video for the frames that `overlay.of_frame` makes."""
-        return VideoWriter(self._path("overlays", name, "mp4"), fps=fps)
+        return VideoWriter(self._folder / "overlays" / f"{name}.mp4", fps=fps)
 
-    def _path(self, kind: str, name: str, extension: str) -> Path:
-        return self._folder / kind / f"{name}.{extension}"
+    def _write(self, kind: str, name: str, pixels: np.ndarray) -> None:
+        with written_whole(self._folder / kind / f"{name}.png") as path:
+            Image.fromarray(pixels).save(path)

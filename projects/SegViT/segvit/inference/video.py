@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 import cv2
 import numpy as np
+
+from segvit.output_files import written_whole
 
 VIDEO_EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 # Where a camera does not say how many frames it gives.
@@ -78,9 +81,9 @@ class VideoWriter:
 
     def __init__(self, path: str | os.PathLike[str], *, fps: float) -> None:
         self._path = Path(path)
-        self._unfinished = self._path.with_name(f".{self._path.stem}.{os.getpid()}.unfinished.mp4")
         self._fps = fps
         self._writer: cv2.VideoWriter | None = None
+        self._file = ExitStack()
 
     def write(self, frame: np.ndarray) -> None:
         """Append (H, W, 3) uint8 RGB, of the first frame's size. Raises OSError where no video can be written there.
@@ -94,8 +97,8 @@ class VideoWriter:
         self._writer.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
 
     def _opened(self, width: int, height: int) -> cv2.VideoWriter:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        writer = cv2.VideoWriter(str(self._unfinished), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, (width, height))
+        unfinished = self._file.enter_context(written_whole(self._path))
+        writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, (width, height))
         if not writer.isOpened():
             raise OSError(f"{self._path}: OpenCV cannot write an MP4 video of {width} x {height} pixels here")
         return writer
@@ -106,10 +109,6 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._writer is None:
-            return
-        self._writer.release()
-        if kind is None:
-            self._unfinished.replace(self._path)
-        else:
-            self._unfinished.unlink(missing_ok=True)
+        if self._writer is not None:
+            self._writer.release()
+        self._file.__exit__(kind, error, traceback)

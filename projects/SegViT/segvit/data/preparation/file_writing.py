@@ -14,13 +14,8 @@ UNFINISHED = ".unfinished"
 
 
 def write_label_map(target: Path, labels: np.ndarray) -> None:
-    """Write (H, W) uint8 or uint16 as a single-channel PNG."""
-    write_picture(target, labels)
-
-
-def write_picture(target: Path, pixels: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB, or one channel, as a PNG."""
-    _write_whole(target, lambda path: Image.fromarray(pixels).save(path, format="PNG"))
+    """Write (H, W) uint8 as a single-channel PNG."""
+    _write_whole(target, lambda path: Image.fromarray(labels).save(path, format="PNG"))
 
 
 def write_text(target: Path, content: str) -> None:
