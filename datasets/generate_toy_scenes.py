@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from segvit.command import positive, user_errors
 from segvit.data.datasets.registration import datasets_root
 from segvit.data.toy_scenes import generate_toy_scenes
+from segvit.output_files import require_folder
 
 
-def main() -> None:
+@user_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=datasets_root(), help="folder that will hold toy_scenes/")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--num-train", type=int, default=400)
-    parser.add_argument("--num-val", type=int, default=80)
-    args = parser.parse_args()
+    parser.add_argument("--num-train", type=positive, default=400)
+    parser.add_argument("--num-val", type=positive, default=80)
+    args = parser.parse_args(argv)
+    require_folder(args.root, origin="--root")
     folder = generate_toy_scenes(args.root, seed=args.seed, num_train=args.num_train, num_val=args.num_val)
     sys.stdout.write(f"{folder}\n")
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from detectron2.engine import DefaultPredictor
 from PIL import Image
 
 from segvit.d2.checkpoint import SegViTCheckpointer
 from segvit.engine.inspection import inspect_image
 from segvit.engine.trainer import Trainer
+from segvit.inference import SegViTPredictor
 from segvit.visualization.token_views import dim_dropped, draw_token_views, to_pixels
 
 REDUCTIONS = {"none": "none", "shrunk": "learned", "shrunk++": "nearest"}
@@ -16,7 +16,7 @@ REDUCTIONS = {"none": "none", "shrunk": "learned", "shrunk++": "nearest"}
 
 @pytest.fixture
 def make_predictor(tiny_cfg, tmp_path):
-    """A factory of Detectron2's predictor around random weights."""
+    """A factory of the predictor around random weights."""
 
     def make(reduction):
         vit = tiny_cfg.MODEL.VIT
@@ -26,7 +26,7 @@ def make_predictor(tiny_cfg, tmp_path):
         torch.manual_seed(0)
         SegViTCheckpointer(Trainer.build_model(tiny_cfg), save_dir=str(tmp_path)).save("model")
         tiny_cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
-        return DefaultPredictor(tiny_cfg)
+        return SegViTPredictor(tiny_cfg)
 
     return make
 

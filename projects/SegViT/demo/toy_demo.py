@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -18,25 +19,28 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 
+from segvit.command import user_errors
 from segvit.d2 import load_config
 from segvit.data.toy_scenes import generate_toy_scenes
 from segvit.engine import Trainer
 from segvit.engine.predictions import predict_sample
 from segvit.engine.progress_bar import ProgressBar
+from segvit.engine.rehearsal import rehearse
+from segvit.output_files import require_folder
 from segvit.visualization import draw_prediction_sheet, draw_training_curves
 
 CONFIG_FILE = Path(__file__).parents[1] / "configs" / "quick_schedules" / "toy_scenes.yaml"
 
 
-def main() -> None:
+@user_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("output/demo"))
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that override the demo's config")
-    args = parser.parse_args()
-    try:
-        cfg = load_config(CONFIG_FILE, args.opts)
-    except ValueError as error:
-        parser.error(str(error))
+    args = parser.parse_args(argv)
+    cfg = load_config(CONFIG_FILE, args.opts)
+    rehearse(cfg, trains=True)
+    require_folder(args.output, origin="--output")
     run(cfg, args.output)
 
 

@@ -7,6 +7,7 @@ its traceback.
 
 from __future__ import annotations
 
+import argparse
 import errno
 import logging
 import os
@@ -58,6 +59,14 @@ def user_errors() -> Iterator[None]:
         raise SystemExit(USER_ERROR) from error
     finally:
         TRAINING_LOOP.removeFilter(_shorten)
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, as argparse wants to be told the type of an option."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
 
 
 def is_explained(error: ValueError | OSError) -> bool:

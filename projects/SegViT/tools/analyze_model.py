@@ -16,27 +16,26 @@ from torch import nn
 
 from segvit.analysis import MacCounts, ParamCounts, count_macs, count_params
 from segvit.analysis.from_config import build_random_model
+from segvit.command import positive, user_errors
 from segvit.d2 import load_config
 from segvit.modeling.tokens import padded_size
 
 
-def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """The parser, for reporting errors, and the arguments."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", required=True, help="a YAML config")
-    parser.add_argument("--input-size", nargs=2, type=int, metavar=("H", "W"), help="default: MODEL.VIT.IMG_SIZE")
+    parser.add_argument("--input-size", nargs=2, type=positive, metavar=("H", "W"), help="default: MODEL.VIT.IMG_SIZE")
     parser.add_argument("--json", action="store_true", help="print one JSON object of plain counts")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
-    return parser, parser.parse_args(argv)
+    return parser.parse_args(argv)
 
 
+@user_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Count and print."""
-    parser, args = parse_args(argv)
-    try:
-        cfg = load_config(args.config_file, args.opts)
-    except ValueError as error:
-        parser.error(str(error))
+    args = parse_args(argv)
+    cfg = load_config(args.config_file, args.opts)
     height, width = args.input_size or cfg.MODEL.VIT.IMG_SIZE
     model = build_random_model(cfg, device="meta")
     params, macs = count_params(model), count_macs(model, whole_patches(model, (height, width)))

@@ -37,7 +37,9 @@ from segvit.analysis import (
 from segvit.analysis.from_config import build_random_model
 from segvit.analysis.peak_memory import peak_memory_mb
 from segvit.analysis.training_step import TrainingStep
+from segvit.command import positive, user_errors
 from segvit.d2 import load_config
+from segvit.d2.device import require_device
 from segvit.modeling.linear_head import LinearHead
 from segvit.modeling.semantic_inference import SemanticInference
 
@@ -56,38 +58,36 @@ class Row(TypedDict):
     gmacs: float
 
 
-def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """The parser, for reporting errors, and the arguments."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", required=True, help="a YAML config")
     parser.add_argument("--against", nargs="+", default=list(VARIANTS), help="linear, diagonal, mix or config files")
-    parser.add_argument("--input-size", nargs=2, type=int, metavar=("H", "W"), help="default: MODEL.VIT.IMG_SIZE")
-    parser.add_argument("--batch", type=int, default=1, help="images per call")
+    parser.add_argument("--input-size", nargs=2, type=positive, metavar=("H", "W"), help="default: MODEL.VIT.IMG_SIZE")
+    parser.add_argument("--batch", type=positive, default=1, help="images per call")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=list(DTYPES), default="fp32", help="of weights and input")
-    parser.add_argument("--threads", type=int, help="CPU threads; default: PyTorch's own choice")
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--threads", type=positive, help="CPU threads; default: PyTorch's own choice")
+    parser.add_argument("--rounds", type=positive, default=20)
     parser.add_argument("--train", action="store_true", help="time training steps; --against takes config files alone")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all configs")
-    return parser, parser.parse_args(argv)
+    return parser.parse_args(argv)
 
 
+@user_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Build, time and print."""
-    parser, args = parse_args(argv)
+    args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    try:
-        cfg = load_config(args.config_file, args.opts)
-        others = {Path(path).stem: load_config(path, args.opts) for path in args.against if path not in VARIANTS}
-    except ValueError as error:
-        parser.error(str(error))
+    cfg = load_config(args.config_file, args.opts)
+    others = {Path(path).stem: load_config(path, args.opts) for path in args.against if path not in VARIANTS}
     height, width = args.input_size or cfg.MODEL.VIT.IMG_SIZE
-    device, dtype = torch.device(args.device), DTYPES[args.dtype]
+    device, dtype = require_device(args.device, origin="--device"), DTYPES[args.dtype]
     if args.train:
         if any(name in VARIANTS for name in args.against) or args.dtype != "fp32":
-            parser.error("--train compares config files, in fp32: name some with --against, and leave out --dtype")
+            raise ValueError("--train compares config files, in fp32: name some with --against, and leave out --dtype")
         configs = {Path(args.config_file).stem: cfg, **others}
         report(
             args,

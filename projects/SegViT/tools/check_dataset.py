@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import segvit.data  # noqa: F401  (registers the data sets)
+from segvit.command import positive, user_errors
 from segvit.data.doctor import (
     Diagnosis,
     as_json,
@@ -30,22 +31,23 @@ from segvit.data.doctor import (
     read_palette,
 )
 from segvit.data.doctor.pictures import draw_histogram, draw_samples
+from segvit.output_files import require_folder, written_whole
 
 
+@user_errors()
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    try:
-        subject = open_subject(args.target, ignore_value=args.ignore_value)
-        diagnosis = examine(subject, workers=args.workers)
-        print(describe(diagnosis))
-        for path in write_report(diagnosis, args.output or default_output(args.target), args.num_images):
-            print(path)
-        if args.convert_colors or args.convert_in_place:
-            convert(diagnosis, args)
-            print("examine the result by this command, too")
-    except (ValueError, FileExistsError) as error:
-        parser.error(str(error))
+    """Examine, report and convert. Returns the exit code."""
+    args = build_parser().parse_args(argv)
+    subject = open_subject(args.target, ignore_value=args.ignore_value)
+    output = args.output or default_output(args.target)
+    require_folder(output, origin="--output")
+    diagnosis = examine(subject, workers=args.workers)
+    print(describe(diagnosis))
+    for path in write_report(diagnosis, output, args.num_images):
+        print(path)
+    if args.convert_colors or args.convert_in_place:
+        convert(diagnosis, args)
+        print("examine the result by this command, too")
     return int(diagnosis.has_errors)
 
 
@@ -55,8 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("target", metavar="NAME-or-FOLDER")
     parser.add_argument("--output", type=Path, help="where the report goes; default: output/check_dataset/<name>")
     parser.add_argument("--ignore-value", type=int, default=255, help="the id that does not count, of a FOLDER")
-    parser.add_argument("--num-images", type=int, default=12, help="overlays on the contact sheet")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="threads that read files")
+    parser.add_argument("--num-images", type=positive, default=12, help="overlays on the contact sheet")
+    parser.add_argument("--workers", type=positive, default=os.cpu_count(), help="threads that read files")
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--convert-colors", type=Path, metavar="NEW_FOLDER", help="write all label maps as ids there")
     target.add_argument("--convert-in-place", action="store_true", help="replace coloured label maps by their ids")
@@ -73,9 +75,9 @@ def default_output(target: str) -> Path:
 
 def write_report(diagnosis: Diagnosis, output: Path, num_images: int) -> list[Path]:
     """Write report and pictures; the files that were written."""
-    output.mkdir(parents=True, exist_ok=True)
     report, histogram, sheet = (output / name for name in ("report.json", "histogram.png", "contact_sheet.png"))
-    report.write_text(json.dumps(as_json(diagnosis), indent=1) + "\n", encoding="utf-8")
+    with written_whole(report) as unfinished:
+        unfinished.write_text(json.dumps(as_json(diagnosis), indent=1) + "\n", encoding="utf-8")
     draw_histogram(diagnosis, histogram)
     sheet.unlink(missing_ok=True)  # of an earlier run, where nothing can be drawn now
     has_sheet = draw_samples(diagnosis, sheet, num_images=num_images)

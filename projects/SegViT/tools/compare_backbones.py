@@ -23,15 +23,18 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from tabulate import tabulate
 
+from segvit.command import user_errors
 from segvit.engine.backbone_comparison import BackboneChoice, BackboneResult, evaluate_backbone
 from segvit.engine.comparable_run import config_to_compare, merge
 from segvit.engine.progress_bar import ProgressBar
+from segvit.engine.rehearsal import require_device_and_data
 from segvit.engine.run_series import failure_lines, log_to_file, run_series, split_overrides
+from segvit.output_files import require_folder
 from segvit.visualization.comparison import draw_comparison
 
 
-def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """The parser, for reporting errors, and the arguments."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", required=True, help="a YAML config of a plain ViT with the ATM decoder")
     parser.add_argument("--backbones", nargs="+", required=True, metavar="NAME[:WEIGHTS]")
@@ -41,19 +44,19 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentPars
     args = parser.parse_args(argv)
     args.backbones, behind = split_overrides(args.backbones)
     args.opts = behind + args.opts
-    return parser, args
+    return args
 
 
+@user_errors()
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate every encoder and write the comparison. Returns the exit code."""
-    parser, args = parse_args(argv)
+    args = parse_args(argv)
     choices = [BackboneChoice.parse(text) for text in args.backbones]
     if not choices or len({choice.folder_name for choice in choices}) < len(choices):
-        parser.error("--backbones must name one or more encoders, each once")
-    try:
-        cfg = shared_config(args)
-    except ValueError as error:
-        parser.error(str(error))
+        raise ValueError("--backbones must name one or more encoders, each once")
+    cfg = shared_config(args)
+    require_device_and_data(cfg)
+    require_folder(args.output, origin="--output")
     log_to_file(args.output)
     results, failures = run_series(
         {

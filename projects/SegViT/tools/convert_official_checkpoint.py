@@ -15,6 +15,7 @@ from pathlib import Path
 from torch import nn
 
 from segvit.analysis.from_config import build_random_model
+from segvit.command import user_errors
 from segvit.d2 import load_config
 from segvit.modeling.official_checkpoint import from_official, require_fit, save_atomically, sizes_of, to_official
 from segvit.modeling.weight_files import read_weight_file
@@ -23,6 +24,7 @@ from segvit.modeling.weight_files import read_weight_file
 KEPT = {"model", "official"}
 
 
+@user_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Read, check, convert, write and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -33,11 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
     args = parser.parse_args(argv)
     if args.output.exists() and not args.overwrite:
-        parser.error(f"{args.output} exists; --overwrite replaces it")
-    try:
-        convert(args)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
+        raise ValueError(f"{args.output} exists; --overwrite replaces it")
+    convert(args)
 
 
 def convert(args: argparse.Namespace) -> None:

@@ -6,23 +6,27 @@ draw_tokens.py --config-file FILE --input IMAGE [IMAGE ...] --output FOLDER [--c
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from detectron2.data import MetadataCatalog
-from detectron2.data.detection_utils import read_image
-from detectron2.engine import DefaultPredictor
 from tqdm import tqdm
 
-import segvit.data  # noqa: F401  (registers the data sets)
+from segvit.command import user_errors
 from segvit.d2 import load_config
+from segvit.data.image_reading import read_image
 from segvit.engine.inspection import Inspection, inspect_image
+from segvit.inference import SegViTPredictor
+from segvit.inference.class_names import class_list_of
+from segvit.output_files import require_folder
 from segvit.visualization.token_views import draw_token_views
 
 NUM_MOST_PROBABLE = 3
 
 
-def main() -> None:
+@user_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Segment and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", type=Path, required=True)
     parser.add_argument("--input", type=Path, nargs="+", required=True, help="images")
@@ -31,21 +35,19 @@ def main() -> None:
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, MODEL.WEIGHTS one of them"
     )
-    args = parser.parse_args()
-    try:
-        cfg = load_config(args.config_file, [*args.opts, "TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False])
-        names = MetadataCatalog.get(cfg.DATASETS.TEST[0]).stuff_classes
-        chosen = [class_index(name, names) for name in args.classes]
-    except ValueError as error:
-        parser.error(str(error))
+    args = parser.parse_args(argv)
+    cfg = load_config(args.config_file, [*args.opts, "TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False])
+    names = class_list_of(cfg).names
+    chosen = [class_index(name, names) for name in args.classes]
     if not cfg.MODEL.WEIGHTS:
-        parser.error("MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth")
+        raise ValueError("MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth")
     missing = [str(path) for path in args.input if not path.is_file()]
     if missing:
-        parser.error(f"--input: no such file: {', '.join(missing)}")
-    predictor = DefaultPredictor(cfg)
+        raise ValueError(f"--input: no such file: {', '.join(missing)}")
+    require_folder(args.output, origin="--output")
+    predictor = SegViTPredictor(cfg)
     for path in tqdm(args.input, unit="image"):
-        inspection = inspect_image(predictor, read_image(str(path), format="BGR"))
+        inspection = inspect_image(predictor, read_image(path, format="BGR"))
         draw_token_views(
             inspection.image,
             edge_scores=inspection.edge_scores,
@@ -57,7 +59,7 @@ def main() -> None:
     print(args.output)
 
 
-def class_index(name: str, names: list[str]) -> int:
+def class_index(name: str, names: Sequence[str]) -> int:
     """The id of a class. Raises ValueError, with the nearest names, where the data set has none of that name."""
     if name not in names:
         near = get_close_matches(name, names, n=3, cutoff=0.4) or names[:3]
@@ -70,7 +72,7 @@ def most_probable(inspection: Inspection) -> list[int]:
     return inspection.probabilities.argsort()[::-1][:NUM_MOST_PROBABLE].tolist()
 
 
-def mask_panel(inspection: Inspection, index: int, names: list[str]) -> tuple[str, object]:
+def mask_panel(inspection: Inspection, index: int, names: Sequence[str]) -> tuple[str, object]:
     """The title and the values of a class's panel."""
     return f"{names[index]} (p = {inspection.probabilities[index]:.2f})", inspection.masks[index]
 

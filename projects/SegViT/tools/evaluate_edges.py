@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -14,35 +15,36 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
-from detectron2.data.detection_utils import read_image
-from detectron2.engine import DefaultPredictor
 from tabulate import tabulate
 from tqdm import tqdm
 
-import segvit.data  # noqa: F401  (registers the data sets)
+from segvit.command import user_errors
 from segvit.d2 import load_config
+from segvit.data.datasets import require_data_sets
+from segvit.data.image_reading import read_image, read_label_map
 from segvit.engine.inspection import inspect_image
+from segvit.engine.predictions import first_test_set
 from segvit.evaluation.edge_quality import EdgeQuality, edge_quality
+from segvit.inference import SegViTPredictor
 from segvit.modeling.edge_detection import edge_patches
 from segvit.modeling.tokens import pad_to_size
 
 
-def main() -> None:
+@user_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Evaluate and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", type=Path, required=True)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, MODEL.WEIGHTS one of them"
     )
-    args = parser.parse_args()
-    try:
-        cfg = load_config(args.config_file, [*args.opts, "TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False])
-    except ValueError as error:
-        parser.error(str(error))
+    args = parser.parse_args(argv)
+    cfg = load_config(args.config_file, [*args.opts, "TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False])
     if not cfg.MODEL.WEIGHTS:
-        parser.error("MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth")
+        raise ValueError("MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth")
     if cfg.MODEL.VIT.REDUCTION != "shrunk++":
-        parser.error(f"MODEL.VIT.REDUCTION {cfg.MODEL.VIT.REDUCTION!r} has no edge head: only 'shrunk++' has")
+        raise ValueError(f"MODEL.VIT.REDUCTION {cfg.MODEL.VIT.REDUCTION!r} has no edge head: only 'shrunk++' has")
     quality = evaluate_edges(cfg)
     if args.json:
         print(json.dumps(quality))
@@ -52,12 +54,16 @@ def main() -> None:
 
 def evaluate_edges(cfg: CfgNode) -> EdgeQuality:
     """Over all patches of the first test set; the labels are resized, nearest, to the size that the model reads."""
-    predictor = DefaultPredictor(cfg)
+    dataset = first_test_set(cfg)
+    require_data_sets([dataset])
+    predictor = SegViTPredictor(cfg)
     scores, edges, kept = [], [], []
-    for record in tqdm(DatasetCatalog.get(cfg.DATASETS.TEST[0]), unit="image"):
+    for record in tqdm(DatasetCatalog.get(dataset), unit="image"):
         inspection = inspect_image(predictor, read_image(record["file_name"], format="BGR"))
         height, width = inspection.image.shape[:2]
-        labels = cv2.resize(read_image(record["sem_seg_file_name"]), (width, height), interpolation=cv2.INTER_NEAREST)
+        labels = cv2.resize(
+            read_label_map(record["sem_seg_file_name"]), (width, height), interpolation=cv2.INTER_NEAREST
+        )
         grid = inspection.kept.shape
         size = (grid[0] * inspection.patch_size, grid[1] * inspection.patch_size)
         ignore_value = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE

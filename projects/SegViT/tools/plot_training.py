@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from segvit.command import user_errors
 from segvit.visualization import draw_training_curves
 
 
-def main() -> None:
+@user_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw, and print where."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run_folders", nargs="+", type=Path, help="OUTPUT_DIR of each run")
     parser.add_argument("--output", type=Path, required=True, help="the PNG to write")
-    args = parser.parse_args()
-    try:
-        draw_training_curves(args.run_folders, args.output)
-    except FileNotFoundError as error:
-        parser.error(str(error))
+    args = parser.parse_args(argv)
+    draw_training_curves(args.run_folders, args.output)
     print(args.output)
 
 

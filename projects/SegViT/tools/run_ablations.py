@@ -22,10 +22,13 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from tabulate import tabulate
 
+from segvit.command import user_errors
 from segvit.engine.ablations import AblationResult, ablation_config, with_seed
 from segvit.engine.comparable_run import RunResult, run_or_read, write_whole
 from segvit.engine.progress_bar import ProgressBar
+from segvit.engine.rehearsal import require_device_and_data
 from segvit.engine.run_series import failure_lines, log_to_file, run_series, split_overrides
+from segvit.output_files import require_folder
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "ablations"
 GROUPS = {
@@ -37,8 +40,8 @@ GROUPS = {
 }
 
 
-def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """The parser, for reporting errors, and the arguments."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", nargs="+", default=list(GROUPS), metavar="GROUP-or-NAME", help="all by default")
     parser.add_argument("--on", type=Path, metavar="FILE", help="data keys to lay over each config")
@@ -50,19 +53,18 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentPars
         names, behind = split_overrides(getattr(args, words))
         setattr(args, words, names)
         args.opts = behind + args.opts
-    return parser, args
+    return args
 
 
+@user_errors()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run every ablation and write the table. Returns the exit code."""
-    parser, args = parse_args(argv)
-    try:
-        configs = {
-            name: ablation_config(CONFIGS / f"{name}.yaml", on=args.on, opts=args.opts) for name in chosen(args.run)
-        }
-        seeds = chosen_seeds(args.seeds, next(iter(configs.values())))
-    except ValueError as error:
-        parser.error(str(error))
+    args = parse_args(argv)
+    configs = {name: ablation_config(CONFIGS / f"{name}.yaml", on=args.on, opts=args.opts) for name in chosen(args.run)}
+    seeds = chosen_seeds(args.seeds, next(iter(configs.values())))
+    for cfg in configs.values():
+        require_device_and_data(cfg)
+    require_folder(args.output, origin="--output")
     log_to_file(args.output)
     runs = {f"{name}, seed {seed}": (name, seed) for name in configs for seed in seeds}
     results, failures = run_series(

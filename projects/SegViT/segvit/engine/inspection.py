@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from detectron2.engine import DefaultPredictor
+from detectron2.data import transforms as T
 
+from segvit.data.augmentation import build_test_augmentations
+from segvit.inference import SegViTPredictor
 from segvit.modeling.edge_detection import edge_scores
 from segvit.modeling.token_set import Stage, TokenSet
 
@@ -36,9 +38,11 @@ class Inspection:
     patch_size: int
 
 
-def inspect_image(predictor: DefaultPredictor, image: np.ndarray) -> Inspection:
-    """Segment one image (H, W, 3) uint8 BGR as a whole, and keep what Detectron2's predictor does not return."""
-    model, resized = predictor.model, predictor.aug.get_transform(image).apply_image(image)
+def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> Inspection:
+    """Segment one image (H, W, 3) uint8 BGR as a whole, and keep what the predictor does not return."""
+    model, resized = predictor.model, T.AugInput(image)
+    T.AugmentationList(build_test_augmentations(predictor.cfg))(resized)
+    resized = resized.image
     features: dict[str, Stage] = {}
     outputs: dict[str, torch.Tensor] = {}
     hooks = [

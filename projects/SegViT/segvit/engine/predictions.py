@@ -5,27 +5,35 @@ from __future__ import annotations
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
-from detectron2.data.detection_utils import read_image
-from detectron2.engine import DefaultPredictor
 
-from segvit.modeling.winning_classes import predicted_labels
+from segvit.data.datasets import require_data_sets
+from segvit.data.image_reading import read_image, read_label_map
+from segvit.inference import SegViTPredictor
 from segvit.visualization.overlays import Prediction
 
 
 def predict_sample(cfg: CfgNode, dataset_name: str, num_images: int) -> list[Prediction]:
     """Segment images spread evenly over a data set with the weights of MODEL.WEIGHTS, at their own size.
 
-    Raises ValueError where MODEL.WEIGHTS is empty: predictions of random weights are not worth drawing.
+    Raises ValueError where MODEL.WEIGHTS is empty: predictions of random weights are not worth drawing; ValueError or
+    OSError where the weights, the data set or one of its files are not there or cannot be read.
     """
     if not cfg.MODEL.WEIGHTS:
         raise ValueError("MODEL.WEIGHTS is empty: name the checkpoint whose predictions are to be drawn")
-    predictor = DefaultPredictor(cfg)
+    require_data_sets([dataset_name])
+    predictor = SegViTPredictor(cfg)
     records = DatasetCatalog.get(dataset_name)
     chosen = np.linspace(0, len(records) - 1, min(num_images, len(records))).round().astype(int)
     predictions = []
     for index in chosen:
         image = read_image(records[index]["file_name"], format="BGR")
-        labels = predicted_labels(predictor(image)).cpu().numpy()
-        truth = read_image(records[index]["sem_seg_file_name"])
-        predictions.append(Prediction(image=image[:, :, ::-1], truth=truth, labels=labels))
+        truth = read_label_map(records[index]["sem_seg_file_name"])
+        predictions.append(Prediction(image=image[:, :, ::-1], truth=truth, labels=predictor(image)))
     return predictions
+
+
+def first_test_set(cfg: CfgNode) -> str:
+    """The data set that is drawn or measured. Raises ValueError where there is none."""
+    if not cfg.DATASETS.TEST:
+        raise ValueError("DATASETS.TEST is empty: name a data set, such as DATASETS.TEST \"('folder_val',)\"")
+    return cfg.DATASETS.TEST[0]

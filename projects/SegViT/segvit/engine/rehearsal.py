@@ -18,6 +18,7 @@ from segvit.d2.continual import continual_step
 from segvit.d2.device import require_device
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
+from segvit.data.datasets import require_data_sets
 from segvit.engine.trainer import build_mapper
 
 REGISTRIES: dict[str, Registry] = {
@@ -45,6 +46,13 @@ def rehearse(cfg: CfgNode, *, trains: bool) -> None:
         build_lr_scheduler(cfg, build_optimizer(cfg, model))
     elif cfg.TEST.AUG.ENABLED:
         SemanticSegmentorWithTTA(cfg, model)
+
+
+def require_device_and_data(cfg: CfgNode) -> None:
+    """Raise ValueError where the device or the data sets of a config are not there, or these do not fit its model."""
+    require_device(cfg.MODEL.DEVICE)
+    require_data_sets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+    require_same_classes(cfg)
 
 
 def require_same_classes(cfg: CfgNode) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from segvit.command import positive
 from segvit.data.datasets.registration import datasets_root
 from segvit.data.preparation.damaged_file import DamagedFileError
 from segvit.data.preparation.distribution import Distribution
@@ -48,19 +49,12 @@ def run_command(
 
 def _with_shared_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--root", type=Path, default=datasets_root(), help="default: $DETECTRON2_DATASETS or datasets")
-    parser.add_argument("--workers", type=_positive, default=available_cpus(), help="processes; default: %(default)s")
+    parser.add_argument("--workers", type=positive, default=available_cpus(), help="processes; default: %(default)s")
     parser.add_argument("--force", action="store_true", help="make every file anew, also those that are up to date")
     parser.add_argument(
         "--partial", action="store_true", help="prepare what there is; what is missing is listed but no error"
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
-    return value
 
 
 def _fail(message: str, code: int) -> int:
