@@ -25,7 +25,7 @@ from tabulate import tabulate
 
 from segvit.command import user_errors
 from segvit.engine.backbone_comparison import BackboneChoice, BackboneResult, evaluate_backbone
-from segvit.engine.comparable_run import config_to_compare, merge
+from segvit.engine.comparable_run import config_to_compare, merge, write_whole
 from segvit.engine.progress_bar import ProgressBar
 from segvit.engine.rehearsal import require_device_and_data
 from segvit.engine.run_series import failure_lines, log_to_file, run_series, split_overrides
@@ -93,8 +93,8 @@ def report(cfg: CfgNode, args: argparse.Namespace, results: Sequence[BackboneRes
     title = f"{what}, {budget['iterations']} iterations, {budget['dataset']}, seed {budget['seed']}"
     text = "\n".join([title, "", table(results), *changes(results), *failure_lines(failures)])
     content = {**budget, "backbones": [asdict(result) for result in results], "failures": failures}
-    (args.output / "comparison.txt").write_text(text + "\n", encoding="utf-8")
-    (args.output / "comparison.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_whole(args.output / "comparison.txt", text + "\n")
+    write_whole(args.output / "comparison.json", json.dumps(content, indent=2) + "\n")
     if results:
         curves = {result.name: (result.iterations, result.miou) for result in results}
         draw_comparison(curves, title, args.output / "comparison.png")

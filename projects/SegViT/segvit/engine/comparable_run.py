@@ -20,6 +20,7 @@ from segvit.analysis.from_config import build_random_model
 from segvit.d2.config_files import load_config
 from segvit.engine.batch_scaling import scale_to_processes
 from segvit.engine.trainer import Trainer
+from segvit.output_files import written_whole
 from segvit.visualization.curves import read_metrics
 
 Overrides = dict[str, object]
@@ -112,9 +113,8 @@ def claim_folder(cfg: CfgNode, folder: Path) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file that is never seen half-written."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 def train(cfg: CfgNode, hooks: list[HookBase]) -> float:

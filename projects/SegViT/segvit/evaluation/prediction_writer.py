@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from segvit.output_files import written_whole
+
 Color = tuple[int, int, int]
 
 
@@ -43,7 +45,5 @@ class PredictionWriter:
 
 def _save(image: Image.Image, path: Path) -> None:
     """Under another name first: a run that is cut off leaves no half picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    image.save(unfinished, format="PNG")
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        image.save(unfinished, format="PNG")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from segvit.visualization.figure_file import save_figure
 
 # Bars never get thinner than this, in inches; the figure grows with the number of classes.
 BAR_HEIGHT = 0.11
@@ -45,5 +46,4 @@ def draw_class_histogram(
     axes.set_ylim(rows - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper right", ncols=max(len(shares), 1), frameon=False, fontsize=9)
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=100)
+    save_figure(figure, output, dpi=100)

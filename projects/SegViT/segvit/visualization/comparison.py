@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from segvit.visualization.curves import Series
+from segvit.visualization.figure_file import save_figure
 
 
 def draw_comparison(curves: Mapping[str, Series], title: str, output: str | os.PathLike[str]) -> None:
@@ -24,5 +24,4 @@ def draw_comparison(curves: Mapping[str, Series], title: str, output: str | os.P
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=110)
+    save_figure(figure, output, dpi=110)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
+from segvit.visualization.figure_file import save_figure
 from segvit.visualization.overlays import Color, add_class_legend, blend_labels
 
 COLUMNS = 4
@@ -64,5 +64,4 @@ def draw_contact_sheet(
     for axis in figure.axes:
         axis.set_axis_off()
     add_class_legend(figure, [classes[index] for index in present], [colors[index] for index in present])
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=80)
+    save_figure(figure, output, dpi=80)

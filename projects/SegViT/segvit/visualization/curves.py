@@ -9,6 +9,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from segvit.visualization.figure_file import save_figure
+
 Series = tuple[list[int], list[float]]
 
 
@@ -19,29 +21,39 @@ def read_metrics(run_folder: str | os.PathLike[str], name: str) -> Series:
 
     Raises:
         FileNotFoundError: where the folder holds no metrics.json.
+        ValueError: where that is no text.
     """
     path = Path(run_folder) / "metrics.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: name the OUTPUT_DIR of a training run")
     values: dict[int, float] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text: name the OUTPUT_DIR of a training run") from error
+    for line in lines:
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if name in record:
+        if isinstance(record, dict) and "iteration" in record and name in record:
             values[record["iteration"]] = record[name]
     iterations = sorted(values)
     return iterations, [values[iteration] for iteration in iterations]
 
 
 def draw_training_curves(run_folders: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> None:
-    """Draw training loss and validation mIoU against iterations, one line per run, into a PNG."""
+    """Draw training loss and validation mIoU against iterations, one line per run, into a PNG.
+
+    Raises FileNotFoundError or ValueError where a folder is not that of a run.
+    """
     figure = Figure(figsize=(10, 4), layout="constrained")
     loss_axes, score_axes = figure.subplots(1, 2)
     for folder in run_folders:
-        name = Path(folder).resolve().name
-        loss_axes.plot(*read_metrics(folder, "total_loss"), label=name, linewidth=1)
+        name, losses = Path(folder).resolve().name, read_metrics(folder, "total_loss")
+        if not losses[0]:
+            raise ValueError(f"{Path(folder, 'metrics.json')} holds no loss yet: there is nothing to draw")
+        loss_axes.plot(*losses, label=name, linewidth=1)
         iterations, scores = read_metrics(folder, "sem_seg/mIoU")
         score_axes.plot(iterations, scores, marker="o", markersize=4, label=name)
         if scores:
@@ -53,5 +65,4 @@ def draw_training_curves(run_folders: Sequence[str | os.PathLike[str]], output: 
         axes.set_xlabel("iteration")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, loc="best" if axes is loss_axes else "lower right")
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=110)
+    save_figure(figure, output, dpi=110)

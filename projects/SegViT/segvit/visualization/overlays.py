@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+
+from segvit.visualization.figure_file import save_figure
 
 Color = tuple[int, int, int]
 
@@ -80,8 +81,7 @@ def draw_prediction_sheet(
     for axis in axes.flat:
         axis.set_axis_off()
     add_class_legend(figure, classes, colors)
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=80)
+    save_figure(figure, output, dpi=80)
 
 
 def add_class_legend(figure: Figure, classes: Sequence[str], colors: Sequence[Color]) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+
+from segvit.visualization.figure_file import save_figure
 
 
 def draw_token_views(
@@ -50,8 +51,7 @@ def draw_token_views(
     for axis, (title, picture) in zip(axes.flat, panels, strict=False):
         axis.imshow(picture)
         axis.set_title(title, fontsize=11)
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=90)
+    save_figure(figure, output, dpi=90)
 
 
 def overlay_heat(image: np.ndarray, values: np.ndarray, patch_size: int, *, smooth: bool = False) -> np.ndarray:
