@@ -146,5 +146,5 @@ def test_layer_equals_torchs_post_norm_layer():
     theirs.load_state_dict(state)
     queries, tokens = torch.randn(2, K, D), torch.randn(2, 7, D)
     torch.testing.assert_close(
-        ours(queries, tokens, return_masks=True)[0], theirs(queries, tokens), rtol=1e-4, atol=1e-5
+        ours(queries, ours.read(tokens), return_masks=True)[0], theirs(queries, tokens), rtol=1e-4, atol=1e-5
     )

@@ -24,6 +24,10 @@ def make_module(num_heads, dropout=0.0):
     return module.eval()
 
 
+def attend(module, queries, tokens, *, return_masks):
+    return module(queries, module.keys_and_values(tokens), return_masks=return_masks)
+
+
 def make_inputs():
     generator = torch.Generator().manual_seed(1)
     return torch.randn(B, K, D, generator=generator), torch.randn(B, N, D, generator=generator)
@@ -44,7 +48,7 @@ def reference(module, queries, tokens):
 def test_equals_explicit_attention(num_heads):
     module = make_module(num_heads)
     inputs = make_inputs()
-    update, masks = module(*inputs, return_masks=True)
+    update, masks = attend(module, *inputs, return_masks=True)
     expected_update, expected_masks = reference(module, *inputs)
     assert masks.shape == (B, K, N) and update.shape == (B, K, D)
     torch.testing.assert_close(update.double(), expected_update, rtol=1e-5, atol=1e-5)
@@ -56,7 +60,7 @@ def test_gradients_equal_explicit_attention(num_heads):
     module = make_module(num_heads)
     weights = torch.randn(B, K, D, generator=torch.Generator().manual_seed(2))
     gradients = []
-    for compute in (lambda *x: module(*x, return_masks=True), lambda *x: reference(module, *x)):
+    for compute in (lambda *x: attend(module, *x, return_masks=True), lambda *x: reference(module, *x)):
         queries, tokens = (x.requires_grad_() for x in make_inputs())
         update, masks = compute(queries, tokens)
         ((update * weights).sum() + masks.square().sum()).backward()
@@ -66,9 +70,9 @@ def test_gradients_equal_explicit_attention(num_heads):
 
 def test_without_masks():
     module, inputs = make_module(3), make_inputs()
-    update, masks = module(*inputs, return_masks=False)
+    update, masks = attend(module, *inputs, return_masks=False)
     assert masks is None
-    assert torch.equal(update, module(*inputs, return_masks=True)[0])
+    assert torch.equal(update, attend(module, *inputs, return_masks=True)[0])
 
 
 class SizeRecorder(TorchDispatchMode):
@@ -94,7 +98,7 @@ def test_no_tensor_of_heads_by_queries_by_tokens(backend, fits):
     module = make_module(num_heads)
     queries, tokens = (x.requires_grad_() for x in make_inputs())
     with sdpa_kernel(backend), SizeRecorder() as recorder:
-        update, masks = module(queries, tokens, return_masks=True)
+        update, masks = attend(module, queries, tokens, return_masks=True)
         (update.sum() + masks.sum()).backward()
     assert (recorder.largest < B * num_heads * K * N) == fits
 
@@ -106,9 +110,9 @@ def test_heads_must_divide_the_width():
 
 def test_dropout_acts_in_training_on_the_update_alone():
     module, inputs = make_module(3, dropout=0.5), make_inputs()
-    expected_update, expected_masks = make_module(3)(*inputs, return_masks=True)
-    torch.testing.assert_close(module(*inputs, return_masks=True)[0], expected_update)
-    first, masks = module.train()(*inputs, return_masks=True)
-    second, _ = module(*inputs, return_masks=True)
+    expected_update, expected_masks = attend(make_module(3), *inputs, return_masks=True)
+    torch.testing.assert_close(attend(module, *inputs, return_masks=True)[0], expected_update)
+    first, masks = attend(module.train(), *inputs, return_masks=True)
+    second, _ = attend(module, *inputs, return_masks=True)
     assert not torch.allclose(first, second)
     assert torch.equal(masks, expected_masks)

@@ -42,12 +42,23 @@ class SegViTCheckpointer(DetectionCheckpointer):
             with a warning; so do single tensors that are missing; a file that lacks more than 5 % of the others is
             refused, and so is any other shape.
             Resuming is strict either way.
+        new_tensors: with it, `strict` False means: what continual segmentation adds in this step, the tensors whose
+            names begin so, may be missing, and everything else, which stays frozen, must fit.
         **checkpointables: see `DetectionCheckpointer`.
     """
 
-    def __init__(self, model: nn.Module, save_dir: str = "", *, strict: bool = True, **checkpointables: object) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        strict: bool = True,
+        new_tensors: str = "",
+        **checkpointables: object,
+    ) -> None:
         super().__init__(model, save_dir, **checkpointables)
         self.strict = strict
+        self.new_tensors = new_tensors
         self._must_be_exact = strict
         self._path = ""
 
@@ -84,12 +95,16 @@ class SegViTCheckpointer(DetectionCheckpointer):
         return read_weight_file(filename)
 
     def _load_model(self, checkpoint: dict[str, object]) -> object:
-        match = compare_weights(self.model.state_dict(), checkpoint["model"])
+        adds_group = bool(self.new_tensors) and not self._must_be_exact
+        expected = self.model.state_dict()
+        if adds_group:
+            expected = {name: value for name, value in expected.items() if not name.startswith(self.new_tensors)}
+        match = compare_weights(expected, checkpoint["model"])
         of_classes = [conflict for conflict in match.conflicts if _is_of_classes(conflict)]
         described = "\n  ".join([*_class_counts(of_classes), match.describe()])
         if not match.matched:
             raise ValueError(f"{self._path} fits no tensor of the model (encoders alone: MODEL.VIT.PRETRAINED)")
-        if len(of_classes) < len(match.conflicts) or (self._must_be_exact and not match.is_exact):
+        if len(of_classes) < len(match.conflicts) or ((self._must_be_exact or adds_group) and not match.is_exact):
             hint = POSITION_HINT if any(POSITION_TENSOR.search(conflict.name) for conflict in match.conflicts) else ""
             raise ValueError(f"{self._path} does not fit the model: {described}{hint}")
         lacking = [name for name in match.missing if not CLASS_TENSOR.search(name)]
@@ -108,7 +123,11 @@ class SegViTCheckpointer(DetectionCheckpointer):
         # Said above; Detectron2 would repeat each as incompatible, and once more as missing.
         incompatible.incorrect_shapes.clear()
         renewed = {conflict.name for conflict in of_classes}
-        incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if name not in renewed]
+        incompatible.missing_keys[:] = [
+            name
+            for name in incompatible.missing_keys
+            if name not in renewed and not (adds_group and name.startswith(self.new_tensors))
+        ]
         return incompatible
 
 

@@ -135,6 +135,9 @@ def _add_continual(cfg: CN) -> None:
     cfg.MODEL.SEGVIT.CONTINUAL.SELECTION = "overlapped"
     # Iterations of each step; by default SOLVER.MAX_ITER for all.
     cfg.MODEL.SEGVIT.CONTINUAL.ITERATIONS = []
+    # True: a later group has queries and a classifier of its own, but asks the first group's decoder; lighter, less
+    # accurate. False as in the paper: a decoder per group.
+    cfg.MODEL.SEGVIT.CONTINUAL.SHARED_DECODER = False
     # "bias": behind its training, a new group's scores get the factor that tells its classes best from the background
     # of its own training data; older groups stay as they are.
     cfg.MODEL.SEGVIT.CONTINUAL.CALIBRATION = "none"

@@ -27,6 +27,7 @@ class ContinualStep:
         class_names: K names by class id, or none where ids are all there is.
         selection: "overlapped" or "disjoint", see `select_records`.
         iterations: SOLVER.MAX_ITER of each step; empty for the same in all.
+        shares_decoder: whether later groups ask the first one's decoder (`AddedQueries`).
         calibration: how the new group's factor is chosen behind its training, "none" or "bias".
     """
 
@@ -36,6 +37,7 @@ class ContinualStep:
     class_names: tuple[str, ...]
     selection: str
     iterations: tuple[int, ...]
+    shares_decoder: bool
     calibration: str
 
     @property
@@ -52,6 +54,11 @@ class ContinualStep:
     def background(self) -> int:
         """The label of pixels of all other classes, in training: one past the last class."""
         return self.num_classes
+
+    @property
+    def new_tensors(self) -> str:
+        """How the names of the tensors begin that this step adds to the one before; empty for the first step."""
+        return f"sem_seg_head.added.{self.index - 1}." if self.index else ""
 
 
 def continual_step(cfg: CfgNode) -> ContinualStep | None:
@@ -81,6 +88,7 @@ def continual_step(cfg: CfgNode) -> ContinualStep | None:
         class_names=tuple(names) if continual.CLASSES else (),
         selection=continual.SELECTION,
         iterations=tuple(continual.ITERATIONS),
+        shares_decoder=continual.SHARED_DECODER,
         calibration=continual.CALIBRATION,
     )
 
@@ -146,4 +154,8 @@ def training_labels(cfg: CfgNode) -> np.ndarray | None:
     tables = [model_ids(step, name) for name in train_sets]
     if any(not np.array_equal(table, tables[0]) for table in tables):
         raise ValueError(f"DATASETS.TRAIN {list(train_sets)}: {KEY} needs data sets with the same classes")
+    if step.background == cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE:
+        raise ValueError(
+            f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE {step.background} is the label of the background; set another"
+        )
     return np.where(np.isin(tables[0], step.new_classes), tables[0], step.background)

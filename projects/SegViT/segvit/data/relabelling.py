@@ -9,18 +9,11 @@ class Relabelling:
     """A table of label ids.
 
     Args:
-        labels: (n,) the new label of each of the ids 0..n-1, at least 0.
+        labels: (n,) the new label of each of the ids 0..n-1, at least 0; several may have the same.
         ignore_value: stays as it is.
-
-    Raises:
-        ValueError: where the ignore value is one of the new labels.
     """
 
     def __init__(self, labels: np.ndarray, *, ignore_value: int) -> None:
-        if ignore_value in labels:
-            raise ValueError(
-                f"the ignore value {ignore_value} is also a label; set MODEL.SEM_SEG_HEAD.IGNORE_VALUE higher"
-            )
         self.num_ids = len(labels)
         self._table = np.full(max(self.num_ids, ignore_value + 1), ignore_value)
         self._table[: self.num_ids] = labels

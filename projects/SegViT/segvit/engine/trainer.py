@@ -15,14 +15,16 @@ from detectron2.utils import comm
 from torch import nn
 
 from segvit.d2.checkpoint import SegViTCheckpointer
+from segvit.d2.continual import continual_step
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 from segvit.data import SegViTSemanticDatasetMapper
+from segvit.data.step_records import step_records
 from segvit.engine.autocast_trainer import AutocastTrainer
 from segvit.engine.batch_scaling import scale_to_processes
 from segvit.engine.best_checkpoint import BestCheckpoint
 from segvit.engine.statistics_average import AverageStatistics
-from segvit.evaluation import SemSegConfusionEvaluator
+from segvit.evaluation import ContinualEvaluator, SemSegConfusionEvaluator
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,14 @@ class Trainer(DefaultTrainer):
         model = create_ddp_model(model, broadcast_buffers=False, **ddp_options)
         self._trainer = _build_step(cfg, model, data_loader, optimizer, device_type)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = SegViTCheckpointer(model, cfg.OUTPUT_DIR, strict=False, trainer=weakref.proxy(self))
+        step = continual_step(cfg)
+        self.checkpointer = SegViTCheckpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            strict=False,
+            new_tensors=step.new_tensors if step else "",
+            trainer=weakref.proxy(self),
+        )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -72,22 +81,24 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> torch.utils.data.DataLoader:
-        return build_detection_train_loader(cfg, mapper=build_mapper(cfg, is_train=True))
+        return build_detection_train_loader(cfg, mapper=build_mapper(cfg, is_train=True), dataset=step_records(cfg))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataLoader:
         return build_detection_test_loader(cfg, dataset_name, mapper=build_mapper(cfg, is_train=False))
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SemSegConfusionEvaluator:
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SemSegConfusionEvaluator | ContinualEvaluator:
         several = len(cfg.DATASETS.TEST) > 1
-        output_dir = str(Path(cfg.OUTPUT_DIR, dataset_name)) if several else cfg.OUTPUT_DIR
-        return SemSegConfusionEvaluator(
-            dataset_name,
-            output_dir=output_dir,
-            with_boundary_iou=cfg.TEST.BOUNDARY_IOU,
-            save_predictions=cfg.TEST.SAVE_PREDICTIONS,
-        )
+        options = {
+            "output_dir": str(Path(cfg.OUTPUT_DIR, dataset_name)) if several else cfg.OUTPUT_DIR,
+            "with_boundary_iou": cfg.TEST.BOUNDARY_IOU,
+            "save_predictions": cfg.TEST.SAVE_PREDICTIONS,
+        }
+        step = continual_step(cfg)
+        if step is None:
+            return SemSegConfusionEvaluator(dataset_name, **options)
+        return ContinualEvaluator(dataset_name, step=step, with_alone=not cfg.TEST.LABELS_ONLY, **options)
 
     @classmethod
     def test_with_TTA(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict[str, dict[str, float]]:

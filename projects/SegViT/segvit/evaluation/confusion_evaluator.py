@@ -27,10 +27,11 @@ from PIL import Image
 from torch import Tensor
 
 from segvit.data.datasets.palette import distinct_colors
+from segvit.data.relabelling import Relabelling
 from segvit.evaluation.boundary_iou import BoundaryCounts, boundary_iou
 from segvit.evaluation.metrics import boundary_metrics, confusion_matrix, metrics_table, segmentation_metrics
 from segvit.evaluation.prediction_writer import PredictionWriter
-from segvit.modeling.winning_classes import predicted_labels
+from segvit.modeling.winning_classes import predicted_labels, winning_classes
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,9 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         output_dir: str | None = None,
         with_boundary_iou: bool = False,
         save_predictions: bool = False,
+        class_names: Sequence[str] = (),
+        relabelling: Relabelling | None = None,
+        among: Sequence[int] = (),
     ) -> None:
         """
         Args:
@@ -59,6 +63,9 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
             with_boundary_iou: also give "mBoundaryIoU" and "BoundaryIoU-<class>" (see `boundary_iou`).
             save_predictions: write each prediction into `output_dir`, as `predictions/labels/*.png` and
                 `predictions/colors/*.png`, in the `stuff_colors` of the metadata or, without those, PASCAL VOC's.
+            class_names: of the predictions, where they are not the data set's; then `relabelling` is needed.
+            relabelling: of the ground truth's ids.
+            among: take the class with the highest score among these alone; by default among all.
 
         Raises:
             ValueError: where the metadata lacks one of the two, or predictions have no folder.
@@ -73,7 +80,9 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
                     f"set it with MetadataCatalog.get({dataset_name!r}).set({key}=...)"
                 )
         self._dataset_name = dataset_name
-        self._classes: list[str] = list(meta.stuff_classes)
+        self._classes: list[str] = list(class_names or meta.stuff_classes)
+        self._relabelling = relabelling
+        self._among = list(among)
         self._ignore_label: int = meta.ignore_label
         self._distributed = distributed
         self._output_dir = output_dir
@@ -163,14 +172,17 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
             labels = np.array(image)
         if labels.ndim != 2:
             raise ValueError(f"{path}: a label map has one channel of class ids, this one has shape {labels.shape}")
+        num_ids = self._relabelling.num_ids if self._relabelling is not None else len(self._classes)
         ids = np.unique(labels)
-        wrong = ids[(ids >= len(self._classes)) | (ids < 0)]
+        wrong = ids[(ids >= num_ids) | (ids < 0)]
         wrong = wrong[wrong != self._ignore_label]
         if wrong.size:
             raise ValueError(
-                f"{path}: class ids {wrong[:10].tolist()} are neither in 0..{len(self._classes) - 1} "
+                f"{path}: class ids {wrong[:10].tolist()} are neither in 0..{num_ids - 1} "
                 f"nor the ignore label {self._ignore_label}"
             )
+        if self._relabelling is not None:
+            labels = self._relabelling(labels)
         return torch.from_numpy(labels.astype(np.int64))
 
     def _predicted_labels(self, path: str, output: Mapping[str, Tensor], size: torch.Size) -> Tensor:
@@ -190,7 +202,10 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
                 f"{path}: the prediction has shape {tuple(labels.shape)}, but {num_classes} classes and the "
                 f"ground truth need {wanted} ({'classes, ' if len(wanted) == 3 else ''}height, width)"
             )
-        return predicted_labels(output)
+        if not self._among:
+            return predicted_labels(output)
+        among = torch.tensor(self._among, device=labels.device)
+        return among[winning_classes(labels[among])]
 
     def _merged(self) -> tuple[np.ndarray, np.ndarray, int]:
         """The matrix, the boundary counts and the number of images, summed over the processes."""

@@ -5,14 +5,18 @@ Shape shorthand: B images, h x w grid, N = h*w tokens, C encoder width, D decode
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from timm.layers import Attention, Mlp
 from torch import nn
 
-from segvit.modeling.attention_to_mask import AttentionToMask
+from segvit.modeling.attention_to_mask import AttentionToMask, KeysAndValues
 from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.tokens import map_to_tokens
+
+DecoderOutputs = dict[str, torch.Tensor | list[dict[str, torch.Tensor]]]
 
 
 class ATMDecoderLayer(nn.Module):
@@ -27,14 +31,31 @@ class ATMDecoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
 
+    def read(self, tokens: torch.Tensor) -> KeysAndValues:
+        """What the layer's queries attend to, of tokens (B, N, D)."""
+        return self.cross_attn.keys_and_values(tokens)
+
     def forward(
-        self, queries: torch.Tensor, tokens: torch.Tensor, *, return_masks: bool
+        self, queries: torch.Tensor, keys_and_values: KeysAndValues, *, return_masks: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(B, K, D) queries and (B, N, D) tokens -> queries (B, K, D) and mask logits (B, K, N) or None."""
+        """(B, K, D) queries and what `read` gave -> queries (B, K, D) and mask logits (B, K, N) or None."""
         queries = self.norm1(queries + self.self_attn(queries))
-        update, masks = self.cross_attn(queries, tokens, return_masks=return_masks)
+        update, masks = self.cross_attn(queries, keys_and_values, return_masks=return_masks)
         queries = self.norm2(queries + update)
         return self.norm3(queries + self.mlp(queries)), masks
+
+
+@dataclass(frozen=True)
+class StageReading:
+    """What queries may ask of one stage.
+
+    Attributes:
+        keys_and_values: of each decoder layer.
+        grid: (h, w) of the stage's tokens.
+    """
+
+    keys_and_values: list[KeysAndValues]
+    grid: tuple[int, int]
 
 
 class ATMStage(nn.Module):
@@ -48,13 +69,16 @@ class ATMStage(nn.Module):
             ATMDecoderLayer(dim=dim, num_heads=num_heads, dropout=dropout) for _ in range(num_layers)
         )
 
-    def forward(self, queries: torch.Tensor, feature_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, K, D) queries and a (B, C, h, w) map -> queries and the last layer's mask logits (B, K, h, w)."""
+    def read(self, feature_map: torch.Tensor) -> StageReading:
+        """All of a (B, C, h, w) map that does not depend on the queries: what several sets of them may share."""
         tokens = self.input_norm(self.input_proj(map_to_tokens(feature_map)))
-        for layer in self.layers[:-1]:
-            queries, _ = layer(queries, tokens, return_masks=False)
-        queries, masks = self.layers[-1](queries, tokens, return_masks=True)
-        return queries, masks.unflatten(2, feature_map.shape[-2:])
+        return StageReading([layer.read(tokens) for layer in self.layers], tuple(feature_map.shape[-2:]))
+
+    def forward(self, queries: torch.Tensor, reading: StageReading) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, K, D) queries and what `read` gave -> queries and the last layer's mask logits (B, K, h, w)."""
+        for layer, keys_and_values in zip(self.layers, reading.keys_and_values, strict=True):
+            queries, masks = layer(queries, keys_and_values, return_masks=layer is self.layers[-1])
+        return queries, masks.unflatten(2, reading.grid)
 
 
 class ATMDecoder(nn.Module):
@@ -90,7 +114,7 @@ class ATMDecoder(nn.Module):
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
         initialize_linear_layers(self, init_std)
 
-    def forward(self, feature_maps: list[torch.Tensor]) -> dict[str, torch.Tensor | list[dict[str, torch.Tensor]]]:
+    def forward(self, feature_maps: list[torch.Tensor]) -> DecoderOutputs:
         """Decode the stages of one batch.
 
         Args:
@@ -101,15 +125,26 @@ class ATMDecoder(nn.Module):
             "pred_masks": (B, K, h, w) mask logits, summed over all stages, on the finest grid among them.
             "aux_outputs": in training, the same two of each earlier stage, its masks summed up to there; else empty.
         """
-        queries = self.class_queries.weight.expand(len(feature_maps[0]), -1, -1)
+        return self.answer(self.read(feature_maps), self.class_queries, self.class_embed, with_aux=self.training)
+
+    def read(self, feature_maps: list[torch.Tensor]) -> list[StageReading]:
+        """What the queries may ask of each stage."""
+        return [stage.read(feature_map) for stage, feature_map in zip(self.stages, feature_maps, strict=True)]
+
+    def answer(
+        self, readings: list[StageReading], class_queries: nn.Embedding, class_embed: nn.Linear, *, with_aux: bool
+    ) -> DecoderOutputs:
+        """The outputs of `forward` for any class queries and their classifier; "aux_outputs" as asked for."""
+        batch_size = len(readings[0].keys_and_values[0][0])
+        queries = class_queries.weight.expand(batch_size, -1, -1)
         masks = None
         outputs = []
-        for stage, feature_map in zip(self.stages, feature_maps, strict=True):
-            queries, stage_masks = stage(queries, feature_map)
+        for stage, reading in zip(self.stages, readings, strict=True):
+            queries, stage_masks = stage(queries, reading)
             masks = stage_masks if masks is None else add_masks(masks, stage_masks)
             is_last = stage is self.stages[-1]
-            if is_last or self.training:
-                outputs.append({"pred_logits": self.class_embed(queries), "pred_masks": masks})
+            if is_last or with_aux:
+                outputs.append({"pred_logits": class_embed(queries), "pred_masks": masks})
         return {**outputs[-1], "aux_outputs": outputs[:-1]}
 
 

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+KeysAndValues = tuple[torch.Tensor, torch.Tensor]
+
 
 class AttentionToMask(nn.Module):
     """Update class queries by attention over tokens, and read masks from the same queries and keys.
@@ -30,20 +32,24 @@ class AttentionToMask(nn.Module):
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(dropout)
 
+    def keys_and_values(self, tokens: torch.Tensor) -> KeysAndValues:
+        """Of tokens (B, N, D): both (B, N, D). Nothing of them depends on the queries: several sets may share them."""
+        return self.k(tokens), self.v(tokens)
+
     def forward(
-        self, queries: torch.Tensor, tokens: torch.Tensor, *, return_masks: bool
+        self, queries: torch.Tensor, keys_and_values: KeysAndValues, *, return_masks: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend from class queries to tokens.
 
         Args:
             queries: (B, K, D).
-            tokens: (B, N, D).
+            keys_and_values: of the tokens, see there.
             return_masks: whether the caller needs the mask logits of this layer.
 
         Returns:
             The update of the queries (B, K, D), and the mask logits (B, K, N) or None.
         """
-        q, k, v = self.q(queries), self.k(tokens), self.v(tokens)
+        q, (k, v) = self.q(queries), keys_and_values
         update = F.scaled_dot_product_attention(
             *(self._split_heads(x) for x in (q, k, v)), dropout_p=self.dropout if self.training else 0.0
         )

@@ -1,6 +1,6 @@
 """The outputs of groups of classes that were learnt one after the other, as those of one model (SegViTv2, continual).
 
-Shape shorthand: B images, h x w grid, K classes of the whole model, G groups, k classes of one of them.
+Shape shorthand: B images, h x w grid, K classes of the whole model, k classes of one group.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from segvit.modeling.semantic_inference import own_probabilities
 
 
 def gather_groups(
-    outputs: Sequence[dict[str, torch.Tensor]], groups: ClassGroups, *, num_classes: int, factors: torch.Tensor
+    outputs: Sequence[dict[str, torch.Tensor]],
+    groups: ClassGroups,
+    *,
+    num_classes: int,
+    factors: Sequence[torch.Tensor | None],
 ) -> dict[str, torch.Tensor]:
     """Put each group's classes at their ids.
 
@@ -25,7 +29,7 @@ def gather_groups(
         outputs: of each group, "pred_logits" (B, k, k + 1) and "pred_masks" (B, k, h, w).
         groups: the class ids of each group, in the order of its queries.
         num_classes: K; the classes of no group yet get the score 0.
-        factors: (G,) positive, what the scores of each group are multiplied by.
+        factors: positive scalars, what the scores of each group are multiplied by; None for 1.
 
     Returns:
         "own_probabilities" (B, K) and "pred_masks" (B, K, h, w), what the "diagonal" inference reads.
@@ -34,6 +38,7 @@ def gather_groups(
     probabilities = first.new_zeros(len(first), num_classes)
     masks = first.new_zeros(len(first), num_classes, *first.shape[2:])
     for group, output, factor in zip(groups, outputs, factors, strict=True):
-        probabilities[:, group] = own_probabilities(output) * factor
+        own = own_probabilities(output)
+        probabilities[:, group] = own if factor is None else own * factor
         masks[:, group] = output["pred_masks"]
     return {"own_probabilities": probabilities, "pred_masks": masks}

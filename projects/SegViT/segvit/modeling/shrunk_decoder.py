@@ -5,10 +5,9 @@ Shape shorthand: B images, h x w grid, N = h*w tokens, D decoder width, K classe
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
-from segvit.modeling.atm_decoder import ATMDecoderLayer
+from segvit.modeling.atm_decoder import ATMDecoderLayer, DecoderOutputs, StageReading
 from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
 from segvit.modeling.token_set import Stage
@@ -51,7 +50,7 @@ class ShrunkDecoder(nn.Module):
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
         initialize_linear_layers(self, init_std)
 
-    def forward(self, stages: list[Stage]) -> dict[str, torch.Tensor | list[dict[str, torch.Tensor]]]:
+    def forward(self, stages: list[Stage]) -> DecoderOutputs:
         """Decode the stages of one batch.
 
         Args:
@@ -60,13 +59,23 @@ class ShrunkDecoder(nn.Module):
         Returns:
             The dict of `ATMDecoder.forward`; "aux_outputs" holds the earlier layers' predictions, in training.
         """
+        return self.answer(self.read(stages), self.class_queries, self.class_embed, with_aux=self.training)
+
+    def read(self, stages: list[Stage]) -> StageReading:
+        """What the queries may ask of the restored map."""
         restored = self.upsampling(stages[::-1])
-        tokens, grid = map_to_tokens(restored), restored.shape[-2:]
-        queries = self.class_queries.weight.expand(len(tokens), -1, -1)
+        tokens = map_to_tokens(restored)
+        return StageReading([layer.read(tokens) for layer in self.layers], tuple(restored.shape[-2:]))
+
+    def answer(
+        self, reading: StageReading, class_queries: nn.Embedding, class_embed: nn.Linear, *, with_aux: bool
+    ) -> DecoderOutputs:
+        """The outputs of `forward` for any class queries and their classifier; "aux_outputs" as asked for."""
+        queries = class_queries.weight.expand(len(reading.keys_and_values[0][0]), -1, -1)
         outputs = []
-        for layer in self.layers:
-            predicts = self.training or layer is self.layers[-1]
-            queries, masks = layer(queries, tokens, return_masks=predicts)
+        for layer, keys_and_values in zip(self.layers, reading.keys_and_values, strict=True):
+            predicts = with_aux or layer is self.layers[-1]
+            queries, masks = layer(queries, keys_and_values, return_masks=predicts)
             if predicts:
-                outputs.append({"pred_logits": self.class_embed(queries), "pred_masks": masks.unflatten(2, grid)})
+                outputs.append({"pred_logits": class_embed(queries), "pred_masks": masks.unflatten(2, reading.grid)})
         return {**outputs[-1], "aux_outputs": outputs[:-1]}

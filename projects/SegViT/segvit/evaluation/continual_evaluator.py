@@ -1,0 +1,97 @@
+"""How a model does whose classes were learnt in steps.
+
+Shape shorthand in this module: K: classes of the whole model; H, W: the size of one image's label map.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+
+from segvit.d2.continual import ContinualStep, model_ids
+from segvit.data.relabelling import Relabelling
+from segvit.evaluation.confusion_evaluator import SemSegConfusionEvaluator
+
+
+class ContinualEvaluator(DatasetEvaluator):
+    """mIoU of all classes learnt so far, of the first group (base), of the later ones (new), and of each group.
+
+    Pixels of classes that are not learnt yet count nowhere. A group's "alone" figure lets its classes compete among
+    themselves on their own pixels: it shows forgetting free of the confusion with other groups.
+
+    Args:
+        dataset_name: a registered data set with a ground truth; classes are matched as in training.
+        step: what is learnt.
+        output_dir: where to write `sem_seg_evaluation.json`, and a folder per group.
+        with_alone: evaluate each group alone, too, which needs scores, not labels.
+        **options: of the `SemSegConfusionEvaluator` of all classes.
+    """
+
+    def __init__(
+        self, dataset_name: str, *, step: ContinualStep, output_dir: str, with_alone: bool = True, **options: bool
+    ) -> None:
+        self._groups = step.known_groups
+        self._names = list(step.class_names or MetadataCatalog.get(dataset_name).stuff_classes)
+        ids = model_ids(step, dataset_name)
+        ignore_label = MetadataCatalog.get(dataset_name).ignore_label
+
+        def evaluator_of(classes: Sequence[int], folder: str, **options: object) -> SemSegConfusionEvaluator:
+            labels = np.where(np.isin(ids, classes), ids, ignore_label)
+            return SemSegConfusionEvaluator(
+                dataset_name,
+                output_dir=str(Path(output_dir, folder)),
+                class_names=self._names,
+                relabelling=Relabelling(labels, ignore_value=ignore_label),
+                **options,
+            )
+
+        known = sum(self._groups, ())
+        # Labels cannot be told to be one of the known classes; a model of this project knows no other.
+        self._all = evaluator_of(known, "", among=known if with_alone else (), **options)
+        self._alone = [
+            evaluator_of(group, f"group{index}_alone", among=group, distributed=options.get("distributed", True))
+            for index, group in enumerate(self._groups)
+            if with_alone
+        ]
+
+    def reset(self) -> None:
+        """Forget every image seen."""
+        for evaluator in (self._all, *self._alone):
+            evaluator.reset()
+
+    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
+        """Add a batch; see `SemSegConfusionEvaluator.process`."""
+        for evaluator in (self._all, *self._alone):
+            evaluator.process(inputs, outputs)
+
+    def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
+        """In per cent: "sem_seg", the metrics over all classes learnt so far, and "continual".
+
+        The latter has "mIoU_base", "mIoU_new" (NaN in the first step), "mIoU_all", "mIoU_group<i>" and
+        "mIoU_group<i>_alone". None on all processes but the main one.
+        """
+        results = self._all.evaluate()
+        alone = [evaluator.evaluate() for evaluator in self._alone]
+        if results is None:
+            return None
+        metrics = results["sem_seg"]
+        first, *later = self._groups
+        continual = {
+            "mIoU_base": self._mean_iou(metrics, first),
+            "mIoU_new": self._mean_iou(metrics, sum(later, ())),
+            "mIoU_all": metrics["mIoU"],
+        }
+        continual |= {f"mIoU_group{index}": self._mean_iou(metrics, group) for index, group in enumerate(self._groups)}
+        continual |= {f"mIoU_group{index}_alone": result["sem_seg"]["mIoU"] for index, result in enumerate(alone)}
+        return OrderedDict(sem_seg=metrics, continual=continual)
+
+    def _mean_iou(self, metrics: Mapping[str, float], classes: Sequence[int]) -> float:
+        values = [value for entry in classes if not math.isnan(value := metrics[f"IoU-{self._names[entry]}"])]
+        return sum(values) / len(values) if values else math.nan
