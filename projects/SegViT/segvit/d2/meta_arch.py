@@ -82,7 +82,7 @@ class SegViT(nn.Module):
         require_trained_for(semantic_inference.mode, sem_seg_head.criterion.output_modes)
         if isinstance(sem_seg_head, ContinualHead):
             require_separate_classes(semantic_inference.mode)
-            if sem_seg_head.later_decoders:
+            if sem_seg_head.added:
                 backbone.freeze()  # the older groups were learnt on it
         return {
             "backbone": backbone,
