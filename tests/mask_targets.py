@@ -1,6 +1,6 @@
 """Labels as the model hands them to a criterion."""
 
-from segvit.modeling.criterion import MaskTargets
+from segvit.modeling.mask_targets import MaskTargets
 
 
 def mask_targets(labels, *, ignored=255):

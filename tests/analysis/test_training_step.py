@@ -27,8 +27,7 @@ def test_labels_hold_as_many_classes_as_asked(tiny_cfg):
     step = TrainingStep(tiny_cfg, batch_size=2, size=(32, 48), num_present=3)
     for inputs in step.inputs:
         assert inputs["image"].shape == (3, 32, 48) and inputs["sem_seg"].shape == (32, 48)
-        assert inputs["instances"].gt_classes.tolist() == [0, 1, 2]
-        assert torch.equal(inputs["instances"].gt_masks.int().argmax(dim=0), inputs["sem_seg"])
+        assert inputs["sem_seg"].unique().tolist() == [0, 1, 2]
 
 
 class Allocation:

@@ -10,7 +10,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segvit.modeling import mask_losses
-from segvit.modeling.criterion import MaskTargets, SegViTCriterion
+from segvit.modeling.criterion import SegViTCriterion
+from segvit.modeling.mask_targets import MaskTargets
 
 M, GRID, SIZE = 5, (3, 4), (11, 16)
 

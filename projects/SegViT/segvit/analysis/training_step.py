@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.structures import Instances
 
 from segvit.analysis.from_config import build_random_model
 from segvit.d2.solver import build_optimizer
@@ -45,8 +44,5 @@ def _random_input(size: tuple[int, int], num_present: int, generator: torch.Gene
     squares = torch.randint(num_present, (8, 8), generator=generator)
     rows, columns = (torch.arange(length) * 8 // length for length in size)
     sem_seg = squares[rows][:, columns]
-    instances = Instances(size)
-    instances.gt_classes = sem_seg.unique()
-    instances.gt_masks = sem_seg == instances.gt_classes[:, None, None]
     image = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
-    return {"image": image, "sem_seg": sem_seg, "instances": instances}
+    return {"image": image, "sem_seg": sem_seg}

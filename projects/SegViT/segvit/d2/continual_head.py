@@ -16,7 +16,8 @@ from segvit.d2.sem_seg_head import build_criterion, build_head_decoder, stage_na
 from segvit.modeling.added_group import AddedDecoder, AddedQueries, Decoder
 from segvit.modeling.class_groups import ClassGroups
 from segvit.modeling.continual_outputs import gather_groups
-from segvit.modeling.criterion import MaskTargets, SegViTCriterion
+from segvit.modeling.criterion import SegViTCriterion
+from segvit.modeling.mask_targets import MaskTargets
 from segvit.modeling.token_set import Stage
 
 

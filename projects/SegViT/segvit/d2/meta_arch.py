@@ -15,8 +15,8 @@ from torch import nn
 
 from segvit.d2.checkpoint import require_all_weights_for_inference
 from segvit.d2.continual_head import ContinualHead
-from segvit.modeling.criterion import MaskTargets
 from segvit.modeling.edge_detection import EdgeLoss
+from segvit.modeling.mask_targets import targets_of_labels
 from segvit.modeling.row_bands import join_bands, labels_of_bands, resize_bands
 from segvit.modeling.semantic_inference import SemanticInference
 from segvit.modeling.sliding_window import SlidingWindow
@@ -32,6 +32,7 @@ class SegViT(nn.Module):
         sem_seg_head: stages to losses (training) or class and mask logits (inference).
         semantic_inference: class and mask logits to per-pixel class scores.
         edge_loss: of the edge head, where the backbone has one (Shrunk++).
+        num_classes: K; in training, labels that are neither below nor ignored are background.
         pixel_mean, pixel_std: per channel, in the order of INPUT.FORMAT.
         ignore_value: the label without a class; also fills the labels of padded pixels.
         windows: how to cut an image into windows in inference; None segments it as a whole.
@@ -49,6 +50,7 @@ class SegViT(nn.Module):
         sem_seg_head: nn.Module,
         semantic_inference: SemanticInference,
         edge_loss: EdgeLoss,
+        num_classes: int,
         pixel_mean: list[float],
         pixel_std: list[float],
         ignore_value: int,
@@ -60,6 +62,7 @@ class SegViT(nn.Module):
         self.sem_seg_head = sem_seg_head
         self.semantic_inference = semantic_inference
         self.edge_loss = edge_loss
+        self.num_classes = num_classes
         self.ignore_value = ignore_value
         self.windows = windows
         self.labels_only = labels_only
@@ -93,6 +96,7 @@ class SegViT(nn.Module):
                 weight=cfg.MODEL.SEGVIT.EDGE_WEIGHT,
                 edge_weight=cfg.MODEL.SEGVIT.EDGE_CLASS_WEIGHT,
             ),
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "pixel_mean": list(cfg.MODEL.PIXEL_MEAN),
             "pixel_std": list(cfg.MODEL.PIXEL_STD),
             "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
@@ -111,7 +115,7 @@ class SegViT(nn.Module):
 
         Args:
             batched_inputs: one dict per image, with "image": (3, H, W) in the order and range of INPUT.FORMAT. In
-                training also "instances" (gt_classes (m,), gt_masks (m, H, W) bool) and "sem_seg" (H, W) int64. In
+                training also "sem_seg" (H, W) int64, as any of Detectron2's mappers of label maps gives it. In
                 inference optionally "height" and "width", the size asked for; the size of "image" by default.
 
         Returns:
@@ -129,9 +133,10 @@ class SegViT(nn.Module):
     def _losses(self, images: list[torch.Tensor], batched_inputs: list[dict[str, object]]) -> dict[str, torch.Tensor]:
         sizes = [self.backbone.img_size, *(image.shape[-2:] for image in images)]
         size = self._whole_patches((max(size[0] for size in sizes), max(size[1] for size in sizes)))
-        features = self.backbone(torch.stack([pad_to_size(image, size) for image in images]))
+        # Targets first: how many classes there are is waited for, and behind the encoder that would take long.
         labels = torch.stack([self._padded_labels(inputs, size) for inputs in batched_inputs])
-        targets = [self._mask_targets(*pair) for pair in zip(batched_inputs, labels, strict=True)]
+        targets = targets_of_labels(labels, num_classes=self.num_classes, ignore_value=self.ignore_value)
+        features = self.backbone(torch.stack([pad_to_size(image, size) for image in images]))
         losses = self.sem_seg_head(features, targets)
         if "edge_logits" in features and not self.backbone.frozen:
             losses["loss_edge"] = self.edge_loss(features["edge_logits"], labels)
@@ -139,15 +144,6 @@ class SegViT(nn.Module):
 
     def _padded_labels(self, inputs: dict[str, object], size: tuple[int, int]) -> torch.Tensor:
         return pad_to_size(inputs["sem_seg"].to(self.device), size, value=self.ignore_value)
-
-    def _mask_targets(self, inputs: dict[str, object], labels: torch.Tensor) -> MaskTargets:
-        instances = inputs["instances"].to(self.device)
-        size = (labels.shape[0], labels.shape[1])
-        return MaskTargets(
-            classes=instances.gt_classes,
-            masks=pad_to_size(instances.gt_masks, size, value=False),
-            valid=labels != self.ignore_value,
-        )
 
     def score_bands(self, image: torch.Tensor, size: tuple[int, int]) -> Iterator[torch.Tensor]:
         """The scores of one image (3, H, W) at another size, as bands of rows (K, rows, width) from top to bottom."""

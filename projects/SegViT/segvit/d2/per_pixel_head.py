@@ -9,8 +9,8 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
 from segvit.d2.sem_seg_head import build_criterion, require_maps, stage_names
-from segvit.modeling.criterion import MaskTargets
 from segvit.modeling.linear_head import LinearHead
+from segvit.modeling.mask_targets import MaskTargets
 from segvit.modeling.pixel_cross_entropy import PixelCrossEntropy
 
 
@@ -35,7 +35,7 @@ class PerPixelHead(nn.Module):
         if len(in_features) != 1:
             raise ValueError(f"PerPixelHead reads one stage, but MODEL.SEM_SEG_HEAD.IN_FEATURES names {in_features}")
         require_maps(in_features, input_shape)
-        criterion = build_criterion(cfg)
+        criterion = build_criterion(cfg, num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
         if not isinstance(criterion, PixelCrossEntropy):
             raise ValueError(
                 "PerPixelHead has no masks: set MODEL.SEGVIT.LOSS 'pixel' and MODEL.SEGVIT.OUTPUT 'softmax'"

@@ -9,8 +9,9 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
 from segvit.modeling.atm_decoder import ATMDecoder
-from segvit.modeling.criterion import MaskTargets, SegViTCriterion
+from segvit.modeling.criterion import SegViTCriterion
 from segvit.modeling.decoder_builder import build_decoder
+from segvit.modeling.mask_targets import MaskTargets
 from segvit.modeling.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.shrunk_decoder import ShrunkDecoder
 from segvit.modeling.token_set import Stage

@@ -1,6 +1,6 @@
 """From a data set's dict to what the model trains on.
 
-Shape shorthand in this module: H x W: pixels after augmentation; M: classes present in the label map; K: all classes.
+Shape shorthand in this module: H x W: pixels after augmentation; K: classes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
-from detectron2.structures import Instances
 
 from segvit.d2.continual import training_labels
 from segvit.data.augmentation import build_test_augmentations, build_train_augmentations
@@ -23,11 +22,11 @@ from segvit.data.relabelling import Relabelling
 
 
 class SegViTSemanticDatasetMapper:
-    """Read an image and its label map, augment both, and add the masks of the classes that are present.
+    """Read an image and its label map, and augment both.
 
     In training the returned dict holds, beside the input's own keys (without `sem_seg_file_name`):
-    `image` uint8 (3, H, W) in `INPUT.FORMAT`; `sem_seg` int64 (H, W); `instances` with `gt_classes` int64 (M,),
-    ascending, and `gt_masks` bool (M, H, W). Nothing is padded: sizes differ where the crop does not fit.
+    `image` uint8 (3, H, W) in `INPUT.FORMAT` and `sem_seg` int64 (H, W). Nothing is padded: sizes differ where the crop
+    does not fit. Masks of classes are made of the label map where the model is, and not by the loader's workers.
     Otherwise it holds the resized `image` and the input's keys. `height` and `width` are the original size in both.
     """
 
@@ -87,9 +86,7 @@ class SegViTSemanticDatasetMapper:
         self.augmentations(aug_input)
         dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
         if label_map is not None:
-            sem_seg = torch.from_numpy(np.ascontiguousarray(aug_input.sem_seg, dtype=np.int64))
-            dataset_dict["sem_seg"] = sem_seg
-            dataset_dict["instances"] = self._class_instances(sem_seg)
+            dataset_dict["sem_seg"] = torch.from_numpy(np.ascontiguousarray(aug_input.sem_seg, dtype=np.int64))
         return dataset_dict
 
     def _read_label_map(self, dataset_dict: dict[str, Any], image_size: tuple[int, int]) -> np.ndarray:
@@ -119,14 +116,3 @@ class SegViTSemanticDatasetMapper:
                 f"value {self.ignore_value}; correct the label map, or set MODEL.SEM_SEG_HEAD.NUM_CLASSES "
                 f"(now {self.num_classes}) or MODEL.SEM_SEG_HEAD.IGNORE_VALUE to match it"
             )
-
-    def _class_instances(self, sem_seg: torch.Tensor) -> Instances:
-        """(H, W) -> one instance per class present: query c is class c, so these are the targets, without matching."""
-        labelled = sem_seg[sem_seg != self.ignore_value]
-        classes = (
-            torch.bincount(labelled)[: self.num_classes].nonzero().squeeze(1)
-        )  # (M,), ascending; `unique` would sort every pixel
-        instances = Instances(tuple(sem_seg.shape))
-        instances.gt_classes = classes
-        instances.gt_masks = sem_seg[None] == classes[:, None, None]  # (M, H, W)
-        return instances

@@ -13,21 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvit.modeling.mask_losses import focal_and_dice_loss
-
-
-@dataclass(frozen=True)
-class MaskTargets:
-    """What one image asks for.
-
-    Attributes:
-        classes: (m,) int64, the classes present, each once.
-        masks: (m, H, W) bool, where each of them is.
-        valid: (H, W) bool, False where the label is ignored.
-    """
-
-    classes: torch.Tensor
-    masks: torch.Tensor
-    valid: torch.Tensor
+from segvit.modeling.mask_targets import MaskTargets
 
 
 @dataclass(frozen=True)

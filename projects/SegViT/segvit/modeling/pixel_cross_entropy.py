@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.criterion import MaskTargets, sample_labels
+from segvit.modeling.criterion import sample_labels
+from segvit.modeling.mask_targets import MaskTargets
 
 NO_CLASS = -100
 
