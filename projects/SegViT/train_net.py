@@ -80,7 +80,7 @@ def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:
         require_weights(cfg.MODEL.WEIGHTS, evaluates=args.eval_only)
     needed = "TEST" if args.eval_only else "TRAIN"
     if not cfg.DATASETS[needed]:
-        raise ValueError(f"DATASETS.{needed} is empty: name a data set, such as DATASETS.{needed} \"('folder_val',)\"")
+        raise ValueError(f"DATASETS.{needed} is empty: name a data set, such as \"('folder_{needed.lower()}',)\"")
     require_data_sets(cfg.DATASETS.TEST if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     require_same_classes(cfg)
     require_folder(cfg.OUTPUT_DIR, origin="OUTPUT_DIR")

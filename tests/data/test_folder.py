@@ -58,7 +58,7 @@ def test_names_and_colours(classes_file):
         ("classes.txt", "\n \n", r"classes\.txt: no class is named"),
         ("classes.txt", "a\n\nb\n", r"classes\.txt: line 2 is empty"),
         ("classes.txt", "a\nb\na\n", r"classes\.txt: classes 0 and 2 share the name 'a'"),
-        ("classes.json", "{", r"classes\.json: Expecting"),
+        ("classes.json", "{", r"classes\.json: no JSON \(Expecting"),
         ("classes.json", '{"a": 0}', r"classes\.json: a list of"),
         ("classes.json", '[{"name": "a", "id": 1}]', r"classes\.json: unknown id; .* its position is the id"),
         ("classes.json", '[{"color": [1, 2, 3]}]', r"classes\.json: every entry needs a \"name\""),

@@ -168,7 +168,7 @@ def test_wrong_size_names_the_file(dataset):
     ("labels", "message"),
     [
         (np.full((12, 9), 4, np.uint8), r"0\.png: class ids \[4\]"),
-        (np.zeros((12, 9, 3), np.uint8), r"0\.png: a label map has one channel"),
+        (np.zeros((12, 9, 3), np.uint8), r"0\.png: the label map has 3 channels"),
     ],
 )
 def test_bad_label_map_names_the_file(dataset, labels, message):

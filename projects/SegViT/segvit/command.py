@@ -35,6 +35,7 @@ REMEDIES = {
     errno.EACCES: RIGHTS,
     errno.EPERM: RIGHTS,
     errno.EROFS: RIGHTS,
+    errno.ENOENT: "bring it back, or correct the path",
     errno.ENOTDIR: "choose a place below a folder",
 }
 

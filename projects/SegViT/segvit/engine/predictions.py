@@ -35,5 +35,5 @@ def predict_sample(cfg: CfgNode, dataset_name: str, num_images: int) -> list[Pre
 def first_test_set(cfg: CfgNode) -> str:
     """The data set that is drawn or measured. Raises ValueError where there is none."""
     if not cfg.DATASETS.TEST:
-        raise ValueError("DATASETS.TEST is empty: name a data set, such as DATASETS.TEST \"('folder_val',)\"")
+        raise ValueError("DATASETS.TEST is empty: name a data set, such as \"('folder_val',)\"")
     return cfg.DATASETS.TEST[0]

@@ -23,10 +23,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
-from PIL import Image
 from torch import Tensor
 
 from segvit.data.datasets.palette import distinct_colors
+from segvit.data.image_reading import read_label_map
 from segvit.data.relabelling import Relabelling
 from segvit.evaluation.boundary_iou import BoundaryCounts, boundary_iou
 from segvit.evaluation.metrics import boundary_metrics, confusion_matrix, metrics_table, segmentation_metrics
@@ -168,10 +168,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         return self._truth_by_image[record["file_name"]]
 
     def _load_ground_truth(self, path: str) -> Tensor:
-        with PathManager.open(path, "rb") as file, Image.open(file) as image:
-            labels = np.array(image)
-        if labels.ndim != 2:
-            raise ValueError(f"{path}: a label map has one channel of class ids, this one has shape {labels.shape}")
+        labels = read_label_map(path)
         num_ids = self._relabelling.num_ids if self._relabelling is not None else len(self._classes)
         ids = np.unique(labels)
         wrong = ids[(ids >= num_ids) | (ids < 0)]
@@ -200,7 +197,8 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         if tuple(labels.shape) != wanted:
             raise ValueError(
                 f"{path}: the prediction has shape {tuple(labels.shape)}, but {num_classes} classes and the "
-                f"ground truth need {wanted} ({'classes, ' if len(wanted) == 3 else ''}height, width)"
+                f"ground truth need {wanted} ({'classes, ' if len(wanted) == 3 else ''}height, width): is the label "
+                "map as large as its image?"
             )
         if not self._among:
             return predicted_labels(output)

@@ -15,6 +15,8 @@ from typing import Any
 from segvit.data.datasets.palette import distinct_colors
 from segvit.data.datasets.registration import Color
 
+ENTRIES_NEEDED = 'a list of {"name": ..., "color": [r, g, b]} is needed, the first of them class 0'
+
 
 @dataclass(frozen=True)
 class ClassList:
@@ -68,9 +70,12 @@ def _parse_text(content: str) -> ClassList:
 
 
 def _parse_json(content: str) -> ClassList:
-    entries = json.loads(content)
+    try:
+        entries = json.loads(content)
+    except ValueError as error:
+        raise ValueError(f"no JSON ({error}); {ENTRIES_NEEDED}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError('a list of {"name": ..., "color": [r, g, b]} is needed, the first of them class 0')
+        raise ValueError(ENTRIES_NEEDED)
     unknown = sorted({key for entry in entries for key in entry} - {"name", "color"})
     if unknown:
         raise ValueError(f'unknown {", ".join(unknown)}; an entry has "name" and "color", its position is the id')
@@ -95,6 +100,9 @@ def _made_up_colors(count: int) -> tuple[Color, ...]:
 def _check_names(names: Sequence[str]) -> None:
     if not names:
         raise ValueError("no class is named")
+    hidden = [name for name in names if not name.isprintable()]
+    if hidden:
+        raise ValueError(f"the name {hidden[0]!r} has characters that cannot be shown: take them out")
     _check_unique(names, "the name")
 
 

@@ -52,7 +52,7 @@ def _one_file_by_stem(folder: Path, extensions: tuple[str, ...]) -> dict[str, Pa
     files = files_by_stem(folder, extensions)
     for first, *others in files.values():
         if others:
-            raise ValueError(f"{folder}: {first.name} and {others[0].name} have the same stem")
+            raise ValueError(f"{folder}: {first.name} and {others[0].name} have the same stem: keep one of them")
     if not files:
         raise ValueError(f"{folder}: no file that ends in {', '.join(extensions)}")
     return {stem: path for stem, (path,) in files.items()}
@@ -61,4 +61,4 @@ def _one_file_by_stem(folder: Path, extensions: tuple[str, ...]) -> dict[str, Pa
 def _check_matched(stems: set[str], what: str) -> None:
     if stems:
         named = ", ".join(sorted(stems)[:MAX_NAMED]) + (", ..." if len(stems) > MAX_NAMED else "")
-        raise ValueError(f"{len(stems)} {what}: {named}")
+        raise ValueError(f"{len(stems)} {what}: {named}; both share their name up to the extension")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -72,6 +73,13 @@ def require_data_sets(names: Iterable[str]) -> None:
             raise ValueError(
                 f"data set {name!r}: {error}; how to get and prepare each data set: datasets/README.md"
             ) from error
-        except (AssertionError, KeyError, ValueError) as error:
-            message = error.args[0] if isinstance(error, KeyError) else error  # a KeyError quotes its message
-            raise ValueError(f"data set {name!r}: {message}") from error
+        except KeyError as error:
+            raise ValueError(f"there is no data set {name!r}; near: {', '.join(_nearest(name))}") from error
+        except (AssertionError, ValueError) as error:
+            raise ValueError(f"data set {name!r}: {error}") from error
+
+
+def _nearest(name: str) -> list[str]:
+    """Names of data sets for semantic segmentation that are like this one, or else all."""
+    known = [known for known in DatasetCatalog.list() if MetadataCatalog.get(known).get("evaluator_type") == "sem_seg"]
+    return get_close_matches(name, known, n=3, cutoff=0.4) or known
