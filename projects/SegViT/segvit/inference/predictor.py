@@ -15,7 +15,6 @@ from typing import Literal
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data.transforms import AugInput, AugmentationList
 from detectron2.modeling import build_model
 
 from segvit.d2 import load_config
@@ -70,7 +69,7 @@ class SegViTPredictor:
         self.model = build_model(self.cfg).eval()
         self.model.label_dtype = torch.uint8 if self.num_classes <= 255 else torch.int32
         SegViTCheckpointer(self.model).load(self.cfg.MODEL.WEIGHTS)
-        self._resize = AugmentationList(build_test_augmentations(self.cfg))
+        (self._resize,) = build_test_augmentations(self.cfg)
 
     @property
     def num_classes(self) -> int:
@@ -135,11 +134,13 @@ class SegViTPredictor:
         Raises:
             OSError, ValueError: where the picture cannot be read.
         """
-        pixels = read_picture(picture, format=self.cfg.INPUT.FORMAT, array_format=self.array_format)
-        resized = AugInput(pixels)
-        self._resize(resized)
-        image = torch.from_numpy(np.array(resized.image.transpose(2, 0, 1), order="C"))
-        return {"image": image, "height": pixels.shape[0], "width": pixels.shape[1]}
+        order = self.array_format if isinstance(picture, np.ndarray) else "RGB"
+        pixels = read_picture(picture, format=order, array_format=self.array_format)
+        transform = self._resize.get_transform(pixels)
+        # One channel at a time: of all three Pillow would make a copy with four bytes per pixel.
+        channels = range(3) if order == self.cfg.INPUT.FORMAT else (2, 1, 0)
+        image = np.stack([transform.apply_image(np.ascontiguousarray(pixels[:, :, index])) for index in channels])
+        return {"image": torch.from_numpy(image), "height": pixels.shape[0], "width": pixels.shape[1]}
 
     def _segment(self, inputs: list[ModelInput], output: Output) -> list[np.ndarray]:
         if output not in ("labels", "scores"):
