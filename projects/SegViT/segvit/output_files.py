@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 UNFINISHED = ".unfinished"
+# The part of torch that writes checkpoints; it does not say why it failed.
+TORCH_WRITER = "inline_container"
 
 
 @contextmanager
@@ -15,6 +18,9 @@ def written_whole(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Write to the path that this yields; it takes the name `target` at the end, and is gone after an error.
 
     The folder of the target is made. The path ends like the target, for writers that look at the extension.
+
+    Raises:
+        OSError: naming the target, where writing fails, also where torch says so in its own way.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -22,12 +28,22 @@ def written_whole(target: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield unfinished
         os.replace(unfinished, target)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(unfinished)):
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from error
+    except RuntimeError as error:
+        if TORCH_WRITER not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, "could not be written to its end", str(target)) from error
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def require_folder(folder: str | os.PathLike[str], *, origin: str) -> None:
     """Raise ValueError, naming the key or option `origin`, where a folder is none or cannot be made or written to."""
+    if not str(folder):
+        raise ValueError(f"{origin} is empty: name a folder")
     path = Path(folder).absolute()
     existing = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
     if not existing.is_dir():

@@ -71,6 +71,8 @@ class SegViTCheckpointer(DetectionCheckpointer):
         """
         if self.strict:
             require_weights(path, evaluates=True)
+        elif path and "://" not in path:
+            require_content(path)
         resumes = checkpointables is None and bool(self.checkpointables)
         self._must_be_exact = self.strict or resumes
         self._path = path
