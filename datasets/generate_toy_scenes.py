@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from segvit.command import positive, user_errors
+from segvit.command import from_zero, positive, user_errors
 from segvit.data.datasets.registration import datasets_root
 from segvit.data.toy_scenes import generate_toy_scenes
 from segvit.output_files import require_folder
@@ -17,7 +17,7 @@ from segvit.output_files import require_folder
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=datasets_root(), help="folder that will hold toy_scenes/")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=from_zero, default=0)
     parser.add_argument("--num-train", type=positive, default=400)
     parser.add_argument("--num-val", type=positive, default=80)
     args = parser.parse_args(argv)

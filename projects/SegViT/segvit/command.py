@@ -70,6 +70,14 @@ def positive(text: str) -> int:
     return value
 
 
+def from_zero(text: str) -> int:
+    """A whole number that is not negative, likewise."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative")
+    return value
+
+
 def is_explained(error: ValueError | OSError) -> bool:
     """Whether the message was written for users: by our code, or by the operating system."""
     if os.environ.get(TRACEBACK_VARIABLE):

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import reduce
 
 from detectron2.config import CfgNode
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
 KINDS = {
     bool: "True or False",
@@ -34,6 +36,12 @@ CHOICES = {
         "WarmupStepWithFixedGammaLR",
     ),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
+}
+
+REGISTRIES = {
+    "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
+    "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
+    "MODEL.SEM_SEG_HEAD.NAME": SEM_SEG_HEADS_REGISTRY,
 }
 
 RANGES = {
@@ -104,6 +112,11 @@ def require_values(cfg: CfgNode) -> None:
         value = value_of(cfg, key)
         if value not in choices:
             raise ValueError(f"{key} {value!r} must be {_alternatives(choices)}")
+    for key, registry in REGISTRIES.items():
+        name = value_of(cfg, key)
+        if name not in registry:
+            (near,) = get_close_matches(name, [known for known, _ in registry], n=1, cutoff=0.0)
+            raise ValueError(f"{key} {name!r} does not exist (the nearest is {near})")
     for key, (low, high) in RANGES.items():
         value = value_of(cfg, key)
         if not low <= value <= high:  # not a number, too

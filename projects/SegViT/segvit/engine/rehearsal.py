@@ -5,28 +5,17 @@ Building on the meta device takes about a second, whatever the size of the model
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_model
-from fvcore.common.registry import Registry
+from detectron2.modeling import build_model
 
-from segvit.d2.config_values import value_of
 from segvit.d2.continual import continual_step
 from segvit.d2.device import require_device
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 from segvit.data.datasets import require_data_sets
 from segvit.engine.trainer import build_mapper
-
-REGISTRIES: dict[str, Registry] = {
-    "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
-    "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
-    "MODEL.SEM_SEG_HEAD.NAME": SEM_SEG_HEADS_REGISTRY,
-}
-
 
 def rehearse(cfg: CfgNode, *, trains: bool) -> None:
     """Build the model and, for training, what is around it.
@@ -35,8 +24,6 @@ def rehearse(cfg: CfgNode, *, trains: bool) -> None:
         ValueError: naming the key, where the device is not there, a part does not exist or parts do not fit.
     """
     require_device(cfg.MODEL.DEVICE)
-    for key, registry in REGISTRIES.items():
-        _require_registered(key, value_of(cfg, key), registry)
     if not cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES:
         raise ValueError("MODEL.SEM_SEG_HEAD.IN_FEATURES is empty: name the stages that the head reads, deepest first")
     model = _build_on_meta(cfg)
@@ -79,12 +66,6 @@ def _build_on_meta(cfg: CfgNode) -> torch.nn.Module:
     cfg.MODEL.DEVICE, cfg.MODEL.VIT.PRETRAINED = "meta", ""
     with torch.device("meta"):
         return build_model(cfg)
-
-
-def _require_registered(key: str, name: str, registry: Registry) -> None:
-    if name not in registry:
-        near = get_close_matches(name, [known for known, _ in registry], n=1, cutoff=0.0)
-        raise ValueError(f"{key} {name!r} does not exist (the nearest is {near[0]})")
 
 
 def _require_crop(cfg: CfgNode, size: tuple[int, int]) -> None:

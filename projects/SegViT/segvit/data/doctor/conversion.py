@@ -72,8 +72,8 @@ def read_palette(
             if color in ids:
                 raise ValueError(f"the colour {list(color)} is listed twice")
             ids[color] = ignore_value if name is None else classes.names.index(name)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f'{path}: a list of {{"name": ..., "color": [r, g, b]}} is needed') from error
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f'{path}: a JSON list of {{"name": ..., "color": [r, g, b]}} is needed') from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return Palette(ids, len(classes.names), ignore_value, unlisted_as_ignored)
