@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segvit.analysis.peak_memory import peak_memory_mb
-from segvit.analysis.training_step import TrainingStep
+from segvit.analysis.training_step import TrainingStep, with_linear_head
 
 TOOLS = Path(__file__).parents[2] / "projects" / "SegViT" / "tools"
 MIB = 2**20
@@ -28,6 +28,14 @@ def test_labels_hold_as_many_classes_as_asked(tiny_cfg):
     for inputs in step.inputs:
         assert inputs["image"].shape == (3, 32, 48) and inputs["sem_seg"].shape == (32, 48)
         assert inputs["sem_seg"].unique().tolist() == [0, 1, 2]
+
+
+def test_the_floor_is_the_encoder_with_a_linear_classifier(tiny_cfg):
+    tiny_cfg.SOLVER.NO_WEIGHT_DECAY = ["*norm*", "*class_queries*"]
+    whole, floor = (TrainingStep(cfg, batch_size=1, size=(32, 48)) for cfg in (tiny_cfg, with_linear_head(tiny_cfg)))
+    assert set(floor.model.backbone.state_dict()) == set(whole.model.backbone.state_dict())
+    assert sum(parameter.numel() for parameter in floor.model.sem_seg_head.parameters()) == 48 * 5 + 5
+    assert floor() > 0
 
 
 class Allocation:
@@ -51,13 +59,13 @@ def test_benchmark_of_training_steps(tiny_cfg, tmp_path, capsys):
     spec = importlib.util.spec_from_file_location("benchmark", TOOLS / "benchmark.py")
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
-    for name in ("one", "other"):
-        (tmp_path / f"{name}.yaml").write_text(tiny_cfg.dump())
-    one, other = (str(tmp_path / f"{name}.yaml") for name in ("one", "other"))
-    benchmark.main(["--config-file", one, "--against", other, "--train", "--batch", "2", "--rounds", "2", "--json"])
+    (tmp_path / "one.yaml").write_text(tiny_cfg.dump())
+    one = str(tmp_path / "one.yaml")
+    options = ["--train", "--batch", "2", "--rounds", "2", "--json"]
+    benchmark.main(["--config-file", one, "--against", "linear", *options])
     report = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in report["models"]] == ["one", "other"]
+    assert [row["name"] for row in report["models"]] == ["linear", "one"]
     assert all(row["median_ms"] > 0 and row["peak_mb"] > 0 and row["gmacs"] > 0 for row in report["models"])
     with pytest.raises(SystemExit):
-        benchmark.main(["--config-file", one, "--against", "linear", "--train"])
-    assert "--train compares config files" in capsys.readouterr().err
+        benchmark.main(["--config-file", one, "--against", "mix", "--train"])
+    assert "--train compares linear and config files" in capsys.readouterr().err

@@ -7,8 +7,9 @@ the ratios are to the first. `diagonal` and `mix` are model A with that MODEL.SE
 config file. Weights are random, and Shrunk++ keeps the share MODEL.VIT.EDGE.SHARE of the tokens. `peak_mb` (CUDA only)
 is the model's weights and what one call allocates besides.
 
-With `--train` a training step is timed (forward, losses, backward, optimiser) of config files alone, and `peak_mb` is
-the most memory that such a step takes, weights and optimiser states included; `gmacs` stays that of inference.
+With `--train` a training step is timed (forward, losses, backward, optimiser), of config files and of `linear`, which
+learns by the cross-entropy of pixels; ten classes are present. `peak_mb` is the most memory that such a step takes,
+weights and optimiser states included; `gmacs` stays that of inference.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from segvit.analysis import (
 )
 from segvit.analysis.from_config import build_random_model
 from segvit.analysis.peak_memory import peak_memory_mb
-from segvit.analysis.training_step import TrainingStep
+from segvit.analysis.training_step import TrainingStep, with_linear_head
 from segvit.command import positive, user_errors
 from segvit.d2 import load_config
 from segvit.d2.device import require_device
@@ -69,7 +70,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=list(DTYPES), default="fp32", help="of weights and input")
     parser.add_argument("--threads", type=positive, help="CPU threads; default: PyTorch's own choice")
     parser.add_argument("--rounds", type=positive, default=20)
-    parser.add_argument("--train", action="store_true", help="time training steps; --against takes config files alone")
+    parser.add_argument("--train", action="store_true", help="time training steps, of config files and linear")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all configs")
     return parser.parse_args(argv)
@@ -86,9 +87,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     height, width = args.input_size or cfg.MODEL.VIT.IMG_SIZE
     device, dtype = require_device(args.device, origin="--device"), DTYPES[args.dtype]
     if args.train:
-        if any(name in VARIANTS for name in args.against) or args.dtype != "fp32":
-            raise ValueError("--train compares config files, in fp32: name some with --against, and leave out --dtype")
-        configs = {Path(args.config_file).stem: cfg, **others}
+        if {"diagonal", "mix"} & set(args.against) or args.dtype != "fp32":
+            raise ValueError(
+                "--train compares linear and config files, in fp32: name some with --against, and leave out --dtype"
+            )
+        floor = {"linear": with_linear_head(cfg)} if "linear" in args.against else {}
+        configs = {**floor, Path(args.config_file).stem: cfg, **others}
         report(
             args,
             device,

@@ -38,6 +38,17 @@ class TrainingStep:
         return loss.item()
 
 
+def with_linear_head(cfg: CfgNode) -> CfgNode:
+    """The config's encoder and solver with a linear classifier of the deepest stage's tokens, and pixel cross-entropy."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.SEM_SEG_HEAD.NAME = "PerPixelHead"
+    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = list(cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES)[:1]
+    cfg.MODEL.SEGVIT.LOSS, cfg.MODEL.SEGVIT.OUTPUT = "pixel", "softmax"
+    cfg.SOLVER.NO_WEIGHT_DECAY = []  # patterns may name class queries, and costs do not depend on them
+    return cfg
+
+
 def _random_input(size: tuple[int, int], num_present: int, generator: torch.Generator) -> dict[str, object]:
     """One image as the mapper gives it."""
     height, width = size
