@@ -1,0 +1,104 @@
+"""What continual segmentation kept and gained: a table, JSON and a plot over the steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tabulate import tabulate
+
+from segvit.engine.comparable_run import write_whole
+from segvit.engine.continual_run import StepResult
+from segvit.visualization.continual_curves import draw_continual_curves
+
+Results = Mapping[str, Sequence[StepResult]]
+
+
+def write_report(results: Results, folder: Path, *, title: str) -> str:
+    """Write report.{json,txt,png} into the folder and return the text.
+
+    Args:
+        results: of the steps of each method, in order.
+        folder: where to write.
+        title: a line that says what was run.
+    """
+    text = "\n\n".join([title, steps_table(results), *_confusion_tables(results)]) + "\n"
+    content = {
+        "title": title,
+        "steps": {method: [asdict(step) for step in steps] for method, steps in results.items()},
+        "forgetting": {method: forgetting(steps) for method, steps in results.items()},
+        "share_of_joint": shares_of_joint(results),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "report.json", json.dumps(content, indent=2) + "\n")
+    write_whole(folder / "report.txt", text)
+    draw_continual_curves(results, folder / "report.png")
+    return text
+
+
+def steps_table(results: Results) -> str:
+    """A row per method and step: mIoU of base, new and all classes, of each group, and what was forgotten."""
+    num_groups = max(len(steps[-1].groups) for steps in results.values())
+    header = ["method", "step", "all", "base", "new"]
+    header += [f"group {index}" for index in range(num_groups)]
+    header += ["base alone", "forgotten", "all / joint"]
+    shares = shares_of_joint(results)
+    rows = []
+    for method, steps in results.items():
+        lost = forgetting(steps)
+        for position, step in enumerate(steps):
+            is_last = position == len(steps) - 1
+            figures = [step.metrics.get(f"mIoU_{name}") for name in ("all", "base", "new")]
+            figures += [step.metrics.get(f"mIoU_group{index}") for index in range(num_groups)]
+            row = [method, step.step, *map(_number, figures), _number(step.metrics.get("mIoU_group0_alone"))]
+            row.append(_number(lost[position].get("group0_alone"), digits=3))
+            row.append(_number(shares.get(method) if is_last else None, digits=3))
+            rows.append(row)
+    return tabulate(rows, header, "simple", disable_numparse=True, colalign=["left", *["right"] * (len(header) - 1)])
+
+
+def forgetting(steps: Sequence[StepResult]) -> list[dict[str, float]]:
+    """Per step and group, the mIoU that has been lost since the step that learnt the group (below 0: gained).
+
+    "group<i>" counts among all classes, where new ones may win pixels of old ones; "group<i>_alone" among the group's.
+    """
+    lost: list[dict[str, float]] = []
+    first: dict[str, float] = {}
+    for step in steps:
+        now = {
+            name.removeprefix("mIoU_"): value
+            for name, value in step.metrics.items()
+            if name.startswith("mIoU_group") and value is not None
+        }
+        first = {**now, **first}
+        lost.append({name: first[name] - value for name, value in now.items()})
+    return lost
+
+
+def shares_of_joint(results: Results) -> dict[str, float]:
+    """Method -> mIoU of all classes after the last step, as a share of joint training's, where that was run."""
+    joint = results["joint"][-1].metrics["mIoU_all"] if "joint" in results else None
+    if not joint:
+        return {}
+    return {method: (steps[-1].metrics["mIoU_all"] or 0.0) / joint for method, steps in results.items()}
+
+
+def _confusion_tables(results: Results) -> list[str]:
+    """For each method's last model: which group's classes the pixels of each group went to."""
+    tables = []
+    for method, steps in results.items():
+        if len(steps[-1].groups) < 2:
+            continue
+        names = [f"group {index}" for index in range(len(steps[-1].groups))]
+        rows = [
+            [name, *(f"{share:.2f}" for share in row)] for name, row in zip(names, steps[-1].confusion, strict=True)
+        ]
+        title = f"{method}: pixels of a group (row) that went to each group's classes, in per cent"
+        tables.append(f"{title}\n\n{tabulate(rows, ['', *names], 'simple', disable_numparse=True)}")
+    return tables
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,121 @@
+"""Train all steps of a continual segmentation protocol, and report what each kept and gained.
+
+    python train_continual.py --config-file FILE [--method continual finetune joint] [--num-gpus N] [KEY VALUE ...]
+
+OUTPUT_DIR/<method>/step_<i>.pth is the model after step i, step_<i>/ the run's folder with the config that evaluates it
+(`train_net.py --eval-only --config-file <...>/config.yaml MODEL.WEIGHTS <...>.pth`). Called again with the same config,
+finished steps are read and not run again, and one that was cut off goes on. OUTPUT_DIR/report.{txt,json,png} hold the
+outcome.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from segvit.command import user_errors
+from segvit.d2 import load_config
+from segvit.d2.checkpoint import require_weights
+from segvit.data.datasets import require_data_sets
+from segvit.data.step_records import step_records
+from segvit.engine.batch_scaling import scale_to_processes
+from segvit.engine.continual_report import write_report
+from segvit.engine.continual_run import METHODS, StepResult, protocol_step, run_or_read_step, step_configs
+from segvit.engine.rehearsal import rehearse
+from segvit.engine.run_series import split_overrides
+from segvit.output_files import require_folder
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Detectron2's arguments, and the methods."""
+    parser = default_argument_parser(epilog=__doc__)
+    parser.add_argument("--method", nargs="+", default=["continual"], metavar="METHOD", help=f"of {', '.join(METHODS)}")
+    args = parser.parse_args(arguments)
+    if args.eval_only:
+        parser.error("evaluate a step with train_net.py --eval-only and the config.yaml in its folder")
+    args.method, behind = split_overrides(args.method)
+    args.opts = behind + args.opts
+    unknown = [method for method in args.method if method not in METHODS]
+    if unknown or not args.method:
+        parser.error(f"--method {' '.join(unknown)}: methods are {', '.join(METHODS)}")
+    return args
+
+
+def read_config(args: argparse.Namespace) -> CfgNode:
+    """The config of the whole protocol. Raises ValueError with the remedy."""
+    if not args.config_file:
+        raise ValueError("name a config by --config-file")
+    cfg = load_config(args.config_file, args.opts)
+    protocol_step(cfg)
+    return scale_to_processes(cfg, args.num_gpus * args.num_machines)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Before any process starts: refuse what cannot run, in whichever step. Raises ValueError or OSError."""
+    cfg = read_config(args)
+    require_weights(cfg.MODEL.WEIGHTS, evaluates=False)
+    require_data_sets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+    require_folder(cfg.OUTPUT_DIR, origin="OUTPUT_DIR")
+    for step_cfg in step_configs(cfg, args.method[0], Path(cfg.OUTPUT_DIR)):
+        rehearse(step_cfg, trains=True)
+        if step_cfg.SOLVER.MAX_ITER:
+            step_records(step_cfg)
+    if cfg.MODEL.DEVICE == "cpu":
+        # Detectron2 takes NCCL, and a GPU per process, wherever it sees one; CPU models need gloo.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def main(args: argparse.Namespace) -> dict[str, list[StepResult]]:
+    """One process of the job. Returns the results of all steps of each method."""
+    cfg = read_config(args)
+    default_setup(cfg, args)
+    logger = setup_logger(output=cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="segvit")
+    results: dict[str, list[StepResult]] = {}
+    for method in dict.fromkeys(args.method):
+        configs = step_configs(cfg, method, Path(cfg.OUTPUT_DIR, method))
+        results[method] = []
+        for position, step_cfg in enumerate(configs, 1):
+            logger.info("%s: step %d of %d", method, position, len(configs))
+            results[method].append(run_or_read_step(step_cfg, method))
+            if comm.is_main_process():
+                text = write_report(results, Path(cfg.OUTPUT_DIR), title=describe(cfg))
+                logger.log(logging.INFO, "\n%s", text)
+    return results
+
+
+def describe(cfg: CfgNode) -> str:
+    """What was run, in a line."""
+    step = protocol_step(cfg)
+    sizes = "-".join(str(len(group)) for group in step.groups)
+    iterations = ", ".join(map(str, step.iterations)) or f"{cfg.SOLVER.MAX_ITER} each"
+    return (
+        f"{cfg.DATASETS.TEST[0]}: {sizes} classes, {step.selection}, iterations {iterations}, "
+        f"seed {max(cfg.SEED, 0)}, calibration {step.calibration}"
+    )
+
+
+@user_errors()
+def command(arguments: Sequence[str] | None = None) -> None:
+    """Check the command line, and start the processes of the job."""
+    args = parse_args(arguments)
+    check(args)
+    launch(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
+
+
+if __name__ == "__main__":
+    command()
