@@ -39,7 +39,7 @@ class TrainingStep:
 
 
 def with_linear_head(cfg: CfgNode) -> CfgNode:
-    """The config's encoder and solver with a linear classifier of the deepest stage's tokens, and pixel cross-entropy."""
+    """The config's encoder and solver with a linear classifier of the deepest tokens and pixel cross-entropy."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.SEM_SEG_HEAD.NAME = "PerPixelHead"
