@@ -17,6 +17,7 @@ from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 from segvit.data.datasets import require_data_sets
 from segvit.engine.trainer import build_mapper
 
+
 def rehearse(cfg: CfgNode, *, trains: bool) -> None:
     """Build the model and, for training, what is around it.
 
