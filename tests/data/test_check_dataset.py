@@ -157,7 +157,7 @@ def test_a_palette_of_its_own(check, folder, colored, tmp_path):
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("[", r"palette.json: Expecting"),
+        ("[", r"palette.json: a JSON list of"),
         ('[{"name": "lawn", "color": [1, 2, 3]}]', "'lawn' is none of the classes grass, road, sky"),
         ('[{"color": [1, 2, 3]}]', "is needed"),
         ('[{"name": "sky", "color": [1, 2]}]', "a colour is [red, green, blue]"),

@@ -74,12 +74,17 @@ def require_data_sets(names: Iterable[str]) -> None:
                 f"data set {name!r}: {error}; how to get and prepare each data set: datasets/README.md"
             ) from error
         except KeyError as error:
-            raise ValueError(f"there is no data set {name!r}; near: {', '.join(_nearest(name))}") from error
+            raise ValueError(f"there is no data set {name!r}; near: {', '.join(nearest_names(name))}") from error
         except (AssertionError, ValueError) as error:
             raise ValueError(f"data set {name!r}: {error}") from error
 
 
-def _nearest(name: str) -> list[str]:
-    """Names of data sets for semantic segmentation that are like this one, or else all."""
-    known = [known for known in DatasetCatalog.list() if MetadataCatalog.get(known).get("evaluator_type") == "sem_seg"]
+def sem_seg_names() -> list[str]:
+    """The names of all data sets for semantic segmentation."""
+    return [name for name in DatasetCatalog.list() if MetadataCatalog.get(name).get("evaluator_type") == "sem_seg"]
+
+
+def nearest_names(name: str) -> list[str]:
+    """Those of `sem_seg_names` that are most like this name, or else all."""
+    known = sem_seg_names()
     return get_close_matches(name, known, n=3, cutoff=0.4) or known

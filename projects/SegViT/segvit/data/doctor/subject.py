@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from segvit.data.datasets.class_list import ClassList, read_class_list
 from segvit.data.datasets.folder import require_free_ignore_value, split_names
 from segvit.data.datasets.palette import distinct_colors
-from segvit.data.datasets.registration import pair_folders
+from segvit.data.datasets.registration import nearest_names, pair_folders, sem_seg_names
 from segvit.data.doctor.listing import Split, list_split
 
 
@@ -38,12 +39,14 @@ def open_subject(target: str, *, ignore_value: int = 255) -> Subject:
     """
     if target not in DatasetCatalog and Path(target).is_dir():
         return _open_folder(Path(target), ignore_value)
-    known = [name for name in DatasetCatalog.list() if MetadataCatalog.get(name).get("evaluator_type") == "sem_seg"]
+    known = sem_seg_names()
     names = [target] if target in known else _existing(known, target)
+    if not names and os.sep in target:
+        raise ValueError(f"there is no folder {target!r}")
     if not names:
         raise ValueError(
-            f"{target!r} is no folder, and no data set for semantic segmentation whose folder exists begins so; known "
-            f"are {', '.join(known)}"
+            f"{target!r} is no folder, and no data set for semantic segmentation whose folder exists begins so; near: "
+            f"{', '.join(nearest_names(target))}"
         )
     return _open_names(target, names)
 

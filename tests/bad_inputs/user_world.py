@@ -1,0 +1,137 @@
+"""A user's folder with a data set, a config and a checkpoint, and the commands, called as a user would.
+
+Shape shorthand: H x W pixels.
+"""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from detectron2.modeling import build_model
+from own_folder import write_folder
+from PIL import Image
+
+from segvit.d2 import load_config
+from segvit.data.toy_scenes import generate_toy_scenes
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = [ROOT / "projects/SegViT", ROOT / "projects/SegViT/tools", ROOT / "projects/SegViT/demo", ROOT / "datasets"]
+LOGGERS = [logging.getLogger(name) for name in ("detectron2", "fvcore", "segvit")]
+
+CONFIG = """\
+VERSION: 2
+MODEL:
+  DEVICE: cpu
+  VIT: {{NAME: vit_tiny_patch16_224, IMG_SIZE: [24, 32], OUT_INDICES: [0, 1], PATCH_SIZE: 8, EMBED_DIM: 24, DEPTH: 2,
+         NUM_HEADS: 2, DROP_PATH_RATE: 0.0}}
+  SEM_SEG_HEAD: {{NUM_CLASSES: 0, IN_FEATURES: [block1, block0]}}
+  SEGVIT: {{HIDDEN_DIM: 16, NUM_HEADS: 2, NUM_LAYERS: 1}}
+DATASETS: {{FOLDER: {home}/data, TRAIN: [folder_train], TEST: [folder_val]}}
+INPUT:
+  FORMAT: RGB
+  MIN_SIZE_TRAIN: [24]
+  MAX_SIZE_TRAIN: 32
+  MIN_SIZE_TEST: 0
+  MAX_SIZE_TEST: 4096
+  RESIZE_RATIO_RANGE: [1.0, 1.0]
+  CROP: {{ENABLED: True, TYPE: absolute, SIZE: [24, 32]}}
+SOLVER: {{IMS_PER_BATCH: 4, BASE_LR: 0.001, MAX_ITER: 2, WARMUP_ITERS: 0}}
+DATALOADER: {{NUM_WORKERS: 0}}
+SEED: 1
+OUTPUT_DIR: {home}/output
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended; paths in texts are given from HOME on."""
+
+    code: int
+    error: str
+    stdout: str
+    stderr: str
+
+
+@cache
+def load_command(name):
+    """A script as a module."""
+    path = next(folder / f"{name}.py" for folder in FOLDERS if (folder / f"{name}.py").is_file())
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class World:
+    """The user's folder `home`: data/ (4 training and 2 validation pairs of 24 x 32), config.yaml, output/."""
+
+    def __init__(self, home):
+        self.home = home
+        self.data, self.output, self.config = home / "data", home / "output", home / "config.yaml"
+        write_folder(self.data)
+        self.config.write_text(CONFIG.format(home=home))
+
+    def path(self, text):
+        return text.replace("HOME", str(self.home))
+
+    def run(self, name, *arguments):
+        """Call a command. `HOME` in arguments stands for the folder."""
+        module = load_command(name)
+        main = module.command if name == "train_net" else module.main
+        stdout, stderr, argv = io.StringIO(), io.StringIO(), sys.argv[0]
+        kept = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in LOGGERS]
+        sys.argv[0] = f"{name}.py"
+        try:
+            with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+                code = main([self.path(str(argument)) for argument in arguments]) or 0
+        except SystemExit as ended:
+            code = ended.code
+        finally:
+            sys.argv[0] = argv
+            restore_loggers(kept)
+        texts = [text.getvalue().replace(str(self.home), "HOME") for text in (stdout, stderr)]
+        return Ended(code, texts[1].partition(f"{name}.py: error: ")[2].rstrip("\n"), *texts)
+
+    def train(self, *arguments):
+        return self.run("train_net", "--config-file", self.config, *arguments)
+
+    def written(self):
+        """The names of everything in output/."""
+        return {str(path.relative_to(self.output)) for path in self.output.rglob("*")}
+
+    def files(self):
+        """Every file of the user's folder."""
+        return {str(path.relative_to(self.home)) for path in self.home.rglob("*") if not path.is_dir()}
+
+    def toy_scenes(self):
+        """Two scenes where DETECTRON2_DATASETS has data sets looked for."""
+        generate_toy_scenes(self.home / "datasets", num_train=1, num_val=1)
+
+    def save_checkpoint(self, name="model.pth", opts=()):
+        """The checkpoint of an untrained model of the config."""
+        model = build_model(load_config(self.config, opts))
+        torch.save({"model": model.state_dict()}, self.home / name)
+        return self.home / name
+
+    def replace(self, file, change):
+        """Save what `change` makes of a picture of the data set in its place."""
+        path = self.data / file
+        with Image.open(path) as image:
+            changed = change(image.copy())
+        changed.save(path)
+
+
+def restore_loggers(kept):
+    """Put loggers back as they were, and close the files of those that a command has set up."""
+    for logger, handlers, level, propagate in kept:
+        for handler in set(logger.handlers) - set(handlers):
+            logger.removeHandler(handler)
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+        logger.level, logger.propagate = level, propagate
