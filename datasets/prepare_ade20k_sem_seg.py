@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from segvit.data.preparation.ade20k import find_ade20k
 from segvit.data.preparation.command import run_command
 
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    return run_command(lambda options: find_ade20k(options.root), parser=parser, arguments=arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(
-        run_command(lambda options: find_ade20k(options.root), parser=argparse.ArgumentParser(description=__doc__))
-    )
+    sys.exit(main())

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from segvit.data.preparation.coco_stuff_10k import find_coco_stuff_10k
 from segvit.data.preparation.command import run_command
 
-if __name__ == "__main__":
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    sys.exit(run_command(lambda options: find_coco_stuff_10k(options.root), parser=parser))
+    return run_command(lambda options: find_coco_stuff_10k(options.root), parser=parser, arguments=arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

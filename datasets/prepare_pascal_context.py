@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from segvit.data.preparation.command import run_command
@@ -16,10 +17,15 @@ def find(options: argparse.Namespace) -> Distribution:
     return find_pascal_context(options.root, voc, options.source)
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--voc", type=Path, help="VOC2010's folder; default: VOCdevkit/VOC2010 under the root")
     parser.add_argument(
         "--source", choices=SOURCES, help=f"labels from {MATS}/*.mat or {JSON}; default: what is there, .mat before"
     )
-    sys.exit(run_command(find, parser=parser))
+    return run_command(find, parser=parser, arguments=arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,18 +10,8 @@ from checkpoint_cases import CHECKPOINT_CASES, LIBRARY_CASES
 from config_cases import CONFIG_CASES
 from data_cases import DATA_CASES
 from tool_cases import TOOL_CASES
-from user_world import World
 
 CASES = [*DATA_CASES, *CONFIG_CASES, *CHECKPOINT_CASES, *TOOL_CASES]
-
-
-@pytest.fixture
-def world(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.delenv("SEGVIT_TRACEBACK", raising=False)
-    return World(tmp_path)
 
 
 def run(case, world):

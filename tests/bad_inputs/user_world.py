@@ -98,6 +98,10 @@ class World:
         texts = [text.getvalue().replace(str(self.home), "HOME") for text in (stdout, stderr)]
         return Ended(code, texts[1].partition(f"{name}.py: error: ")[2].rstrip("\n"), *texts)
 
+    def register(self):
+        """Register the splits of data/, as a command does that reads the config."""
+        load_config(self.config)
+
     def train(self, *arguments):
         return self.run("train_net", "--config-file", self.config, *arguments)
 

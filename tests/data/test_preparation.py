@@ -169,7 +169,8 @@ def test_a_killed_process_is_explained(root, capsys):
     def find(options):
         return replace(ade20k.find_ade20k(options.root), read=exit_at_once)
 
-    assert main(root, "--workers", "2", find=find) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main(root, "--workers", "2", find=find)
     assert "a worker process was killed" in capsys.readouterr().err
 
 
@@ -274,7 +275,8 @@ def test_an_image_turned_by_its_exif_tag_has_the_turned_size(root):
 
 def test_a_folder_that_cannot_be_written_is_explained(root, capsys):
     (root / "ADEChallengeData2016" / "annotations_detectron2").write_text("a file")
-    assert main(root) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main(root)
     assert "annotations_detectron2" in capsys.readouterr().err
 
 

@@ -272,7 +272,7 @@ def test_a_json_that_is_not_that_of_pascal_in_detail(tmp_path, call, content, me
     voc = write_voc2010(tmp_path)
     (voc / "trainval_merged.json").write_text(content)
     code, _, errors = call("prepare_pascal_context.py", tmp_path)
-    assert code == 1 and "Traceback" not in errors
+    assert code == 2 and "Traceback" not in errors
     assert f"{voc / 'trainval_merged.json'}: {message}" in errors
 
 

@@ -48,5 +48,6 @@ def require_folder(folder: str | os.PathLike[str], *, origin: str) -> None:
     existing = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
     if not existing.is_dir():
         raise ValueError(f"{origin} {str(folder)!r}: {existing} is a file, not a folder; choose another place")
-    if not os.access(existing, os.W_OK | os.X_OK):
+    effective = os.access in os.supports_effective_ids
+    if not os.access(existing, os.W_OK | os.X_OK, effective_ids=effective):
         raise ValueError(f"{origin} {str(folder)!r}: {existing} may not be written to; choose another place")

@@ -22,7 +22,6 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
 from torch import Tensor
 
 from segvit.data.datasets.palette import distinct_colors
@@ -32,6 +31,7 @@ from segvit.evaluation.boundary_iou import BoundaryCounts, boundary_iou
 from segvit.evaluation.metrics import boundary_metrics, confusion_matrix, metrics_table, segmentation_metrics
 from segvit.evaluation.prediction_writer import PredictionWriter
 from segvit.modeling.winning_classes import predicted_labels, winning_classes
+from segvit.output_files import written_whole
 
 logger = logging.getLogger(__name__)
 
@@ -212,12 +212,11 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         return tuple(sum(part) for part in zip(*parts))
 
     def _write(self, matrix: np.ndarray, metrics: Mapping[str, float]) -> None:
-        PathManager.mkdirs(self._output_dir)
         content = {
             "dataset": self._dataset_name,
             "metrics": {name: None if math.isnan(value) else value for name, value in metrics.items()},
             "classes": self._classes,
             "confusion_matrix": matrix.tolist(),
         }
-        with PathManager.open(str(Path(self._output_dir) / "sem_seg_evaluation.json"), "w") as file:
-            json.dump(content, file)
+        with written_whole(Path(self._output_dir, "sem_seg_evaluation.json")) as unfinished:
+            unfinished.write_text(json.dumps(content), encoding="utf-8")

@@ -21,6 +21,7 @@ def find_ade20k(root: Path) -> Distribution:
     return Distribution(
         name="ADE20K",
         folder=folder / "annotations_detectron2",
+        data_set=folder,
         version="segvit ade20k 1",
         read=read_index_png,
         tables=[LabelTable(class_ids, num_classes=NUM_CLASSES)],

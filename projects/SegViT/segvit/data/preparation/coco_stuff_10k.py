@@ -27,6 +27,7 @@ def find_coco_stuff_10k(root: Path) -> Distribution:
     return Distribution(
         name="COCO-Stuff-10K",
         folder=folder,
+        data_set=folder,
         version="segvit coco_stuff_10k 1",
         read=partial(read_mat, field="S"),
         tables=[LabelTable({0: IGNORED, **class_ids}, num_classes=len(class_ids))],

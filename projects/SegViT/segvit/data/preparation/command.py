@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from segvit.command import positive
+from segvit.command import describe, positive, user_errors
 from segvit.data.datasets.registration import datasets_root
 from segvit.data.preparation.damaged_file import DamagedFileError
 from segvit.data.preparation.distribution import Distribution
 from segvit.data.preparation.prepare import prepare
+from segvit.data.preparation.report import Report
 from segvit.data.preparation.workers import available_cpus
 
 GO_ON = "what is done is kept: the same command goes on from there"
@@ -27,24 +28,33 @@ def run_command(
     """Parse the arguments (by default the command line's), prepare what `find` finds, and print the report.
 
     Returns the exit code: 0 where the data set is complete, or whole as far as it goes with --partial, else 1; 130
-    after an interruption.
+    after an interruption. Raises SystemExit where it cannot go on (see `user_errors`).
     """
     options = _with_shared_options(parser).parse_args(arguments)
     try:
-        report = prepare(find(options), workers=options.workers, force=options.force)
-        report.write_problems()
-    except DamagedFileError as error:
-        return _fail(f"{error.path}: {error.what}", 1)
-    except BrokenProcessPool:
-        return _fail(f"a worker process was killed, perhaps for lack of memory; {GO_ON}, --workers 1 needs least", 1)
-    except OSError as error:
-        return _fail(f"{error}; {GO_ON}", 1)
+        with user_errors():
+            report = _prepare(find, options)
     except KeyboardInterrupt:
         return _fail(f"interrupted; {GO_ON}", 130)
     sys.stdout.write(report.text())
     if report.is_complete(allow_missing=options.partial):
         return 0
     return _fail("\nThe data set is not complete.", 1)
+
+
+def _prepare(find: Callable[[argparse.Namespace], Distribution], options: argparse.Namespace) -> Report:
+    """Prepare, and write what went wrong. Raises ValueError where that cannot go on."""
+    try:
+        report = prepare(find(options), workers=options.workers, force=options.force)
+        report.write_problems()
+    except DamagedFileError as error:
+        raise ValueError(f"{error.path}: {error.what}") from error
+    except BrokenProcessPool as error:
+        message = f"a worker process was killed, perhaps for lack of memory; {GO_ON}, --workers 1 needs least"
+        raise ValueError(message) from error
+    except OSError as error:
+        raise ValueError(f"{describe(error)}; {GO_ON}") from error
+    return report
 
 
 def _with_shared_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

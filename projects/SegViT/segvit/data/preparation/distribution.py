@@ -55,6 +55,7 @@ class Distribution:
     Args:
         name: of the benchmark, for people.
         folder: holds everything that is written, and the file of checksums.
+        data_set: what is written stays below this folder, which may itself be a link to another disk.
         version: names the way in which the files are made; files made in another way are made again.
         read: `Picture.source` -> raw label map (H, W). It must be picklable, and raise `DamagedFileError`.
         tables: one for each of a split's annotation folders.
@@ -65,6 +66,7 @@ class Distribution:
 
     name: str
     folder: Path
+    data_set: Path
     version: str
     read: Callable[[Any], np.ndarray]
     tables: Sequence[LabelTable]

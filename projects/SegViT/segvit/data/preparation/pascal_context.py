@@ -37,6 +37,7 @@ def find_pascal_context(root: Path, voc: Path, source: str | None = None) -> Dis
     return Distribution(
         name=f"PASCAL-Context from {MATS + '/*.mat' if source == 'mat' else JSON}",
         folder=root / FOLDER,
+        data_set=root / FOLDER,
         version=f"segvit pascal_context from {source} 1",
         read=partial(read_mat, field="LabelMap") if source == "mat" else merge_run_length_masks,
         tables=_label_tables(),

@@ -29,7 +29,9 @@ def prepare(distribution: Distribution, *, workers: int, force: bool = False) ->
 
     Raises:
         OSError: where a file cannot be written.
+        ValueError: where a link leads out of the data set's folder.
     """
+    _require_inside(distribution)
     checksum_file = ChecksumFile(distribution.folder, version=distribution.version)
     known = {} if force else checksum_file.read()
     jobs = [job for split in distribution.splits for job in _jobs(split, known)]
@@ -44,6 +46,18 @@ def prepare(distribution: Distribution, *, workers: int, force: bool = False) ->
     tally = _collect(outcomes, checksum_file)
     checksum_file.finish(tally.checksums)
     return _report(distribution, tally, checksum_file)
+
+
+def _require_inside(distribution: Distribution) -> None:
+    """An archive may hold links; what is written must not follow them to anywhere."""
+    data_set = distribution.data_set.resolve()
+    folders = [folder for split in distribution.splits for folder in (split.image_dir, *split.annotation_dirs)]
+    for folder in (distribution.folder, *folders):
+        if not folder.resolve().is_relative_to(data_set):
+            raise ValueError(
+                f"{folder} leads to {folder.resolve()}, out of the data set's folder: remove this link (to keep a data "
+                f"set elsewhere, make {distribution.data_set} as a whole a link)"
+            )
 
 
 @dataclass

@@ -1,0 +1,135 @@
+"""Places that take no output: files for folders, folders that may not be written to, a disk that is full."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from dataset_replicas import write_ade20k
+from user_world import World
+
+from segvit.evaluation import SemSegConfusionEvaluator
+from segvit.output_files import written_whole
+
+resource = pytest.importorskip("resource")
+
+FULL = "free some space, or write to another disk"
+
+
+@contextlib.contextmanager
+def file_size_limit(size):
+    """No file may grow beyond so many bytes, as if the disk were full then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextlib.contextmanager
+def without_privileges():
+    """As a user whom permissions bind: root writes wherever it likes."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+NOT_A_FOLDER = "HOME/config.yaml is a file, not a folder; choose another place"
+PLACES = {
+    "a file": ("HOME/config.yaml", f"OUTPUT_DIR 'HOME/config.yaml': {NOT_A_FOLDER}"),
+    "below a file": ("HOME/config.yaml/a", f"OUTPUT_DIR 'HOME/config.yaml/a': {NOT_A_FOLDER}"),
+    "nowhere": ("", "OUTPUT_DIR is empty: name a folder"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_no_folder(name, world):
+    place, message = PLACES[name]
+    before = world.files()
+    ended = world.train("OUTPUT_DIR", place)
+    assert (ended.code, ended.error) == (2, message)
+    assert world.files() == before
+
+
+def test_a_folder_that_may_not_be_written_to(monkeypatch):
+    home = Path(tempfile.mkdtemp())  # pytest's own is closed to others
+    try:
+        world = World(home)
+        world.output.mkdir()
+        home.chmod(0o755)
+        world.output.chmod(0o555)
+        with without_privileges():
+            ended = world.train()
+        message = "OUTPUT_DIR 'HOME/output': HOME/output may not be written to; choose another place"
+        assert (ended.code, ended.error) == (2, message)
+        assert world.written() == set()
+    finally:
+        world.output.chmod(0o755)
+        shutil.rmtree(home)
+
+
+TOOLS = {
+    "check_dataset": (("HOME/data", "--output", "HOME/output"), "HOME/output/report.json", 200),
+    "plot_training": (("HOME/data", "--output", "HOME/output/curve.png"), "HOME/output/curve.png", 4096),
+    "draw_predictions": (
+        ("--config-file", "HOME/config.yaml", "--output", "HOME/output/a.png", "MODEL.WEIGHTS", "HOME/model.pth"),
+        "HOME/output/a.png",
+        4096,
+    ),
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_on_a_full_disk(tool, world):
+    arguments, file, limit = TOOLS[tool]
+    world.save_checkpoint()
+    (world.data / "metrics.json").write_text('{"iteration": 1, "total_loss": 2.0}\n')
+    with file_size_limit(limit):
+        ended = world.run(tool, *arguments)
+    assert (ended.code, ended.error) == (2, f"{file}: File too large; {FULL}")
+    assert world.written() == set()
+
+
+def test_metrics_on_a_full_disk(world):
+    world.register()
+    evaluator = SemSegConfusionEvaluator("folder_val", distributed=False, output_dir=str(world.output))
+    records = [{"sem_seg_file_name": str(path)} for path in (world.data / "annotations/val").iterdir()]
+    evaluator.process(records, [{"sem_seg_labels": torch.zeros(24, 32, dtype=torch.int64)} for _ in records])
+    with file_size_limit(50), pytest.raises(OSError, match=r"File too large: .*sem_seg_evaluation\.json"):
+        evaluator.evaluate()
+    assert world.written() == set()
+
+
+def test_preparation_on_a_full_disk(world):
+    folder = write_ade20k(world.home / "datasets")
+    before = world.files()
+    with file_size_limit(50):
+        ended = world.run("prepare_ade20k_sem_seg", "--workers", "1", "--partial")
+    name = "HOME/datasets/ADEChallengeData2016/annotations_detectron2/training/ADE_train_00000001.png"
+    message = f"{name}: File too large; {FULL}; what is done is kept: the same command goes on from there"
+    assert (ended.code, ended.error) == (2, message)
+    assert {Path(name).name for name in world.files() - before} <= {"prepared.sha256", ".prepared.sha256.journal"}
+    assert folder.is_dir()
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    target = tmp_path / "new" / "a.txt"
+    with pytest.raises(RuntimeError, match="torch says so"), written_whole(target) as unfinished:
+        unfinished.write_text("half")
+        raise RuntimeError("torch says so")
+    assert list(target.parent.iterdir()) == []
+    with pytest.raises(OSError, match=r"could not be written to its end: .*a\.txt"), written_whole(target):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+    with written_whole(target) as unfinished:
+        unfinished.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole" and list(target.parent.iterdir()) == [target]
