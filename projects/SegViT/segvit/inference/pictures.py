@@ -48,9 +48,9 @@ def _of_array(array: np.ndarray, *, format: str, array_format: str) -> np.ndarra
             f"an array of shape {array.shape} is no picture: (height, width), or (height, width, channels) with "
             f"{', '.join(map(str, _CHANNELS))} channels is needed"
         )
-    if array.dtype not in (np.uint8, np.uint16):
+    if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         raise ValueError(f"a picture of {array.dtype} is ambiguous: convert it to uint8, 0 to 255 (or uint16)")
-    if array.dtype == np.uint16:
+    if array.dtype.itemsize == 2:
         array = (array >> 8).astype(np.uint8)
     if array.ndim == 2 or array.shape[2] == 1:
         return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)

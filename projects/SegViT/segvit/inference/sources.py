@@ -40,7 +40,8 @@ def find_sources(inputs: Iterable[str | os.PathLike[str]]) -> list[Source]:
 
 def _files_of(folder: Path) -> list[Path]:
     known = (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS)
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in known and path.name[0] != "."]
+    listed = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    files = [path for path in listed if path.suffix.lower() in known]
     if not files:
         raise ValueError(f"{folder}: the folder holds no file that ends in {', '.join(known)}")
     return files
