@@ -46,20 +46,24 @@ class _FocalAndDiceLoss(torch.autograd.Function):
         pixels = CPU_PIXELS if logits.device.type == "cpu" else GPU_PIXELS
         count = max(1, pixels // masks[0].numel())
         rows, columns = (_upsampling(n, size, logits) for n, size in zip(logits.shape[1:], masks.shape[1:]))
-        validities = [None] * len(masks) if valid is None else valid.split(count)
-        parts = zip(logits.split(count), masks.split(count), validities)
-        results = [_losses_and_gradients(*part, rows, columns) for part in parts]
-        focal, dice, *gradients = (torch.cat(column) for column in zip(*results, strict=True))
-        ctx.save_for_backward(*gradients)
-        return focal, dice
+        # What is kept has its place from the start: small pieces between large ones would scatter the free memory.
+        losses, gradients = logits.new_empty(2, len(logits)), logits.new_empty(2, *logits.shape)
+        for start in range(0, len(logits), count):
+            part = slice(start, start + count)
+            counted = None if valid is None else valid[part]
+            losses[:, part], gradients[:, part] = _losses_and_gradients(
+                logits[part], masks[part], counted, rows, columns
+            )
+        ctx.save_for_backward(gradients)
+        return losses[0], losses[1]
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: FunctionCtx, focal_weights: torch.Tensor, dice_weights: torch.Tensor
     ) -> tuple[torch.Tensor, None, None]:
-        focal, dice = ctx.saved_tensors
-        return focal_weights[:, None, None] * focal + dice_weights[:, None, None] * dice, None, None
+        (gradients,) = ctx.saved_tensors
+        return focal_weights[:, None, None] * gradients[0] + dice_weights[:, None, None] * gradients[1], None, None
 
 
 def _upsampling(length: int, wanted: int, like: torch.Tensor) -> torch.Tensor:
@@ -74,8 +78,8 @@ def _upsampling(length: int, wanted: int, like: torch.Tensor) -> torch.Tensor:
 
 def _losses_and_gradients(
     logits: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor | None, rows: torch.Tensor, columns: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Both losses (m,) and their gradients (m, h, w), of masks upsampled by `rows` (H, h) and `columns` (W, w).
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both losses (2, m) and their gradients (2, m, h, w), of masks upsampled by `rows` (H, h) and `columns` (W, w).
 
     With the miss q = 1 - p of the true side, whose logit is z, and its cross-entropy e = -log(1 - q):
     focal = a q^2 e with d focal / dz = a q^2 (2 (1 - q) e + q), and dq / dz = q (1 - q). The sign of dz / dx is that of
@@ -101,7 +105,8 @@ def _losses_and_gradients(
     focal_gradient = rows.T @ slope @ columns
     slope = miss.mul_(hit)
     slope *= (overlap / total**2)[:, None, None] - (2 / total)[:, None, None] * targets
-    return focal, 1 - overlap / total, focal_gradient, rows.T @ slope @ columns
+    dice_gradient = rows.T @ slope @ columns
+    return torch.stack([focal, 1 - overlap / total]), torch.stack([focal_gradient, dice_gradient])
 
 
 def _sum(maps: torch.Tensor) -> torch.Tensor:
