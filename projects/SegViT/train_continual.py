@@ -29,7 +29,7 @@ from segvit.data.step_records import step_records
 from segvit.engine.batch_scaling import scale_to_processes
 from segvit.engine.continual_report import write_report
 from segvit.engine.continual_run import METHODS, StepResult, protocol_step, run_or_read_step, step_configs
-from segvit.engine.rehearsal import rehearse
+from segvit.engine.rehearsal import rehearse, require_same_classes
 from segvit.engine.run_series import split_overrides
 from segvit.output_files import require_folder
 
@@ -64,8 +64,9 @@ def check(args: argparse.Namespace) -> None:
     require_weights(cfg.MODEL.WEIGHTS, evaluates=False)
     require_data_sets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     require_folder(cfg.OUTPUT_DIR, origin="OUTPUT_DIR")
+    require_same_classes(cfg)
     for step_cfg in step_configs(cfg, args.method[0], Path(cfg.OUTPUT_DIR)):
-        rehearse(step_cfg, trains=True)
+        rehearse(step_cfg, trains=step_cfg.SOLVER.MAX_ITER > 0)
         if step_cfg.SOLVER.MAX_ITER:
             step_records(step_cfg)
     if cfg.MODEL.DEVICE == "cpu":

@@ -13,6 +13,7 @@ from fvcore.common.config import BASE_KEY
 
 from segvit.d2.config import get_segvit_cfg
 from segvit.d2.config_values import require_types, require_values
+from segvit.d2.continual import count_own_classes, model_names_classes
 from segvit.data.datasets import register_config_folder
 
 Layer = dict[str, object]
@@ -40,7 +41,10 @@ def load_config(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
     cfg.merge_from_file(str(path), allow_unsafe=False)
     cfg.merge_from_list(list(opts))
     require_values(cfg)
-    register_config_folder(cfg)
+    names_classes = model_names_classes(cfg)
+    register_config_folder(cfg, model_names_classes=names_classes)
+    if names_classes:
+        count_own_classes(cfg)
     return cfg
 
 

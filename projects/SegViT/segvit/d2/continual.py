@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ def continual_step(cfg: CfgNode) -> ContinualStep | None:
     continual, num_classes = cfg.MODEL.SEGVIT.CONTINUAL, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     if not continual.PROTOCOL and not continual.GROUPS:
         return None
-    names = _class_names(continual.CLASSES, cfg.DATASETS.TRAIN, num_classes)
+    names = _class_names(cfg)
     groups = _groups(continual, names, num_classes)
     index = continual.STEP if continual.STEP >= 0 else len(groups) + continual.STEP
     if not 0 <= index < len(groups):
@@ -106,18 +107,39 @@ def _groups(continual: CfgNode, names: Sequence[str], num_classes: int) -> Class
     return groups
 
 
-def _class_names(entries: Sequence[str], train_sets: Sequence[str], num_classes: int) -> list[str]:
+def model_names_classes(cfg: CfgNode) -> bool:
+    """Whether the config names the model's classes, which then need not be those of its data sets."""
+    return bool(cfg.MODEL.SEGVIT.CONTINUAL.CLASSES)
+
+
+def count_own_classes(cfg: CfgNode) -> None:
+    """Set MODEL.SEM_SEG_HEAD.NUM_CLASSES 0 to the number of classes that the config names, in place."""
+    head = cfg.MODEL.SEM_SEG_HEAD
+    head.NUM_CLASSES = head.NUM_CLASSES or len(own_classes(cfg))
+
+
+def own_classes(cfg: CfgNode) -> list[str]:
+    """The names in CONTINUAL.CLASSES, data sets' replaced by those of their classes. Raises ValueError for doubles."""
+    names: list[str] = []
+    for entry in cfg.MODEL.SEGVIT.CONTINUAL.CLASSES:
+        names += data_set_classes(entry.removeprefix(DATA_SET_PREFIX)) if entry.startswith(DATA_SET_PREFIX) else [entry]
+    doubles = sorted(name for name, count in Counter(names).items() if count > 1)
+    if doubles:
+        raise ValueError(f"{KEY}.CLASSES names {', '.join(doubles)} more than once")
+    return names
+
+
+def _class_names(cfg: CfgNode) -> list[str]:
     """Names by class id: those of CLASSES, else the training data set's, else none."""
-    if not entries:
+    num_classes, train_sets = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.DATASETS.TRAIN
+    if not model_names_classes(cfg):
         names = MetadataCatalog.get(train_sets[0]).get("stuff_classes", []) if train_sets else []
         return list(names) if len(names) == num_classes else []
-    names = []
-    for entry in entries:
-        names += data_set_classes(entry.removeprefix(DATA_SET_PREFIX)) if entry.startswith(DATA_SET_PREFIX) else [entry]
-    if len(names) != num_classes or len(set(names)) < len(names):
+    names = own_classes(cfg)
+    if len(names) != num_classes:
         raise ValueError(
-            f"{KEY}.CLASSES names {len(names)} classes, {len(set(names))} of them different, "
-            f"but MODEL.SEM_SEG_HEAD.NUM_CLASSES is {num_classes}"
+            f"{KEY}.CLASSES names {len(names)} classes, but MODEL.SEM_SEG_HEAD.NUM_CLASSES is {num_classes}; "
+            "0 takes the number from there"
         )
     return names
 

@@ -24,18 +24,18 @@ PREFIX = "folder_"
 logger = logging.getLogger(__name__)
 
 
-def register_config_folder(cfg: CfgNode) -> None:
+def register_config_folder(cfg: CfgNode, *, model_names_classes: bool = False) -> None:
     """Register the folder that a config names, and fill in what follows from it, in place.
 
-    MODEL.SEM_SEG_HEAD.NUM_CLASSES 0 becomes the number of classes, and DATASETS.FOLDER an absolute path. Without a
-    folder nothing is done.
+    MODEL.SEM_SEG_HEAD.NUM_CLASSES 0 becomes the number of classes, unless the model has classes of its own, and
+    DATASETS.FOLDER an absolute path. Without a folder nothing is done.
 
     Raises:
         ValueError: where folder and config contradict each other, or one of them lacks what the other needs.
     """
     folder, head = cfg.DATASETS.FOLDER, cfg.MODEL.SEM_SEG_HEAD
     if not folder:
-        if head.NUM_CLASSES == 0:
+        if head.NUM_CLASSES == 0 and not model_names_classes:
             raise ValueError("this config needs a folder of images: end the command with DATASETS.FOLDER /path/to/it")
         return
     folder = Path(folder).expanduser().resolve()
@@ -44,12 +44,14 @@ def register_config_folder(cfg: CfgNode) -> None:
     except FileNotFoundError as error:
         raise ValueError(f"DATASETS.FOLDER: {error}") from error
     _check_names((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+    cfg.DATASETS.FOLDER = str(folder)
+    if model_names_classes:
+        return
     if head.NUM_CLASSES not in (0, len(classes.names)):
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but {folder} names {len(classes.names)} classes; "
             "0 takes the number from there"
         )
-    cfg.DATASETS.FOLDER = str(folder)
     head.NUM_CLASSES = len(classes.names)
 
 
