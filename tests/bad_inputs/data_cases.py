@@ -236,7 +236,8 @@ FILES = [
         (
             "labels of an image turned by EXIF",
             LABELS,
-            "the label map is 32 x 24 pixels, its image HOME/data/images/train/b.jpg 24 x 32",
+            "the label map is 32 x 24 pixels, its image HOME/data/images/train/b.jpg 24 x 32; images are read "
+            "upright, as their EXIF data say: turn the label map, too",
             turn_by_exif,
         ),
     ]

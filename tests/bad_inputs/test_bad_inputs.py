@@ -3,13 +3,21 @@
 A line names the thing and the remedy; the exit code is 2, there is no traceback, and nothing is left half-written.
 """
 
+import json
+import os
 import re
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 from checkpoint_cases import CHECKPOINT_CASES, LIBRARY_CASES
 from config_cases import CONFIG_CASES
 from data_cases import DATA_CASES
 from tool_cases import TOOL_CASES
+from user_world import FOLDERS, ROOT
+
+from segvit.command import user_errors
 
 CASES = [*DATA_CASES, *CONFIG_CASES, *CHECKPOINT_CASES, *TOOL_CASES]
 
@@ -35,6 +43,46 @@ def test_table(case, world):
 def test_table_of_messages_with_a_librarys_words(case, world):
     pattern = re.escape(case.message).replace("…", ".*")
     assert re.fullmatch(pattern, run(case, world), re.DOTALL)
+
+
+# Their ways out differ: before anything is read, with a config that is, from within the training loop.
+AS_PROGRAMS = ("evaluation without weights", "analyze_model: stages outside the depth", "half an image")
+
+
+@pytest.mark.parametrize("name", AS_PROGRAMS)
+def test_true_programs_end_alike(name, world):
+    (case,) = (case for case in CASES if case.name == name)
+    case.given(world)
+    folder = "projects/SegViT" if case.command == "train_net" else "projects/SegViT/tools"
+    config = ["--config-file", str(world.config)] if case.command == "train_net" else []
+    arguments = [world.path(argument) for argument in case.arguments]
+    command = [sys.executable, ROOT / folder / f"{case.command}.py", *config, *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.endswith(f"{case.command}.py: error: {world.path(case.message)}\n")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert world.written() == set(case.leaves)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(path for folder in FOLDERS for path in folder.glob("*.py")), ids=lambda p: p.stem
+)
+def test_every_program_ends_alike(path):
+    assert re.search(r"^@user_errors\(\)$|run_command\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_a_variable_shows_the_traceback(world, monkeypatch):
+    monkeypatch.setenv("SEGVIT_TRACEBACK", "1")
+    with pytest.raises(ValueError, match=r"SEED has no value"):
+        world.train("SEED")
+
+
+def test_what_nobody_explained_keeps_its_traceback():
+    with pytest.raises(ValueError, match="could not broadcast"), user_errors():
+        np.zeros(2)[:] = np.zeros(3)
+    with pytest.raises(ValueError, match="Expecting value"), user_errors():
+        json.loads("")
 
 
 def test_the_table_is_long_and_names_differ():

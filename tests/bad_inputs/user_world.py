@@ -83,7 +83,7 @@ class World:
     def run(self, name, *arguments):
         """Call a command. `HOME` in arguments stands for the folder."""
         module = load_command(name)
-        main = module.command if name == "train_net" else module.main
+        main = module.command if name.startswith("train_") else module.main
         stdout, stderr, argv = io.StringIO(), io.StringIO(), sys.argv[0]
         kept = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in LOGGERS]
         sys.argv[0] = f"{name}.py"

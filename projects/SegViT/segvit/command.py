@@ -84,8 +84,9 @@ def is_explained(error: ValueError | OSError) -> bool:
         return False
     if isinstance(error, OSError) or WORKER_ERROR.match(str(error)):
         return True
-    file = traceback.extract_tb(error.__traceback__)[-1].filename
-    return file.startswith(PACKAGE) or not file.startswith(LIBRARIES)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    is_ours = last.filename.startswith(PACKAGE) or not last.filename.startswith(LIBRARIES)
+    return is_ours and (last.line or "").startswith("raise")  # else a library's code that is no Python raised it
 
 
 def describe(error: ValueError | OSError) -> str:

@@ -96,9 +96,11 @@ class SegViTSemanticDatasetMapper:
         file_name = dataset_dict.pop("sem_seg_file_name")
         label_map = read_label_map(file_name)
         if label_map.shape != image_size:
+            turned = label_map.shape == image_size[::-1]
+            hint = "; images are read upright, as their EXIF data say: turn the label map, too" if turned else ""
             raise detection_utils.SizeMismatchError(
                 f"{file_name}: the label map is {label_map.shape[1]} x {label_map.shape[0]} pixels, "
-                f"its image {dataset_dict['file_name']} {image_size[1]} x {image_size[0]}"
+                f"its image {dataset_dict['file_name']} {image_size[1]} x {image_size[0]}{hint}"
             )
         self._check_ids(label_map, file_name)
         if self.relabelling is not None:
