@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,6 +35,7 @@ from segvit.analysis import (
     weightless_copy,
 )
 from segvit.analysis.from_config import build_random_model
+from segvit.analysis.machine import machine_name
 from segvit.analysis.peak_memory import peak_memory_mb
 from segvit.analysis.training_step import TrainingStep, with_linear_head
 from segvit.command import positive, user_errors
@@ -198,16 +198,6 @@ def peak_mb(predictor: nn.Module, images: Tensor) -> float | None:
     torch.cuda.synchronize(images.device)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in predictor.parameters())
     return (torch.cuda.max_memory_allocated(images.device) - before + weights) / 2**20
-
-
-def machine_name(device: torch.device) -> str:
-    """The processor's name and PyTorch's version."""
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, torch {torch.__version__}"
 
 
 if __name__ == "__main__":

@@ -25,9 +25,8 @@ class TrainingStep:
     def __init__(self, cfg: CfgNode, *, batch_size: int, size: tuple[int, int], num_present: int = 10) -> None:
         self.model = build_random_model(cfg, device=cfg.MODEL.DEVICE).train()
         self.optimizer = build_optimizer(cfg, self.model)
-        generator = torch.Generator().manual_seed(0)
         num_present = min(num_present, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
-        self.inputs = [_random_input(size, num_present, generator) for _ in range(batch_size)]
+        self.inputs = [random_input(size, num_present, seed) for seed in range(batch_size)]
 
     def __call__(self) -> float:
         """Run one step. Returns the sum of the losses."""
@@ -49,11 +48,10 @@ def with_linear_head(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
-def _random_input(size: tuple[int, int], num_present: int, generator: torch.Generator) -> dict[str, object]:
-    """One image as the mapper gives it."""
-    height, width = size
-    squares = torch.randint(num_present, (8, 8), generator=generator)
+def random_input(size: tuple[int, int], num_present: int, seed: int) -> dict[str, object]:
+    """One image of noise as the mapper gives it; its label map holds all of so many classes, at most 64, in squares."""
+    generator = torch.Generator().manual_seed(seed)
+    squares = (torch.randperm(64, generator=generator) % num_present).view(8, 8)
     rows, columns = (torch.arange(length) * 8 // length for length in size)
-    sem_seg = squares[rows][:, columns]
-    image = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
-    return {"image": image, "sem_seg": sem_seg}
+    image = torch.randint(256, (3, *size), generator=generator, dtype=torch.uint8)
+    return {"image": image, "sem_seg": squares[rows][:, columns]}
