@@ -1,0 +1,177 @@
+"""Groups of classes learnt one after the other: nothing of the older ones moves, by a single bit.
+
+Shape shorthand: H x W pixels, K classes.
+"""
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
+from segvit.d2.continual import continual_step
+from segvit.modeling.continual_outputs import gather_groups
+
+ENCODERS = {
+    "plain": {},
+    "shrunk": {"REDUCTION": "shrunk", "REDUCTION_BLOCK": 1, "OUT_INDICES": [0, 2]},
+    "shrunk++": {"REDUCTION": "shrunk++", "REDUCTION_BLOCK": 1, "OUT_INDICES": [0, 2]},
+}
+
+
+@pytest.fixture(params=ENCODERS)
+def cfg(tiny_cfg, request):
+    """5 classes as 2-2-1, on each kind of encoder, with dropout and drop path wherever there may be some."""
+    tiny_cfg.MODEL.VIT.merge_from_other_cfg(CfgNode(ENCODERS[request.param]))
+    tiny_cfg.MODEL.VIT.DROP_PATH_RATE, tiny_cfg.MODEL.SEGVIT.DROPOUT = 0.3, 0.3
+    if request.param != "plain":
+        tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block2", "block0"]
+        tiny_cfg.MODEL.SEGVIT.QUERY_UPSAMPLING = "learned" if request.param == "shrunk" else "nearest"
+        tiny_cfg.MODEL.SEGVIT.UPSAMPLING_LAYERS = 1
+    return continual(tiny_cfg, step=-1)
+
+
+def continual(cfg, *, step, **keys):
+    cfg = cfg.clone()
+    cfg.MODEL.SEM_SEG_HEAD.NAME = "ContinualHead"
+    cfg.MODEL.SEGVIT.OUTPUT = "diagonal"
+    group = cfg.MODEL.SEGVIT.CONTINUAL
+    group.PROTOCOL, group.CLASS_ORDER, group.STEP = "2-2", [3, 0, 4, 1, 2], step
+    group.merge_from_other_cfg(CfgNode(keys))
+    return cfg
+
+
+def next_step(model, cfg, *, step, **keys):
+    """The model of a step, holding what the one before learnt."""
+    added = build_model(continual(cfg, step=step, **keys)).train()
+    if model is not None:
+        state = model.state_dict()
+        assert not added.load_state_dict(state, strict=False).unexpected_keys
+    return added
+
+
+def train(model, make_input, ids):
+    """Three steps of a large learning rate on labels of these classes, background (5) and ignored pixels."""
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.05, weight_decay=0.1)
+    for seed in range(3):
+        losses = model([make_input(32, 48, seed=seed, ids=(*ids, 5, 255)), make_input(30, 40, seed=seed + 9, ids=(5,))])
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+
+
+def scores(model, make_input):
+    model.eval()
+    with torch.no_grad():
+        return torch.stack([model([make_input(40, 56, seed=seed)])[0]["sem_seg"] for seed in range(2)])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_older_outputs_are_bit_identical(cfg, make_input, shared):
+    model, before = None, None
+    groups = ((3, 0), (4, 1), (2,))
+    for step, group in enumerate(groups):
+        model = next_step(model, cfg, step=step, SHARED_DECODER=shared)
+        untrained = {name: value.clone() for name, value in model.state_dict().items()}
+        train(model, make_input, group)
+        now = scores(model, make_input)
+        learnt = [entry for known in groups[:step] for entry in known]
+        if before is not None:
+            assert torch.equal(now[:, learnt], before[:, learnt])
+        unknown = [entry for later in groups[step + 1 :] for entry in later]
+        assert not now[:, unknown].any() and now[:, list(group)].any()
+        prefix = continual_step(continual(cfg, step=step)).new_tensors
+        moved = {name for name, value in model.state_dict().items() if not torch.equal(value, untrained[name])}
+        assert moved and all(name.startswith(prefix) for name in moved)
+        before = now
+
+
+def test_the_frozen_parts_have_neither_gradients_nor_dropout(cfg, make_input):
+    model = next_step(None, cfg, step=1)
+    trained = {name.split(".added.0.")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {"sem_seg_head"}
+    training = {name for name, module in model.named_modules() if module.training}
+    assert training == {
+        "",
+        "sem_seg_head",
+        "semantic_inference",
+        "edge_loss",
+        "sem_seg_head.criterion",
+        "sem_seg_head.added",
+        *(f"sem_seg_head.added.0{name and '.' + name}" for name, _ in model.sem_seg_head.added[0].named_modules()),
+    }
+    assert "loss_edge" not in model([make_input(32, 48, ids=(4, 5))])
+
+
+def test_an_ordinary_model_is_the_first_step(cfg, make_input):
+    """A checkpoint of two classes, learnt without any protocol, is taken as it is."""
+    ordinary = cfg.clone()
+    ordinary.MODEL.SEM_SEG_HEAD.NAME = "AttentionToMaskHead"
+    ordinary.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 2
+    ordinary.MODEL.SEGVIT.CONTINUAL.PROTOCOL = ""
+    ordinary = build_model(ordinary).eval()
+    model = build_model(continual(cfg, step=0))
+    model.load_state_dict(ordinary.state_dict(), strict=True)
+    ours, theirs = scores(model, make_input), scores(ordinary, make_input)
+    torch.testing.assert_close(ours[:, [3, 0]], theirs)
+
+
+def test_batched_equals_single(cfg, make_input):
+    model = build_model(cfg).eval()
+    inputs = [make_input(32, 48, seed=1), make_input(40, 41, seed=2)]
+    with torch.no_grad():
+        together = model(inputs)
+        for one, alone in zip(together, [model([single])[0] for single in inputs]):
+            torch.testing.assert_close(one["sem_seg"], alone["sem_seg"], rtol=1e-4, atol=1e-5)
+
+
+def test_images_without_the_classes_have_finite_losses(cfg, make_input):
+    model = next_step(None, cfg, step=1)
+    losses = model([make_input(32, 48, ids=(5,)), make_input(32, 48, ids=(255,))])
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    sum(losses.values()).backward()
+
+
+def test_a_factor_weighs_one_group_alone(cfg, make_input):
+    model = build_model(cfg)
+    plain = scores(model, make_input)
+    model.sem_seg_head.added[0].factor.fill_(0.5)
+    weighed = scores(model, make_input)
+    assert torch.equal(weighed[:, [3, 0, 2]], plain[:, [3, 0, 2]])
+    torch.testing.assert_close(weighed[:, [4, 1]], 0.5 * plain[:, [4, 1]])
+
+
+def test_groups_go_to_their_ids():
+    outputs = [
+        {"pred_logits": torch.zeros(1, k, k + 1), "pred_masks": torch.full((1, k, 2, 2), float(k))} for k in (2, 1)
+    ]
+    gathered = gather_groups(outputs, ((3, 0), (1,)), num_classes=5, factors=[None, torch.tensor(2.0)])
+    torch.testing.assert_close(gathered["own_probabilities"], torch.tensor([[1 / 3, 1.0, 0, 1 / 3, 0]]))
+    assert gathered["pred_masks"][0, :, 0, 0].tolist() == [2, 1, 0, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"PROTOCOL": ""}, "ContinualHead needs groups of classes"),
+        ({"GROUPS": [[0], [1]]}, "leave one of them empty"),
+        ({"STEP": 3}, "there are steps 0 to 2, and -1 for the last"),
+        ({"SELECTION": "all"}, "'all' must be 'overlapped' or 'disjoint'"),
+        ({"CALIBRATION": "some"}, "'some' must be 'none' or 'bias'"),
+        ({"ITERATIONS": [1, 2]}, "ITERATIONS has 2 entries for 3 steps"),
+        ({"CLASS_ORDER": [0, 1, 1, 2]}, r"classes \[1\] are there more than once"),
+        ({"CLASSES": ["a", "b"]}, "names 2 classes, but MODEL.SEM_SEG_HEAD.NUM_CLASSES is 5"),
+        ({"CLASSES": ["a", "b", "a", "c", "d"]}, "names a more than once"),
+        ({"CLASSES": ["dataset:nowhere"]}, "data set 'nowhere' is unknown"),
+    ],
+)
+def test_protocols_that_cannot_be(tiny_cfg, change, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(continual(tiny_cfg, step=-1, **change))
+
+
+@pytest.mark.parametrize(("key", "value"), [("OUTPUT", "mix"), ("LOSS", "pixel")])
+def test_outputs_that_mix_groups_are_refused(tiny_cfg, key, value):
+    cfg = continual(tiny_cfg, step=-1)
+    cfg.MODEL.SEGVIT[key] = value
+    with pytest.raises(ValueError, match=f"MODEL.SEGVIT.OUTPUT .* {'need' if key == 'OUTPUT' else 'does not fit'}"):
+        build_model(cfg)
