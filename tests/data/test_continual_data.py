@@ -1,0 +1,174 @@
+"""What a step of continual segmentation reads: its own classes, and nothing of the others'.
+
+Shape shorthand: H x W pixels.
+"""
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.env import seed_all_rng
+from PIL import Image
+
+from segvit.d2.continual import continual_step, training_labels
+from segvit.data import SegViTSemanticDatasetMapper
+from segvit.data.step_records import step_records
+from segvit.evaluation import ContinualEvaluator
+
+CLASSES = ["grass", "road", "sky", "car", "tree"]
+# The classes in each image; groups are (grass, road), (sky, car), (tree,).
+IMAGES = {"a": (0, 1), "b": (0, 2), "c": (2, 3), "d": (1, 4), "e": (2, 4)}
+HEIGHT, WIDTH = 24, 32
+
+
+@pytest.fixture
+def data(tmp_path, tiny_cfg):
+    """A registered data set of five images, and its config with groups of 2, 2 and 1."""
+    write_labels(tmp_path, {name: name for name in IMAGES})
+    for seed, name in enumerate(IMAGES):
+        picture = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+    name = f"continual_{tmp_path.name}"
+    DatasetCatalog.register(
+        name,
+        lambda: [
+            {"file_name": str(tmp_path / f"{stem}.png"), "sem_seg_file_name": str(tmp_path / f"{stem}_labels.png")}
+            for stem in IMAGES
+        ],
+    )
+    MetadataCatalog.get(name).set(stuff_classes=CLASSES, ignore_label=255)
+    tiny_cfg.DATASETS.TRAIN = (name,)
+    tiny_cfg.MODEL.SEGVIT.CONTINUAL.PROTOCOL = "2-2"
+    tiny_cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 0.6
+    yield tiny_cfg
+    DatasetCatalog.remove(name)
+
+
+def write_labels(folder, names, poison=()):
+    """Blocks of each image's classes, the first row ignored; classes in `poison` become others of them, at random."""
+    for seed, name in enumerate(names):
+        generator = np.random.default_rng(seed)
+        labels = generator.choice(IMAGES[name], (HEIGHT // 4, WIDTH // 4)).astype(np.uint8)
+        labels[-1, : len(IMAGES[name])] = IMAGES[name]
+        labels = labels.repeat(4, 0).repeat(4, 1)
+        if poison:
+            poisoned = generator.choice(poison, labels.shape).astype(np.uint8)
+            labels = np.where(np.isin(labels, poison), poisoned, labels)
+        labels[0] = 255
+        Image.fromarray(labels).save(folder / f"{name}_labels.png")
+
+
+def at_step(cfg, step, **keys):
+    cfg = cfg.clone()
+    cfg.MODEL.SEGVIT.CONTINUAL.STEP = step
+    for key, value in keys.items():
+        cfg.MODEL.SEGVIT.CONTINUAL[key] = value
+    return cfg
+
+
+def stems(records):
+    return "".join(record["file_name"].split("/")[-1][0] for record in records)
+
+
+@pytest.mark.parametrize(
+    ("selection", "step", "expected"),
+    [
+        ("overlapped", 0, "abd"),
+        ("overlapped", 1, "bce"),
+        ("overlapped", 2, "de"),
+        ("disjoint", 0, "a"),
+        ("disjoint", 1, "bc"),
+        ("disjoint", 2, "de"),
+    ],
+)
+def test_images_of_a_step(data, selection, step, expected):
+    assert stems(step_records(at_step(data, step, SELECTION=selection))) == expected
+
+
+def test_without_a_protocol_all_images_are_taken(data):
+    assert step_records(at_step(data, -1, PROTOCOL="")) is None
+
+
+def test_a_step_without_images_is_refused(data):
+    groups = [["road", "grass"], ["sky", "tree"], ["car"]]
+    cfg = at_step(data, 0, PROTOCOL="", GROUPS=groups, SELECTION="disjoint")
+    assert stems(step_records(cfg)) == "a"
+    cfg.MODEL.SEGVIT.CONTINUAL.GROUPS = [["grass"], ["road", "sky", "tree"]]
+    with pytest.raises(ValueError, match=r"step 0 .* has no image .* SELECTION 'overlapped' takes images with later"):
+        step_records(cfg)
+
+
+def mapped(cfg, repeat=4):
+    """What a step trains on: images and labels of its records, augmented."""
+    seed_all_rng(3)
+    mapper = SegViTSemanticDatasetMapper(cfg, is_train=True)
+    return [mapper(record) for _ in range(repeat) for record in step_records(cfg)]
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_poisoned_labels_of_other_groups_do_not_matter(data, tmp_path, step):
+    cfg = at_step(data, step)
+    own = continual_step(cfg).new_classes
+    clean = mapped(cfg)
+    others = [entry for entry in range(len(CLASSES)) if entry not in own]
+    write_labels(tmp_path, IMAGES, poison=others)
+    poisoned = mapped(cfg)
+    assert len(clean) == len(poisoned) > 0
+    for one, other in zip(clean, poisoned):
+        assert torch.equal(one["image"], other["image"]) and torch.equal(one["sem_seg"], other["sem_seg"])
+        assert set(one["sem_seg"].unique().tolist()) <= {*own, len(CLASSES), 255}
+
+
+def test_other_classes_are_background_and_ignored_pixels_stay_ignored(data):
+    assert training_labels(at_step(data, 1)).tolist() == [5, 5, 2, 3, 5]
+    labels = torch.cat([inputs["sem_seg"].flatten() for inputs in mapped(at_step(data, 1))])
+    assert set(labels.tolist()) == {2, 3, 5, 255}
+
+
+def test_labels_are_matched_by_name(data):
+    """The model's classes are not the data set's: what it does not have is background."""
+    cfg = at_step(data, 1, CLASSES=["water", "sky", "tree", "wall", "grass"], PROTOCOL="3-2")
+    assert training_labels(cfg).tolist() == [4, 5, 5, 5, 5]
+    assert training_labels(at_step(cfg, 0)).tolist() == [5, 5, 1, 5, 2]
+
+
+def test_an_ignore_value_that_is_the_background(data):
+    data.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = 5
+    with pytest.raises(ValueError, match="IGNORE_VALUE 5 is the label of the background"):
+        training_labels(at_step(data, 0))
+
+
+def evaluate(cfg, outputs, tmp_path):
+    evaluator = ContinualEvaluator(
+        cfg.DATASETS.TRAIN[0], step=continual_step(cfg), output_dir=str(tmp_path / "out"), distributed=False
+    )
+    records = DatasetCatalog.get(cfg.DATASETS.TRAIN[0])
+    evaluator.process(records, outputs)
+    return evaluator.evaluate()["continual"]
+
+
+def one_hot(records, *, wrong=()):
+    """Perfect scores, except that the classes of `wrong` come second to class 4."""
+    outputs = []
+    for record in records:
+        labels = torch.from_numpy(np.array(Image.open(record["sem_seg_file_name"]))).long()
+        scores = torch.nn.functional.one_hot(labels.clamp(max=4), 5).permute(2, 0, 1).float()
+        scores[4] += 2.0 * torch.isin(labels, torch.tensor(wrong, dtype=torch.int64))
+        outputs.append({"sem_seg": scores})
+    return outputs
+
+
+def test_groups_are_evaluated_among_all_and_alone(data, tmp_path):
+    records = DatasetCatalog.get(data.DATASETS.TRAIN[0])
+    metrics = evaluate(at_step(data, 2), one_hot(records, wrong=(3,)), tmp_path)
+    assert metrics["mIoU_base"] == metrics["mIoU_group0"] == 100
+    assert metrics["mIoU_group1"] == 50  # sky is right, car always lost to tree
+    assert metrics["mIoU_group1_alone"] == 100 == metrics["mIoU_group2_alone"]
+    assert 0 < metrics["mIoU_group2"] < 100
+    assert metrics["mIoU_new"] == pytest.approx((100 + 0 + metrics["mIoU_group2"]) / 3)
+
+
+def test_classes_not_learnt_yet_count_nowhere(data, tmp_path):
+    records = DatasetCatalog.get(data.DATASETS.TRAIN[0])
+    metrics = evaluate(at_step(data, 0), one_hot(records, wrong=(2, 3)), tmp_path)
+    assert metrics["mIoU_all"] == metrics["mIoU_base"] == 100 and np.isnan(metrics["mIoU_new"])
