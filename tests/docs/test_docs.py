@@ -11,7 +11,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
-from documents import DOCS, ROOT, anchors, blocks, name_of, prose
+from documents import DOCS, FENCE, ROOT, anchors, blocks, name_of, prose, section
 from PIL import Image
 
 from segvit.analysis import count_macs, count_params
@@ -169,20 +169,41 @@ def test_model_zoo_counts(gmacs, mparams, config):
     assert f"{count_params(model)['total'] / 1e6:.1f}" == mparams
 
 
-def test_the_readme_alone_has_a_python_snippet():
-    assert [name_of(doc) for doc in DOCS if blocks(doc, "python")] == ["README.md"]
+def test_documents_with_python_snippets():
+    """Those of each are run below."""
+    assert [name_of(doc) for doc in DOCS if blocks(doc, "python")] == ["README.md", "docs/apps.md"]
 
 
-def test_readme_snippet(tmp_path, monkeypatch):
+@pytest.fixture
+def after_the_demo(tmp_path, monkeypatch):
+    """A working directory as `make demo` leaves it, but with random weights and noise for images."""
+    (tmp_path / "projects").symlink_to(ROOT / "projects")
+    monkeypatch.chdir(tmp_path)
+    save_random_demo_model(Path("output/demo/model_best.pth"))
+    images = Path("output/demo/datasets/toy_scenes/images/val")
+    images.mkdir(parents=True)
+    for index in range(5):
+        noise = np.random.default_rng(index).integers(0, 256, (128, 160, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(images / f"{index:05d}.jpg")
+
+
+def test_predictor_snippets(after_the_demo, capsys):
+    snippets = FENCE.findall(section(ROOT / "docs" / "apps.md", "## Predictor"))
+    assert [language for language, _ in snippets] == ["python"] * 3
+    assert all(len(code.splitlines()) <= 10 for _, code in snippets)
+    names = {}
+    for _, code in snippets:
+        exec(code.replace("rounds=20", "rounds=2"), names)
+    output = capsys.readouterr().out
+    assert names["labels"].shape == (128, 160) and names["labels"].dtype == np.uint8
+    assert output.count("% of the picture") == 10 and output.count(".jpg (128, 160)") == 5
+    assert "'predictor': {'median_ms'" in output
+
+
+def test_readme_snippet(after_the_demo):
     (snippet,) = blocks(ROOT / "README.md", "python")
     statements = [line for line in snippet.splitlines() if line and not line.startswith(("import", "from"))]
     assert len(statements) == 5
-    (tmp_path / "projects").symlink_to(ROOT / "projects")
-    monkeypatch.chdir(tmp_path)
-    checkpoint, image = (Path(name) for name in re.findall(r'"(output/[^"]+)"', snippet))
-    save_random_demo_model(checkpoint)
-    image.parent.mkdir(parents=True)
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 160, 3), dtype=np.uint8)).save(image)
     names = {}
     exec(snippet, names)
     scores, labels = names["scores"], names["labels"]

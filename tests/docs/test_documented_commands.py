@@ -10,6 +10,7 @@ import shlex
 import shutil
 import socket
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from workspace import Workspace
 
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import load_config
+from segvit.inference.video import VideoWriter
 from segvit.modeling.official_checkpoint import to_official
 
 COMMANDS = commands()
@@ -367,6 +369,32 @@ def predicts_for_a_folder(command, workspace):
     assert len(pictures) == (1 if run.suffix == ".png" else 2)
 
 
+def runs_the_demo(command, workspace):
+    """With a model of random weights in place of the trained one, and a video file in place of the camera."""
+
+    def prepare():
+        cfg = load_config(ROOT / "projects/SegViT/configs/quick_schedules/toy_scenes.yaml")
+        images = workspace.folder / "output/demo/datasets/toy_scenes/images/val"
+        images.mkdir(parents=True, exist_ok=True)
+        torch.save({"model": build_random_model(cfg).state_dict()}, workspace.folder / "output/demo/model_best.pth")
+        for path in (images / "00000.jpg", workspace.folder / "photo.jpg"):
+            Image.fromarray(picture(0)).save(path)
+        with VideoWriter(workspace.folder / "drive.mp4", fps=25) as writer:
+            for seed in range(3):
+                writer.write(picture(seed))
+
+    workspace.once("the demo's model", prepare)
+    output = workspace.folder / "segmented" / f"{zlib.crc32(command.encode()):x}"
+    workspace.shell(command.replace("--webcam", "--webcam drive.mp4").replace("output/segmented", str(output)))
+    written = {path.relative_to(output).as_posix() for path in output.rglob("*.*")}
+    if "--webcam" in command:
+        assert written == {"overlays/webcam.mp4"}
+    elif "drive.mp4" in command:
+        assert {"overlays/drive.mp4", "overlays/photo.png", "labels/photo.png"} <= written
+    else:
+        assert {f"{kind}/00000.png" for kind in ("labels", "colors", "overlays")} <= written
+
+
 CONVERT = "python projects/SegViT/tools/convert_official_checkpoint.py "
 TRAIN = r"python projects/SegViT/train_net\.py "
 ADE20K = r"--config-file projects/SegViT/configs/ade20k/\S+\.yaml"
@@ -388,6 +416,7 @@ COVERAGE = {
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+": evaluates_camvid,
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+ TEST\..*": evaluates_camvid_otherwise,
     r"tensorboard --logdir \S+": inspects_the_camvid_run,
+    r"python projects/SegViT/demo/demo\.py .*": runs_the_demo,
     r"python projects/SegViT/tools/check_dataset\.py .*": checks_data,
     r"(OMP_NUM_THREADS=1 )?" + TRAIN + r".* DATASETS\.FOLDER .*": trains_on_a_folder,
     r"python .*--config-file output/custom_scratch/config\.yaml .*": predicts_for_a_folder,
