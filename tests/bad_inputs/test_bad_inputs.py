@@ -85,6 +85,12 @@ def test_what_nobody_explained_keeps_its_traceback():
         json.loads("")
 
 
+def test_an_interruption_is_no_traceback(capsys):
+    with pytest.raises(SystemExit, match="130"), user_errors():
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err.endswith(": interrupted\n")
+
+
 def test_the_table_is_long_and_names_differ():
     assert len({(case.command, case.name) for case in CASES}) == len(CASES) >= 60
 

@@ -13,6 +13,7 @@ from PIL import Image
 from user_world import FOLDERS, ROOT
 
 import segvit
+from segvit.data.image_reading import read_image
 from segvit.evaluation.prediction_writer import PredictionWriter
 from segvit.inference import SegViTPredictor
 
@@ -84,6 +85,13 @@ def test_no_file_calls_what_runs_code(path):
         if name in NEEDED:
             key, value = NEEDED[name]
             assert constants.get(key) is value, f"{name} without {key}={value}"
+
+
+def test_a_picture_that_would_fill_the_memory(tmp_path, monkeypatch):
+    Image.fromarray(np.zeros((30, 40), np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(ValueError, match=r"a\.png: too large \(Image size \(1200 pixels\) .*\): cut it into pieces$"):
+        read_image(tmp_path / "a.png", format="RGB")
 
 
 def outside(world):

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 USER_ERROR = 2
+INTERRUPTED = 130
 # Set it to anything to see the traceback of every error.
 TRACEBACK_VARIABLE = "SEGVIT_TRACEBACK"
 
@@ -49,7 +50,10 @@ TRAINING_LOOP = logging.getLogger("detectron2.engine.train_loop")
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Around a command, or as its decorator: explained errors become a line on the error stream and SystemExit(2)."""
+    """Around a command, or as its decorator: explained errors become a line on the error stream and SystemExit(2).
+
+    An interruption from the keyboard becomes SystemExit(130).
+    """
     TRAINING_LOOP.addFilter(_shorten)
     try:
         yield
@@ -58,6 +62,9 @@ def user_errors() -> Iterator[None]:
             raise
         sys.stderr.write(f"{Path(sys.argv[0]).name}: error: {describe(error)}\n")
         raise SystemExit(USER_ERROR) from error
+    except KeyboardInterrupt as error:
+        sys.stderr.write(f"{Path(sys.argv[0]).name}: interrupted\n")
+        raise SystemExit(INTERRUPTED) from error
     finally:
         TRAINING_LOOP.removeFilter(_shorten)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from segvit.command import describe, positive, user_errors
+from segvit.command import INTERRUPTED, describe, positive, user_errors
 from segvit.data.datasets.registration import datasets_root
 from segvit.data.preparation.damaged_file import DamagedFileError
 from segvit.data.preparation.distribution import Distribution
@@ -31,11 +31,11 @@ def run_command(
     after an interruption. Raises SystemExit where it cannot go on (see `user_errors`).
     """
     options = _with_shared_options(parser).parse_args(arguments)
-    try:
-        with user_errors():
+    with user_errors():
+        try:
             report = _prepare(find, options)
-    except KeyboardInterrupt:
-        return _fail(f"interrupted; {GO_ON}", 130)
+        except KeyboardInterrupt:
+            return _fail(f"interrupted; {GO_ON}", INTERRUPTED)
     sys.stdout.write(report.text())
     if report.is_complete(allow_missing=options.partial):
         return 0
