@@ -99,6 +99,15 @@ def test_a_tool_on_a_full_disk(tool, world):
     assert world.written() == set()
 
 
+def test_a_checkpoint_on_a_full_disk(world):
+    """The log and the config are smaller; nothing is there that a later run would take for a checkpoint."""
+    with file_size_limit(60_000):
+        ended = world.train()
+    assert (ended.code, ended.error) == (2, f"HOME/output/model_final.pth: could not be written to its end; {FULL}")
+    assert not [name for name in world.written() if name.endswith(".pth") or name == "last_checkpoint"]
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
 def test_metrics_on_a_full_disk(world):
     world.register()
     evaluator = SemSegConfusionEvaluator("folder_val", distributed=False, output_dir=str(world.output))

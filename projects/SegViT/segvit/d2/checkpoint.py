@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -15,6 +16,7 @@ from torch import nn
 
 from segvit.modeling.weight_files import code_error, read_weight_file, require_content
 from segvit.modeling.weight_match import ShapeConflict, compare_weights
+from segvit.output_files import written_whole
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,22 @@ class SegViTCheckpointer(DetectionCheckpointer):
         self.new_tensors = new_tensors
         self._must_be_exact = strict
         self._path = ""
+
+    def save(self, name: str, **extra: object) -> None:
+        """Write `save_dir/<name>.pth`, whole or not at all; see `DetectionCheckpointer.save`.
+
+        Raises:
+            OSError: naming the file, where the disk is full or may not be written to.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        parts = {"model": self.model, **self.checkpointables}
+        content = {key: part.state_dict() for key, part in parts.items()}
+        path = Path(self.save_dir, f"{name}.pth")
+        logger.info("Saving checkpoint to %s", path)
+        with written_whole(path) as unfinished:
+            torch.save({**content, **extra}, unfinished)
+        self.tag_last_checkpoint(path.name)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, object]:
         """Load a checkpoint; see `DetectionCheckpointer.load`.
