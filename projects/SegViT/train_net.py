@@ -81,8 +81,9 @@ def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:
     needed = "TEST" if args.eval_only else "TRAIN"
     if not cfg.DATASETS[needed]:
         raise ValueError(f"DATASETS.{needed} is empty: name a data set, such as \"('folder_{needed.lower()}',)\"")
-    require_data_sets(cfg.DATASETS.TEST if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
-    require_same_classes(cfg)
+    names = cfg.DATASETS.TEST if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+    require_data_sets(names)
+    require_same_classes(cfg, names)
     require_folder(cfg.OUTPUT_DIR, origin="OUTPUT_DIR")
 
 

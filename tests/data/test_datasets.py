@@ -148,6 +148,6 @@ def test_data_sets_are_required_before_a_run(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     with pytest.raises(ValueError, match=r"^data set 'camvid_sem_seg_val': no folder .*images/val.*datasets/README"):
         require_data_sets(["camvid_sem_seg_val"])
-    with pytest.raises(ValueError, match=r"^there is no data set 'nothing'; near: .*camvid_sem_seg_val"):
+    with pytest.raises(ValueError, match=r"^there is no data set 'nothing'; near: "):
         require_data_sets(["nothing"])
     require_data_sets([])

@@ -5,6 +5,8 @@ Building on the meta device takes about a second, whatever the size of the model
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -43,22 +45,29 @@ def require_device_and_data(cfg: CfgNode) -> None:
     require_same_classes(cfg)
 
 
-def require_same_classes(cfg: CfgNode) -> None:
-    """Raise ValueError where the data sets of a config have other classes, or another ignore value, than its model.
+def require_same_classes(cfg: CfgNode, names: Sequence[str] = ()) -> None:
+    """Raise ValueError where data sets have another number of classes, or another ignore value, than the model.
 
     Continual configs may name classes of their own, by which labels are then matched.
+
+    Args:
+        names: of the data sets; by default all of the config.
     """
     head, step = cfg.MODEL.SEM_SEG_HEAD, continual_step(cfg)
     if step is not None and step.class_names:
         return
-    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+    for name in names or (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         meta = MetadataCatalog.get(name)
-        for key, ours, theirs in (
-            ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", head.NUM_CLASSES, len(meta.get("stuff_classes", ()))),
-            ("MODEL.SEM_SEG_HEAD.IGNORE_VALUE", head.IGNORE_VALUE, meta.get("ignore_label", head.IGNORE_VALUE)),
-        ):
-            if ours != theirs:
-                raise ValueError(f"{key} is {ours}, but that of data set {name!r} is {theirs}: set it to {theirs}")
+        theirs = {
+            "NUM_CLASSES": len(meta.get("stuff_classes", ())) or head.NUM_CLASSES,
+            "IGNORE_VALUE": meta.get("ignore_label", head.IGNORE_VALUE),
+        }
+        for key, value in theirs.items():
+            if head[key] != value:
+                raise ValueError(
+                    f"MODEL.SEM_SEG_HEAD.{key} is {head[key]}, but that of data set {name!r} is {value}: set it to "
+                    f"{value}"
+                )
 
 
 def _build_on_meta(cfg: CfgNode) -> torch.nn.Module:

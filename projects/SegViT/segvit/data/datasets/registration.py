@@ -74,7 +74,7 @@ def require_data_sets(names: Iterable[str]) -> None:
                 f"data set {name!r}: {error}; how to get and prepare each data set: datasets/README.md"
             ) from error
         except KeyError as error:
-            raise ValueError(f"there is no data set {name!r}; near: {', '.join(nearest_names(name))}") from error
+            raise ValueError(f"there is no data set {name!r}; near: {', '.join(nearest_names(str(name)))}") from error
         except (AssertionError, ValueError) as error:
             raise ValueError(f"data set {name!r}: {error}") from error
 
