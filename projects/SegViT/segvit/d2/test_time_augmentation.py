@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import DatasetMapperTTA
-from fvcore.transforms import HFlipTransform
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from segvit.d2.meta_arch import SegViT
+from segvit.data.augmentation import ResizeShortestEdge
 from segvit.modeling.row_bands import join_bands, mean_bands
 
 
@@ -31,20 +31,30 @@ class SemanticSegmentorWithTTA(nn.Module):
 
     Args:
         model: trained, possibly wrapped for several processes.
-        views: an input dict to those of its views, with the "transforms" that made them (TEST.AUG).
+        min_sizes: the short side of each view, in pixels.
+        max_size: what no side of a view exceeds.
+        flip: also segment the mirror image of each view.
     """
 
     @configurable
-    def __init__(self, model: SegViT | DistributedDataParallel, *, views: DatasetMapperTTA) -> None:
+    def __init__(
+        self, model: SegViT | DistributedDataParallel, *, min_sizes: Sequence[int], max_size: int, flip: bool
+    ) -> None:
         super().__init__()
         self.model = model.module if isinstance(model, DistributedDataParallel) else model
-        self.views = views
+        self.resizes = [ResizeShortestEdge(min_size, max_size) for min_size in min_sizes]
+        self.flips = (False, True) if flip else (False,)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, model: SegViT | DistributedDataParallel) -> dict[str, object]:
         if not cfg.TEST.AUG.MIN_SIZES:
             raise ValueError("TEST.AUG.MIN_SIZES is empty: name the short sides to test at, such as (384, 512, 640)")
-        return {"model": model, "views": DatasetMapperTTA(cfg)}
+        return {
+            "model": model,
+            "min_sizes": cfg.TEST.AUG.MIN_SIZES,
+            "max_size": cfg.TEST.AUG.MAX_SIZE,
+            "flip": cfg.TEST.AUG.FLIP,
+        }
 
     @torch.no_grad()
     def forward(self, batched_inputs: list[dict[str, object]]) -> list[dict[str, torch.Tensor]]:
@@ -54,15 +64,17 @@ class SemanticSegmentorWithTTA(nn.Module):
     def _segment(self, inputs: dict[str, object]) -> dict[str, torch.Tensor]:
         height, width = inputs["image"].shape[-2:]
         size = (inputs.get("height", height), inputs.get("width", width))
-        views = self.views({"image": _as_bytes(inputs["image"]), "height": size[0], "width": size[1]})
-        maps = [self._bands(view, size) for view in views]
+        pixels = _as_bytes(inputs["image"]).permute(1, 2, 0).numpy()
+        maps = [self._bands(pixels, resize, flipped, size) for resize in self.resizes for flipped in self.flips]
         mean = mean_bands(maps, size) if self.model.labels_only else _mean_one_by_one(maps, size)
         return self.model.result(mean, size)
 
-    def _bands(self, view: dict[str, object], size: tuple[int, int]) -> Iterator[torch.Tensor]:
-        """Banded scores of a view, turned back and at the size of the result."""
-        flipped = any(isinstance(transform, HFlipTransform) for transform in view["transforms"].transforms)
-        for band in self.model.score_bands(view["image"], size):
+    def _bands(
+        self, pixels: np.ndarray, resize: ResizeShortestEdge, flipped: bool, size: tuple[int, int]
+    ) -> Iterator[torch.Tensor]:
+        """Banded scores of a view of (H, W, 3) pixels, turned back and at the size of the result."""
+        view = torch.from_numpy(resize.get_transform(pixels).apply_image(pixels).copy()).permute(2, 0, 1)
+        for band in self.model.score_bands(view.flip(-1) if flipped else view, size):
             yield band.flip(-1) if flipped else band
 
 

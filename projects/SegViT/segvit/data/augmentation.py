@@ -52,6 +52,16 @@ class ResizeWithRatio(T.Augmentation):
         return float(np.random.uniform(low, high))
 
 
+class ResizeShortestEdge(T.ResizeShortestEdge):
+    """Detectron2's, which leaves no row or column of a strip that is far longer than wide: here one stays."""
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        transform = super().get_transform(image)
+        if isinstance(transform, T.ResizeTransform):
+            transform.new_h, transform.new_w = max(transform.new_h, 1), max(transform.new_w, 1)
+        return transform
+
+
 class PhotometricTransform(Transform):
     """Brightness, contrast, saturation and hue of an 8-bit image, all drawn beforehand: applying it twice is the same.
 
@@ -158,7 +168,7 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
 
 def build_test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     """Resize the shortest edge to `INPUT.MIN_SIZE_TEST`, at most `INPUT.MAX_SIZE_TEST`; 0 keeps the size."""
-    return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
+    return [ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
 
 
 def _to_uint8(levels: np.ndarray) -> np.ndarray:

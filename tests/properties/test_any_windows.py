@@ -1,0 +1,48 @@
+"""Windows of any size and stride over any picture, scored and resized band by band.
+
+Shape shorthand: H x W pixels, h x w of a window, K classes.
+"""
+
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import sizes
+
+from segvit.modeling import row_bands
+from segvit.modeling.row_bands import join_bands, labels_of_bands, resize_bands
+from segvit.modeling.sliding_window import SlidingWindow
+
+NUM_CLASSES = 3
+SIDE = st.integers(1, 40)
+
+
+@st.composite
+def windows(draw):
+    size = (draw(SIDE), draw(SIDE))
+    stride = tuple(draw(st.integers(max(1, edge // 4), edge)) for edge in size)
+    return SlidingWindow(
+        size=size, stride=stride, batch_size=draw(st.integers(1, 9)), accumulate_on_cpu=draw(st.booleans())
+    )
+
+
+def per_pixel_scores(images):
+    """(B, 1, H, W) -> (B, K, H, W): what a pixel scores does not depend on its window."""
+    return torch.cat([images, 1 - images, images.square()], dim=1)
+
+
+@settings(max_examples=60)
+@given(window=windows(), size=sizes(), wanted=sizes(), rows=st.integers(1, 7), seed=st.integers(0, 2**31 - 1))
+def test_windows_give_what_the_whole_gives(window, size, wanted, rows, seed):
+    """Where the scores of a pixel do not depend on its window, however the picture is cut and the result resized."""
+    image = torch.rand(1, *size, generator=torch.Generator().manual_seed(seed))
+    whole = per_pixel_scores(image[None])
+    expected = F.interpolate(whole, wanted, mode="bilinear", align_corners=False)[0]
+    elements, row_bands.ELEMENTS_PER_BAND = row_bands.ELEMENTS_PER_BAND, rows * NUM_CLASSES * wanted[1]
+    try:
+        scores = join_bands(resize_bands(window.bands(image, per_pixel_scores), size, wanted), wanted)
+        labels = labels_of_bands(resize_bands(window.bands(image, per_pixel_scores), size, wanted), wanted)
+    finally:
+        row_bands.ELEMENTS_PER_BAND = elements
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+    assert labels.shape == wanted and torch.equal(labels, scores.argmax(0))
