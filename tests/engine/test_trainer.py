@@ -134,7 +134,6 @@ class Stop(HookBase):
 
 @pytest.mark.parametrize("eval_period", [0, 2])
 def test_resuming_restores_iteration_optimizer_and_schedule(cfg, tmp_path, eval_period):
-    """The sampler starts anew in Detectron2, so that the images themselves differ from an uninterrupted run."""
     cfg.SOLVER.MAX_ITER, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD = 4, 2, eval_period
     first = Trainer(cfg)
     first.register_hooks([Stop()])

@@ -33,13 +33,17 @@ class BestCheckpoint(HookBase):
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self._best = state_dict["best"]
 
+    def before_train(self) -> None:
+        if self._metric in self.trainer.storage.latest():  # an evaluation that was made up for
+            self._keep_if_best(self.trainer.start_iter - 1)
+
     def after_step(self) -> None:
         next_iter = self.trainer.iter + 1
         if next_iter % self._period == 0 and next_iter != self.trainer.max_iter:
             self._keep_if_best(self.trainer.iter)
 
     def after_train(self) -> None:
-        if self.trainer.iter + 1 >= self.trainer.max_iter:
+        if self.trainer.iter >= self.trainer.max_iter:
             self._keep_if_best(self.trainer.max_iter - 1)
 
     def _keep_if_best(self, iteration: int) -> None:

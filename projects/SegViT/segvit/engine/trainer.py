@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model
+from detectron2.data import build_detection_test_loader
+from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model, hooks
 from detectron2.utils import comm
 from torch import nn
 
@@ -19,10 +19,12 @@ from segvit.d2.continual import continual_step
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 from segvit.data import SegViTSemanticDatasetMapper
-from segvit.data.step_records import step_records
+from segvit.data.train_loader import build_train_loader, survive_one_sigterm
 from segvit.engine.autocast_trainer import AutocastTrainer
 from segvit.engine.batch_scaling import scale_to_processes
 from segvit.engine.best_checkpoint import BestCheckpoint
+from segvit.engine.evaluation_hook import Evaluation
+from segvit.engine.seeded_run import SeededRun
 from segvit.engine.statistics_average import AverageStatistics
 from segvit.evaluation import ContinualEvaluator, SemSegConfusionEvaluator
 
@@ -81,11 +83,13 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> torch.utils.data.DataLoader:
-        return build_detection_train_loader(cfg, mapper=build_mapper(cfg, is_train=True), dataset=step_records(cfg))
+        return build_train_loader(cfg, build_mapper(cfg, is_train=True))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataLoader:
-        return build_detection_test_loader(cfg, dataset_name, mapper=build_mapper(cfg, is_train=False))
+        loader = build_detection_test_loader(cfg, dataset_name, mapper=build_mapper(cfg, is_train=False))
+        loader.worker_init_fn = survive_one_sigterm
+        return loader
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SemSegConfusionEvaluator | ContinualEvaluator:
@@ -114,21 +118,33 @@ class Trainer(DefaultTrainer):
         results = cls.test(cfg, SemanticSegmentorWithTTA(cfg, model))
         return OrderedDict((f"{name}_TTA", values) for name, values in results.items())
 
+    def before_train(self) -> None:
+        self.iter = self.start_iter - 1  # the last one done, should a checkpoint be written here
+        super().before_train()
+
     def state_dict(self) -> dict[str, object]:
         """As Detectron2's, but a checkpoint written after the last step holds that step's iteration, not one more."""
         return {**super().state_dict(), "iteration": min(self.iter, self.max_iter - 1)}
 
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's, with shared statistics first and, behind the evaluation, the best mIoU as model_best.pth."""
-        built = [AverageStatistics(self.model), *super().build_hooks()]
-        evaluates = self.cfg.DATASETS.TEST and self.cfg.TEST.EVAL_PERIOD > 0
-        if comm.is_main_process() and evaluates:
-            prefix = f"{self.cfg.DATASETS.TEST[0]}/" if len(self.cfg.DATASETS.TEST) > 1 else ""
-            best = BestCheckpoint(
-                period=self.cfg.TEST.EVAL_PERIOD, checkpointer=self.checkpointer, metric=f"{prefix}sem_seg/mIoU"
-            )
-            built.insert(-1, best)  # the writers stay last
+        """Detectron2's, with what a run needs to go on where it stopped, and the best mIoU as model_best.pth."""
+        stock = [hook for hook in super().build_hooks() if hook is not None]
+        built = [SeededRun(self._trainer.data_loader.batch_sampler), AverageStatistics(self.model)]
+        for hook in stock:
+            built += self._evaluation_hooks() if isinstance(hook, hooks.EvalHook) else [hook]
         return built
+
+    def _evaluation_hooks(self) -> list[HookBase]:
+        period, names = self.cfg.TEST.EVAL_PERIOD, self.cfg.DATASETS.TEST
+        built: list[HookBase] = [Evaluation(period=period, evaluate=self._evaluate)]
+        if comm.is_main_process() and names and period > 0:
+            metric = f"{names[0]}/sem_seg/mIoU" if len(names) > 1 else "sem_seg/mIoU"
+            built.append(BestCheckpoint(period=period, checkpointer=self.checkpointer, metric=metric))
+        return built
+
+    def _evaluate(self) -> OrderedDict[str, dict[str, float]]:
+        self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
 
 
 def _build_step(
