@@ -218,10 +218,12 @@ def test_windows_do_not_change_training(tiny_cfg, make_input):
     assert build(tiny_cfg).train()([make_input(32, 48)]) == plain
 
 
+@pytest.mark.parametrize("output", ["mix", "diagonal"])
 @pytest.mark.parametrize("windows", [False, True])
 @pytest.mark.parametrize("requested", [(53, 90), (80, 120), (20, 31)])
-def test_labels_alone(tiny_cfg, make_input, monkeypatch, windows, requested):
-    """Decided band by band, they are the argmax of the scores."""
+def test_labels_alone(tiny_cfg, make_input, monkeypatch, windows, requested, output):
+    """Decided band by band, or with classes left out that cannot win, they are the argmax of the scores."""
+    tiny_cfg.MODEL.SEGVIT.OUTPUT = output
     monkeypatch.setattr("segvit.modeling.row_bands.ELEMENTS_PER_BAND", 7 * NUM_CLASSES * requested[1])
     if windows:
         use_windows(tiny_cfg)

@@ -15,10 +15,11 @@ from torch import nn
 
 from segvit.d2.checkpoint import require_all_weights_for_inference
 from segvit.d2.continual_head import ContinualHead
+from segvit.modeling.class_pruning import pruned_labels
 from segvit.modeling.edge_detection import EdgeLoss
 from segvit.modeling.mask_targets import targets_of_labels
 from segvit.modeling.row_bands import join_bands, labels_of_bands, resize_bands
-from segvit.modeling.semantic_inference import SemanticInference
+from segvit.modeling.semantic_inference import SemanticInference, own_probabilities
 from segvit.modeling.sliding_window import SlidingWindow
 from segvit.modeling.tokens import pad_to_size, padded_size
 
@@ -159,12 +160,28 @@ class SegViT(nn.Module):
     def _segment(
         self, images: list[torch.Tensor], batched_inputs: list[dict[str, object]]
     ) -> list[dict[str, torch.Tensor]]:
+        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        wanted = [
+            (inputs.get("height", height), inputs.get("width", width))
+            for inputs, (height, width) in zip(batched_inputs, sizes, strict=True)
+        ]
         results: list[dict[str, torch.Tensor]] = [{} for _ in images]
+        if self.labels_only and self.windows is None and self.semantic_inference.mode == "diagonal":
+            for index, masks, probabilities, covered in self._masks(images):
+                labels = pruned_labels(masks, probabilities, covered=covered, size=sizes[index], wanted=wanted[index])
+                results[index] = {"sem_seg_labels": labels.to(self.label_dtype)}
+            return results
         for index, bands in self._score(images):
-            height, width = images[index].shape[-2:]
-            wanted = (batched_inputs[index].get("height", height), batched_inputs[index].get("width", width))
-            results[index] = self.result(resize_bands(bands, (height, width), wanted), wanted)
+            results[index] = self.result(resize_bands(bands, sizes[index], wanted[index]), wanted[index])
         return results
+
+    def _masks(self, images: list[torch.Tensor]) -> Iterator[tuple[int, torch.Tensor, torch.Tensor, tuple[int, int]]]:
+        """Index, mask logits (K, h, w), the classes' own probabilities (K,) and the padded size of each image."""
+        for size, indices in self._groups(images).items():
+            batch = torch.stack([pad_to_size(images[index], size) for index in indices])
+            outputs = self.sem_seg_head(self.backbone(batch))
+            for place in zip(indices, outputs["pred_masks"], own_probabilities(outputs), strict=True):
+                yield *place, size
 
     def _score(self, images: list[torch.Tensor]) -> Iterator[tuple[int, Iterable[torch.Tensor]]]:
         """Index and banded scores of each image, at its own size.
@@ -174,14 +191,18 @@ class SegViT(nn.Module):
         if self.windows is not None:
             yield from ((index, self.windows.bands(image, self._score_batch)) for index, image in enumerate(images))
             return
-        groups = defaultdict(list)
-        for index, image in enumerate(images):
-            groups[self._whole_patches(image.shape[-2:])].append(index)
-        for size, indices in groups.items():
+        for size, indices in self._groups(images).items():
             scores = self._score_batch(torch.stack([pad_to_size(images[index], size) for index in indices]))
             for index, image_scores in zip(indices, scores, strict=True):
                 height, width = images[index].shape[-2:]
                 yield index, [image_scores[:, :height, :width]]
+
+    def _groups(self, images: list[torch.Tensor]) -> dict[tuple[int, int], list[int]]:
+        """Padded size to the indices of its images."""
+        groups = defaultdict(list)
+        for index, image in enumerate(images):
+            groups[self._whole_patches(image.shape[-2:])].append(index)
+        return groups
 
     def _score_batch(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, K, H, W)."""

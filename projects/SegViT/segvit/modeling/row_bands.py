@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 
+from segvit.modeling.bilinear_resize import BilinearResize
 from segvit.modeling.winning_classes import winning_classes
 
 ELEMENTS_PER_BAND = 2**21  # 8 MiB of float32, half the time of 64 MiB on a CPU: a band stays in its cache
@@ -36,6 +36,10 @@ class RowReader:
     @property
     def num_classes(self) -> int:
         return len(self._held)
+
+    @property
+    def device(self) -> torch.device:
+        return self._held.device
 
     def read(self, start: int, stop: int) -> torch.Tensor:
         """(K, stop - start, W): the rows from `start`, never above those of earlier calls, to before `stop`."""
@@ -61,23 +65,14 @@ def resize_bands(
     if tuple(size) == tuple(wanted):
         yield from bands
         return
-    reader, (upper, lower, weight) = RowReader(bands), _source_rows(size[0], wanted[0])
+    reader = RowReader(bands)
+    resize = BilinearResize(size, wanted, reader.device)
     for start, stop in band_ranges(reader.num_classes, wanted):
-        first = int(upper[start])
-        rows = reader.read(first, int(lower[stop - 1]) + 1)
-        above, below = ((source[start:stop] - first).to(rows.device) for source in (upper, lower))
-        share = weight[start:stop, None].to(rows)
-        # Rows first: what remains is a resize within rows, which needs nothing of other bands.
-        mixed = rows[:, above].lerp_(rows[:, below], share)  # (K, rows, W)
-        yield F.interpolate(mixed[None], (stop - start, wanted[1]), mode="bilinear", align_corners=False)[0]
-
-
-def _source_rows(height: int, wanted: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """For each new row the two rows that it lies between, and the weight of the lower, rounded as PyTorch does."""
-    scale = torch.tensor(height, dtype=torch.float32) / wanted
-    position = ((torch.arange(wanted, dtype=torch.float32) + 0.5) * scale - 0.5).clamp(min=0)
-    upper = position.long().clamp(max=height - 1)
-    return upper, (upper + 1).clamp(max=height - 1), position - upper
+        first, last = resize.source_rows((start, stop))
+        rows = reader.read(first, last)
+        # A class at a time, as much as a processor's cache holds; a GPU is faster with all of them at once.
+        groups = rows.split(1) if rows.device.type == "cpu" else [rows]
+        yield torch.cat([resize.block(group, (start, stop), (0, wanted[1]), first_row=first) for group in groups])
 
 
 def mean_bands(maps: Sequence[Iterable[torch.Tensor]], size: tuple[int, int]) -> Iterator[torch.Tensor]:

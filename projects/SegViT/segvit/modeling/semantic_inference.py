@@ -5,9 +5,63 @@ Shape shorthand: B images, H x W pixels, h x w grid, K classes = queries.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+
+def own_probabilities(outputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """(B, K): how sure each class query is of its own class, P(class c | query c). No score of class c is higher.
+
+    Args:
+        outputs: "pred_logits" (B, K, K + 1), or "own_probabilities" (B, K), where groups of classes that do not know
+            of each other have been gathered (see `gather_groups`).
+    """
+    if "own_probabilities" in outputs:
+        return outputs["own_probabilities"]
+    return outputs["pred_logits"].softmax(dim=-1).diagonal(dim1=1, dim2=2)
+
+
+def class_scores(masks: torch.Tensor, probabilities: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Each class by its own query alone: probability * sigmoid(mask), in float32 whatever the model ran in.
+
+    Without gradients the scores of a class do not depend, to the last bit, on which other classes are there.
+
+    Args:
+        masks: (B, K, h, w) logits.
+        probabilities: (B, K).
+        size: (H, W), the pixels that the grid covers.
+
+    Returns:
+        (B, K, H, W).
+    """
+    masks, probabilities = masks.float(), probabilities.float()
+    if torch.is_grad_enabled():
+        return _upsample(masks, size).sigmoid() * probabilities[..., None, None]
+    if masks.device.type != "cpu" or torch.compiler.is_compiling() or _rounds_like_single_maps(masks, size):
+        return _upsample(masks, size).sigmoid_().mul_(probabilities[..., None, None])
+    scores = masks.new_empty(*masks.shape[:2], *size)
+    for single, mask, probability in zip(scores.flatten(0, 1), masks.flatten(0, 1), probabilities.flatten()):
+        torch.mul(_upsample(mask[None, None], size)[0, 0].sigmoid_(), probability, out=single)
+    return scores
+
+
+def _rounds_like_single_maps(masks: torch.Tensor, size: tuple[int, int]) -> bool:
+    """Whether upsampling and sigmoid give each map the bits that they give it alone, on a CPU.
+
+    PyTorch upsamples three channels, and small maps, by other kernels. It computes sigmoids by vectors, but what is
+    left over at the end of each thread's share one by one, which rounds differently.
+    """
+    pixels, step = size[0] * size[1], 64
+    total = masks.shape[0] * masks.shape[1] * pixels
+    whole = all(count % (step * torch.get_num_threads()) == 0 for count in (pixels, total))
+    return masks.shape[1] > 3 and sum(size) > 128 and whole
+
+
+def _upsample(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
 
 
 class SemanticInference(nn.Module):
@@ -39,23 +93,11 @@ class SemanticInference(nn.Module):
         Returns:
             (B, K, H, W); the classes of a pixel sum to one with "softmax" alone: the others leave "no object" out.
         """
-        masks = F.interpolate(outputs["pred_masks"], size=size, mode="bilinear", align_corners=False)
+        if self.mode == "diagonal":
+            return class_scores(outputs["pred_masks"], own_probabilities(outputs), size)
+        masks = _upsample(outputs["pred_masks"], size)
         if self.mode == "softmax":
             return masks.softmax(dim=1)
+        probabilities = outputs["pred_logits"].softmax(dim=-1)[..., :-1]  # (B, queries, classes)
         masks = masks.sigmoid_() if not torch.is_grad_enabled() else masks.sigmoid()
-        if self.mode == "mix":
-            probabilities = outputs["pred_logits"].softmax(dim=-1)[..., :-1]  # (B, queries, classes)
-            return torch.einsum("bqc,bqhw->bchw", probabilities, masks)
-        own = own_probabilities(outputs)[..., None, None]  # (B, K, 1, 1)
-        return masks.mul_(own) if not torch.is_grad_enabled() else masks * own
-
-
-def own_probabilities(outputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """(B, K): each query's probability of its own class.
-
-    They come from "pred_logits" (B, K, K + 1), or are "own_probabilities" where groups of classes have been gathered
-    (see `gather_groups`), whose queries do not know each other's classes.
-    """
-    if "own_probabilities" in outputs:
-        return outputs["own_probabilities"]
-    return outputs["pred_logits"].softmax(dim=-1)[..., :-1].diagonal(dim1=1, dim2=2)
+        return torch.einsum("bqc,bqhw->bchw", probabilities, masks)
