@@ -14,9 +14,9 @@ from detectron2.checkpoint import DetectionCheckpointer
 from timm.models import clean_state_dict
 from torch import nn
 
+from segvit.d2.checkpoint_writing import name_last_checkpoint, write_checkpoint
 from segvit.modeling.weight_files import code_error, read_weight_file, require_content
 from segvit.modeling.weight_match import ShapeConflict, compare_weights
-from segvit.output_files import written_whole
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class SegViTCheckpointer(DetectionCheckpointer):
         self._path = ""
 
     def save(self, name: str, **extra: object) -> None:
-        """Write `save_dir/<name>.pth`, whole or not at all; see `DetectionCheckpointer.save`.
+        """Write `save_dir/<name>.pth` and name it in last_checkpoint; see `DetectionCheckpointer.save`.
 
         Raises:
             OSError: naming the file, where the disk is full or may not be written to.
@@ -76,9 +76,11 @@ class SegViTCheckpointer(DetectionCheckpointer):
         content = {key: part.state_dict() for key, part in parts.items()}
         path = Path(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
-        with written_whole(path) as unfinished:
-            torch.save({**content, **extra}, unfinished)
+        write_checkpoint({**content, **extra}, path)
         self.tag_last_checkpoint(path.name)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        name_last_checkpoint(Path(self.save_dir, last_filename_basename))
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, object]:
         """Load a checkpoint; see `DetectionCheckpointer.load`.

@@ -16,6 +16,7 @@ from torch import nn
 
 from segvit.d2.checkpoint import SegViTCheckpointer
 from segvit.d2.continual import continual_step
+from segvit.d2.resuming import load_newest
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 from segvit.data import SegViTSemanticDatasetMapper
@@ -26,6 +27,7 @@ from segvit.engine.best_checkpoint import BestCheckpoint
 from segvit.engine.evaluation_hook import Evaluation
 from segvit.engine.seeded_run import SeededRun
 from segvit.engine.statistics_average import AverageStatistics
+from segvit.engine.stop_on_sigterm import StopOnSigterm
 from segvit.evaluation import ContinualEvaluator, SemSegConfusionEvaluator
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
+        self._device = model.device
         device_type = model.device.type
         # torch wants no device ids where each process owns a CPU model; Detectron2 passes its local rank.
         ddp_options = {"device_ids": None} if device_type == "cpu" else {}
@@ -118,6 +121,14 @@ class Trainer(DefaultTrainer):
         results = cls.test(cfg, SemanticSegmentorWithTTA(cfg, model))
         return OrderedDict((f"{name}_TTA", values) for name, values in results.items())
 
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Go on from OUTPUT_DIR's newest checkpoint, where `resume` and there is one; else load MODEL.WEIGHTS."""
+        if resume and self.checkpointer.has_checkpoint():
+            load_newest(self.checkpointer)
+            self.start_iter = self.iter + 1
+        else:
+            self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
+
     def before_train(self) -> None:
         self.iter = self.start_iter - 1  # the last one done, should a checkpoint be written here
         super().before_train()
@@ -132,7 +143,7 @@ class Trainer(DefaultTrainer):
         built = [SeededRun(self._trainer.data_loader.batch_sampler), AverageStatistics(self.model)]
         for hook in stock:
             built += self._evaluation_hooks() if isinstance(hook, hooks.EvalHook) else [hook]
-        return built
+        return [*built, StopOnSigterm(self.checkpointer, self._device)]
 
     def _evaluation_hooks(self) -> list[HookBase]:
         period, names = self.cfg.TEST.EVAL_PERIOD, self.cfg.DATASETS.TEST

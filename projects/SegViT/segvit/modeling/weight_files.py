@@ -12,6 +12,10 @@ import timm
 import torch
 
 
+class DamagedFile(ValueError):
+    """A file that cannot be read to its end."""
+
+
 def read_weight_file(path: str | Path) -> dict[str, object]:
     """The content of a `.safetensors` file or of one that `torch.save` wrote, on the CPU.
 
@@ -34,12 +38,12 @@ def read_weight_file(path: str | Path) -> dict[str, object]:
 
 
 def require_content(path: str | Path, *, origin: str = "") -> None:
-    """Raise FileNotFoundError for a file that is not there, ValueError for one without a byte; `origin` comes first."""
+    """Raise FileNotFoundError where there is no file, DamagedFile for one without a byte; `origin` comes first."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{origin}{path} {'is a folder, not a file' if path.is_dir() else 'does not exist'}")
     if path.stat().st_size == 0:
-        raise ValueError(f"{origin}{path} is empty (0 bytes)")
+        raise DamagedFile(f"{origin}{path} is empty (0 bytes)")
 
 
 def code_error(path: str | Path, *, name: str = "") -> ValueError:
@@ -51,12 +55,12 @@ def code_error(path: str | Path, *, name: str = "") -> ValueError:
     )
 
 
-def damage_error(path: str | Path, error: Exception) -> ValueError:
+def damage_error(path: str | Path, error: Exception) -> DamagedFile:
     """The refusal of a file that cannot be read to its end."""
     size = Path(path).stat().st_size
     lines = [line for line in str(error).splitlines() if line.strip()]
     reason = f"{type(error).__name__}: {lines[-1] if lines else 'no reason given'}"
-    return ValueError(
+    return DamagedFile(
         f"{path} is corrupt or truncated ({size} bytes; {reason}). Compare its size or checksum with the source's "
         "and fetch it again"
     )

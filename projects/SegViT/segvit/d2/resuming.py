@@ -1,0 +1,45 @@
+"""Go on from the newest checkpoint of a folder that can be read."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from detectron2.utils import comm
+
+from segvit.d2.checkpoint import SegViTCheckpointer
+from segvit.modeling.weight_files import DamagedFile
+
+logger = logging.getLogger(__name__)
+
+
+def load_newest(checkpointer: SegViTCheckpointer) -> dict[str, object]:
+    """Load the file that last_checkpoint names, or, where it is damaged or gone, the newest other one, with a warning.
+
+    All processes load the same file.
+
+    Returns:
+        What the file holds beside the checkpointables, see `SegViTCheckpointer.load`.
+
+    Raises:
+        ValueError: where no checkpoint of the folder can be read, or one does not fit the model.
+    """
+    named = Path(checkpointer.get_checkpoint_file())
+    others = [path for path in Path(checkpointer.save_dir).glob("model_*.pth") if path != named]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    reasons = []
+    for path in (named, *others):
+        try:
+            rest, error = checkpointer.load(str(path)), None
+        except (DamagedFile, FileNotFoundError) as damage:
+            rest, error = {}, damage
+        errors = [found for found in comm.all_gather(error and str(error)) if found]
+        if not errors:
+            if reasons:
+                logger.warning("%s\nResuming from %s instead; what is damaged can be deleted", "\n".join(reasons), path)
+            return rest
+        reasons.append(errors[0])
+    raise ValueError(
+        f"no checkpoint in {checkpointer.save_dir} can be read: {'; '.join(reasons)}. Bring one back, or start anew "
+        "without --resume"
+    )
