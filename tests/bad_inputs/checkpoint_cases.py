@@ -153,23 +153,9 @@ CHECKPOINT_CASES = [
     ),
     encoder("an array of objects", f"HOME/model.npz contains code, {CODE}", object_array, "HOME/model.npz"),
     encoder("an encoder as code", f"HOME/model.pkl contains code, {CODE}", pickled("model.pkl"), "HOME/model.pkl"),
-    Case(
-        "resuming from a checkpoint that is gone",
-        "HOME/output/model_0.pth does not exist",
-        ("--resume",),
-        last_checkpoint("model_0.pth"),
-        leaves=RESUMED,
-    ),
-    Case(
-        "resuming from code",
-        f"HOME/output/../model.pkl contains code, {CODE}",
-        ("--resume",),
-        both(last_checkpoint("../model.pkl"), pickled("model.pkl")),
-        leaves=RESUMED,
-    ),
 ]
 
-# The messages hold what torch or timm says, which may change with their releases: how they begin, and how they end.
+# Of these messages a part may change: what torch says, and what else resuming has tried.
 LIBRARY_CASES = [
     weights("half a checkpoint", f"HOME/model.pth is corrupt or truncated (…). {FETCH}", both(checkpoint(), halved())),
     Case(
@@ -178,5 +164,19 @@ LIBRARY_CASES = [
         EVALUATION,
         checkpoint("MODEL.VIT.EMBED_DIM", "48"),
         leaves=STARTED,
+    ),
+    Case(
+        "resuming from a checkpoint that is gone",
+        "…HOME/output/model_0.pth does not exist…",
+        ("--resume",),
+        last_checkpoint("model_0.pth"),
+        leaves=RESUMED,
+    ),
+    Case(
+        "resuming from code",
+        f"…HOME/output/../model.pkl contains code, {CODE}…",
+        ("--resume",),
+        both(last_checkpoint("../model.pkl"), pickled("model.pkl")),
+        leaves=RESUMED,
     ),
 ]

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 from checkpoint_cases import CHECKPOINT_CASES, LIBRARY_CASES
 from config_cases import CONFIG_CASES
+from continual_and_demo_cases import CONTINUAL_AND_DEMO_CASES
 from data_cases import DATA_CASES
+from preparation_cases import PREPARATION_CASES
 from tool_cases import TOOL_CASES
 from user_world import FOLDERS, ROOT
 
 from segvit.command import user_errors
 
-CASES = [*DATA_CASES, *CONFIG_CASES, *CHECKPOINT_CASES, *TOOL_CASES]
+CASES = [*DATA_CASES, *CONFIG_CASES, *CHECKPOINT_CASES, *TOOL_CASES, *PREPARATION_CASES, *CONTINUAL_AND_DEMO_CASES]
 
 
 def run(case, world):
@@ -40,7 +42,7 @@ def test_table(case, world):
 
 
 @pytest.mark.parametrize("case", LIBRARY_CASES, ids=lambda case: case.name)
-def test_table_of_messages_with_a_librarys_words(case, world):
+def test_table_of_messages_in_part(case, world):
     pattern = re.escape(case.message).replace("…", ".*")
     assert re.fullmatch(pattern, run(case, world), re.DOTALL)
 

@@ -43,6 +43,7 @@ INPUT:
   CROP: {{ENABLED: True, TYPE: absolute, SIZE: [24, 32]}}
 SOLVER: {{IMS_PER_BATCH: 4, BASE_LR: 0.001, MAX_ITER: 2, WARMUP_ITERS: 0}}
 DATALOADER: {{NUM_WORKERS: 0}}
+TEST: {{EVAL_PERIOD: 2}}
 SEED: 1
 OUTPUT_DIR: {home}/output
 """
@@ -84,16 +85,16 @@ class World:
         """Call a command. `HOME` in arguments stands for the folder."""
         module = load_command(name)
         main = module.command if name.startswith("train_") else module.main
-        stdout, stderr, argv = io.StringIO(), io.StringIO(), sys.argv[0]
+        stdout, stderr, argv = io.StringIO(), io.StringIO(), sys.argv
         kept = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in LOGGERS]
-        sys.argv[0] = f"{name}.py"
+        sys.argv = [f"{name}.py", *(self.path(str(argument)) for argument in arguments)]
         try:
             with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
-                code = main([self.path(str(argument)) for argument in arguments]) or 0
+                code = main() or 0
         except SystemExit as ended:
             code = ended.code
         finally:
-            sys.argv[0] = argv
+            sys.argv = argv
             restore_loggers(kept)
         texts = [text.getvalue().replace(str(self.home), "HOME") for text in (stdout, stderr)]
         return Ended(code, texts[1].partition(f"{name}.py: error: ")[2].rstrip("\n"), *texts)
