@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
@@ -29,6 +29,7 @@ from segvit.data.step_records import step_records
 from segvit.engine.batch_scaling import scale_to_processes
 from segvit.engine.continual_report import write_report
 from segvit.engine.continual_run import METHODS, StepResult, protocol_step, run_or_read_step, step_configs
+from segvit.engine.launching import argument_parser, launch, number_of_processes
 from segvit.engine.rehearsal import rehearse, require_same_classes
 from segvit.engine.run_series import split_overrides
 from segvit.output_files import require_folder
@@ -36,7 +37,7 @@ from segvit.output_files import require_folder
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Detectron2's arguments, and the methods."""
-    parser = default_argument_parser(epilog=__doc__)
+    parser = argument_parser(epilog=__doc__)
     parser.add_argument("--method", nargs="+", default=["continual"], metavar="METHOD", help=f"of {', '.join(METHODS)}")
     args = parser.parse_args(arguments)
     if args.eval_only:
@@ -55,7 +56,7 @@ def read_config(args: argparse.Namespace) -> CfgNode:
         raise ValueError("name a config by --config-file")
     cfg = load_config(args.config_file, args.opts)
     protocol_step(cfg)
-    return scale_to_processes(cfg, args.num_gpus * args.num_machines)
+    return scale_to_processes(cfg, number_of_processes(args))
 
 
 def check(args: argparse.Namespace) -> None:
@@ -108,14 +109,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
     """Check the command line, and start the processes of the job."""
     args = parse_args(arguments)
     check(args)
-    launch(
-        main,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    launch(main, args)
 
 
 if __name__ == "__main__":

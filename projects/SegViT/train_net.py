@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
@@ -21,6 +21,7 @@ from segvit.d2.checkpoint import SegViTCheckpointer, require_weights
 from segvit.data.datasets import require_data_sets
 from segvit.engine import Trainer
 from segvit.engine.batch_scaling import scale_to_processes, unscaled_batch
+from segvit.engine.launching import argument_parser, launch, number_of_processes
 from segvit.engine.rehearsal import rehearse, require_same_classes
 from segvit.output_files import require_folder
 
@@ -64,10 +65,11 @@ def check(args: argparse.Namespace) -> None:
     """Before any process starts: refuse what cannot run, and prepare for CPU models. Raises ValueError."""
     if not args.config_file:
         raise ValueError("name a config by --config-file")
+    processes = number_of_processes(args)
     cfg = read_config(args)
     rehearse(cfg, trains=not args.eval_only)
     if not args.eval_only:
-        scale_to_processes(cfg, args.num_gpus * args.num_machines)
+        scale_to_processes(cfg, processes)
     check_files(cfg, args)
     if cfg.MODEL.DEVICE == "cpu":
         # Detectron2 takes NCCL, and a GPU per process, wherever it sees one; CPU models need gloo.
@@ -90,16 +92,9 @@ def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:
 @user_errors()
 def command(arguments: Sequence[str] | None = None) -> None:
     """Check the command line, and start the processes of the job."""
-    args = default_argument_parser().parse_args(arguments)
+    args = argument_parser().parse_args(arguments)
     check(args)
-    launch(
-        main,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    launch(main, args)
 
 
 if __name__ == "__main__":
