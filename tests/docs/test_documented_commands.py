@@ -282,6 +282,13 @@ def times_a_tiny_model(command, workspace):
     assert names and all(Path(name).stem in output for name in names)
 
 
+def times_what_surrounds_a_tiny_model(command, workspace):
+    shorter = re.sub(r"--rounds \d+", "--rounds 1", command).replace(" mapper ", " mapper --rounds 1 --images 2 ")
+    shorter = re.sub(r"--present [\d ]+(--classes [\d ]+)?", "--present 10 ", shorter)
+    output = workspace.shell(shorter, {**TINY_VIT, **TINY_INPUT})
+    assert re.search(r"^(one worker|\d+ of 150 classes|evaluator, of labels) +[\d.]+", output, re.MULTILINE)
+
+
 def compares_backbones(command, workspace):
     generates_toy_scenes("python datasets/generate_toy_scenes.py", workspace)
     output = workspace.shell(command, TWO_STEPS)
@@ -426,6 +433,7 @@ COVERAGE = {
     TRAIN + r"(--num-gpus \d )?" + ADE20K + ".*": trains_on_ade20k,
     r"python projects/SegViT/tools/analyze_model\.py .*": runs,
     r"python projects/SegViT/tools/benchmark\.py .*": times_a_tiny_model,
+    r"python projects/SegViT/tools/benchmark_parts\.py .*": times_what_surrounds_a_tiny_model,
     r"python projects/SegViT/tools/compare_backbones\.py .*": compares_backbones,
     r"python projects/SegViT/tools/run_ablations\.py.*": runs_ablations,
     r"python projects/SegViT/tools/convert_official_checkpoint\.py .*": converts_a_tiny_official_checkpoint,
