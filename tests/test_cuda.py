@@ -8,7 +8,9 @@ from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
 from segvit.d2.solver import build_optimizer
-from segvit.engine.autocast_trainer import AutocastTrainer
+from segvit.engine.non_finite_guard import NonFiniteGuard
+from segvit.engine.optimization_step import OptimizationStep
+from segvit.engine.precision import make_precision
 
 pytestmark = [
     pytest.mark.cuda,
@@ -24,12 +26,16 @@ def build(cfg, device):
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
-def test_mixed_precision_step(tiny_cfg, make_input, precision):
+def test_mixed_precision_step(tiny_cfg, make_input, precision, tmp_path):
     model = build(tiny_cfg, "cuda").train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     batch = [make_input(32, 48), make_input(24, 40, seed=1)]
-    trainer = AutocastTrainer(
-        model, [batch] * 8, build_optimizer(tiny_cfg, model), precision=precision, device_type="cuda"
+    trainer = OptimizationStep(
+        model,
+        [batch] * 8,
+        build_optimizer(tiny_cfg, model),
+        precision=make_precision(precision, "cuda"),
+        guard=NonFiniteGuard(action="stop", folder=tmp_path),
     )
     types = []
     model.backbone.encoder.blocks[0].mlp.fc1.register_forward_hook(lambda *call: types.append(call[2].dtype))

@@ -8,11 +8,8 @@ import pytest
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.events import EventStorage
-from torch import nn
 
 from segvit.engine import Trainer
-from segvit.engine.autocast_trainer import AutocastTrainer
 
 LOSSES = {f"{name}{suffix}" for name in ("loss_ce", "loss_mask", "loss_dice") for suffix in ("", "_0")}
 
@@ -194,29 +191,6 @@ def test_precisions_that_cannot_run(cfg, precision, message):
     cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION = True, precision
     with pytest.raises(ValueError, match=message):
         Trainer(cfg)
-
-
-class MeanSquare(nn.Linear):
-    """A model whose output is a dict of losses."""
-
-    def forward(self, x):
-        return {"loss": super().forward(x).square().mean()}
-
-
-def make_autocast_trainer():
-    model = MeanSquare(2, 1)
-    optimizer = torch.optim.AdamW(model.parameters())
-    return AutocastTrainer(model, [torch.ones(4, 2)], optimizer, precision="bfloat16", device_type="cpu")
-
-
-def test_autocast_trainer_state_survives_a_checkpoint():
-    trainer, restored = make_autocast_trainer(), make_autocast_trainer()
-    with EventStorage():
-        trainer.iter = 0
-        trainer.run_step()
-    restored.load_state_dict(trainer.state_dict())
-    assert restored.iter == 0
-    assert restored.optimizer.state_dict()["state"][0]["step"] == 1
 
 
 def test_unknown_mapper(cfg):

@@ -135,6 +135,9 @@ def _add_continual(cfg: CN) -> None:
     cfg.MODEL.SEGVIT.CONTINUAL.SELECTION = "overlapped"
     # Iterations of each step; by default SOLVER.MAX_ITER for all.
     cfg.MODEL.SEGVIT.CONTINUAL.ITERATIONS = []
+    # The stages that later groups read, deepest first; by default those of the first group. The frozen encoder was not
+    # trained for their classes: more of its blocks help.
+    cfg.MODEL.SEGVIT.CONTINUAL.IN_FEATURES = []
     # True: a later group has queries and a classifier of its own, but asks the first group's decoder; lighter, less
     # accurate. False as in the paper: a decoder per group.
     cfg.MODEL.SEGVIT.CONTINUAL.SHARED_DECODER = False
@@ -175,6 +178,16 @@ def _add_solver(cfg: CN) -> None:
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "full_model"
     # Autocast type where SOLVER.AMP.ENABLED: "float16" (with loss scaling, CUDA) or "bfloat16".
     cfg.SOLVER.AMP.PRECISION = "float16"
+    # Each process takes its share of IMS_PER_BATCH in so many parts and adds up their gradients: the memory of one part
+    # for the step of the whole batch, so that nothing else of a recipe changes.
+    cfg.SOLVER.ACCUM_STEPS = 1
+    # Evaluate and save, as a checkpoint's "model", the exponential moving average of the weights.
+    cfg.SOLVER.EMA = CN()
+    cfg.SOLVER.EMA.ENABLED = False
+    # What the average keeps of itself in a step, once warmed up: about 1 / (1 - DECAY) steps have a part in it.
+    cfg.SOLVER.EMA.DECAY = 0.9998
+    # At a loss or gradient that is infinite or NaN: "stop", as Detectron2 does, or "skip" the step.
+    cfg.SOLVER.NON_FINITE = "stop"
 
 
 def _add_test(cfg: CN) -> None:

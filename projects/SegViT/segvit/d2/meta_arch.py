@@ -17,7 +17,7 @@ from segvit.d2.checkpoint import require_all_weights_for_inference
 from segvit.d2.continual_head import ContinualHead
 from segvit.modeling.class_pruning import pruned_labels
 from segvit.modeling.edge_detection import EdgeLoss
-from segvit.modeling.mask_targets import targets_of_labels
+from segvit.modeling.mask_targets import MaskTargets, targets_of_labels
 from segvit.modeling.row_bands import join_bands, labels_of_bands, resize_bands
 from segvit.modeling.semantic_inference import SemanticInference, own_probabilities
 from segvit.modeling.sliding_window import SlidingWindow
@@ -132,16 +132,31 @@ class SegViT(nn.Module):
         return (image.to(self.device) - self.pixel_mean) / self.pixel_std
 
     def _losses(self, images: list[torch.Tensor], batched_inputs: list[dict[str, object]]) -> dict[str, torch.Tensor]:
-        sizes = [self.backbone.img_size, *(image.shape[-2:] for image in images)]
-        size = self._whole_patches((max(size[0] for size in sizes), max(size[1] for size in sizes)))
         # Targets first: how many classes there are is waited for, and behind the encoder that would take long.
-        labels = torch.stack([self._padded_labels(inputs, size) for inputs in batched_inputs])
-        targets = targets_of_labels(labels, num_classes=self.num_classes, ignore_value=self.ignore_value)
+        labels, targets = self._labels_and_targets(batched_inputs)
+        size = (labels.shape[1], labels.shape[2])
         features = self.backbone(torch.stack([pad_to_size(image, size) for image in images]))
         losses = self.sem_seg_head(features, targets)
         if "edge_logits" in features and not self.backbone.frozen:
             losses["loss_edge"] = self.edge_loss(features["edge_logits"], labels)
         return losses
+
+    def loss_totals(self, batched_inputs: list[dict[str, object]]) -> dict[str, torch.Tensor | float]:
+        """What counts in a part of a batch, by loss, so that its losses can be made summands of the whole's.
+
+        Args:
+            batched_inputs: of training, see `forward`.
+        """
+        labels, targets = self._labels_and_targets(batched_inputs)
+        grid = (labels.shape[1] // self.backbone.size_divisibility, labels.shape[2] // self.backbone.size_divisibility)
+        return {**self.sem_seg_head.criterion.totals(targets), **self.edge_loss.totals(labels, grid)}
+
+    def _labels_and_targets(self, batched_inputs: list[dict[str, object]]) -> tuple[torch.Tensor, list[MaskTargets]]:
+        """(B, H, W) labels, padded to one size, and the targets of each image."""
+        sizes = [self.backbone.img_size, *(inputs["image"].shape[-2:] for inputs in batched_inputs)]
+        size = self._whole_patches((max(size[0] for size in sizes), max(size[1] for size in sizes)))
+        labels = torch.stack([self._padded_labels(inputs, size) for inputs in batched_inputs])
+        return labels, targets_of_labels(labels, num_classes=self.num_classes, ignore_value=self.ignore_value)
 
     def _padded_labels(self, inputs: dict[str, object], size: tuple[int, int]) -> torch.Tensor:
         return pad_to_size(inputs["sem_seg"].to(self.device), size, value=self.ignore_value)

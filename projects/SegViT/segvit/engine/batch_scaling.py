@@ -36,7 +36,24 @@ def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
         )
     if not reference and batch % processes:
         raise ValueError(f"{BATCH} {batch} must be a multiple of the number of processes, {processes}")
-    return DefaultTrainer.auto_scale_workers(cfg, processes)
+    cfg = DefaultTrainer.auto_scale_workers(cfg, processes)
+    parts_of_batch(cfg, processes)
+    return cfg
+
+
+def parts_of_batch(cfg: CfgNode, processes: int) -> int:
+    """Into how many parts, one after the other, a process divides its share of the batch.
+
+    Raises:
+        ValueError: where it cannot do so evenly.
+    """
+    parts, share = cfg.SOLVER.ACCUM_STEPS, cfg.SOLVER.IMS_PER_BATCH // processes
+    if parts < 1 or share % parts:
+        raise ValueError(
+            f"SOLVER.ACCUM_STEPS {parts} must divide the {share} images that each process has of a batch "
+            f"({BATCH} {cfg.SOLVER.IMS_PER_BATCH} on {processes} processes)"
+        )
+    return parts
 
 
 def unscaled_batch(path: str | Path, opts: Sequence[object], cfg: CfgNode) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
-from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model, hooks
+from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model, hooks
 from detectron2.utils import comm
 from torch import nn
 
@@ -21,13 +21,16 @@ from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.data.train_loader import build_train_loader, survive_one_sigterm
-from segvit.engine.autocast_trainer import AutocastTrainer
-from segvit.engine.batch_scaling import scale_to_processes
+from segvit.engine.batch_scaling import parts_of_batch, scale_to_processes
 from segvit.engine.best_checkpoint import BestCheckpoint
 from segvit.engine.evaluation_hook import Evaluation
+from segvit.engine.non_finite_guard import NonFiniteGuard
+from segvit.engine.optimization_step import OptimizationStep
+from segvit.engine.precision import build_precision
 from segvit.engine.seeded_run import SeededRun
 from segvit.engine.statistics_average import AverageStatistics
 from segvit.engine.stop_on_sigterm import StopOnSigterm
+from segvit.engine.weight_average import build_weight_average
 from segvit.evaluation import ContinualEvaluator, SemSegConfusionEvaluator
 
 logger = logging.getLogger(__name__)
@@ -56,16 +59,18 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
+        self._average = build_weight_average(cfg, model)
         self._device = model.device
         device_type = model.device.type
         # torch wants no device ids where each process owns a CPU model; Detectron2 passes its local rank.
         ddp_options = {"device_ids": None} if device_type == "cpu" else {}
         model = create_ddp_model(model, broadcast_buffers=False, **ddp_options)
-        self._trainer = _build_step(cfg, model, data_loader, optimizer, device_type)
+        self._evaluated = model if self._average is None else self._average.averaged
+        self._trainer = _build_step(cfg, model, data_loader, optimizer, self._device)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         step = continual_step(cfg)
         self.checkpointer = SegViTCheckpointer(
-            model,
+            self._evaluated,
             cfg.OUTPUT_DIR,
             strict=False,
             new_tensors=step.new_tensors if step else "",
@@ -141,6 +146,7 @@ class Trainer(DefaultTrainer):
         """Detectron2's, with what a run needs to go on where it stopped, and the best mIoU as model_best.pth."""
         stock = [hook for hook in super().build_hooks() if hook is not None]
         built = [SeededRun(self._trainer.data_loader.batch_sampler), AverageStatistics(self.model)]
+        built += [] if self._average is None else [self._average]
         for hook in stock:
             built += self._evaluation_hooks() if isinstance(hook, hooks.EvalHook) else [hook]
         return [*built, StopOnSigterm(self.checkpointer, self._device)]
@@ -154,7 +160,7 @@ class Trainer(DefaultTrainer):
         return built
 
     def _evaluate(self) -> OrderedDict[str, dict[str, float]]:
-        self._last_eval_results = self.test(self.cfg, self.model)
+        self._last_eval_results = self.test(self.cfg, self._evaluated)
         return self._last_eval_results
 
 
@@ -163,8 +169,13 @@ def _build_step(
     model: nn.Module,
     data_loader: torch.utils.data.DataLoader,
     optimizer: torch.optim.Optimizer,
-    device_type: str,
-) -> SimpleTrainer:
-    if not cfg.SOLVER.AMP.ENABLED:
-        return SimpleTrainer(model, data_loader, optimizer)
-    return AutocastTrainer(model, data_loader, optimizer, precision=cfg.SOLVER.AMP.PRECISION, device_type=device_type)
+    device: torch.device,
+) -> OptimizationStep:
+    return OptimizationStep(
+        model,
+        data_loader,
+        optimizer,
+        precision=build_precision(cfg, device.type),
+        guard=NonFiniteGuard(action=cfg.SOLVER.NON_FINITE, folder=cfg.OUTPUT_DIR),
+        parts=parts_of_batch(cfg, comm.get_world_size()),
+    )

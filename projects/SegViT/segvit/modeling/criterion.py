@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
+from segvit.modeling.loss_totals import normalizers
 from segvit.modeling.mask_losses import focal_and_dice_loss
 from segvit.modeling.mask_targets import MaskTargets
 
@@ -68,6 +68,7 @@ class SegViTCriterion(nn.Module):
         self.weight_dict = {"loss_ce": class_weight, "loss_mask": focal_weight, "loss_dice": dice_weight}
         self.exclude_ignored_pixels = exclude_ignored_pixels
         self.mask_stride = mask_stride
+        self.no_object_weight = no_object_weight
         class_weights = torch.ones(num_classes + 1)
         class_weights[-1] = no_object_weight
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -84,16 +85,24 @@ class SegViTCriterion(nn.Module):
         """
         device = outputs["pred_masks"].device
         # Before anything that depends on the labels: every process takes part, whatever it has.
-        num_masks = _average_over_processes(sum(len(target.classes) for target in targets), device)
+        divisors = normalizers(self.totals(targets), device)
         present = self._present_masks(targets)
         names = ["", *(f"_{index}" for index in range(len(outputs["aux_outputs"])))]
         losses = {}
         with torch.autocast(device.type, enabled=False):
             for suffix, stage in zip(names, [outputs, *outputs["aux_outputs"]], strict=True):
-                stage_losses = {"loss_ce": self._class_loss(stage["pred_logits"].float(), targets)}
-                stage_losses |= self._mask_losses(stage["pred_masks"].float(), present, num_masks)
-                losses |= {name + suffix: loss * self.weight_dict[name] for name, loss in stage_losses.items()}
+                sums = {"loss_ce": self._class_loss(stage["pred_logits"].float(), targets)}
+                sums |= self._mask_losses(stage["pred_masks"].float(), present)
+                losses |= {
+                    name + suffix: self.weight_dict[name] * total / divisors[name] for name, total in sums.items()
+                }
         return losses
+
+    def totals(self, targets: list[MaskTargets]) -> dict[str, float]:
+        """What counts in a batch, by loss: the weight of all queries, and the number of masks (see `normalizers`)."""
+        present = sum(len(target.classes) for target in targets)
+        absent = len(targets) * self.num_classes - present
+        return {"loss_ce": present + self.no_object_weight * absent, "loss_mask": present, "loss_dice": present}
 
     def _present_masks(self, targets: list[MaskTargets]) -> PresentMasks:
         sizes = torch.tensor([len(target.classes) for target in targets])
@@ -109,18 +118,16 @@ class SegViTCriterion(nn.Module):
         wanted = torch.full(pred_logits.shape[:2], self.num_classes, device=pred_logits.device)  # "no object"
         for image, target in enumerate(targets):
             wanted[image, target.classes] = target.classes
-        return F.cross_entropy(pred_logits.flatten(0, 1), wanted.flatten(), self.class_weights)
+        return F.cross_entropy(pred_logits.flatten(0, 1), wanted.flatten(), self.class_weights, reduction="sum")
 
-    def _mask_losses(
-        self, pred_masks: torch.Tensor, present: PresentMasks, num_masks: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def _mask_losses(self, pred_masks: torch.Tensor, present: PresentMasks) -> dict[str, torch.Tensor]:
         """Only the masks of present classes are upsampled: cost follows M, not B * K."""
         if not len(present.classes):
             nothing = pred_masks.sum() * 0
             return {"loss_mask": nothing, "loss_dice": nothing}
         logits = pred_masks[present.images, present.classes]  # (M, h, w)
         focal, dice = focal_and_dice_loss(logits, present.masks, present.valid)
-        return {"loss_mask": focal.sum() / num_masks, "loss_dice": dice.sum() / num_masks}
+        return {"loss_mask": focal.sum(), "loss_dice": dice.sum()}
 
     def _sampled(self, label_map: torch.Tensor) -> torch.Tensor:
         return sample_labels(label_map, self.mask_stride)
@@ -134,12 +141,3 @@ def sample_labels(label_map: torch.Tensor, stride: int) -> torch.Tensor:
     middle = (stride - 1) // 2
     top, left = (min(middle, length - 1) for length in label_map.shape[-2:])
     return label_map[..., top::stride, left::stride]
-
-
-def _average_over_processes(count: int, device: torch.device) -> torch.Tensor:
-    """The mean of `count` over all processes, at least 1, so that gradients average to those of one large batch."""
-    total = torch.tensor(float(count), device=device)
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(total)
-        total /= dist.get_world_size()
-    return total.clamp(min=1)

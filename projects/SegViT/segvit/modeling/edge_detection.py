@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from timm.layers import Mlp
 from torch import nn
 
+from segvit.modeling.loss_totals import normalizers
+
 
 class EdgeHead(nn.Module):
     """An MLP of widths C, C/2 and 2 on patch tokens: does a class boundary cross the patch?
@@ -57,13 +59,21 @@ class EdgeLoss(nn.Module):
 
     def forward(self, edge_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """(B, 2, h, w) logits and (B, H, W) labels -> a scalar, attached to the graph whatever the labels."""
-        grid = (edge_logits.shape[-2], edge_logits.shape[-1])
-        targets = edge_patches(labels, grid, ignore_value=self.ignore_value).long()
-        labelled = any_in_patch(labels != self.ignore_value, grid)
+        targets, weights = self._weighted_patches(labels, (edge_logits.shape[-2], edge_logits.shape[-1]))
+        divisor = normalizers({"loss_edge": weights.sum()}, edge_logits.device)["loss_edge"]
         with torch.autocast(edge_logits.device.type, enabled=False):
             losses = F.cross_entropy(edge_logits.float(), targets, reduction="none")
-            weights = self.class_weights[targets] * labelled
-            return self.weight * (losses * weights).sum() / weights.sum().clamp(min=1)
+            return self.weight * (losses * weights).sum() / divisor
+
+    def totals(self, labels: torch.Tensor, grid: tuple[int, int]) -> dict[str, torch.Tensor]:
+        """The weight of all labelled patches in a batch (see `normalizers`)."""
+        return {"loss_edge": self._weighted_patches(labels, grid)[1].sum()}
+
+    def _weighted_patches(self, labels: torch.Tensor, grid: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, h, w) each: whether a patch holds an edge, as int64, and its weight."""
+        targets = edge_patches(labels, grid, ignore_value=self.ignore_value).long()
+        labelled = any_in_patch(labels != self.ignore_value, grid)
+        return targets, self.class_weights[targets] * labelled
 
 
 def edge_patches(labels: torch.Tensor, grid: tuple[int, int], *, ignore_value: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvit.modeling.criterion import sample_labels
+from segvit.modeling.loss_totals import normalizers
 from segvit.modeling.mask_targets import MaskTargets
 
 NO_CLASS = -100
@@ -51,17 +52,28 @@ class PixelCrossEntropy(nn.Module):
         labels = torch.stack([label_map(target, self.stride) for target in targets])  # (B, H / stride, W / stride)
         names = ["loss_ce", *(f"loss_ce_{index}" for index in range(len(outputs["aux_outputs"])))]
         with torch.autocast(labels.device.type, enabled=False):
+            divisor = normalizers(_counted(labels), labels.device)["loss_ce"]
             stages = zip(names, [outputs, *outputs["aux_outputs"]], strict=True)
-            return {name: self._stage_loss(stage, labels) for name, stage in stages}
+            return {name: self._stage_loss(stage, labels, divisor) for name, stage in stages}
 
-    def _stage_loss(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+    def totals(self, targets: list[MaskTargets]) -> dict[str, torch.Tensor]:
+        """The number of labelled pixels in a batch (see `normalizers`)."""
+        return _counted(torch.stack([label_map(target, self.stride) for target in targets]))
+
+    def _stage_loss(
+        self, outputs: dict[str, torch.Tensor], labels: torch.Tensor, divisor: torch.Tensor
+    ) -> torch.Tensor:
         logits = F.interpolate(
             outputs["pred_masks"].float(), size=labels.shape[1:], mode="bilinear", align_corners=False
         )
         total = F.cross_entropy(logits, labels, ignore_index=NO_CLASS, reduction="sum")
-        loss = self.weight * total / (labels != NO_CLASS).sum().clamp(min=1)
+        loss = self.weight * total / divisor
         # A gradient of zero for what only the class logits need: DistributedDataParallel asks every parameter for one.
         return loss + 0 * outputs["pred_logits"].float().sum() if "pred_logits" in outputs else loss
+
+
+def _counted(labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"loss_ce": (labels != NO_CLASS).sum()}
 
 
 def label_map(target: MaskTargets, stride: int = 1) -> torch.Tensor:

@@ -1,0 +1,29 @@
+"""kill -9 at random moments: each resume works, loses at most one period, and the end is the unbroken run's.
+
+SEGVIT_KILLS sets how often; 4 by default, and 30 for the full test (some two minutes).
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.slow
+def test_killed_runs_end_as_the_unbroken_one(toy_scenes_root, tmp_path):
+    kills = int(os.environ.get("SEGVIT_KILLS", "4"))
+    environment = os.environ | {
+        "DETECTRON2_DATASETS": str(toy_scenes_root),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    harness = Path(__file__).with_name("kill_harness.py")
+    command = [sys.executable, harness, "--kills", str(kills), "--seed", "0", "--folder", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280 + 60 * kills)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["kills"] == kills
+    assert found["most_lost"] <= found["period"]

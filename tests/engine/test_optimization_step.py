@@ -1,0 +1,281 @@
+"""A step in parts equals the whole batch's; half precision; losses that are no number; averaged weights."""
+
+import os
+import re
+import types
+
+import pytest
+import torch
+from detectron2.engine import HookBase
+from detectron2.modeling import build_model
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import EventStorage
+from torch import nn
+from toy_run import assert_same, final_state, run, toy_run_cfg
+from two_processes import run_in_two_processes
+
+from segvit.d2.solver import build_optimizer
+from segvit.engine.non_finite_guard import MOST_SKIPPED, NonFiniteError, NonFiniteGuard
+from segvit.engine.optimization_step import OptimizationStep
+from segvit.engine.precision import Precision, make_precision
+from segvit.engine.weight_average import WeightAverage
+
+
+def make_step(model, batches, optimizer, folder, *, action="stop", precision=None, parts=1):
+    return OptimizationStep(
+        model,
+        batches,
+        optimizer,
+        precision=precision or make_precision("float32", "cpu"),
+        guard=NonFiniteGuard(action=action, folder=folder),
+        parts=parts,
+    )
+
+
+def run_steps(step, count=1):
+    with EventStorage() as storage:
+        for step.iter in range(count):
+            step.run_step()
+    return storage
+
+
+def variants(cfg, name):
+    """The losses that count different things: queries and masks, pixels, patches with edges."""
+    if name == "pixel":
+        cfg.MODEL.SEGVIT.LOSS, cfg.MODEL.SEGVIT.OUTPUT = "pixel", "softmax"
+    elif name == "edge":
+        cfg.MODEL.VIT.REDUCTION, cfg.MODEL.VIT.REDUCTION_BLOCK = "shrunk++", 2
+        cfg.MODEL.VIT.EDGE.SELECTION, cfg.MODEL.SEGVIT.QUERY_UPSAMPLING = "topk", "nearest"
+        cfg.MODEL.SEGVIT.EDGE_CLASS_WEIGHT = 3.0
+    cfg.SOLVER.CLIP_GRADIENTS.ENABLED, cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = True, 0.1
+    return cfg
+
+
+def unequal_batch(make_input):
+    """Four images of several sizes with few classes, many, and none."""
+    ids = [(0,), (0, 1, 2, 3, 255), (255,), (1, 4)]
+    sizes = [(32, 48), (30, 48), (32, 40), (32, 48)]
+    return [make_input(*size, seed=seed, ids=own) for seed, (size, own) in enumerate(zip(sizes, ids))]
+
+
+def stepped(cfg, batch, folder, parts, wrap=lambda model: model):
+    """Gradients, and losses, of one step on the batch."""
+    torch.manual_seed(0)
+    model = wrap(build_model(cfg).train())
+    step = make_step(model, [batch], build_optimizer(cfg, getattr(model, "module", model)), folder, parts=parts)
+    storage = run_steps(step)
+    gradients = {name.removeprefix("module."): value.grad for name, value in model.named_parameters()}
+    losses = {name: value for name, (value, _) in storage.latest().items() if "loss" in name}
+    return gradients, losses
+
+
+def assert_close(first, second):
+    assert first[0].keys() == second[0].keys()
+    for name, gradient in first[0].items():
+        torch.testing.assert_close(gradient, second[0][name], rtol=1e-5, atol=1e-6, msg=name)
+    assert first[1] == pytest.approx(second[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("losses", ["mask", "pixel", "edge"])
+def test_a_batch_in_parts_equals_the_whole(tiny_cfg, make_input, tmp_path, losses):
+    cfg, batch = variants(tiny_cfg, losses), unequal_batch(make_input)
+    whole = stepped(cfg, batch, tmp_path, parts=1)
+    assert ("loss_edge" in whole[1]) == (losses == "edge")
+    for parts in (2, 4):
+        assert_close(stepped(cfg, batch, tmp_path, parts=parts), whole)
+
+
+def parts_in_process(rank, folder, cfg, batch):
+    result = stepped(cfg, batch[2 * rank : 2 * rank + 2], folder, 2, wrap=nn.parallel.DistributedDataParallel)
+    torch.save(result, folder / f"{rank}.pt")
+
+
+@pytest.mark.slow
+def test_parts_of_two_processes_equal_the_whole(tiny_cfg, make_input, tmp_path):
+    cfg, batch = variants(tiny_cfg, "mask"), unequal_batch(make_input)
+    run_in_two_processes(parts_in_process, tmp_path, cfg, batch)
+    whole = stepped(cfg, batch, tmp_path, parts=1)
+    for rank in range(2):
+        gradients, losses = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert_close((gradients, losses or whole[1]), whole)
+
+
+def test_parts_must_be_equal(toy_scenes_root, monkeypatch, tmp_path):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
+    with pytest.raises(ValueError, match=r"SOLVER\.ACCUM_STEPS 3 must divide the 2 images that each process has"):
+        run(toy_run_cfg(tmp_path, SOLVER__ACCUM_STEPS=3), resume=False)
+
+
+@pytest.mark.slow
+def test_everything_at_once_resumes(toy_scenes_root, monkeypatch, tmp_path):
+    """Parts, averaged weights and bfloat16."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    changes = {
+        "SOLVER__ACCUM_STEPS": 2,
+        "SOLVER__EMA__ENABLED": True,
+        "SOLVER__AMP__ENABLED": True,
+        "SOLVER__AMP__PRECISION": "bfloat16",
+    }
+    for folder in ("whole", "parts"):
+        seed_all_rng(1)
+        trainer = run(toy_run_cfg(tmp_path / folder, **changes), resume=False)
+    (tmp_path / "parts" / "last_checkpoint").write_text("model_0000003.pth")
+    assert run(toy_run_cfg(tmp_path / "parts", **changes), resume=True).start_iter == 4
+    whole = final_state(tmp_path / "whole")
+    assert_same(final_state(tmp_path / "parts"), whole)
+    trained = whole["model_final"]["trainer"]["hooks"]["WeightAverage"]["trained_model"]
+    assert_same(dict(trained), {name: tensor.cpu() for name, tensor in trainer.model.state_dict().items()})
+    assert any(not torch.equal(trained[name], tensor) for name, tensor in whole["model_final"]["model"].items())
+
+
+def test_the_average_is_that_of_the_formula():
+    model = nn.Linear(2, 1)
+    average = WeightAverage(model, decay=0.5)
+    average.trainer = types.SimpleNamespace(iter=0)
+    average.before_train()
+    expected = model.weight.detach().clone()
+    for iteration in range(5):
+        average.trainer.iter = iteration
+        with torch.no_grad():
+            model.weight.add_(1.0)
+        average.after_step()
+        decay = min(0.5, 1 - (1 + iteration) ** (-2 / 3))
+        expected = decay * expected + (1 - decay) * model.weight.detach()
+        torch.testing.assert_close(average.averaged.weight.detach(), expected)
+
+
+def test_what_is_loaded_into_the_average_is_where_training_starts():
+    model = nn.Linear(2, 1)
+    average = WeightAverage(model, decay=0.5)
+    average.averaged.load_state_dict({"weight": torch.ones(1, 2), "bias": torch.ones(1)})
+    average.before_train()
+    assert model.weight.tolist() == [[1.0, 1.0]]
+
+
+class Breakable(nn.Linear):
+    """A model whose loss is what the batch says."""
+
+    device = torch.device("cpu")
+
+    def forward(self, batch):
+        values = torch.stack([image["image"] for image in batch])
+        return {"loss_value": super().forward(values).square().mean()}
+
+
+def batch_of(value):
+    return [{"image": torch.tensor([value, 1.0]), "file_name": "a.png", "sem_seg": torch.zeros(2, 2), "odd": {1}}]
+
+
+def breakable(values, folder, **options):
+    torch.manual_seed(0)
+    model = Breakable(2, 1)
+    return model, make_step(
+        model, [batch_of(value) for value in values], torch.optim.SGD(model.parameters(), lr=0.1), folder, **options
+    )
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+    model, step = breakable([1.0, float("nan")], tmp_path)
+    run_steps(step)
+    before = model.weight.detach().clone()
+    path = tmp_path / "non_finite" / "iteration_0000001_rank0.pth"
+    with EventStorage(), pytest.raises(NonFiniteError) as stopped:
+        step.iter = 1
+        step.run_step()
+    message = str(stopped.value)
+    assert message.startswith("iteration 1: losses that are not finite here: {'loss_value': nan")
+    assert "gradients are not: weight" in message and "a.png" in message and str(path) in message
+    assert "SOLVER.BASE_LR" in message
+    assert torch.equal(model.weight, before)
+    saved = torch.load(path, weights_only=True)
+    assert saved["batch"][0]["file_name"] == "a.png" and saved["batch"][0]["image"].isnan().any()
+    assert set(saved["batch"][0]) == {"image", "file_name", "sem_seg"}
+
+
+def test_a_gradient_that_is_no_number_is_noticed_behind_a_finite_loss(tmp_path):
+    model, step = breakable([1.0], tmp_path)
+    model.bias.register_hook(lambda gradient: gradient * float("inf"))
+    with EventStorage(), pytest.raises(NonFiniteError, match=r"here: none; parameters .* not: bias;"):
+        step.iter = 0
+        step.run_step()
+
+
+def test_steps_may_be_skipped_but_not_all(tmp_path, caplog):
+    nan = float("nan")
+    model, step = breakable([nan, 1.0, *[nan] * MOST_SKIPPED], tmp_path, action="skip")
+    initial = model.weight.detach().clone()
+    run_steps(step)
+    assert torch.equal(model.weight, initial)
+    assert "The step is skipped" in caplog.text
+    run_steps(step)
+    assert not torch.equal(model.weight, initial)
+    with pytest.raises(NonFiniteError):
+        run_steps(step, MOST_SKIPPED)
+    assert model.weight.isfinite().all()
+
+
+def test_an_overflow_of_scaled_gradients_is_no_alarm(tmp_path):
+    """The scale halves until the gradients fit; the state of the scaler survives a checkpoint."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=1000)
+    precision = Precision(device_type="cpu", dtype=torch.float32, grad_scaler=scaler)
+    model, step = breakable([1e3] * 30, tmp_path, precision=precision)
+    initial = model.weight.detach().clone()
+    run_steps(step)
+    assert torch.equal(model.weight, initial) and precision.scale == 2.0**126
+    run_steps(step, 25)
+    assert not torch.equal(model.weight, initial)
+    assert not (tmp_path / "non_finite").exists()
+    fresh = Precision(
+        device_type="cpu", dtype=torch.float32, grad_scaler=torch.amp.GradScaler("cpu", growth_interval=1000)
+    )
+    _, restored = breakable([1.0], tmp_path, precision=fresh)
+    restored.load_state_dict(step.state_dict())
+    assert fresh.grad_scaler.state_dict() == scaler.state_dict()
+
+
+def test_no_number_at_a_scale_of_one_is_an_alarm(tmp_path):
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    model, step = breakable(
+        [1.0] * 4, tmp_path, precision=Precision(device_type="cpu", dtype=torch.float32, grad_scaler=scaler)
+    )
+    model.bias.register_hook(lambda gradient: gradient * float("inf"))
+    run_steps(step, 2)
+    with pytest.raises(NonFiniteError, match="not: bias"):
+        run_steps(step)
+
+
+class Poison(HookBase):
+    """Breaks one process's loss in one iteration."""
+
+    def before_step(self):
+        if self.trainer.iter == 1:
+            with torch.no_grad():
+                self.saved = self.trainer._trainer.model.module.pixel_mean.clone()
+                self.trainer._trainer.model.module.pixel_mean.fill_(float("nan"))
+
+    def after_step(self):
+        if self.trainer.iter == 1:
+            self.trainer._trainer.model.module.pixel_mean.copy_(self.saved)
+
+
+def one_is_poisoned(rank, folder, root):
+    os.environ["DETECTRON2_DATASETS"] = root
+    seed_all_rng(1 + rank)
+    cfg = toy_run_cfg(folder / "run", SOLVER__NON_FINITE="skip", MODEL__VIT__STEM="linear", TEST__EVAL_PERIOD=0)
+    trainer = run(cfg, resume=False, hooks=[Poison()] if rank == 1 else [])
+    assert all(parameter.isfinite().all() for parameter in trainer.model.parameters())
+    torch.save(trainer.model.state_dict(), folder / f"{rank}.pt")
+
+
+@pytest.mark.slow
+def test_all_processes_skip_what_breaks_one(toy_scenes_root, tmp_path):
+    run_in_two_processes(one_is_poisoned, tmp_path, str(toy_scenes_root))
+    weights = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    assert_same(*map(dict, weights))
+    assert len(list((tmp_path / "run" / "non_finite").glob("iteration_0000001_rank[01].pth"))) == 2
+
+
+def test_unknown_action(tmp_path):
+    with pytest.raises(ValueError, match=re.escape("SOLVER.NON_FINITE 'ignore' must be 'stop' or 'skip'")):
+        NonFiniteGuard(action="ignore", folder=tmp_path)
