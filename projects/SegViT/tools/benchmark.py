@@ -3,13 +3,19 @@
     python projects/SegViT/tools/benchmark.py --config-file A --against linear mix --input-size H W --rounds 20
 
 `linear` is the same encoder with a per-pixel linear head and bilinear upsampling, the floor; it is listed first, and
-the ratios are to the first. `diagonal` and `mix` are model A with that MODEL.SEGVIT.OUTPUT. Anything else is another
-config file. Weights are random, and Shrunk++ keeps the share MODEL.VIT.EDGE.SHARE of the tokens. `peak_mb` (CUDA only)
-is the model's weights and what one call allocates besides.
+the ratios are to the first. `segmenter` is the same encoder with Segmenter's mask transformer. `diagonal` and `mix` are
+model A with that MODEL.SEGVIT.OUTPUT. Peers of `transformers` (`pip install -e '.[bench]'`), of base size, with random
+weights: eomt, upernet-beit, dpt, segformer-b4, maskformer, mask2former. Anything else is another config file. Weights
+are random unless MODEL.WEIGHTS names some, and Shrunk++ keeps the share MODEL.VIT.EDGE.SHARE of the tokens.
 
-With `--train` a training step is timed (forward, losses, backward, optimiser), of config files and of `linear`, which
-learns by the cross-entropy of pixels; ten classes are present. `peak_mb` is the most memory that such a step takes,
-weights and optimiser states included; `gmacs` stays that of inference.
+`gmacs` are 10^9 multiply-accumulates of a call; the table adds how many of them are done per second, which its heading
+compares with matrix products of the same type. `peak_mb` is, on a GPU, the model's weights and what one call allocates
+besides; on a CPU with `--memory`, what a process that builds and calls the model takes.
+
+With `--labels` the models end in labels and not in scores: `diagonal` scores only classes that can win, all others
+score all. With `--train` a training step is timed (forward, losses, backward, optimiser), of config files and of
+`linear`, which learns by the cross-entropy of pixels; ten classes are present. `peak_mb` is the most memory that such a
+step takes, weights and optimiser states included; `gmacs` stays that of inference.
 """
 
 from __future__ import annotations
@@ -26,26 +32,26 @@ from detectron2.config import CfgNode
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from segvit.analysis import (
-    BilinearUpsampling,
-    DensePredictor,
-    count_module_macs,
-    summarize,
-    time_rounds,
-    weightless_copy,
+from segvit.analysis import count_module_macs, summarize, time_rounds, weightless_copy
+from segvit.analysis.contenders import (
+    OUTPUTS,
+    VARIANTS,
+    Ending,
+    InferenceCall,
+    build_contenders,
+    build_whole,
+    input_images,
 )
-from segvit.analysis.from_config import build_random_model
 from segvit.analysis.machine import machine_name
+from segvit.analysis.matrix_peak import matrix_peak_gmacs
 from segvit.analysis.peak_memory import peak_memory_mb
+from segvit.analysis.peers import PEERS
 from segvit.analysis.training_step import TrainingStep, with_linear_head
 from segvit.command import positive, user_errors
 from segvit.d2 import load_config
 from segvit.d2.device import require_device
-from segvit.modeling.linear_head import LinearHead
-from segvit.modeling.semantic_inference import SemanticInference
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-VARIANTS = ("linear", "diagonal", "mix")
 
 
 class Row(TypedDict):
@@ -63,7 +69,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", required=True, help="a YAML config")
-    parser.add_argument("--against", nargs="+", default=list(VARIANTS), help="linear, diagonal, mix or config files")
+    parser.add_argument("--against", nargs="+", default=["linear", *OUTPUTS], help="names above or config files")
     parser.add_argument("--input-size", nargs=2, type=positive, metavar=("H", "W"), help="default: MODEL.VIT.IMG_SIZE")
     parser.add_argument("--batch", type=positive, default=1, help="images per call")
     parser.add_argument("--device", default="cpu")
@@ -71,6 +77,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=positive, help="CPU threads; default: PyTorch's own choice")
     parser.add_argument("--rounds", type=positive, default=20)
     parser.add_argument("--train", action="store_true", help="time training steps, of config files and linear")
+    parser.add_argument("--labels", action="store_true", help="labels out, and not scores")
+    parser.add_argument("--labels-size", nargs=2, type=positive, metavar=("H", "W"), help="default: the input's")
+    parser.add_argument("--present", type=int, default=0, help="set the decoder's output to a scene of so many classes")
+    parser.add_argument("--picture", help="a file to segment; default: noise")
+    parser.add_argument("--compile", action="store_true", help="compile every model as one graph")
+    parser.add_argument("--memory", action="store_true", help="measure peak_mb on a CPU, each model in a new process")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all configs")
     return parser.parse_args(argv)
@@ -83,11 +95,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     cfg = load_config(args.config_file, args.opts)
-    others = {Path(path).stem: load_config(path, args.opts) for path in args.against if path not in VARIANTS}
+    others = {Path(path).stem: load_config(path, args.opts) for path in args.against if path not in (*VARIANTS, *PEERS)}
     height, width = args.input_size or cfg.MODEL.VIT.IMG_SIZE
     device, dtype = require_device(args.device, origin="--device"), DTYPES[args.dtype]
     if args.train:
-        if {"diagonal", "mix"} & set(args.against) or args.dtype != "fp32":
+        if {*VARIANTS[1:], *PEERS} & set(args.against) or args.dtype != "fp32":
             raise ValueError(
                 "--train compares linear and config files, in fp32: name some with --against, and leave out --dtype"
             )
@@ -99,11 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             compare_training(configs, (height, width), batch=args.batch, rounds=args.rounds, device=device),
         )
         return
-    predictors = {**build_variants(cfg, args.against), **{name: build_whole(other) for name, other in others.items()}}
-    images = torch.randn(args.batch, 3, height, width, generator=torch.Generator().manual_seed(0))
-    for predictor in predictors.values():
-        predictor.to(device, dtype)
-    report(args, device, compare(predictors, images.to(device, dtype), rounds=args.rounds))
+    report(args, device, compare_inference(args, cfg, others, (height, width), device=device, dtype=dtype))
 
 
 def report(args: argparse.Namespace, device: torch.device, rows: list[Row]) -> None:
@@ -113,57 +121,78 @@ def report(args: argparse.Namespace, device: torch.device, rows: list[Row]) -> N
         print(json.dumps({"machine": machine, "threads": torch.get_num_threads(), "models": rows}))
     else:
         what = "training step" if args.train else "inference"
-        print(f"{machine}, {torch.get_num_threads()} threads, {args.dtype}, {what}, batch {args.batch}")
-        print(tabulate([row.values() for row in rows], list(Row.__annotations__), "simple", floatfmt=".3f"))
+        peak = matrix_peak_gmacs(device, DTYPES[args.dtype])
+        print(
+            f"{machine}, {torch.get_num_threads()} threads, {args.dtype}, {what}, batch {args.batch}; "
+            f"matrix products reach {peak:.0f} GMAC/s"
+        )
+        header = [*Row.__annotations__, *([] if args.train else ["GMAC/s"])]
+        table = [[*row.values(), *([] if args.train else [1000 * row["gmacs"] / row["median_ms"]])] for row in rows]
+        print(tabulate(table, header, "simple", floatfmt=".3f"))
 
 
-def build_whole(cfg: CfgNode) -> DensePredictor:
-    """The config's model."""
-    model = build_random_model(cfg)
-    return DensePredictor(
-        backbone=model.backbone, sem_seg_head=model.sem_seg_head, inference=model.semantic_inference
-    ).eval()
-
-
-def build_variants(cfg: CfgNode, names: Sequence[str]) -> dict[str, DensePredictor]:
-    """The config's model, named by its output, and the wanted variants of it, the floor first; one shared encoder."""
-    whole = build_whole(cfg)
-    floor = {"linear": build_floor(cfg, whole.backbone)} if "linear" in names else {}
-    own = cfg.MODEL.SEGVIT.OUTPUT
-    outputs = [name for name in ("diagonal", "mix") if name in names and name != own]
-    others = {
-        name: DensePredictor(
-            backbone=whole.backbone, sem_seg_head=whole.sem_seg_head, inference=SemanticInference(name)
-        ).eval()
-        for name in outputs
-    }
-    return {**floor, own: whole, **others}
-
-
-def build_floor(cfg: CfgNode, backbone: nn.Module) -> DensePredictor:
-    """The encoder with a linear head on its deepest stage."""
-    stage = cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES[0]
-    head = LinearHead(
-        in_feature=stage,
-        embed_dim=backbone.output_shape()[stage].channels,
-        num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+def compare_inference(
+    args: argparse.Namespace,
+    cfg: CfgNode,
+    others: Mapping[str, CfgNode],
+    size: tuple[int, int],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> list[Row]:
+    """Build, time and measure all models on images of `size` (H, W)."""
+    ending = Ending(
+        labels=args.labels, size=tuple(args.labels_size) if args.labels_size else None, num_present=args.present
     )
-    return DensePredictor(backbone=backbone, sem_seg_head=head, inference=BilinearUpsampling()).eval()
+    images = input_images(cfg, size, batch=args.batch, picture=args.picture)
+    peaks: dict[str, float] = {}
+    if args.memory and device.type == "cpu":
+        names = build_contenders(cfg, args.against, size, ending)
+        builders = {name: partial(InferenceCall, cfg, name, images, ending, dtype) for name in names}
+        for name, other in others.items():
+            builders[name] = partial(InferenceCall, other, other.MODEL.SEGVIT.OUTPUT, images, ending, dtype)
+        peaks = {name: peak_memory_mb(build, device=device, calls=1) for name, build in builders.items()}
+    predictors = build_contenders(cfg, args.against, size, ending)
+    predictors |= {name: build_whole(other, ending) for name, other in others.items()}
+    for predictor in predictors.values():
+        predictor.to(device, dtype)
+    return compare(predictors, images.to(device, dtype), rounds=args.rounds, peaks=peaks, compiled=args.compile)
 
 
-def compare(predictors: Mapping[str, nn.Module], images: Tensor, *, rounds: int) -> list[Row]:
-    """Time the models on the images (B, 3, H, W), and count their MACs for all of these."""
+def compare(
+    predictors: Mapping[str, nn.Module],
+    images: Tensor,
+    *,
+    rounds: int,
+    peaks: Mapping[str, float],
+    compiled: bool,
+) -> list[Row]:
+    """Time the models on the images (B, 3, H, W), and count their MACs for all of these.
+
+    Args:
+        peaks: memory by name as far as it is known; on a GPU it is measured here.
+        compiled: time the models as single graphs.
+    """
 
     def call(predictor: nn.Module) -> Callable[[], Tensor]:
-        return lambda: predictor(images)
+        run = torch.compile(predictor, fullgraph=True) if compiled else predictor
+        return lambda: run(images)
 
     calls = {name: call(predictor) for name, predictor in predictors.items()}
     with torch.inference_mode():
         timings = summarize(time_rounds(calls, rounds=rounds, device=images.device, progress=True))
-        peaks = {name: peak_mb(predictor, images) for name, predictor in predictors.items()}
-    meta = images.to("meta")
-    gmacs = {name: count_module_macs(weightless_copy(module), meta) / 1e9 for name, module in predictors.items()}
-    return [Row(name=name, **timings[name], peak_mb=peaks[name], gmacs=gmacs[name]) for name in predictors]
+        if images.device.type == "cuda":
+            peaks = {name: peak_mb(predictor, images) for name, predictor in predictors.items()}
+    gmacs = {name: count_macs_of(module, images) / 1e9 for name, module in predictors.items()}
+    return [Row(name=name, **timings[name], peak_mb=peaks.get(name), gmacs=gmacs[name]) for name in predictors]
+
+
+def count_macs_of(module: nn.Module, images: Tensor) -> int:
+    """MACs of a call: without computing anything, or, where shapes or branches depend on values, in a real call."""
+    try:
+        return count_module_macs(weightless_copy(module), images.to("meta"))
+    except (RuntimeError, NotImplementedError):
+        return count_module_macs(module.requires_grad_(False), images)
 
 
 def compare_training(
@@ -188,10 +217,8 @@ def on(cfg: CfgNode, device: torch.device) -> CfgNode:
     return cfg
 
 
-def peak_mb(predictor: nn.Module, images: Tensor) -> float | None:
-    """Megabytes (2**20 bytes) of the weights and of what one call allocates besides; None where it is not CUDA."""
-    if images.device.type != "cuda":
-        return None
+def peak_mb(predictor: nn.Module, images: Tensor) -> float:
+    """Megabytes (2**20 bytes) on a GPU of the weights and of what one call allocates besides."""
     torch.cuda.reset_peak_memory_stats(images.device)
     before = torch.cuda.memory_allocated(images.device)
     predictor(images)

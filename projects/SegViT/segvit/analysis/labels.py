@@ -1,0 +1,87 @@
+"""Models that end in labels, to be timed: all that follows a head, up to the class of every pixel.
+
+Shape shorthand: B images, H x W pixels, K classes, h x w grid.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from segvit.modeling.class_pruning import pruned_labels
+from segvit.modeling.row_bands import labels_of_bands, resize_bands
+from segvit.modeling.semantic_inference import own_probabilities
+
+Outputs = dict[str, torch.Tensor]
+
+
+class WinnersOfScores(nn.Module):
+    """All scores, resized band by band, and the highest at each pixel.
+
+    Args:
+        scores: a head's output and the size (H, W) of the images to scores (B, K, H, W).
+        wanted: the size of the labels; None for that of the images.
+    """
+
+    def __init__(self, scores: nn.Module, wanted: tuple[int, int] | None) -> None:
+        super().__init__()
+        self.scores = scores
+        self.wanted = wanted
+
+    def forward(self, outputs: object, size: tuple[int, int]) -> torch.Tensor:
+        """(B, *wanted) int64."""
+        wanted = self.wanted or size
+        bands = (resize_bands([scores], size, wanted) for scores in self.scores(outputs, size))
+        return torch.stack([labels_of_bands(image, wanted) for image in bands])
+
+
+class PrunedLabels(nn.Module):
+    """Scores of those classes alone that can win, as `SegViT` does with TEST.LABELS_ONLY."""
+
+    def __init__(self, wanted: tuple[int, int] | None) -> None:
+        super().__init__()
+        self.wanted = wanted
+
+    def forward(self, outputs: Outputs, size: tuple[int, int]) -> torch.Tensor:
+        """(B, *wanted) int64."""
+        pairs = zip(outputs["pred_masks"], own_probabilities(outputs), strict=True)
+        return torch.stack(
+            [pruned_labels(*pair, covered=size, size=size, wanted=self.wanted or size) for pair in pairs]
+        )
+
+
+class MadeScene(nn.Module):
+    """A head that works as always and then answers as if it saw a scene of some classes.
+
+    A head with random weights is sure of nothing, so that every class may win everywhere. Here the classes present have
+    a probability of about 0.9 and a region each, around random points, with noise of one logit; all others have 0.001
+    to 0.05, and noise for masks.
+
+    Args:
+        head: a head of SegViT.
+        num_present: classes in the scene.
+    """
+
+    def __init__(self, head: nn.Module, num_present: int) -> None:
+        super().__init__()
+        self.head = head
+        self.num_present = num_present
+
+    def forward(self, features: object) -> Outputs:
+        """The head's output with "pred_masks" and the class probabilities of the scene."""
+        outputs = self.head(features)
+        masks = outputs["pred_masks"]
+        (height, width), num_classes = masks.shape[-2:], masks.shape[1]
+        generator = torch.Generator().manual_seed(0)
+        present = torch.randperm(num_classes, generator=generator)[: self.num_present]
+        centers = torch.rand(self.num_present, 2, generator=generator) * torch.tensor([height, width])
+        points = torch.cartesian_prod(torch.arange(height), torch.arange(width)).float()
+        nearest = torch.cdist(points, centers).argmin(dim=1).view(height, width)
+        scene = torch.randn(num_classes, height, width, generator=generator)
+        scene[present] += torch.where(nearest == torch.arange(self.num_present)[:, None, None], 6.0, -6.0)
+        probabilities = 0.001 + 0.049 * torch.rand(num_classes, generator=generator)
+        probabilities[present] = 0.9 + 0.05 * torch.rand(self.num_present, generator=generator)
+        return {
+            "own_probabilities": probabilities.to(masks).expand(len(masks), -1),
+            "pred_masks": scene.to(masks).expand(len(masks), -1, -1, -1),
+        }
