@@ -62,6 +62,19 @@ def test_labels_are_the_argmax(kind, num_classes, grid, patch, cut, wanted, seed
         assert torch.equal(labels, all_labels(masks, probabilities, *sizes))
 
 
+@pytest.mark.parametrize("kind", ["noise", "ties", "flat", "few"])
+@pytest.mark.parametrize("wanted", [(300, 70), (97, 211), (33, 40)])
+def test_labels_of_more_pixels_than_are_decided_together(monkeypatch, kind, wanted):
+    """Part by part, each of a few rows, and in the type that is asked for."""
+    monkeypatch.setattr(class_pruning, "PIXELS", 900)
+    masks, probabilities = scene(kind, 9, (3, 4), seed=2)
+    sizes = {"covered": (24, 32), "size": (21, 30), "wanted": wanted}
+    with torch.no_grad():
+        labels = pruned_labels(masks, probabilities, **sizes, dtype=torch.uint8)
+        assert labels.dtype == torch.uint8
+        assert torch.equal(labels.long(), all_labels(masks, probabilities, *sizes.values()))
+
+
 @pytest.mark.parametrize("kind", ["noise", "ties", "few"])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_whatever_the_number_of_threads(kind, threads):

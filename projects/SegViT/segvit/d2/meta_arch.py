@@ -183,8 +183,15 @@ class SegViT(nn.Module):
         results: list[dict[str, torch.Tensor]] = [{} for _ in images]
         if self.labels_only and self.windows is None and self.semantic_inference.mode == "diagonal":
             for index, masks, probabilities, covered in self._masks(images):
-                labels = pruned_labels(masks, probabilities, covered=covered, size=sizes[index], wanted=wanted[index])
-                results[index] = {"sem_seg_labels": labels.to(self.label_dtype)}
+                labels = pruned_labels(
+                    masks,
+                    probabilities,
+                    covered=covered,
+                    size=sizes[index],
+                    wanted=wanted[index],
+                    dtype=self.label_dtype,
+                )
+                results[index] = {"sem_seg_labels": labels}
             return results
         for index, bands in self._score(images):
             results[index] = self.result(resize_bands(bands, sizes[index], wanted[index]), wanted[index])

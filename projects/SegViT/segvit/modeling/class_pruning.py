@@ -11,12 +11,14 @@ Shape shorthand: K classes, h x w grid, H x W pixels of the image, R x C tiles: 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 
 from segvit.modeling.bilinear_resize import BilinearResize, Range, source_positions
 from segvit.modeling.semantic_inference import class_scores
 
+PIXELS = 2**20  # of the labels are decided together, or as many as the model reads where those are more
 STRIPS = 8  # rows of tiles are scored in about so many groups
 ROUNDING = 1e-5  # of a bound, by logit: several times what interpolation and sigmoid can be off
 SMALLEST = 1e-30  # below it scores have no full precision
@@ -29,6 +31,7 @@ def pruned_labels(
     covered: tuple[int, int],
     size: tuple[int, int],
     wanted: tuple[int, int],
+    dtype: torch.dtype = torch.int64,
 ) -> torch.Tensor:
     """The class with the highest of `class_scores` at every pixel, the first of equals, to the last bit.
 
@@ -38,23 +41,29 @@ def pruned_labels(
         covered: pixels that the grid covers: those of the image, padded to whole patches.
         size: (H, W) of the image, at the top left of those.
         wanted: height and width of the labels; the scores are resized to it before they are compared.
+        dtype: of the labels; it must hold K - 1.
 
     Returns:
-        (height, width) int64.
+        (height, width) `dtype`. Beside it a part of its rows is held, with eight bytes per pixel.
     """
     masks, probabilities = masks.float(), probabilities.float()
     resize = BilinearResize(size, wanted, masks.device)
-    tiles = _Tiles(masks, probabilities, covered=covered, resize=resize)
-    winners = _Winners(tiles.settled_winners(), tiles, num_classes=len(masks))
-    for index in tiles.contenders(probabilities):
-        strips = list(winners.open_strips(index))
-        if not strips:
-            continue
-        scores = class_scores(masks[None, index : index + 1], probabilities[None, index : index + 1], covered)
-        scores = scores[0, 0, : size[0], : size[1]]
-        for strip, rows, columns in strips:
-            winners.enter(index, resize.block(scores, rows, columns), strip, rows, columns)
-    return winners.labels()
+    pixels = max(PIXELS, covered[0] * covered[1])
+    tiles = _Tiles(masks, probabilities, covered=covered, resize=resize, tallest=max(pixels // wanted[1], 1))
+    settled, contenders = tiles.settled_winners(), tiles.contenders(probabilities)
+    labels = torch.empty(wanted, dtype=dtype, device=masks.device)
+    for part in tiles.parts(pixels):
+        winners = _Winners(settled[slice(*part)], tiles, part, num_classes=len(masks))
+        for index in contenders:
+            strips = list(winners.open_strips(index))
+            if not strips:
+                continue
+            scores = class_scores(masks[None, index : index + 1], probabilities[None, index : index + 1], covered)
+            scores = scores[0, 0, : size[0], : size[1]]
+            for strip, rows, columns in strips:
+                winners.enter(index, resize.block(scores, rows, columns), strip, rows, columns)
+        labels[tiles.edges[0][part[0]] : tiles.edges[0][part[1]]] = winners.labels()
+    return labels
 
 
 class _Tiles:
@@ -63,6 +72,7 @@ class _Tiles:
     Args:
         covered: pixels that the grid of the masks (K, h, w) covers.
         resize: from the image, at the top left of those, to the labels.
+        tallest: rows of labels that a tile may have.
     """
 
     def __init__(
@@ -72,10 +82,12 @@ class _Tiles:
         *,
         covered: tuple[int, int],
         resize: BilinearResize,
+        tallest: int,
     ) -> None:
         grid = (masks.shape[1], masks.shape[2])
         self.device = masks.device
-        self.edges = [_tile_edges(*lengths) for lengths in zip(grid, covered, resize.size, resize.wanted)]
+        largest = (tallest, resize.wanted[1])
+        self.edges = [_tile_edges(*lengths) for lengths in zip(grid, covered, resize.size, resize.wanted, largest)]
         corners = masks.sigmoid() * probabilities[:, None, None]
         highest, lowest = corners, -corners
         for axis in (0, 1):
@@ -87,8 +99,16 @@ class _Tiles:
         self.settled = self.open.sum(dim=0) == 1  # (R, C)
 
     def settled_winners(self) -> torch.Tensor:
-        """(R, C): the class that wins a tile for certain; -1 where it takes scores to tell."""
+        """(R, C): the class that wins a tile for certain; -1 where it takes scores to tell. Ask before `contenders`."""
         return self.open.int().argmax(dim=0).where(self.settled, -1)
+
+    def parts(self, pixels: int) -> Iterator[Range]:
+        """Rows of tiles, one at least, that together hold at most so many pixels of the labels."""
+        edges, width, start = self.edges[0], self.edges[1][-1], 0
+        for stop in range(1, len(edges)):
+            if stop == len(edges) - 1 or (edges[stop + 1] - edges[start]) * width > pixels:
+                yield start, stop
+                start = stop
 
     def contenders(self, probabilities: torch.Tensor) -> list[int]:
         """Classes that may win somewhere that is not settled, the most probable first."""
@@ -105,20 +125,23 @@ class _Winners:
     order in which they come.
 
     Args:
-        settled: (R, C) classes of tiles that need no scores, else -1.
+        settled: classes of the part's tiles that need no scores, else -1.
         tiles: what classes can score in each tile.
+        part: the rows of tiles that are decided here.
     """
 
-    def __init__(self, settled: torch.Tensor, tiles: _Tiles, *, num_classes: int) -> None:
+    def __init__(self, settled: torch.Tensor, tiles: _Tiles, part: Range, *, num_classes: int) -> None:
         self._last = num_classes - 1
         self._tiles = tiles
+        edges = (tiles.edges[0][part[0] : part[1] + 1], tiles.edges[1])
+        self._first = edges[0][0]  # the row of the labels that the first row here is
         highest, none = torch.iinfo(torch.int32).max << 16, torch.iinfo(torch.int64).min
         keys = (highest + self._last - settled).where(settled >= 0, none)
-        for axis, edges in enumerate(tiles.edges):
-            keys = keys.repeat_interleave(torch.tensor(edges).diff(), dim=axis)
+        for axis, ends in enumerate(edges):
+            keys = keys.repeat_interleave(torch.tensor(ends).diff(), dim=axis)
         self._keys = keys.to(tiles.device)
-        rows = len(settled)
-        self._strips = [(start, min(start + -(-rows // STRIPS), rows)) for start in range(0, rows, -(-rows // STRIPS))]
+        step = -(-len(settled) // STRIPS)
+        self._strips = [(start, min(start + step, part[1])) for start in range(*part, step)]
         self._lowest = [0.0] * len(self._strips)  # winning score of each strip, where every pixel has one
 
     def open_strips(self, index: int) -> list[tuple[int, Range, Range]]:
@@ -134,22 +157,27 @@ class _Winners:
 
     def enter(self, index: int, scores: torch.Tensor, strip: int, rows: Range, columns: Range) -> None:
         """Let a class contend with its scores (rows, columns), none of them negative, in a part of a strip."""
-        held = self._keys[rows[0] : rows[1], columns[0] : columns[1]]
+        strip_keys = self._keys[rows[0] - self._first : rows[1] - self._first]
+        held = strip_keys[:, columns[0] : columns[1]]
         keys = scores.view(torch.int32).long().bitwise_left_shift_(16).bitwise_or_(self._last - index)
         torch.maximum(held, keys, out=held)
-        lowest = self._keys[rows[0] : rows[1]].min() >> 16
+        lowest = strip_keys.min() >> 16
         self._lowest[strip] = float(lowest.clamp(min=0).int().view(torch.float32))
 
     def labels(self) -> torch.Tensor:
-        """(height, width) int64, in the place of the keys: call it once, at the end."""
+        """(rows, width) int64, in the place of the keys: call it once, at the end."""
         return self._keys.bitwise_and_(0xFFFF).neg_().add_(self._last)
 
 
-def _tile_edges(grid: int, covered: int, length: int, wanted: int) -> list[int]:
-    """First rows (or columns) of tiles in the labels, and the end: they change where two points of the grid do."""
+def _tile_edges(grid: int, covered: int, length: int, wanted: int, largest: int) -> list[int]:
+    """First rows (or columns) of tiles in the labels, and the end: they change where two points of the grid do.
+
+    Those larger than `largest` are cut.
+    """
     scale = covered / grid * wanted / length
     inner = (math.ceil((index + 0.5) * scale - 0.5) for index in range(grid))
-    return [0, *sorted({edge for edge in inner if 0 < edge < wanted}), wanted]
+    inner = {*inner, *range(largest, wanted, largest)}
+    return [0, *sorted(edge for edge in inner if 0 < edge < wanted), wanted]
 
 
 def _supports(

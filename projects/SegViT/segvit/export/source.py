@@ -1,0 +1,88 @@
+"""What is exported: a trained model by its config, and what users of the file must know of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import nn
+
+from segvit.d2.checkpoint import SegViTCheckpointer
+from segvit.inference.class_names import class_list_of
+from segvit.modeling.edge_aware_downsampling import EdgeAwareQueryDownsampling
+from segvit.modeling.exportable_segmenter import ExportableSegmenter
+
+
+@dataclass(frozen=True)
+class ExportSource:
+    """A model to export.
+
+    Attributes:
+        model: the meta-architecture in evaluation mode, on the CPU, which whole images go through.
+        metadata: name -> JSON, as every format stores it.
+    """
+
+    model: nn.Module
+    metadata: dict[str, str]
+
+    @property
+    def patch_size(self) -> int:
+        return self.model.backbone.size_divisibility
+
+    def segmenter(self, *, gives_labels: bool) -> ExportableSegmenter:
+        """The model's own parts as one graph."""
+        return ExportableSegmenter(
+            backbone=self.model.backbone,
+            sem_seg_head=self.model.sem_seg_head,
+            semantic_inference=self.model.semantic_inference,
+            pixel_mean=self.model.pixel_mean,
+            pixel_std=self.model.pixel_std,
+            patch_size=self.patch_size,
+            gives_labels=gives_labels,
+        ).eval()
+
+
+def load_source(cfg: CfgNode) -> ExportSource:
+    """The config's model with the weights of MODEL.WEIGHTS. Windows are left to who uses the file.
+
+    Raises:
+        ValueError: where the weights do not fit or are not named, or the number of kept tokens depends on the image.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.TEST.WINDOW.ENABLED = False
+    cfg.TEST.LABELS_ONLY = False
+    model = build_model(cfg).eval()
+    require_static_selection(model)
+    SegViTCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    model.requires_grad_(False)
+    return ExportSource(model, metadata_of(cfg))
+
+
+def require_static_selection(model: nn.Module) -> None:
+    """Raise ValueError for Shrunk++ by threshold, naming the remedy."""
+    if any(isinstance(part, EdgeAwareQueryDownsampling) and part.selection != "topk" for part in model.modules()):
+        raise ValueError(
+            "MODEL.VIT.EDGE.SELECTION 'threshold' keeps another number of tokens for every image, which no exported "
+            "graph can: append MODEL.VIT.EDGE.SELECTION topk (and MODEL.VIT.EDGE.SHARE, the share of tokens to keep); "
+            "the weights stay the same"
+        )
+
+
+def metadata_of(cfg: CfgNode) -> dict[str, str]:
+    """Class names, RGB colours, channel order, ignored label, and the size that test images are resized to."""
+    classes = class_list_of(cfg)
+    values = {
+        "class_names": list(classes.names),
+        "palette": [[int(value) for value in color] for color in classes.colors],
+        "pixel_format": cfg.INPUT.FORMAT,
+        "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+        "short_side": cfg.INPUT.MIN_SIZE_TEST,
+        "max_long_side": cfg.INPUT.MAX_SIZE_TEST,
+        "torch": str(torch.__version__),
+    }
+    return {name: json.dumps(value) for name, value in values.items()}
