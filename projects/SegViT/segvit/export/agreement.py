@@ -62,9 +62,10 @@ def require_agreement(run: Runner, model: nn.Module, size: ImageSize) -> Agreeme
     scores = [difference for _, difference in found if difference is not None]
     agreement = Agreement(min(labels for labels, _ in found), max(scores, default=None), batches)
     if agreement.labels < LABELS_BAR or (agreement.scores is not None and not agreement.scores <= SCORES_BAR):
+        remedy = "; --static exports it for one size of images" if size.is_dynamic else ""
         raise ExportError(
             f"the exported file does not agree with the model: {agreement.describe()}; wanted are {LABELS_BAR:.1%} and "
-            f"{SCORES_BAR:.0e}"
+            f"{SCORES_BAR:.0e}{remedy}"
         )
     return agreement
 

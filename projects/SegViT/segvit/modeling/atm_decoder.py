@@ -135,7 +135,7 @@ class ATMDecoder(nn.Module):
         self, readings: list[StageReading], class_queries: nn.Embedding, class_embed: nn.Linear, *, with_aux: bool
     ) -> DecoderOutputs:
         """The outputs of `forward` for any class queries and their classifier; "aux_outputs" as asked for."""
-        batch_size = len(readings[0].keys_and_values[0][0])
+        batch_size = readings[0].keys_and_values[0][0].shape[0]
         queries = class_queries.weight.expand(batch_size, -1, -1)
         masks = None
         outputs = []

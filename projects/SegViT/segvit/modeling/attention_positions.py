@@ -88,7 +88,8 @@ class RelativePositions(nn.Module):
 
     def _resized(self, table: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """The rows of patch pairs interpolated bicubically to another grid; those of the class token stay."""
-        if grid == self.grid_size:
+        # No export must be bound to the grid that it happens to see; resizing to the same grid changes nothing.
+        if not torch.compiler.is_compiling() and grid == self.grid_size:
             return table
         (rows, columns), (new_rows, new_columns) = (tuple(2 * n - 1 for n in size) for size in (self.grid_size, grid))
         pairs = table[:-3].unflatten(0, (rows, columns)).permute(2, 0, 1)[None]

@@ -58,11 +58,14 @@ class EdgeAwareQueryDownsampling(nn.Module):
         on_grid = on_coarse_grid(grid, scores.device)
         if self.selection == "topk":
             num_on_grid = ((grid[0] + 1) // 2) * ((grid[1] + 1) // 2)
-            count = min(max(round(self.share * grid[0] * grid[1]), num_on_grid), grid[0] * grid[1])
+            # `round` in whole numbers, which exporters follow where the grid is not known beforehand: halves to even.
+            millionths = round(1e6 * self.share) * grid[0] * grid[1]
+            share = (millionths + 499_999 + millionths // 1_000_000 % 2) // 1_000_000
+            count = min(max(share, num_on_grid), grid[0] * grid[1])
             cells, valid = self._top(scores, on_grid, count), None
         else:
             cells, valid = self._above_threshold(scores, on_grid)
-        prefix = torch.arange(self.num_prefix_tokens, device=scores.device).expand(len(scores), -1)
+        prefix = torch.arange(self.num_prefix_tokens, device=scores.device).expand(scores.shape[0], -1)
         if valid is not None:
             valid = torch.cat([torch.ones_like(prefix, dtype=torch.bool), valid], dim=1)
         return KeptTokens(positions=torch.cat([prefix, cells + self.num_prefix_tokens], dim=1), valid=valid, grid=None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from segvit.modeling.token_set import Stage, TokenSet
+from segvit.modeling.token_set import Stage, TokenSet, tokens_at
 
 
 def restore_nearest(tokens: torch.Tensor, stage: Stage, grid: tuple[int, int]) -> torch.Tensor:
@@ -24,7 +24,7 @@ def restore_nearest(tokens: torch.Tensor, stage: Stage, grid: tuple[int, int]) -
     Returns:
         (B, N, D)
     """
-    return tokens.take_along_dim(nearest_tokens(stage, grid, tokens.device)[..., None], dim=1)
+    return tokens_at(tokens, nearest_tokens(stage, grid, tokens.device))
 
 
 def nearest_tokens(stage: Stage, grid: tuple[int, int], device: torch.device) -> torch.Tensor:
@@ -35,7 +35,7 @@ def nearest_tokens(stage: Stage, grid: tuple[int, int], device: torch.device) ->
     coarse_cells = ((rows // 2 * 2)[:, None] * grid[1] + columns // 2 * 2).flatten()  # (N,)
     slots = torch.arange(stage.cells.shape[1], device=device).expand_as(stage.cells)
     # Padding lies on dropped cells: what it writes there is read by none.
-    slot_of_cell = torch.zeros(len(stage.cells), grid[0] * grid[1], dtype=torch.int64, device=device)
+    slot_of_cell = torch.zeros(stage.cells.shape[0], grid[0] * grid[1], dtype=torch.int64, device=device)
     slot_of_cell = slot_of_cell.scatter(1, stage.cells, slots)
     is_kept = torch.zeros_like(slot_of_cell, dtype=torch.bool).scatter(
         1, stage.cells, torch.ones_like(stage.cells, dtype=torch.bool) if stage.valid is None else stage.valid

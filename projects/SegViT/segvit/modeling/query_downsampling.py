@@ -29,10 +29,11 @@ class QueryDownsampling(nn.Module):
 
     def forward(self, grid: tuple[int, int], *, device: torch.device) -> KeptTokens:
         """The kept tokens, the same for every image, and the grid that they form."""
-        cells = torch.arange(grid[0] * grid[1], device=device).unflatten(0, grid)[::2, ::2]
+        rows, columns = (torch.arange(0, length, 2, device=device) for length in grid)
+        cells = (rows[:, None] * grid[1] + columns).flatten()
         prefix = torch.arange(self.num_prefix_tokens, device=device)
-        positions = torch.cat([prefix, self.num_prefix_tokens + cells.flatten()])
-        return KeptTokens(positions=positions[None], valid=None, grid=(cells.shape[0], cells.shape[1]))
+        positions = torch.cat([prefix, self.num_prefix_tokens + cells])
+        return KeptTokens(positions=positions[None], valid=None, grid=(rows.shape[0], columns.shape[0]))
 
 
 def on_coarse_grid(grid: tuple[int, int], device: torch.device) -> torch.Tensor:

@@ -108,14 +108,15 @@ class LearnedQueryUpsampling(nn.Module):
     def forward(self, stages: list[Stage]) -> torch.Tensor:
         """Stages in encoder order, the first a map at (h, w) -> (B, D, h, w)."""
         grid = (stages[0].shape[-2], stages[0].shape[-1])
-        queries = self._queries_for(grid).expand(len(stages[0]), -1, -1)
+        queries = self._queries_for(grid).expand(stages[0].shape[0], -1, -1)
         for module, stage in zip(self.stages, stages, strict=True):
             queries = module(queries, stage)
         return tokens_to_map(queries, grid)
 
     def _queries_for(self, grid: tuple[int, int]) -> torch.Tensor:
         queries = self.queries.weight[None]  # (1, N, D)
-        if grid == self.grid_size:
+        # No export must be bound to the grid that it happens to see; resizing to the same grid changes nothing.
+        if not torch.compiler.is_compiling() and grid == self.grid_size:
             return queries
         learned = tokens_to_map(queries, self.grid_size)
         return map_to_tokens(F.interpolate(learned, size=grid, mode="bicubic", align_corners=False))

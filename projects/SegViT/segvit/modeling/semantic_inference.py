@@ -40,7 +40,8 @@ def class_scores(masks: torch.Tensor, probabilities: torch.Tensor, size: tuple[i
     masks, probabilities = masks.float(), probabilities.float()
     if torch.is_grad_enabled():
         return _upsample(masks, size).sigmoid() * probabilities[..., None, None]
-    if masks.device.type != "cpu" or torch.compiler.is_compiling() or _rounds_like_single_maps(masks, size):
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if masks.device.type != "cpu" or traced or _rounds_like_single_maps(masks, size):
         return _upsample(masks, size).sigmoid_().mul_(probabilities[..., None, None])
     scores = masks.new_empty(*masks.shape[:2], *size)
     for single, mask, probability in zip(scores.flatten(0, 1), masks.flatten(0, 1), probabilities.flatten()):

@@ -71,7 +71,7 @@ class ShrunkDecoder(nn.Module):
         self, reading: StageReading, class_queries: nn.Embedding, class_embed: nn.Linear, *, with_aux: bool
     ) -> DecoderOutputs:
         """The outputs of `forward` for any class queries and their classifier; "aux_outputs" as asked for."""
-        queries = class_queries.weight.expand(len(reading.keys_and_values[0][0]), -1, -1)
+        queries = class_queries.weight.expand(reading.keys_and_values[0][0].shape[0], -1, -1)
         outputs = []
         for layer, keys_and_values in zip(self.layers, reading.keys_and_values, strict=True):
             predicts = with_aux or layer is self.layers[-1]

@@ -47,7 +47,7 @@ class TokenEmbedding(nn.Module):
     def _with_positions(self, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """(B, N, C) -> (B, T + N, C); the position embedding is resized where the grid differs from its own."""
         tokens = (self.cls_token, self.dist_token, self.reg_token)
-        prefix = [token.expand(len(patches), -1, -1) for token in tokens if token is not None]
+        prefix = [token.expand(patches.shape[0], -1, -1) for token in tokens if token is not None]
         if self.pos_embed is None:
             return torch.cat([*prefix, patches], dim=1)
         # Without antialiasing, as in the official release (and in the fine-tuning codes before it).

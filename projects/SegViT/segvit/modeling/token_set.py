@@ -17,6 +17,11 @@ def key_mask_of(valid: torch.Tensor | None) -> torch.Tensor | None:
     return None if valid is None else valid[:, None, None]
 
 
+def tokens_at(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Of (B, N, C) tokens those at (B or 1, M) positions -> (B, M, C). Unlike `take_along_dim`, it can be exported."""
+    return tokens.gather(1, positions[..., None].expand(tokens.shape[0], -1, tokens.shape[2]))
+
+
 @dataclass(frozen=True)
 class KeptTokens:
     """Which tokens of a sequence a reduction keeps.
@@ -34,7 +39,7 @@ class KeptTokens:
 
     def select(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, T + N, C) -> (B, M, C)."""
-        return tokens.take_along_dim(self.positions[..., None], dim=1)
+        return tokens_at(tokens, self.positions)
 
     @property
     def key_mask(self) -> torch.Tensor | None:
