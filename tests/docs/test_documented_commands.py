@@ -416,7 +416,7 @@ COVERAGE = {
     r'python -c "import torch, detectron2.*"': runs,
     r"python datasets/generate_toy_scenes\.py": generates_toy_scenes,
     r"python datasets/prepare_\w+\.py( --source json)?": prepares_a_benchmark,
-    TRAIN + r"--config-file \S+/toy_scenes\.yaml": trains_on_toy_scenes,
+    TRAIN + r"(--resume )?--config-file \S+/toy_scenes\.yaml( SOLVER\.ACCUM_STEPS 2)?": trains_on_toy_scenes,
     re.escape(CAMVID_RUN): trains_on_camvid,
     r"OMP_NUM_THREADS=1 " + TRAIN + r"--config-file \S+/camvid/segvit_scratch_320x240\S*\.yaml": trains_small_on_camvid,
     r"python projects/SegViT/tools/(draw_tokens|evaluate_edges)\.py .*": looks_at_shrunk_pp,

@@ -75,14 +75,18 @@ def entries(folder):
     return [line.split() for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def kill_one_life(folder, workers, draw):
-    """Start, wait for the first step and a random while, kill. Returns whether the run was still alive then."""
-    begun = len(entries(folder))
+def kill_one_life(folder, workers, draw, seconds):
+    """Start, wait for a random number of iterations and a random while, kill. Returns whether it was still alive then.
+
+    Args:
+        seconds: that an iteration takes, about.
+    """
+    wanted = len(entries(folder)) + 1 + draw.randrange(2 * PERIOD)
     life = start(folder, workers)
     deadline = time.monotonic() + 120
-    while life.is_alive() and len(entries(folder)) == begun and time.monotonic() < deadline:
+    while life.is_alive() and len(entries(folder)) < wanted and time.monotonic() < deadline:
         time.sleep(0.002)
-    life.join(timeout=draw.uniform(0, 0.6))
+    life.join(timeout=draw.uniform(0, 1.5 * seconds))
     killed = life.is_alive()
     if killed:
         os.kill(life.pid, signal.SIGKILL)
@@ -110,13 +114,15 @@ def main():
     args = parser.parse_args()
     draw = random.Random(args.seed)
     whole = args.folder / "whole"
+    begin = time.monotonic()
     start(whole, 0).join()
+    seconds = (time.monotonic() - begin) / ITERATIONS
     kills, runs, lost, leftovers = 0, 0, 0, 0
     while kills < args.kills:
         folder = args.folder / f"run_{runs}"
         alive = True
         while alive and kills < args.kills:
-            alive = kill_one_life(folder, workers=kills % 2, draw=draw)
+            alive = kill_one_life(folder, workers=kills % 2, draw=draw, seconds=seconds)
             kills += alive
             leftovers += len(list(folder.glob(".*unfinished*")))
         if alive:

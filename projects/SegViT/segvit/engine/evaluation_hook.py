@@ -16,7 +16,7 @@ class Evaluation(HookBase):
     fail; where the run then stopped, the evaluation is made up for before the first step.
 
     Args:
-        period: in iterations; 0 never evaluates.
+        period: in iterations; 0 evaluates behind the last one alone.
         evaluate: gives nested metrics, on the main process at least.
     """
 
@@ -43,8 +43,9 @@ class Evaluation(HookBase):
 
     def after_train(self) -> None:
         # Short of it where an error ended the training, were it in the last iteration.
-        if self._period > 0 and self.trainer.iter >= self.trainer.max_iter:
+        if self.trainer.iter >= self.trainer.max_iter:
             self._run(self.trainer.max_iter)
+        del self._evaluate  # it may hold the trainer, which holds this
 
     def _is_due(self, done: int) -> bool:
         return self._period > 0 and done > 0 and done % self._period == 0
