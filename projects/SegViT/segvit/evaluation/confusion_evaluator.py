@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
@@ -58,7 +59,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         """
         Args:
             dataset_name: a registered data set whose metadata has `stuff_classes` and `ignore_label`.
-            distributed: add up the matrices of all processes in `evaluate`.
+            distributed: add up the matrices of all processes in `evaluate`, by one all-reduce.
             output_dir: where to write `sem_seg_evaluation.json`: the metrics and the confusion matrix.
             with_boundary_iou: also give "mBoundaryIoU" and "BoundaryIoU-<class>" (see `boundary_iou`).
             save_predictions: write each prediction into `output_dir`, as `predictions/labels/*.png` and
@@ -207,9 +208,15 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
 
     def _merged(self) -> tuple[np.ndarray, np.ndarray, int]:
         """The matrix, the boundary counts and the number of images, summed over the processes."""
-        own = (self._matrix.cpu().numpy(), self._boundaries.counts, self._num_images)
-        parts = comm.all_gather(own) if self._distributed else [own]
-        return tuple(sum(part) for part in zip(*parts))
+        counts = [self._matrix, torch.from_numpy(self._boundaries.counts), torch.tensor([self._num_images])]
+        sums = torch.cat([count.flatten().cpu() for count in counts])
+        if self._distributed and comm.get_world_size() > 1:
+            # NCCL adds up on GPUs alone, and the matrix of a process that saw no image is in main memory.
+            sums = sums.to("cuda" if dist.get_backend() == "nccl" else "cpu")
+            dist.all_reduce(sums)
+        parts = sums.cpu().split([count.numel() for count in counts])
+        matrix, boundaries, images = (part.view_as(count).numpy() for part, count in zip(parts, counts, strict=True))
+        return matrix, boundaries, int(images[0])
 
     def _write(self, matrix: np.ndarray, metrics: Mapping[str, float]) -> None:
         content = {
