@@ -28,6 +28,7 @@ class ContinualStep:
         class_names: K names by class id, or none where ids are all there is.
         selection: "overlapped" or "disjoint", see `select_records`.
         iterations: SOLVER.MAX_ITER of each step; empty for the same in all.
+        in_features: the stages that later groups read; empty for the first group's.
         shares_decoder: whether later groups ask the first one's decoder (`AddedQueries`).
         calibration: how the new group's factor is chosen behind its training, "none" or "bias".
     """
@@ -38,6 +39,7 @@ class ContinualStep:
     class_names: tuple[str, ...]
     selection: str
     iterations: tuple[int, ...]
+    in_features: tuple[str, ...]
     shares_decoder: bool
     calibration: str
 
@@ -80,6 +82,8 @@ def continual_step(cfg: CfgNode) -> ContinualStep | None:
         raise ValueError(f"{KEY}.SELECTION {continual.SELECTION!r} must be 'overlapped' or 'disjoint'")
     if continual.CALIBRATION not in ("none", "bias"):
         raise ValueError(f"{KEY}.CALIBRATION {continual.CALIBRATION!r} must be 'none' or 'bias'")
+    if continual.IN_FEATURES and continual.SHARED_DECODER:
+        raise ValueError(f"{KEY}.IN_FEATURES: with SHARED_DECODER later groups read what the first one reads")
     if continual.ITERATIONS and len(continual.ITERATIONS) != len(groups):
         raise ValueError(f"{KEY}.ITERATIONS has {len(continual.ITERATIONS)} entries for {len(groups)} steps")
     return ContinualStep(
@@ -89,6 +93,7 @@ def continual_step(cfg: CfgNode) -> ContinualStep | None:
         class_names=tuple(names) if continual.CLASSES else (),
         selection=continual.SELECTION,
         iterations=tuple(continual.ITERATIONS),
+        in_features=tuple(continual.IN_FEATURES),
         shares_decoder=continual.SHARED_DECODER,
         calibration=continual.CALIBRATION,
     )

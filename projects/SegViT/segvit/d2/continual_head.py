@@ -12,7 +12,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
 from segvit.d2.continual import KEY, continual_step
-from segvit.d2.sem_seg_head import build_criterion, build_head_decoder, stage_names
+from segvit.d2.sem_seg_head import build_added_queries, build_criterion, build_head_decoder, head_stages, require_stages
 from segvit.modeling.added_group import AddedDecoder, AddedQueries, Decoder
 from segvit.modeling.class_groups import ClassGroups
 from segvit.modeling.continual_outputs import gather_groups
@@ -30,7 +30,8 @@ class ContinualHead(nn.Module):
     is the first step.
 
     Args:
-        in_features: stages in the order in which the decoders visit them, deepest first.
+        in_features: stages in the order in which the first group's decoder visits them, deepest first.
+        added_in_features: likewise of the later groups' decoders.
         decoder: of the first group.
         added: the later groups, oldest first.
         groups: the class ids of all of them.
@@ -43,6 +44,7 @@ class ContinualHead(nn.Module):
         self,
         *,
         in_features: list[str],
+        added_in_features: list[str],
         decoder: Decoder,
         added: list[AddedDecoder | AddedQueries],
         groups: ClassGroups,
@@ -51,6 +53,7 @@ class ContinualHead(nn.Module):
     ) -> None:
         super().__init__()
         self.in_features = in_features
+        self.added_in_features = added_in_features
         self.groups = groups
         self.num_classes = num_classes
         self.decoder = decoder
@@ -68,11 +71,17 @@ class ContinualHead(nn.Module):
         if step is None:
             raise ValueError(f"MODEL.SEM_SEG_HEAD.NAME ContinualHead needs groups of classes: set {KEY}.PROTOCOL")
         first, *later = step.known_groups
+        in_features = head_stages(cfg, input_shape)
+        added_in_features = list(step.in_features) or in_features
+        require_stages(added_in_features, input_shape, key=f"{KEY}.IN_FEATURES")
         return {
-            "in_features": stage_names(cfg, input_shape),
-            "decoder": build_head_decoder(cfg, input_shape, num_classes=len(first)),
+            "in_features": in_features,
+            "added_in_features": added_in_features,
+            "decoder": build_head_decoder(cfg, input_shape, in_features, num_classes=len(first)),
             "added": [
-                build_added_group(cfg, input_shape, num_classes=len(group), shares_decoder=step.shares_decoder)
+                build_added_group(
+                    cfg, input_shape, added_in_features, num_classes=len(group), shares_decoder=step.shares_decoder
+                )
                 for group in later
             ],
             "groups": step.known_groups,
@@ -100,13 +109,14 @@ class ContinualHead(nn.Module):
             In training the weighted losses (see the criterion), else what `gather_groups` gives.
         """
         stages = [features[name] for name in self.in_features]
+        added_stages = [features[name] for name in self.added_in_features]
         if self.training:
-            outputs = self.added[-1](stages, self.decoder) if self.added else self.decoder(stages)
+            outputs = self.added[-1](added_stages, self.decoder) if self.added else self.decoder(stages)
             return self.criterion(outputs, [self._in_group(target) for target in targets])
         reading = self.decoder.read(stages)
         first = self.decoder.answer(reading, self.decoder.class_queries, self.decoder.class_embed, with_aux=False)
         return gather_groups(
-            [first, *(group(stages, self.decoder, reading) for group in self.added)],
+            [first, *(group(added_stages, self.decoder, reading) for group in self.added)],
             self.groups,
             num_classes=self.num_classes,
             factors=[None, *(group.factor for group in self.added)],
@@ -118,10 +128,14 @@ class ContinualHead(nn.Module):
 
 
 def build_added_group(
-    cfg: CfgNode, input_shape: dict[str, ShapeSpec], *, num_classes: int, shares_decoder: bool
+    cfg: CfgNode,
+    input_shape: dict[str, ShapeSpec],
+    in_features: list[str],
+    *,
+    num_classes: int,
+    shares_decoder: bool,
 ) -> AddedDecoder | AddedQueries:
     """A later group with so many classes, and a decoder of its own unless it shares the first group's."""
     if not shares_decoder:
-        return AddedDecoder(build_head_decoder(cfg, input_shape, num_classes=num_classes))
-    decoder = cfg.MODEL.SEGVIT
-    return AddedQueries(num_classes=num_classes, hidden_dim=decoder.HIDDEN_DIM, init_std=decoder.INIT_STD)
+        return AddedDecoder(build_head_decoder(cfg, input_shape, in_features, num_classes=num_classes))
+    return build_added_queries(cfg, num_classes=num_classes)

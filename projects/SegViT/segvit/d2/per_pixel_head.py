@@ -8,7 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
-from segvit.d2.sem_seg_head import build_criterion, require_maps, stage_names
+from segvit.d2.sem_seg_head import build_criterion, head_stages, require_maps
 from segvit.modeling.linear_head import LinearHead
 from segvit.modeling.mask_targets import MaskTargets
 from segvit.modeling.pixel_cross_entropy import PixelCrossEntropy
@@ -31,7 +31,7 @@ class PerPixelHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:
-        in_features = stage_names(cfg, input_shape)
+        in_features = head_stages(cfg, input_shape)
         if len(in_features) != 1:
             raise ValueError(f"PerPixelHead reads one stage, but MODEL.SEM_SEG_HEAD.IN_FEATURES names {in_features}")
         require_maps(in_features, input_shape)

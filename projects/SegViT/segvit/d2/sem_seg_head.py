@@ -8,6 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
+from segvit.modeling.added_group import AddedQueries
 from segvit.modeling.atm_decoder import ATMDecoder
 from segvit.modeling.criterion import SegViTCriterion
 from segvit.modeling.decoder_builder import build_decoder
@@ -43,9 +44,10 @@ class AttentionToMaskHead(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:
         num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+        in_features = head_stages(cfg, input_shape)
         return {
-            "in_features": stage_names(cfg, input_shape),
-            "decoder": build_head_decoder(cfg, input_shape, num_classes=num_classes),
+            "in_features": in_features,
+            "decoder": build_head_decoder(cfg, input_shape, in_features, num_classes=num_classes),
             "criterion": build_criterion(cfg, num_classes=num_classes),
         }
 
@@ -63,16 +65,21 @@ class AttentionToMaskHead(nn.Module):
         return self.criterion(outputs, targets) if self.training else outputs
 
 
-def stage_names(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> list[str]:
+def head_stages(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> list[str]:
     """The stages that a head reads, deepest first. Raises ValueError where the backbone has no such stage."""
     in_features = list(cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES)
+    require_stages(in_features, input_shape, key="MODEL.SEM_SEG_HEAD.IN_FEATURES")
+    return in_features
+
+
+def require_stages(in_features: list[str], input_shape: dict[str, ShapeSpec], *, key: str) -> None:
+    """Raise ValueError, naming the config key, where the backbone does not give one of the stages."""
     missing = [name for name in in_features if name not in input_shape]
     if missing:
         raise ValueError(
-            f"MODEL.SEM_SEG_HEAD.IN_FEATURES asks for {missing}, but the backbone gives {sorted(input_shape)}; "
+            f"{key} asks for {missing}, but the backbone gives {sorted(input_shape)}; "
             "make it agree with MODEL.VIT.OUT_INDICES"
         )
-    return in_features
 
 
 def require_maps(names: list[str], input_shape: dict[str, ShapeSpec]) -> None:
@@ -86,13 +93,10 @@ def require_maps(names: list[str], input_shape: dict[str, ShapeSpec]) -> None:
 
 
 def build_head_decoder(
-    cfg: CfgNode, input_shape: dict[str, ShapeSpec], *, num_classes: int
+    cfg: CfgNode, input_shape: dict[str, ShapeSpec], in_features: list[str], *, num_classes: int
 ) -> ATMDecoder | ShrunkDecoder:
-    """A decoder with so many class queries, over the stages that the config names.
-
-    Raises ValueError where the stages do not fit it.
-    """
-    in_features, segvit = stage_names(cfg, input_shape), cfg.MODEL.SEGVIT
+    """A decoder with so many class queries, over these stages. Raises ValueError where they do not fit it."""
+    segvit = cfg.MODEL.SEGVIT
     require_maps(in_features if segvit.QUERY_UPSAMPLING == "none" else in_features[-1:], input_shape)
     return build_decoder(
         in_dims=[input_shape[name].channels for name in in_features],
@@ -106,6 +110,12 @@ def build_head_decoder(
         dropout=segvit.DROPOUT,
         init_std=segvit.INIT_STD,
     )
+
+
+def build_added_queries(cfg: CfgNode, *, num_classes: int) -> AddedQueries:
+    """So many class queries that ask a decoder which is there already (continual segmentation)."""
+    segvit = cfg.MODEL.SEGVIT
+    return AddedQueries(num_classes=num_classes, hidden_dim=segvit.HIDDEN_DIM, init_std=segvit.INIT_STD)
 
 
 def build_criterion(cfg: CfgNode, *, num_classes: int) -> SegViTCriterion | PixelCrossEntropy:
