@@ -1,4 +1,4 @@
-"""`DefaultTrainer` for SegViT: its mapper, solver, evaluator, precision, and the best checkpoint by mIoU."""
+"""`DefaultTrainer` for SegViT: its mapper, solver, step, evaluator, exact resuming, and the best checkpoint by mIoU."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def build_mapper(cfg: CfgNode, *, is_train: bool) -> SegViTSemanticDatasetMapper
 class Trainer(DefaultTrainer):
     """Train SegViT by config.
 
-    Differs from `DefaultTrainer` in what its constructor cannot be told: the autocast precision, and processes without
-    a GPU each.
+    Differs from `DefaultTrainer` in what its constructor cannot be told, the step and its precision, and processes
+    without a GPU each; and in that an interrupted run goes on as if nothing had been (docs/training.md).
     """
 
     def __init__(self, cfg: CfgNode) -> None:
