@@ -159,6 +159,20 @@ def test_shipped_shorthand_and_iterations(config_file, tmp_path):
     assert joint.SOLVER.MAX_ITER == 15
 
 
+def test_steps_that_are_finished(config_file, tmp_path):
+    cfg = load_config(config_file, ["MODEL.WEIGHTS", "two_groups.pth"])
+    cfg.MODEL.SEGVIT.CONTINUAL.ITERATIONS = [0, 0, 3]
+    given, added = step_configs(cfg, "continual", tmp_path)
+    assert given.MODEL.SEGVIT.CONTINUAL.STEP == 1 and given.MODEL.WEIGHTS == "two_groups.pth"
+    assert str(tmp_path / "step_1.pth") == added.MODEL.WEIGHTS
+    cfg.MODEL.SEGVIT.CONTINUAL.ITERATIONS = [0, 3, 0]
+    with pytest.raises(ValueError, match="only the first steps can be finished"):
+        step_configs(cfg, "continual", tmp_path)
+    cfg.MODEL.WEIGHTS = ""
+    with pytest.raises(ValueError, match="begins with 0: name the finished model by MODEL.WEIGHTS"):
+        step_configs(cfg, "continual", tmp_path)
+
+
 def test_classes_of_a_folder_are_added_to_a_finished_model(config_file, tmp_path):
     """The model knows the toy classes; the folder labels grass, road and sky, the last of which it knows already."""
     ordinary = load_config(config_file, ["OUTPUT_DIR", str(tmp_path / "finished")])

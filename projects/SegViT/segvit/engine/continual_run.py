@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -79,15 +79,29 @@ def step_configs(cfg: CfgNode, method: str, folder: Path) -> list[CfgNode]:
     if method == "joint":
         total = sum(last.iterations) or cfg.SOLVER.MAX_ITER
         return [merge(cfg, {f"{KEY}.STEP": last.index, "SOLVER.MAX_ITER": total, **_places(folder, last.index)})]
-    configs = []
-    for index in range(len(last.groups)):
+    first, configs = finished_step(last.iterations, cfg.MODEL.WEIGHTS), []
+    for index in range(first, len(last.groups)):
         changed = {f"{KEY}.STEP": index, **_places(folder, index)}
         if last.iterations:
             changed["SOLVER.MAX_ITER"] = last.iterations[index]
-        if index:
+        if index > first:
             changed |= {"MODEL.WEIGHTS": str(step_checkpoint(folder, index - 1)), "MODEL.VIT.PRETRAINED": ""}
         configs.append(merge(cfg, changed))
     return configs
+
+
+def finished_step(iterations: Sequence[int], weights: str) -> int:
+    """The step to begin with: the last of those that ITERATIONS 0 declares finished, or the first.
+
+    Raises:
+        ValueError: where a finished step follows one that is to be trained, or its weights are not named.
+    """
+    finished = next((index for index, count in enumerate(iterations) if count), len(iterations))
+    if finished and not weights:
+        raise ValueError(f"{KEY}.ITERATIONS begins with 0: name the finished model by MODEL.WEIGHTS")
+    if not all(iterations[finished:]):
+        raise ValueError(f"{KEY}.ITERATIONS {list(iterations)}: only the first steps can be finished, that is 0")
+    return max(finished - 1, 0)
 
 
 def step_checkpoint(folder: Path, index: int) -> Path:
