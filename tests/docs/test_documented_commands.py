@@ -141,6 +141,40 @@ def trains_on_toy_scenes(command, workspace):
     return workspace.shell(command, TWO_STEPS)
 
 
+def trains_under_torchrun(command, workspace):
+    """With the module in place of its script, which an environment may lack."""
+    generates_toy_scenes("python datasets/generate_toy_scenes.py", workspace)
+    workspace.shell(command.replace("torchrun ", "python -m torch.distributed.run ", 1), trained_by("torchrun"))
+    require_two_processes(workspace.folder / "output" / "torchrun")
+
+
+def trains_on_slurm(command, workspace):
+    """The script as it is, on one machine that stands in for the cluster: `scontrol` and `srun` are two lines here."""
+    cluster = workspace.folder / "cluster"
+    cluster.mkdir()
+    programs = {"scontrol": "echo localhost", "srun": '"$@"', "torchrun": 'python -m torch.distributed.run "$@"'}
+    for name, line in programs.items():
+        (cluster / name).write_text(f"#!/bin/sh\n{line}\n")
+        (cluster / name).chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    job = f"SLURM_JOB_NODELIST=x SLURM_JOB_ID=7 SLURM_JOB_NUM_NODES=1 SLURM_GPUS_ON_NODE=2 MASTER_PORT={port}"
+    script = re.sub(r"sbatch (--\S+ \d+ )*", "bash ", command)
+    overrides = {**TINY_INPUT, **TINY_VIT, **trained_by("slurm")}
+    workspace.shell(f'PATH="{cluster}:$PATH" {job} {script}', overrides)
+    require_two_processes(workspace.folder / "output" / "slurm")
+
+
+def trained_by(name):
+    return {**TWO_STEPS, "OUTPUT_DIR": f"output/{name}"}
+
+
+def require_two_processes(folder):
+    assert "World size: 2" in (folder / "log.txt").read_text(encoding="utf-8")
+    assert (folder / "model_final.pth").is_file() and (folder / "log.txt.rank1").is_file()
+
+
 CAMVID_RUN = (
     "OMP_NUM_THREADS=1 python projects/SegViT/train_net.py --num-gpus 2 "
     "--config-file projects/SegViT/configs/camvid/segvit_scratch_480x360.yaml"
@@ -277,7 +311,7 @@ def trains_on_two_machines(command, workspace):
 
 def times_a_tiny_model(command, workspace):
     shorter = re.sub(r"--rounds \d+", "--rounds 2", re.sub(r"--input-size \d+ \d+", "--input-size 64 64", command))
-    output = workspace.shell(shorter, {**TINY_VIT, "MODEL.VIT.REDUCTION_BLOCK": "1"})
+    output = workspace.shell(shorter, {**TINY_VIT, "MODEL.VIT.IMG_SIZE": "(64,64)", "MODEL.VIT.REDUCTION_BLOCK": "1"})
     names = re.search(r"--against ((?:(?!--)\S+ )+)", command)[1].split()
     assert names and all(Path(name).stem in output for name in names)
 
@@ -376,21 +410,22 @@ def predicts_for_a_folder(command, workspace):
     assert len(pictures) == (1 if run.suffix == ".png" else 2)
 
 
+def prepare_the_demo(workspace):
+    """A model of random weights in place of the trained one, and pictures and a video for it."""
+    cfg = load_config(ROOT / "projects/SegViT/configs/quick_schedules/toy_scenes.yaml")
+    images = workspace.folder / "output/demo/datasets/toy_scenes/images/val"
+    images.mkdir(parents=True, exist_ok=True)
+    torch.save({"model": build_random_model(cfg).state_dict()}, workspace.folder / "output/demo/model_best.pth")
+    for path in (images / "00000.jpg", workspace.folder / "photo.jpg"):
+        Image.fromarray(picture(0)).save(path)
+    with VideoWriter(workspace.folder / "drive.mp4", fps=25) as writer:
+        for seed in range(3):
+            writer.write(picture(seed))
+
+
 def runs_the_demo(command, workspace):
-    """With a model of random weights in place of the trained one, and a video file in place of the camera."""
-
-    def prepare():
-        cfg = load_config(ROOT / "projects/SegViT/configs/quick_schedules/toy_scenes.yaml")
-        images = workspace.folder / "output/demo/datasets/toy_scenes/images/val"
-        images.mkdir(parents=True, exist_ok=True)
-        torch.save({"model": build_random_model(cfg).state_dict()}, workspace.folder / "output/demo/model_best.pth")
-        for path in (images / "00000.jpg", workspace.folder / "photo.jpg"):
-            Image.fromarray(picture(0)).save(path)
-        with VideoWriter(workspace.folder / "drive.mp4", fps=25) as writer:
-            for seed in range(3):
-                writer.write(picture(seed))
-
-    workspace.once("the demo's model", prepare)
+    """With a video file in place of the camera."""
+    workspace.once("the demo's model", lambda: prepare_the_demo(workspace))
     output = workspace.folder / "segmented" / f"{zlib.crc32(command.encode()):x}"
     workspace.shell(command.replace("--webcam", "--webcam drive.mp4").replace("output/segmented", str(output)))
     written = {path.relative_to(output).as_posix() for path in output.rglob("*.*")}
@@ -400,6 +435,18 @@ def runs_the_demo(command, workspace):
         assert {"overlays/drive.mp4", "overlays/photo.png", "labels/photo.png"} <= written
     else:
         assert {f"{kind}/00000.png" for kind in ("labels", "colors", "overlays")} <= written
+
+
+EXPORT_DEMO = next(command for command in COMMANDS if "tools/export_model.py" in command)
+
+
+def exports_the_demo(command, workspace):
+    workspace.once("the demo's model", lambda: prepare_the_demo(workspace))
+    exported = workspace.once(EXPORT_DEMO, lambda: workspace.shell(EXPORT_DEMO))
+    assert "labels agree on" in exported
+    if command != EXPORT_DEMO:
+        workspace.shell(command)
+        assert Image.open(workspace.folder / "output/demo/labels.png").mode == "P"
 
 
 CONVERT = "python projects/SegViT/tools/convert_official_checkpoint.py "
@@ -417,6 +464,8 @@ COVERAGE = {
     r"python datasets/generate_toy_scenes\.py": generates_toy_scenes,
     r"python datasets/prepare_\w+\.py( --source json)?": prepares_a_benchmark,
     TRAIN + r"(--resume )?--config-file \S+/toy_scenes\.yaml( SOLVER\.ACCUM_STEPS 2)?": trains_on_toy_scenes,
+    r"torchrun .*/toy_scenes\.yaml": trains_under_torchrun,
+    r"sbatch .*": trains_on_slurm,
     re.escape(CAMVID_RUN): trains_on_camvid,
     r"OMP_NUM_THREADS=1 " + TRAIN + r"--config-file \S+/camvid/segvit_scratch_320x240\S*\.yaml": trains_small_on_camvid,
     r"python projects/SegViT/tools/(draw_tokens|evaluate_edges)\.py .*": looks_at_shrunk_pp,
@@ -424,6 +473,7 @@ COVERAGE = {
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+ TEST\..*": evaluates_camvid_otherwise,
     r"tensorboard --logdir \S+": inspects_the_camvid_run,
     r"python projects/SegViT/demo/demo\.py .*": runs_the_demo,
+    r"python projects/SegViT/(tools/export_model|demo/onnx_example)\.py .*": exports_the_demo,
     r"python projects/SegViT/tools/check_dataset\.py .*": checks_data,
     r"(OMP_NUM_THREADS=1 )?" + TRAIN + r".* DATASETS\.FOLDER .*": trains_on_a_folder,
     r"python .*--config-file output/custom_scratch/config\.yaml .*": predicts_for_a_folder,

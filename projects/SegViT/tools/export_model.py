@@ -9,6 +9,7 @@ H and W are unless --static is given.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
@@ -58,7 +59,7 @@ def require_new_file(args: argparse.Namespace) -> None:
 def export(source: ExportSource, size: ImageSize, args: argparse.Namespace) -> Agreement:
     """Write the file and check it; after an error none is left. Raises ExportError."""
     chosen, segmenter = FORMATS[args.format], source.segmenter(gives_labels=args.result == "labels")
-    metadata = {**source.metadata, "result": args.result}
+    metadata = {**source.metadata, "result": json.dumps(args.result)}
     with written_whole(args.output) as unfinished:
         try:
             chosen.write(segmenter, size, metadata, unfinished)
