@@ -30,6 +30,7 @@ from PIL import Image
 from workspace import Workspace
 
 from segvit.analysis.from_config import build_random_model
+from segvit.analysis.peers import PEERS
 from segvit.d2 import load_config
 from segvit.inference.video import VideoWriter
 from segvit.modeling.official_checkpoint import to_official
@@ -310,6 +311,8 @@ def trains_on_two_machines(command, workspace):
 
 
 def times_a_tiny_model(command, workspace):
+    command = re.sub(r" --picture \S+| MODEL.WEIGHTS \S+", "", command)
+    command = re.sub(rf" ({'|'.join(PEERS)})\b", "", command)  # of full size, from a package that users may not have
     shorter = re.sub(r"--rounds \d+", "--rounds 2", re.sub(r"--input-size \d+ \d+", "--input-size 64 64", command))
     output = workspace.shell(shorter, {**TINY_VIT, "MODEL.VIT.IMG_SIZE": "(64,64)", "MODEL.VIT.REDUCTION_BLOCK": "1"})
     names = re.search(r"--against ((?:(?!--)\S+ )+)", command)[1].split()
