@@ -99,7 +99,11 @@ def _join_torchrun(work: Work, args: argparse.Namespace) -> None:
     local_rank, local_processes = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
     rank, processes = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
     _join_group("env://", rank=rank, processes=processes, local_rank=local_rank, local_processes=local_processes)
-    work(args)
+    try:
+        work(args)
+    except SystemExit as ended:  # as all processes do behind SIGTERM
+        _leave_group(ended.code)
+        raise
     _leave_group()
 
 

@@ -1,0 +1,45 @@
+"""The order of a data set follows from its names: neither from the file system nor from when files were written."""
+
+import os
+import random
+
+import pytest
+
+from segvit.data.datasets.folder import split_names
+from segvit.data.datasets.pairs import load_sem_seg_pairs
+
+STEMS = ["b", "a", "10", "9", "B", "ä"]
+
+
+def write(folder, order):
+    for kind in ("images", "annotations"):
+        for split in ("val", "extra", "train"):
+            (folder / kind / split).mkdir(parents=True)
+        for stem in order:
+            (folder / kind / "train" / f"{stem}.png").touch()
+
+
+def listing(folder):
+    pairs = load_sem_seg_pairs(folder / "images" / "train", folder / "annotations" / "train")
+    return [{key: path.removeprefix(str(folder)) for key, path in pair.items()} for pair in pairs], split_names(folder)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_creation_and_listing_do_not_matter(tmp_path, monkeypatch, seed):
+    write(tmp_path / "one", STEMS)
+    write(tmp_path / "two", random.Random(seed).sample(STEMS, len(STEMS)))
+    expected = listing(tmp_path / "one")
+    assert len(expected[0]) == len(STEMS)
+    assert listing(tmp_path / "two") == expected
+
+    listed, list_folder = [], os.listdir
+
+    def shuffled(path="."):
+        names = list_folder(path)
+        random.Random(seed).shuffle(names)
+        listed.append(names)
+        return names
+
+    monkeypatch.setattr(os, "listdir", shuffled)
+    assert listing(tmp_path / "one") == expected
+    assert listed
