@@ -85,6 +85,14 @@ def test_a_batch_in_parts_equals_the_whole(tiny_cfg, make_input, tmp_path, losse
         assert_close(stepped(cfg, batch, tmp_path, parts=parts), whole)
 
 
+def test_a_loss_that_does_not_say_what_counts_has_no_parts(tmp_path):
+    model, step = breakable([1.0], tmp_path, parts=2)
+    step.data_loader = [batch_of(1.0) + batch_of(2.0)]
+    model.loss_totals = lambda part: {"loss_other": 1.0}
+    with pytest.raises(ValueError, match="loss_value does not say what it is divided by"):
+        run_steps(step)
+
+
 def parts_in_process(rank, folder, cfg, batch):
     result = stepped(cfg, batch[2 * rank : 2 * rank + 2], folder, 2, wrap=nn.parallel.DistributedDataParallel)
     torch.save(result, folder / f"{rank}.pt")

@@ -69,7 +69,7 @@ class OptimizationStep(SimpleTrainer):
                 with self.precision.autocast():
                     losses = self.model(part)
                 if share:
-                    losses = {name: loss * share[STAGE.sub("", name)] for name, loss in losses.items()}
+                    losses = {name: loss * _share_of(name, share) for name, loss in losses.items()}
                 self.precision.grad_scaler.scale(sum(losses.values())).backward()
             whole = {name: whole.get(name, 0) + loss.detach() for name, loss in losses.items()}
         return whole
@@ -94,3 +94,11 @@ class OptimizationStep(SimpleTrainer):
         # A run without mixed precision has written none, or an empty one; this one's scale then starts anew.
         if state_dict.get("grad_scaler") and self.precision.grad_scaler.is_enabled():
             self.precision.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def _share_of(name: str, share: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Of a loss or an auxiliary one. Raises ValueError where the model does not say what counts in it."""
+    total = STAGE.sub("", name)
+    if total not in share:
+        raise ValueError(f"{name} does not say what it is divided by (`loss_totals`): set SOLVER.ACCUM_STEPS 1")
+    return share[total]
