@@ -65,12 +65,12 @@ def scores(model, make_input):
         return torch.stack([model([make_input(40, 56, seed=seed)])[0]["sem_seg"] for seed in range(2)])
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_older_outputs_are_bit_identical(cfg, make_input, shared):
+@pytest.mark.parametrize("keys", [{}, {"SHARED_DECODER": True}, {"COMPETITION_WEIGHT": 2.0}])
+def test_older_outputs_are_bit_identical(cfg, make_input, keys):
     model, before = None, None
     groups = ((3, 0), (4, 1), (2,))
     for step, group in enumerate(groups):
-        model = next_step(model, cfg, step=step, SHARED_DECODER=shared)
+        model = next_step(model, cfg, step=step, **keys)
         untrained = {name: value.clone() for name, value in model.state_dict().items()}
         train(model, make_input, group)
         now = scores(model, make_input)
@@ -113,6 +113,18 @@ def test_an_ordinary_model_is_the_first_step(cfg, make_input):
     model.load_state_dict(ordinary.state_dict(), strict=True)
     ours, theirs = scores(model, make_input), scores(ordinary, make_input)
     torch.testing.assert_close(ours[:, [3, 0]], theirs)
+
+
+def test_later_groups_may_read_other_stages(cfg, make_input):
+    added = {"IN_FEATURES": ["block2", "block1", "block0"]}
+    if cfg.MODEL.VIT.REDUCTION != "none":
+        added = {"IN_FEATURES": cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES}
+    cfg.MODEL.VIT.OUT_INDICES = sorted({*cfg.MODEL.VIT.OUT_INDICES, 0})
+    model = build_model(continual(cfg, step=1, **added)).train()
+    assert "loss_ce" in model([make_input(32, 48, ids=(4, 5))])
+    assert scores(model, make_input).shape == (2, 5, 40, 56)
+    with pytest.raises(ValueError, match=r"CONTINUAL.IN_FEATURES asks for \['block7'\]"):
+        build_model(continual(cfg, step=1, IN_FEATURES=["block7"]))
 
 
 def test_batched_equals_single(cfg, make_input):
@@ -158,6 +170,7 @@ def test_groups_go_to_their_ids():
         ({"SELECTION": "all"}, "'all' must be 'overlapped' or 'disjoint'"),
         ({"CALIBRATION": "some"}, "'some' must be 'none' or 'bias'"),
         ({"ITERATIONS": [1, 2]}, "ITERATIONS has 2 entries for 3 steps"),
+        ({"SHARED_DECODER": True, "IN_FEATURES": ["block2"]}, "later groups read what the first one reads"),
         ({"CLASS_ORDER": [0, 1, 1, 2]}, r"classes \[1\] are there more than once"),
         ({"CLASSES": ["a", "b"]}, "names 2 classes, but MODEL.SEM_SEG_HEAD.NUM_CLASSES is 5"),
         ({"CLASSES": ["a", "b", "a", "c", "d"]}, "names a more than once"),

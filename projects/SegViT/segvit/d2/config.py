@@ -141,6 +141,9 @@ def _add_continual(cfg: CN) -> None:
     # True: a later group has queries and a classifier of its own, but asks the first group's decoder; lighter, less
     # accurate. False as in the paper: a decoder per group.
     cfg.MODEL.SEGVIT.CONTINUAL.SHARED_DECODER = False
+    # Factor of a loss that lets a new group compete with the frozen older ones for each pixel of its own training data,
+    # as all classes do in prediction; 0.0 for none, as in the paper.
+    cfg.MODEL.SEGVIT.CONTINUAL.COMPETITION_WEIGHT = 0.0
     # "bias": behind its training, a new group's scores get the factor that tells its classes best from the background
     # of its own training data; older groups stay as they are.
     cfg.MODEL.SEGVIT.CONTINUAL.CALIBRATION = "none"

@@ -30,6 +30,7 @@ class ContinualStep:
         iterations: SOLVER.MAX_ITER of each step; empty for the same in all.
         in_features: the stages that later groups read; empty for the first group's.
         shares_decoder: whether later groups ask the first one's decoder (`AddedQueries`).
+        competition_weight: of the loss that lets a new group compete with the older ones (`GroupCompetition`).
         calibration: how the new group's factor is chosen behind its training, "none" or "bias".
     """
 
@@ -41,6 +42,7 @@ class ContinualStep:
     iterations: tuple[int, ...]
     in_features: tuple[str, ...]
     shares_decoder: bool
+    competition_weight: float
     calibration: str
 
     @property
@@ -95,6 +97,7 @@ def continual_step(cfg: CfgNode) -> ContinualStep | None:
         iterations=tuple(continual.ITERATIONS),
         in_features=tuple(continual.IN_FEATURES),
         shares_decoder=continual.SHARED_DECODER,
+        competition_weight=continual.COMPETITION_WEIGHT,
         calibration=continual.CALIBRATION,
     )
 

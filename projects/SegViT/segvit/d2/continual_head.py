@@ -5,6 +5,8 @@ Shape shorthand: K classes of the whole model, k classes of one group.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
@@ -12,11 +14,19 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
 from segvit.d2.continual import KEY, continual_step
-from segvit.d2.sem_seg_head import build_added_queries, build_criterion, build_head_decoder, head_stages, require_stages
+from segvit.d2.sem_seg_head import (
+    build_added_queries,
+    build_competition,
+    build_criterion,
+    build_head_decoder,
+    head_stages,
+    require_stages,
+)
 from segvit.modeling.added_group import AddedDecoder, AddedQueries, Decoder
 from segvit.modeling.class_groups import ClassGroups
 from segvit.modeling.continual_outputs import gather_groups
 from segvit.modeling.criterion import SegViTCriterion
+from segvit.modeling.group_competition import GroupCompetition
 from segvit.modeling.mask_targets import MaskTargets
 from segvit.modeling.token_set import Stage
 
@@ -37,6 +47,7 @@ class ContinualHead(nn.Module):
         groups: the class ids of all of them.
         num_classes: K.
         criterion: of the newest group's k classes.
+        competition: of the newest group with the older ones, in training; None for none.
     """
 
     @configurable
@@ -50,6 +61,7 @@ class ContinualHead(nn.Module):
         groups: ClassGroups,
         num_classes: int,
         criterion: SegViTCriterion,
+        competition: GroupCompetition | None = None,
     ) -> None:
         super().__init__()
         self.in_features = in_features
@@ -59,6 +71,7 @@ class ContinualHead(nn.Module):
         self.decoder = decoder
         self.added = nn.ModuleList(added)
         self.criterion = criterion
+        self.competition = competition
         positions = torch.full((num_classes,), -1)  # of each class in the newest group
         positions[list(groups[-1])] = torch.arange(len(groups[-1]))
         self.register_buffer("positions", positions, persistent=False)
@@ -87,6 +100,7 @@ class ContinualHead(nn.Module):
             "groups": step.known_groups,
             "num_classes": step.num_classes,
             "criterion": build_criterion(cfg, num_classes=len(step.new_classes)),
+            "competition": build_competition(cfg, weight=step.competition_weight),
         }
 
     def _older(self) -> list[nn.Module]:
@@ -112,14 +126,25 @@ class ContinualHead(nn.Module):
         added_stages = [features[name] for name in self.added_in_features]
         if self.training:
             outputs = self.added[-1](added_stages, self.decoder) if self.added else self.decoder(stages)
-            return self.criterion(outputs, [self._in_group(target) for target in targets])
+            targets = [self._in_group(target) for target in targets]
+            losses = self.criterion(outputs, targets)
+            if self.competition is not None and self.added:
+                older = self._predict(stages, added_stages, self.added[:-1])
+                losses["loss_competition"] = self.competition(outputs, older, targets)
+            return losses
+        return self._predict(stages, added_stages, self.added)
+
+    def _predict(
+        self, stages: list[Stage], added_stages: list[Stage], added: Sequence[AddedDecoder | AddedQueries]
+    ) -> dict[str, torch.Tensor]:
+        """The outputs of the first group and of some later ones, see `gather_groups`."""
         reading = self.decoder.read(stages)
         first = self.decoder.answer(reading, self.decoder.class_queries, self.decoder.class_embed, with_aux=False)
         return gather_groups(
-            [first, *(group(added_stages, self.decoder, reading) for group in self.added)],
-            self.groups,
+            [first, *(group(added_stages, self.decoder, reading) for group in added)],
+            self.groups[: 1 + len(added)],
             num_classes=self.num_classes,
-            factors=[None, *(group.factor for group in self.added)],
+            factors=[None, *(group.factor for group in added)],
         )
 
     def _in_group(self, target: MaskTargets) -> MaskTargets:

@@ -12,6 +12,7 @@ from segvit.modeling.added_group import AddedQueries
 from segvit.modeling.atm_decoder import ATMDecoder
 from segvit.modeling.criterion import SegViTCriterion
 from segvit.modeling.decoder_builder import build_decoder
+from segvit.modeling.group_competition import GroupCompetition
 from segvit.modeling.mask_targets import MaskTargets
 from segvit.modeling.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.shrunk_decoder import ShrunkDecoder
@@ -116,6 +117,11 @@ def build_added_queries(cfg: CfgNode, *, num_classes: int) -> AddedQueries:
     """So many class queries that ask a decoder which is there already (continual segmentation)."""
     segvit = cfg.MODEL.SEGVIT
     return AddedQueries(num_classes=num_classes, hidden_dim=segvit.HIDDEN_DIM, init_std=segvit.INIT_STD)
+
+
+def build_competition(cfg: CfgNode, *, weight: float) -> GroupCompetition | None:
+    """The loss of a new group's classes against the older ones' (continual segmentation); None for the weight 0."""
+    return GroupCompetition(weight=weight, stride=cfg.MODEL.SEGVIT.MASK_LOSS_STRIDE) if weight else None
 
 
 def build_criterion(cfg: CfgNode, *, num_classes: int) -> SegViTCriterion | PixelCrossEntropy:
