@@ -64,6 +64,7 @@ def test_onnx_of_any_size(tiny_cfg, tmp_path, kind):
     assert len({batch[0] for batch in agreement.batches}) > 2 and len({batch[1:] for batch in agreement.batches}) > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torch_export", "torchscript"])
 def test_torch_formats_of_any_size(tiny_cfg, tmp_path, name):
     path, source, size = export(of_kind(tiny_cfg, "plain"), tmp_path, name)
@@ -144,6 +145,7 @@ def metadata(path):
     return onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
 
 
+@pytest.mark.slow
 def test_a_failed_check_leaves_no_file(tiny_cfg, tmp_path):
     """Weights that give no number fail the check."""
     save_weights(tiny_cfg, tmp_path)
