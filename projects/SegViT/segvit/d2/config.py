@@ -138,6 +138,9 @@ def _add_continual(cfg: CN) -> None:
     # The stages that later groups read, deepest first; by default those of the first group. The frozen encoder was not
     # trained for their classes: more of its blocks help.
     cfg.MODEL.SEGVIT.CONTINUAL.IN_FEATURES = []
+    # MODEL.SEGVIT.QUERY_UPSAMPLING of later groups; by default that of the first. "inherited" lets their tokens attend
+    # to each other, where a frozen encoder does not separate their classes.
+    cfg.MODEL.SEGVIT.CONTINUAL.QUERY_UPSAMPLING = ""
     # True: a later group has queries and a classifier of its own, but asks the first group's decoder; lighter, less
     # accurate. False as in the paper: a decoder per group.
     cfg.MODEL.SEGVIT.CONTINUAL.SHARED_DECODER = False

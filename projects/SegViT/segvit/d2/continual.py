@@ -29,6 +29,7 @@ class ContinualStep:
         selection: "overlapped" or "disjoint", see `select_records`.
         iterations: SOLVER.MAX_ITER of each step; empty for the same in all.
         in_features: the stages that later groups read; empty for the first group's.
+        query_upsampling: what restores the grid for later groups; empty for what does it for the first.
         shares_decoder: whether later groups ask the first one's decoder (`AddedQueries`).
         competition_weight: of the loss that lets a new group compete with the older ones (`GroupCompetition`).
         calibration: how the new group's factor is chosen behind its training, "none" or "bias".
@@ -41,6 +42,7 @@ class ContinualStep:
     selection: str
     iterations: tuple[int, ...]
     in_features: tuple[str, ...]
+    query_upsampling: str
     shares_decoder: bool
     competition_weight: float
     calibration: str
@@ -96,6 +98,7 @@ def continual_step(cfg: CfgNode) -> ContinualStep | None:
         selection=continual.SELECTION,
         iterations=tuple(continual.ITERATIONS),
         in_features=tuple(continual.IN_FEATURES),
+        query_upsampling=continual.QUERY_UPSAMPLING,
         shares_decoder=continual.SHARED_DECODER,
         competition_weight=continual.COMPETITION_WEIGHT,
         calibration=continual.CALIBRATION,

@@ -13,7 +13,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
-from segvit.d2.continual import KEY, continual_step
+from segvit.d2.continual import KEY, ContinualStep, continual_step
 from segvit.d2.sem_seg_head import (
     build_added_queries,
     build_competition,
@@ -92,10 +92,7 @@ class ContinualHead(nn.Module):
             "added_in_features": added_in_features,
             "decoder": build_head_decoder(cfg, input_shape, in_features, num_classes=len(first)),
             "added": [
-                build_added_group(
-                    cfg, input_shape, added_in_features, num_classes=len(group), shares_decoder=step.shares_decoder
-                )
-                for group in later
+                build_added_group(cfg, input_shape, added_in_features, step, num_classes=len(group)) for group in later
             ],
             "groups": step.known_groups,
             "num_classes": step.num_classes,
@@ -153,14 +150,13 @@ class ContinualHead(nn.Module):
 
 
 def build_added_group(
-    cfg: CfgNode,
-    input_shape: dict[str, ShapeSpec],
-    in_features: list[str],
-    *,
-    num_classes: int,
-    shares_decoder: bool,
+    cfg: CfgNode, input_shape: dict[str, ShapeSpec], in_features: list[str], step: ContinualStep, *, num_classes: int
 ) -> AddedDecoder | AddedQueries:
     """A later group with so many classes, and a decoder of its own unless it shares the first group's."""
-    if not shares_decoder:
-        return AddedDecoder(build_head_decoder(cfg, input_shape, in_features, num_classes=num_classes))
-    return build_added_queries(cfg, num_classes=num_classes)
+    if step.shares_decoder:
+        return build_added_queries(cfg, num_classes=num_classes)
+    return AddedDecoder(
+        build_head_decoder(
+            cfg, input_shape, in_features, num_classes=num_classes, query_upsampling=step.query_upsampling
+        )
+    )

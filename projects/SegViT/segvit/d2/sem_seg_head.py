@@ -94,15 +94,24 @@ def require_maps(names: list[str], input_shape: dict[str, ShapeSpec]) -> None:
 
 
 def build_head_decoder(
-    cfg: CfgNode, input_shape: dict[str, ShapeSpec], in_features: list[str], *, num_classes: int
+    cfg: CfgNode,
+    input_shape: dict[str, ShapeSpec],
+    in_features: list[str],
+    *,
+    num_classes: int,
+    query_upsampling: str = "",
 ) -> ATMDecoder | ShrunkDecoder:
-    """A decoder with so many class queries, over these stages. Raises ValueError where they do not fit it."""
+    """A decoder with so many class queries, over these stages, with the config's up-sampling if none is named.
+
+    Raises ValueError where they do not fit.
+    """
     segvit = cfg.MODEL.SEGVIT
-    require_maps(in_features if segvit.QUERY_UPSAMPLING == "none" else in_features[-1:], input_shape)
+    query_upsampling = query_upsampling or segvit.QUERY_UPSAMPLING
+    require_maps(in_features if query_upsampling == "none" else in_features[-1:], input_shape)
     return build_decoder(
         in_dims=[input_shape[name].channels for name in in_features],
         grid_size=(input_shape[in_features[-1]].height, input_shape[in_features[-1]].width),
-        query_upsampling=segvit.QUERY_UPSAMPLING,
+        query_upsampling=query_upsampling,
         upsampling_layers=segvit.UPSAMPLING_LAYERS,
         num_classes=num_classes,
         hidden_dim=segvit.HIDDEN_DIM,
