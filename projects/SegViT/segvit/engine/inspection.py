@@ -14,6 +14,7 @@ from detectron2.data import transforms as T
 from segvit.data.augmentation import build_test_augmentations
 from segvit.inference import SegViTPredictor
 from segvit.modeling.edge_detection import edge_scores
+from segvit.modeling.semantic_inference import own_probabilities
 from segvit.modeling.token_set import Stage, TokenSet
 
 
@@ -28,6 +29,7 @@ class Inspection:
         masks: (K, h, w) in 0 to 1, each class query's similarity map behind the sigmoid.
         probabilities: (K,) in 0 to 1, each class query's probability of its own class.
         patch_size: P.
+        labels: class ids at the size of the image that was given, as the predictor returns them.
     """
 
     image: np.ndarray
@@ -36,10 +38,14 @@ class Inspection:
     masks: np.ndarray
     probabilities: np.ndarray
     patch_size: int
+    labels: np.ndarray
 
 
 def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> Inspection:
-    """Segment one image (H, W, 3) uint8 BGR as a whole, and keep what the predictor does not return."""
+    """Segment one image (H, W, 3) uint8 BGR as a whole, and keep what the predictor does not return.
+
+    Hooks hang in the model meanwhile: one thread at a time.
+    """
     model, resized = predictor.model, T.AugInput(image)
     T.AugmentationList(build_test_augmentations(predictor.cfg))(resized)
     resized = resized.image
@@ -50,7 +56,7 @@ def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> Inspection:
         model.sem_seg_head.register_forward_hook(lambda module, inputs, result: outputs.update(result)),
     ]
     try:
-        predictor(image)
+        labels = predictor(image)
     finally:
         for hook in hooks:
             hook.remove()
@@ -62,8 +68,9 @@ def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> Inspection:
         edge_scores=None if edge_logits is None else edge_scores(edge_logits)[0].cpu().numpy(),
         kept=kept_cells(features[model.sem_seg_head.in_features[0]], grid),
         masks=outputs["pred_masks"][0].float().sigmoid().cpu().numpy(),
-        probabilities=outputs["pred_logits"][0].float().softmax(dim=1).diagonal().cpu().numpy(),
+        probabilities=own_probabilities(outputs)[0].float().cpu().numpy(),
         patch_size=patch_size,
+        labels=labels,
     )
 
 
