@@ -326,6 +326,24 @@ def times_what_surrounds_a_tiny_model(command, workspace):
     assert re.search(r"^(one worker|\d+ of 150 classes|evaluator, of labels) +[\d.]+", output, re.MULTILINE)
 
 
+CONTINUAL_RUN = (
+    "python projects/SegViT/train_continual.py --config-file projects/SegViT/configs/continual/camvid_7-4.yaml "
+    "--method continual finetune joint"
+)
+
+
+def trains_all_steps(command, workspace):
+    steps = {"MODEL.SEGVIT.CONTINUAL.ITERATIONS": "[1,1]", "MODEL.SEGVIT.HIDDEN_DIM": "12"}
+    workspace.once(command, lambda: workspace.shell(command, {**TINY_INPUT, **TWO_STEPS, **steps}))
+    output = workspace.folder / "output" / "continual" / "camvid_7-4"
+    assert (output / "report.png").is_file() and (output / "joint" / "step_1.pth").is_file()
+
+
+def evaluates_a_step(command, workspace):
+    trains_all_steps(CONTINUAL_RUN, workspace)
+    assert "mIoU_base" in workspace.shell(command)
+
+
 def compares_backbones(command, workspace):
     generates_toy_scenes("python datasets/generate_toy_scenes.py", workspace)
     output = workspace.shell(command, TWO_STEPS)
@@ -457,6 +475,8 @@ TRAIN = r"python projects/SegViT/train_net\.py "
 ADE20K = r"--config-file projects/SegViT/configs/ade20k/\S+\.yaml"
 # The first pattern that matches a whole command says how it is covered.
 COVERAGE = {
+    r"python projects/SegViT/train_continual\.py .*": trains_all_steps,
+    r"python projects/SegViT/train_net\.py --eval-only --config-file output/continual/.*": evaluates_a_step,
     r"make (demo|test|setup|lint)": is_a_make_target,
     r"source \S+/bin/activate": names_the_virtual_environment,
     r"export DETECTRON2_DATASETS=\S+": runs_with_a_folder,

@@ -169,7 +169,7 @@ def test_steps_that_are_finished(config_file, tmp_path):
     with pytest.raises(ValueError, match="only the first steps can be finished"):
         step_configs(cfg, "continual", tmp_path)
     cfg.MODEL.WEIGHTS = ""
-    with pytest.raises(ValueError, match="begins with 0: name the finished model by MODEL.WEIGHTS"):
+    with pytest.raises(ValueError, match=r"begins with 0: name the finished model by MODEL\.WEIGHTS"):
         step_configs(cfg, "continual", tmp_path)
 
 

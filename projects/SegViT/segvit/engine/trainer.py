@@ -110,7 +110,7 @@ class Trainer(DefaultTrainer):
         step = continual_step(cfg)
         if step is None:
             return SemSegConfusionEvaluator(dataset_name, **options)
-        return ContinualEvaluator(dataset_name, step=step, with_alone=not cfg.TEST.LABELS_ONLY, **options)
+        return ContinualEvaluator(dataset_name, step=step, **options)
 
     @classmethod
     def test_with_TTA(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict[str, dict[str, float]]:

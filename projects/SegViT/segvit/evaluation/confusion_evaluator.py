@@ -66,7 +66,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
                 `predictions/colors/*.png`, in the `stuff_colors` of the metadata or, without those, PASCAL VOC's.
             class_names: of the predictions, where they are not the data set's; then `relabelling` is needed.
             relabelling: of the ground truth's ids.
-            among: take the class with the highest score among these alone; by default among all.
+            among: take the class with the highest score among these alone, where there are scores; default: among all.
 
         Raises:
             ValueError: where the metadata lacks one of the two, or predictions have no folder.
@@ -201,7 +201,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
                 f"ground truth need {wanted} ({'classes, ' if len(wanted) == 3 else ''}height, width): is the label "
                 "map as large as its image?"
             )
-        if not self._among:
+        if not self._among or "sem_seg_labels" in output:
             return predicted_labels(output)
         among = torch.tensor(self._among, device=labels.device)
         return among[winning_classes(labels[among])]

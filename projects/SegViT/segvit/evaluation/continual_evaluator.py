@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
 
 from segvit.d2.continual import ContinualStep, model_ids
 from segvit.data.relabelling import Relabelling
@@ -24,19 +25,17 @@ class ContinualEvaluator(DatasetEvaluator):
     """mIoU of all classes learnt so far, of the first group (base), of the later ones (new), and of each group.
 
     Pixels of classes that are not learnt yet count nowhere. A group's "alone" figure lets its classes compete among
-    themselves on their own pixels: it shows forgetting free of the confusion with other groups.
+    themselves on their own pixels: it shows forgetting free of the confusion with other groups. It takes scores: there
+    is none where the model gives labels alone.
 
     Args:
         dataset_name: a registered data set with a ground truth; classes are matched as in training.
         step: what is learnt.
         output_dir: where to write `sem_seg_evaluation.json`, and a folder per group.
-        with_alone: evaluate each group alone, too, which needs scores, not labels.
         **options: of the `SemSegConfusionEvaluator` of all classes.
     """
 
-    def __init__(
-        self, dataset_name: str, *, step: ContinualStep, output_dir: str, with_alone: bool = True, **options: bool
-    ) -> None:
+    def __init__(self, dataset_name: str, *, step: ContinualStep, output_dir: str, **options: bool) -> None:
         self._groups = step.known_groups
         self._names = list(step.class_names or MetadataCatalog.get(dataset_name).stuff_classes)
         ids = model_ids(step, dataset_name)
@@ -53,13 +52,13 @@ class ContinualEvaluator(DatasetEvaluator):
             )
 
         known = sum(self._groups, ())
-        # Labels cannot be told to be one of the known classes; a model of this project knows no other.
-        self._all = evaluator_of(known, "", among=known if with_alone else (), **options)
+        self._all = evaluator_of(known, "", among=known, **options)
         self._alone = [
             evaluator_of(group, f"group{index}_alone", among=group, distributed=options.get("distributed", True))
             for index, group in enumerate(self._groups)
-            if with_alone
         ]
+        self._distributed = options.get("distributed", True)
+        self._gets_scores = False
 
     def reset(self) -> None:
         """Forget every image seen."""
@@ -68,7 +67,9 @@ class ContinualEvaluator(DatasetEvaluator):
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
         """Add a batch; see `SemSegConfusionEvaluator.process`."""
-        for evaluator in (self._all, *self._alone):
+        self._all.process(inputs, outputs)
+        self._gets_scores = all("sem_seg" in output for output in outputs)
+        for evaluator in self._alone if self._gets_scores else []:
             evaluator.process(inputs, outputs)
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
@@ -78,7 +79,9 @@ class ContinualEvaluator(DatasetEvaluator):
         "mIoU_group<i>_alone". None on all processes but the main one.
         """
         results = self._all.evaluate()
-        alone = [evaluator.evaluate() for evaluator in self._alone]
+        # A process may have seen no image, and still has to take part.
+        gets_scores = any(comm.all_gather(self._gets_scores) if self._distributed else [self._gets_scores])
+        alone = [evaluator.evaluate() for evaluator in self._alone] if gets_scores else []
         if results is None:
             return None
         metrics = results["sem_seg"]
