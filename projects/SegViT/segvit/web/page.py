@@ -62,12 +62,12 @@ class Page:
                     areas = gr.HTML(elem_id="areas")
                 with gr.Column(scale=3):
                     overlay = gr.Image(label="Overlay", elem_id="overlay", **PICTURE)
-                    opacity = gr.Slider(0, 1, OPACITY, step=0.05, label="Opacity of the colours", elem_id="opacity")
-            with gr.Row():
-                with gr.Column():
-                    mask = gr.Image(label="Mask", elem_id="mask", **PICTURE)
-                    chosen = gr.Dropdown(choices=[], label="Class", interactive=True, elem_id="class")
-                kept = gr.Image(label="Kept tokens", elem_id="kept", visible=False, **PICTURE)
+                    with gr.Row():
+                        opacity = gr.Slider(0, 1, OPACITY, step=0.05, label="Opacity of the colours", elem_id="opacity")
+                        chosen = gr.Dropdown(choices=[], label="Class of the mask", interactive=True, elem_id="class")
+                    with gr.Row():
+                        mask = gr.Image(label="Mask", elem_id="mask", **PICTURE)
+                        kept = gr.Image(label="Kept tokens", elem_id="kept", visible=False, **PICTURE)
             results = [analysis, status, areas, overlay, chosen, mask, kept]
             private = {"api_visibility": "private", "show_progress": "minimal"}
             upload.upload(self.analyse, [upload, opacity], results, concurrency_limit=1, **private)

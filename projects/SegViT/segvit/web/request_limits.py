@@ -68,22 +68,19 @@ class RequestLimits:
                 return
             if not message.get("more_body", False):
                 break
-        if _names_an_address(body):
+        try:
+            event = json.loads(body) if body else None
+        except (ValueError, RecursionError):
+            await PlainTextResponse("the request is no JSON", 400)(scope, receive, send)
+            return
+        if any("://" in path or path.startswith("//") for path in _paths(event)):
             await PlainTextResponse("files are uploaded, not fetched", 403)(scope, receive, send)
             return
         await self._app(scope, _replayed(body, receive), _with_policy(send))
 
 
-def _names_an_address(body: bytes) -> bool:
-    """Whether a file in the JSON of a request is said to be on another server."""
-    try:
-        event = json.loads(body) if body else None
-    except (ValueError, RecursionError):
-        return False  # not understood by the page either
-    return any("://" in path or path.startswith("//") for path in _paths(event))
-
-
 def _paths(event: object) -> Iterator[str]:
+    """Where the files in an event are said to be."""
     pending = [event]
     while pending:
         item = pending.pop()

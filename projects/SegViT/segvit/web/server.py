@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Callable
 
@@ -23,7 +25,7 @@ SECONDS_TO_FINISH = 3
 
 
 def serve(analyst: PictureAnalyst, *, host: str, port: int, max_waiting: int, announce: Callable[[str], None]) -> None:
-    """Answer requests until the process is interrupted or told to end.
+    """Answer requests until the process is interrupted or told to end. For the main thread: it handles SIGTERM.
 
     Args:
         analyst: behind the page.
@@ -35,6 +37,8 @@ def serve(analyst: PictureAnalyst, *, host: str, port: int, max_waiting: int, an
     Raises:
         OSError: where the address is not this machine's, or the port is taken.
     """
+    # Uvicorn shuts down and raises the signal again; by default the process would then end without tidying up.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with _listening(host, port) as listener, tempfile.TemporaryDirectory(prefix="segvit-web-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # where Gradio keeps uploads and pictures
         app = build_app(analyst, host=host, max_waiting=max_waiting)
@@ -52,7 +56,8 @@ def serve(analyst: PictureAnalyst, *, host: str, port: int, max_waiting: int, an
 
 def build_app(analyst: PictureAnalyst, *, host: str, max_waiting: int) -> FastAPI:
     """The page as an application: no files but those of its own folder (GRADIO_TEMP_DIR), no REST interface."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    undocumented = {"docs_url": None, "redoc_url": None, "openapi_url": None}
+    app = FastAPI(**undocumented)
     fonts = [gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")]
     gr.mount_gradio_app(
         app,
@@ -60,6 +65,7 @@ def build_app(analyst: PictureAnalyst, *, host: str, max_waiting: int) -> FastAP
         path="/",
         footer_links=[],
         run_history=False,
+        app_kwargs=undocumented,
         allowed_paths=[],
         show_error=False,
         max_file_size=analyst.limits.max_bytes,
