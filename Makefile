@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test lint
+.PHONY: setup browser demo test lint
 
 setup: $(VENV)/.ready
 
@@ -16,14 +16,21 @@ $(VENV)/.ready: setup.py scripts/install_detectron2.py
 	$(PIP) install --quiet "setuptools<81" wheel
 	$(BIN)/python -c "import torch" 2>/dev/null || $(PIP) install torch==2.11.0 torchvision==0.26.0
 	$(BIN)/python -c "from importlib.metadata import version; print('torch==' + version('torch'))" > $(VENV)/torch.txt
-	$(PIP) install --quiet --no-build-isolation --constraint $(VENV)/torch.txt --editable ".[dev,export]"
+	$(PIP) install --quiet --no-build-isolation --constraint $(VENV)/torch.txt --editable ".[dev,export,demo]"
 	$(BIN)/python scripts/install_detectron2.py
 	touch $@
 
 demo: setup
 	$(BIN)/python projects/SegViT/demo/toy_demo.py --output output/demo
 
-test: setup
+# The web page is tested in Debian's Chromium, which is installed where that is possible; else that test says so.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+		{ test "$$(id -u)" = 0 && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium chromium-driver; } || \
+		echo "NO BROWSER, THE WEB PAGE IS NOT TESTED IN ONE: apt-get install chromium chromium-driver"
+
+test: setup browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: setup
