@@ -9,7 +9,9 @@ import re
 import shlex
 import shutil
 import socket
+import subprocess
 import sys
+import urllib.request
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -458,6 +460,27 @@ def runs_the_demo(command, workspace):
         assert {f"{kind}/00000.png" for kind in ("labels", "colors", "overlays")} <= written
 
 
+def serves_the_page(command, workspace):
+    """On a free port; the page is asked for once."""
+    workspace.once("the demo's model", lambda: prepare_the_demo(workspace))
+    server = subprocess.Popen(
+        ["bash", "-c", f"exec {command} --port 0"],
+        cwd=workspace.folder,
+        env=workspace.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with server:
+        try:
+            address = server.stdout.readline().strip()
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=200) as page:
+                assert b"SegViT" in page.read()
+        finally:
+            server.terminate()
+            server.wait(200)
+
+
 EXPORT_DEMO = next(command for command in COMMANDS if "tools/export_model.py" in command)
 
 
@@ -496,6 +519,7 @@ COVERAGE = {
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+ TEST\..*": evaluates_camvid_otherwise,
     r"tensorboard --logdir \S+": inspects_the_camvid_run,
     r"python projects/SegViT/demo/demo\.py .*": runs_the_demo,
+    r"python projects/SegViT/demo/app\.py .*": serves_the_page,
     r"python projects/SegViT/(tools/export_model|demo/onnx_example)\.py .*": exports_the_demo,
     r"python projects/SegViT/tools/check_dataset\.py .*": checks_data,
     r"(OMP_NUM_THREADS=1 )?" + TRAIN + r".* DATASETS\.FOLDER .*": trains_on_a_folder,

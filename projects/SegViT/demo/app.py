@@ -35,6 +35,7 @@ def main() -> None:
         work_megapixels=args.work_megapixels,
     )
     analyst = PictureAnalyst(predictor, limits=limits, seconds=args.seconds)
+    analyst.rehearse()
     serve(analyst, host=args.host, port=args.port, max_waiting=args.max_waiting, announce=announce)
 
 

@@ -45,6 +45,9 @@ def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> Inspection:
     """Segment one image (H, W, 3) uint8 BGR as a whole, and keep what the predictor does not return.
 
     Hooks hang in the model meanwhile: one thread at a time.
+
+    Raises:
+        ValueError: where the model has no class queries.
     """
     model, resized = predictor.model, T.AugInput(image)
     T.AugmentationList(build_test_augmentations(predictor.cfg))(resized)
@@ -60,6 +63,8 @@ def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> Inspection:
     finally:
         for hook in hooks:
             hook.remove()
+    if not outputs.keys() & {"pred_logits", "own_probabilities"}:
+        raise ValueError("there are no class queries to look at: MODEL.SEM_SEG_HEAD.NAME must be AttentionToMaskHead")
     patch_size = model.backbone.size_divisibility
     grid = (-(-resized.shape[0] // patch_size), -(-resized.shape[1] // patch_size))
     edge_logits = features.get("edge_logits")

@@ -16,6 +16,8 @@ from segvit.inference import SegViTPredictor
 from segvit.web.time_limit import time_limit, watch
 from segvit.web.uploads import Upload, UploadLimits, read_upload
 
+REHEARSAL_SIDE = 64
+
 
 @dataclass(frozen=True)
 class ClassArea:
@@ -64,6 +66,14 @@ class PictureAnalyst:
         self.seconds = seconds
         self._one_at_a_time = threading.Lock()  # an inspection hangs hooks into the model
         watch(predictor.model)
+
+    def rehearse(self) -> None:
+        """Segment a black picture: what does not work with this model shows at once, and visitors wait for no warm-up.
+
+        Raises:
+            ValueError: where the model has no class queries.
+        """
+        inspect_image(self.predictor, np.zeros((REHEARSAL_SIDE, REHEARSAL_SIDE, 3), dtype=np.uint8))
 
     def __call__(self, path: str | os.PathLike[str]) -> Analysis:
         """Segment the picture in a file.
