@@ -160,4 +160,5 @@ def test_the_page(address, browser, send_me, tmp_path):
     large = tmp_path / "large.png"
     large.write_bytes(b"0" * 2_000_000)
     visitor.drop(large)
-    visitor.until(lambda: "exceeds" in visitor.text("body"))
+    visitor.until(lambda: "Error" in visitor.text("#upload"))
+    assert "up to 1 MB and 50 megapixels" in visitor.text("body")

@@ -11,6 +11,7 @@ from segvit.web.uploads import EXTENSIONS
 from segvit.web.views import (
     areas_table,
     describe_analysis,
+    describe_limits,
     describe_refusal,
     draw_kept_tokens,
     draw_mask,
@@ -51,13 +52,8 @@ class Page:
             analysis = gr.State(time_to_live=FORGET_AFTER_SECONDS)
             with gr.Row():
                 with gr.Column(scale=1):
-                    limits = self.analyst.limits
-                    upload = gr.File(
-                        label=f"Picture: up to {limits.max_megabytes:g} MB, {limits.max_megapixels:g} megapixels",
-                        file_types=list(EXTENSIONS),
-                        height=130,
-                        elem_id="upload",
-                    )
+                    upload = gr.File(label="Picture", file_types=list(EXTENSIONS), height=130, elem_id="upload")
+                    gr.HTML(describe_limits(self.analyst.limits))
                     status = gr.HTML(elem_id="status")
                     areas = gr.HTML(elem_id="areas")
                 with gr.Column(scale=3):

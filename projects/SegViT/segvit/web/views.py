@@ -14,6 +14,7 @@ from segvit.visualization.legend import LegendOverlay
 from segvit.visualization.overlays import Color
 from segvit.visualization.token_views import dim_dropped, overlay_heat
 from segvit.web.analysis import Analysis, class_areas
+from segvit.web.uploads import FORMATS, UploadLimits
 
 ROW = (
     '<tr><td><span style="display:inline-block;width:1em;height:1em;border:1px solid;background:rgb({color})"></span>'
@@ -62,6 +63,12 @@ def describe_analysis(analysis: Analysis) -> str:
         kept = analysis.inspection.kept
         line += f"; {kept.sum()} of {kept.size} tokens kept ({kept.mean():.0%})"
     return f"<p>{line}</p>"
+
+
+def describe_limits(limits: UploadLimits) -> str:
+    """What is accepted. Of a file that is too large the upload's box itself says no more than that it failed."""
+    kinds = ", ".join(FORMATS)
+    return f"<small>{kinds}; up to {limits.max_megabytes:g} MB and {limits.max_megapixels:g} megapixels</small>"
 
 
 def describe_refusal(error: Exception) -> str:
