@@ -8,9 +8,11 @@ import threading
 import numpy as np
 import pytest
 import torch
+from detectron2.modeling import build_model
 from PIL import Image
 
 from segvit.engine.inspection import inspect_image
+from segvit.inference import SegViTPredictor
 from segvit.web.analysis import PictureAnalyst, class_areas
 from segvit.web.time_limit import time_limit, watch
 from segvit.web.uploads import UploadLimits, read_upload
@@ -169,3 +171,13 @@ def test_pictures_of_an_analysis(analyst, send_me):
 
 def test_refusals_are_escaped():
     assert "&lt;img" in describe_refusal(ValueError("<img src=x> is too large"))
+
+
+def test_models_without_class_queries(tiny_cfg, tmp_path):
+    tiny_cfg.MODEL.SEM_SEG_HEAD.NAME, tiny_cfg.MODEL.SEGVIT.LOSS = "PerPixelHead", "pixel"
+    tiny_cfg.MODEL.SEGVIT.OUTPUT = "softmax"
+    tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES, tiny_cfg.MODEL.VIT.OUT_INDICES = ["block2"], [2]
+    torch.save({"model": build_model(tiny_cfg).state_dict()}, tmp_path / "linear.pth")
+    analyst = PictureAnalyst(SegViTPredictor(tiny_cfg, tmp_path / "linear.pth"), limits=UploadLimits(), seconds=1000)
+    with pytest.raises(ValueError, match="no class queries to look at"):
+        analyst.rehearse()

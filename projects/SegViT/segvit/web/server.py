@@ -37,9 +37,9 @@ def serve(analyst: PictureAnalyst, *, host: str, port: int, max_waiting: int, an
     Raises:
         OSError: where the address is not this machine's, or the port is taken.
     """
-    # Uvicorn shuts down and raises the signal again; by default the process would then end without tidying up.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with _listening(host, port) as listener, tempfile.TemporaryDirectory(prefix="segvit-web-") as folder:
+        # Uvicorn shuts down and raises the signal again; by default the process would then end without tidying up.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         os.environ["GRADIO_TEMP_DIR"] = folder  # where Gradio keeps uploads and pictures
         app = build_app(analyst, host=host, max_waiting=max_waiting)
         config = uvicorn.Config(

@@ -1,0 +1,35 @@
+"""The command that serves the page: wrong arguments end before a model is loaded."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+import segvit
+
+pytest.importorskip("gradio", reason='the web page needs Gradio: pip install -e ".[demo]"')
+
+APP = Path(segvit.__file__).parents[1] / "demo" / "app.py"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--port", "70000"), "--port 70000 must be from 0 to 65535"),
+        (("--seconds", "0"), "0 is not a positive number"),
+        (("--max-megabytes", "inf"), "inf is not a positive number"),
+        (("--max-waiting", "0"), "0 is not a positive number"),
+        (("--config-file", "nowhere"), "'nowhere' is neither a file nor the name"),
+        (("--host", "192.0.2.1"), "192.0.2.1:7860: "),
+    ],
+)
+def test_wrong_arguments(tiny_model, arguments, message, monkeypatch, capsys):
+    config, weights = map(str, tiny_model)
+    for name in ("GRADIO_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY"):
+        monkeypatch.setenv(name, "")  # so that what the command sets is undone
+    monkeypatch.setattr(sys, "argv", ["app.py", "--config-file", config, "--weights", weights, *arguments])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(APP), run_name="__main__")
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and message in error and "Traceback" not in error
