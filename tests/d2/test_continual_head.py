@@ -3,6 +3,8 @@
 Shape shorthand: H x W pixels, K classes.
 """
 
+import re
+
 import pytest
 import torch
 from detectron2.config import CfgNode
@@ -10,6 +12,7 @@ from detectron2.modeling import build_model
 
 from segvit.d2.continual import continual_step
 from segvit.modeling.continual_outputs import gather_groups
+from segvit.modeling.loss_totals import shares
 
 ENCODERS = {
     "plain": {},
@@ -134,6 +137,21 @@ def test_batched_equals_single(cfg, make_input):
         together = model(inputs)
         for one, alone in zip(together, [model([single])[0] for single in inputs]):
             torch.testing.assert_close(one["sem_seg"], alone["sem_seg"], rtol=1e-4, atol=1e-5)
+
+
+def test_parts_of_a_batch_add_up(cfg, make_input):
+    """What `SOLVER.ACCUM_STEPS` relies on, for every loss, that of competing groups included."""
+    cfg.MODEL.VIT.DROP_PATH_RATE = cfg.MODEL.SEGVIT.DROPOUT = 0.0
+    model = next_step(None, cfg, step=1, COMPETITION_WEIGHT=2.0)
+    inputs = [make_input(32, 48, seed=seed, ids=(4, 1, 5, 255)[seed:]) for seed in range(3)]
+    parts = [inputs[:1], inputs[1:]]
+    factors = shares([model.loss_totals(part) for part in parts], model.device)
+    summed = [
+        {name: loss * share[re.sub(r"_\d+$", "", name)] for name, loss in model(part).items()}
+        for part, share in zip(parts, factors, strict=True)
+    ]
+    for name, loss in model(inputs).items():
+        torch.testing.assert_close(sum(part[name] for part in summed), loss, rtol=1e-5, atol=1e-6)
 
 
 def test_images_without_the_classes_have_finite_losses(cfg, make_input):

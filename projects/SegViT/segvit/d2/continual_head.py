@@ -144,6 +144,11 @@ class ContinualHead(nn.Module):
             factors=[None, *(group.factor for group in added)],
         )
 
+    def totals(self, targets: list[MaskTargets]) -> dict[str, torch.Tensor | float]:
+        """What the losses of a batch are divided by (see `normalizers`)."""
+        totals = self.criterion.totals(targets)
+        return totals if self.competition is None else {**totals, **self.competition.totals(targets)}
+
     def _in_group(self, target: MaskTargets) -> MaskTargets:
         """Targets by the positions of their classes in the newest group."""
         return MaskTargets(classes=self.positions[target.classes], masks=target.masks, valid=target.valid)

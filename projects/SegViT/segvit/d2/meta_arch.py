@@ -149,7 +149,7 @@ class SegViT(nn.Module):
         """
         labels, targets = self._labels_and_targets(batched_inputs)
         grid = (labels.shape[1] // self.backbone.size_divisibility, labels.shape[2] // self.backbone.size_divisibility)
-        return {**self.sem_seg_head.criterion.totals(targets), **self.edge_loss.totals(labels, grid)}
+        return {**self.sem_seg_head.totals(targets), **self.edge_loss.totals(labels, grid)}
 
     def _labels_and_targets(self, batched_inputs: list[dict[str, object]]) -> tuple[torch.Tensor, list[MaskTargets]]:
         """(B, H, W) labels, padded to one size, and the targets of each image."""

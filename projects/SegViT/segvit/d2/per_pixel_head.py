@@ -62,3 +62,7 @@ class PerPixelHead(nn.Module):
         """
         outputs = {"pred_masks": self.classifier(features), "aux_outputs": []}
         return self.criterion(outputs, targets) if self.training else outputs
+
+    def totals(self, targets: list[MaskTargets]) -> dict[str, torch.Tensor | float]:
+        """What the losses of a batch are divided by (see `normalizers`)."""
+        return self.criterion.totals(targets)

@@ -65,6 +65,10 @@ class AttentionToMaskHead(nn.Module):
         outputs = self.decoder([features[name] for name in self.in_features])
         return self.criterion(outputs, targets) if self.training else outputs
 
+    def totals(self, targets: list[MaskTargets]) -> dict[str, torch.Tensor | float]:
+        """What the losses of a batch are divided by (see `normalizers`)."""
+        return self.criterion.totals(targets)
+
 
 def head_stages(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> list[str]:
     """The stages that a head reads, deepest first. Raises ValueError where the backbone has no such stage."""

@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.criterion import MaskTargets, sample_labels
+from segvit.modeling.criterion import sample_labels
+from segvit.modeling.loss_totals import normalizers
+from segvit.modeling.mask_targets import MaskTargets
 from segvit.modeling.semantic_inference import class_scores, own_probabilities
 
 # The label of pixels that carry no loss.
@@ -54,7 +56,11 @@ class GroupCompetition(nn.Module):
         scores = class_scores(new["pred_masks"], own_probabilities(new), size)
         logits = torch.cat([best_older, scores], dim=1).clamp(min=FLOOR).log()  # (B, 1 + k, H, W)
         total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-        return self.weight * total / (labels != IGNORED).sum().clamp(min=1)
+        return self.weight * total / normalizers(self.totals(targets), total.device)["loss_competition"]
+
+    def totals(self, targets: list[MaskTargets]) -> dict[str, torch.Tensor]:
+        """What counts in a batch: the number of pixels that are not ignored (see `normalizers`)."""
+        return {"loss_competition": sum(sample_labels(target.valid, self.stride).sum() for target in targets)}
 
     def _labels(self, target: MaskTargets) -> torch.Tensor:
         valid = sample_labels(target.valid, self.stride)
