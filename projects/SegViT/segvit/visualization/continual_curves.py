@@ -39,7 +39,7 @@ def draw_continual_curves(results: Mapping[str, Sequence[Step]], output: str | o
         axes.set_xlim(-0.15, last_step + 0.3)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("validation mIoU (%)")
-    panels[0].set_ylim(bottom=0)
+    panels[0].set_ylim(0, 1.05 * panels[0].get_ylim()[1])
     if panels[0].get_legend_handles_labels()[0]:
         panels[0].legend(frameon=False, loc="lower left")
     Path(output).parent.mkdir(parents=True, exist_ok=True)
