@@ -20,6 +20,7 @@ pytest.importorskip("selenium", reason='the browser needs Selenium: pip install 
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -143,6 +144,14 @@ def test_the_page(address, browser, send_me, tmp_path):
     assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 1000, "noise under colours is to be seen"
     visitor.set_number("#opacity input[type=range]", 0)
     visitor.until(lambda: visitor.source("#overlay") not in (None, sources[0]))
+    field = browser.find_element(By.CSS_SELECTOR, "#class input")
+    field.click()
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys("class 1", Keys.ENTER)
+    visitor.until(lambda: "Mask of class 1" in visitor.text("#mask"))
+    visitor.until(lambda: visitor.source("#mask") not in (None, sources[1]))
+    browser.find_element(By.CSS_SELECTOR, "#upload button[aria-label=Clear]").click()
+    visitor.until(lambda: visitor.source("#overlay") is None and not visitor.text("#areas").strip())
     elsewhere = "return performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith(origin))"
     assert not [name for name in browser.execute_script(elsewhere) if name.startswith("http")]
 
