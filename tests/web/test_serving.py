@@ -1,6 +1,7 @@
 """The page's server: nothing but the page and its own files leaves it, and requests that cost too much end early."""
 
 import json
+import threading
 
 import pytest
 
@@ -13,6 +14,9 @@ from segvit.web.page import Page
 from segvit.web.request_limits import MAX_EVENT_BYTES
 from segvit.web.server import build_app
 from segvit.web.uploads import UploadLimits
+
+# For a machine that does much else.
+PATIENCE = 240
 
 
 @pytest.fixture
@@ -33,17 +37,18 @@ def upload(visitor, name, content):
     return visitor.post("/gradio_api/upload", files={"files": (name, content)})
 
 
-def ask(visitor, path):
-    """The answer to an event of the upload that names a file."""
-    (dependency,) = (
-        event for event in visitor.get("/config").json()["dependencies"] if event["targets"][0][1] == "upload"
-    )
+def join(visitor, path, session="visitor"):
+    """The answer to an upload's event, which names a file: whether it may wait."""
+    events = visitor.get("/config").json()["dependencies"]
+    (number,) = (event["id"] for event in events if event["targets"][0][1] == "upload")
     file = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
-    event = {"data": [file, 0.5], "fn_index": dependency["id"], "session_hash": "visitor"}
-    joined = visitor.post("/gradio_api/queue/join", json=event)
-    if joined.status_code != 200:
-        return joined.status_code
-    with visitor.stream("GET", "/gradio_api/queue/data", params={"session_hash": "visitor"}) as answer:
+    event = {"data": [file, 0.5], "fn_index": number, "session_hash": session}
+    return visitor.post("/gradio_api/queue/join", json=event)
+
+
+def outcome(visitor, session="visitor"):
+    """The last message about an event."""
+    with visitor.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as answer:
         for line in answer.iter_lines():
             message = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
             if message.get("msg") == "process_completed":
@@ -55,22 +60,22 @@ def test_the_page_and_its_upload(visitor, send_me):
     page = visitor.get("/")
     assert page.status_code == 200 and "default-src 'self'" in page.headers["content-security-policy"]
     (path,) = upload(visitor, "a.png", send_me("plain").read_bytes()).json()
-    answer = ask(visitor, path)
+    assert join(visitor, path).status_code == 200
+    answer = outcome(visitor)
     assert answer["success"] and "tokens kept" in answer["output"]["data"][1]
     overlay = answer["output"]["data"][3]["path"]
     assert visitor.get(f"/gradio_api/file={overlay}").headers["content-type"] == "image/jpeg"
 
 
-@pytest.mark.parametrize(
-    "form", ["/gradio_api/file={}", "/gradio_api/file/{}", "/file={}", "/gradio_api/file=../..{}", "/{}"]
-)
-def test_no_other_files(visitor, tmp_path, form):
+def test_no_other_files(visitor, tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("the secret")
-    for path in ("/etc/passwd", secret, tmp_path / "served" / ".." / "secret.txt", tmp_path / "model.pth", __file__):
-        answer = visitor.get(form.format(path))
-        assert answer.status_code in (400, 403, 404)
-        assert "secret" not in answer.text.replace("secret.txt", "") and "root:" not in answer.text
+    paths = ("/etc/passwd", secret, tmp_path / "served" / ".." / "secret.txt", tmp_path / "model.pth", __file__)
+    for form in ("/gradio_api/file={}", "/gradio_api/file/{}", "/file={}", "/gradio_api/file=../..{}", "/{}"):
+        for path in paths:
+            answer = visitor.get(form.format(path))
+            assert answer.status_code in (400, 403, 404), (form, path)
+            assert "secret" not in answer.text.replace("secret.txt", "") and "root:" not in answer.text
 
 
 def test_links_out_of_the_folder_do_not_help(visitor, send_me, tmp_path):
@@ -79,15 +84,16 @@ def test_links_out_of_the_folder_do_not_help(visitor, send_me, tmp_path):
     assert not list(tmp_path.glob("*escaped*"))
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", __file__])
-def test_files_of_this_machine_are_no_uploads(visitor, path):
-    answer = ask(visitor, path)
-    assert answer["success"] is False and "root:" not in json.dumps(answer)
+def test_files_of_this_machine_are_no_uploads(visitor):
+    for path in ("/etc/passwd", __file__):
+        assert join(visitor, path, path).status_code == 200
+        answer = outcome(visitor, path)
+        assert answer["success"] is False and "root:" not in json.dumps(answer)
 
 
-@pytest.mark.parametrize("path", ["http://127.0.0.1:1/a.png", "https://example.com/a.png", "//example.com/a.png"])
-def test_nothing_is_fetched(visitor, path):
-    assert ask(visitor, path) == 403
+def test_nothing_is_fetched(visitor):
+    for path in ("http://127.0.0.1:1/a.png", "https://example.com/a.png", "//example.com/a.png"):
+        assert join(visitor, path).status_code == 403
 
 
 def test_requests_that_are_too_large(visitor):
@@ -108,15 +114,33 @@ def test_other_names_of_this_machine(visitor):
     assert visitor.get("/", headers={"host": "elsewhere.example"}).status_code == 400
 
 
-@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/monitoring", "/gradio_api/mcp/sse"])
-def test_no_other_services(visitor, path):
-    assert visitor.get(path).status_code in (403, 404)
+def test_no_other_services(visitor):
+    for path in ("/docs", "/openapi.json", "/monitoring", "/gradio_api/mcp/sse"):
+        assert visitor.get(path).status_code in (403, 404), path
 
 
-def test_pictures_wait_for_each_other(analyst):
-    blocks = Page(analyst, max_waiting=1).build()
-    (event,) = (fn for fn in blocks.fns.values() if fn.targets[0][1] == "upload")
-    assert event.concurrency_limit == 1
+def test_pictures_wait_for_each_other_and_not_too_many(visitor, send_me, monkeypatch):
+    """Two may wait here."""
+    begun, may_end, at_once, most = threading.Event(), threading.Event(), [], []
+
+    def slow(analyst, path):
+        at_once.append(path)
+        most.append(len(at_once))
+        begun.set()
+        assert may_end.wait(PATIENCE)
+        at_once.remove(path)
+        raise ValueError("after all this time")
+
+    monkeypatch.setattr(PictureAnalyst, "__call__", slow)
+    (path,) = upload(visitor, "a.png", send_me("plain").read_bytes()).json()
+    try:
+        assert join(visitor, path, "first").status_code == 200 and begun.wait(PATIENCE)
+        assert [join(visitor, path, name).status_code for name in ("second", "third", "fourth")] == [200, 200, 503]
+    finally:
+        may_end.set()
+    for name in ("first", "second", "third"):
+        assert "after all this time" in outcome(visitor, name)["output"]["data"][1]
+    assert most == [1, 1, 1]
 
 
 def test_events_without_an_analysis(analyst, send_me):
