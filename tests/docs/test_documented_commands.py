@@ -163,7 +163,7 @@ def trains_on_slurm(command, workspace):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     job = f"SLURM_JOB_NODELIST=x SLURM_JOB_ID=7 SLURM_JOB_NUM_NODES=1 SLURM_GPUS_ON_NODE=2 MASTER_PORT={port}"
-    script = re.sub(r"sbatch (--\S+ \d+ )*", "bash ", command)
+    script = re.sub(r"^sbatch (--\S+ \d+ )*", "bash ", command)
     overrides = {**TINY_INPUT, **TINY_VIT, **trained_by("slurm")}
     workspace.shell(f'PATH="{cluster}:$PATH" {job} {script}', overrides)
     require_two_processes(workspace.folder / "output" / "slurm")

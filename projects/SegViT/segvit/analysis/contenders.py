@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from PIL import Image
 from torch import nn
@@ -20,6 +19,7 @@ from segvit.analysis.labels import MadeScene, PrunedLabels, WinnersOfScores
 from segvit.analysis.peers import PEERS, build_peer
 from segvit.analysis.pipeline import BilinearUpsampling, DensePredictor
 from segvit.analysis.segmenter_head import SegmenterHead
+from segvit.d2.checkpoint import SegViTCheckpointer
 from segvit.data.image_reading import open_upright
 from segvit.modeling.linear_head import LinearHead
 from segvit.modeling.semantic_inference import SemanticInference
@@ -52,11 +52,20 @@ class Ending:
         return DensePredictor(backbone=backbone, sem_seg_head=head, inference=inference).eval()
 
 
-def build_whole(cfg: CfgNode, ending: Ending = Ending()) -> DensePredictor:
+def build_loaded_model(cfg: CfgNode) -> nn.Module:
     """The config's model; its weights are random unless MODEL.WEIGHTS names some."""
     model = build_random_model(cfg)
     if cfg.MODEL.WEIGHTS:
-        DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        SegViTCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    return model
+
+
+def build_whole(cfg: CfgNode, ending: Ending = Ending()) -> DensePredictor:
+    """The same with an ending."""
+    return _with_ending(build_loaded_model(cfg), ending)
+
+
+def _with_ending(model: nn.Module, ending: Ending) -> DensePredictor:
     return ending.predictor(model.backbone, model.sem_seg_head, model.semantic_inference)
 
 
@@ -70,14 +79,15 @@ def build_contenders(
     Raises:
         ValueError: for a peer that is not installed, or of which labels are asked.
     """
-    whole = build_whole(cfg, ending)
+    model = build_loaded_model(cfg)
+    whole = _with_ending(model, ending)
     heads = {"linear": build_linear, "segmenter": build_segmenter}
     built = {
         name: ending.predictor(whole.backbone, build(cfg, whole.backbone), BilinearUpsampling())
         for name, build in heads.items()
         if name in names
     }
-    own = cfg.MODEL.SEGVIT.OUTPUT
+    own = model.semantic_inference.mode
     floor = {name: built.pop(name) for name in ("linear",) if name in built}
     head = whole.sem_seg_head.head if isinstance(whole.sem_seg_head, MadeScene) else whole.sem_seg_head
     outputs = {
@@ -138,10 +148,7 @@ class InferenceCall:
         self, cfg: CfgNode, name: str, images: torch.Tensor, ending: Ending, dtype: torch.dtype = torch.float32
     ) -> None:
         size = (images.shape[-2], images.shape[-1])
-        if name == cfg.MODEL.SEGVIT.OUTPUT:
-            self.model: nn.Module = build_whole(cfg, ending).to(dtype)
-        else:
-            self.model = build_contenders(cfg, [name], size, ending)[name].to(dtype)
+        self.model = build_contenders(cfg, [name], size, ending)[name].to(dtype)
         self.images = images.to(dtype)
 
     @torch.inference_mode()
