@@ -43,10 +43,10 @@ class SegViTSemanticDatasetMapper:
     ) -> None:
         """
         Args:
-            is_train: also read the label map, and give the targets.
+            is_train: also read the label map.
             augmentations: of image and label map together.
             image_format: order of the channels, such as "RGB".
-            num_classes: K; in training, labels above are background.
+            num_classes: K; the data set's ids lie below, unless they are relabelled.
             ignore_value: the label without a class.
             relabelling: of the data set's ids, before the augmentations; by default they are the labels.
         """

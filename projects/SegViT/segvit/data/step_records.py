@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -63,6 +65,14 @@ def _classes_present(records: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
     """The ids in each label map, the ignored one included."""
     files = [record["sem_seg_file_name"] for record in records]
     with ThreadPoolExecutor() as pool:
-        return list(
-            tqdm(pool.map(lambda file: np.unique(read_label_map(file)), files), "Classes of each image", len(files))
-        )
+        return list(tqdm(pool.map(_classes_in, files, map(_version, files)), "Classes of each image", len(files)))
+
+
+@cache
+def _classes_in(file: str, version: int) -> np.ndarray:
+    """Every step of a protocol asks the same of the same files: each is read once, unless it has changed."""
+    return np.unique(read_label_map(file))
+
+
+def _version(file: str) -> int:
+    return os.stat(file).st_mtime_ns
