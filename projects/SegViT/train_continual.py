@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from segvit.data.step_records import step_records
 from segvit.engine.batch_scaling import scale_to_processes
 from segvit.engine.continual_report import write_report
 from segvit.engine.continual_run import METHODS, StepResult, protocol_step, run_or_read_step, step_configs
-from segvit.engine.launching import argument_parser, launch, number_of_processes
+from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes
 from segvit.engine.rehearsal import rehearse, require_same_classes
 from segvit.engine.run_series import split_overrides
 from segvit.output_files import require_folder
@@ -70,9 +69,7 @@ def check(args: argparse.Namespace) -> None:
         rehearse(step_cfg, trains=step_cfg.SOLVER.MAX_ITER > 0)
         if step_cfg.SOLVER.MAX_ITER:
             step_records(step_cfg)
-    if cfg.MODEL.DEVICE == "cpu":
-        # Detectron2 takes NCCL, and a GPU per process, wherever it sees one; CPU models need gloo.
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    hide_gpus_from_cpu_models(cfg.MODEL.DEVICE)
 
 
 def main(args: argparse.Namespace) -> dict[str, list[StepResult]]:

@@ -6,7 +6,6 @@ python train_net.py --config-file FILE [--num-gpus N] [--resume] [--eval-only] [
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from segvit.d2.checkpoint import SegViTCheckpointer, require_weights
 from segvit.data.datasets import require_data_sets
 from segvit.engine import Trainer
 from segvit.engine.batch_scaling import scale_to_processes, unscaled_batch
-from segvit.engine.launching import argument_parser, launch, number_of_processes
+from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes
 from segvit.engine.rehearsal import rehearse, require_same_classes
 from segvit.output_files import require_folder
 
@@ -71,9 +70,7 @@ def check(args: argparse.Namespace) -> None:
     if not args.eval_only:
         scale_to_processes(cfg, processes)
     check_files(cfg, args)
-    if cfg.MODEL.DEVICE == "cpu":
-        # Detectron2 takes NCCL, and a GPU per process, wherever it sees one; CPU models need gloo.
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    hide_gpus_from_cpu_models(cfg.MODEL.DEVICE)
 
 
 def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:

@@ -72,6 +72,12 @@ def number_of_processes(args: argparse.Namespace) -> int:
     return args.num_gpus * args.num_machines
 
 
+def hide_gpus_from_cpu_models(device: str) -> None:
+    """Before any process starts: NCCL, and a GPU per process, is taken wherever one is seen; CPU models need gloo."""
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def launch(work: Work, args: argparse.Namespace) -> None:
     """Call `work(args)` in every process of the job.
 
