@@ -53,6 +53,19 @@ ANALYSIS = [
     ),
     tool(
         "benchmark",
+        "bands of scores",
+        "'linear-bands' is another way to labels: add --labels, or leave it out",
+        (*CONFIG, "--against", "linear-bands"),
+    ),
+    tool(
+        "benchmark",
+        "a scene for the mix",
+        "--present makes a scene for the output 'diagonal', not for 'mix': set MODEL.SEGVIT.OUTPUT diagonal, "
+        "and leave other outputs out",
+        (*CONFIG, "--labels", "--present", "2", "MODEL.SEGVIT.OUTPUT", "mix"),
+    ),
+    tool(
+        "benchmark",
         "training of a variant",
         "--train compares linear and config files, in fp32: name some with --against, and leave out --dtype",
         (*CONFIG, "--train"),

@@ -141,7 +141,7 @@ def prepares_a_benchmark(command, workspace):
 
 def trains_on_toy_scenes(command, workspace):
     generates_toy_scenes("python datasets/generate_toy_scenes.py", workspace)
-    return workspace.shell(command, TWO_STEPS)
+    return workspace.shell(command, {**TWO_STEPS, **workspace.own_output()})
 
 
 def trains_under_torchrun(command, workspace):
@@ -215,7 +215,7 @@ def evaluates_camvid_otherwise(command, workspace):
     """By windows, at several scales (fewer here), or with more to report."""
     trains_on_camvid(CAMVID_RUN, workspace)
     scales = {"TEST.AUG.MIN_SIZES": "(24,32)"} if "TEST.AUG" in command else {}
-    output = workspace.shell(command, {**TINY_INPUT, **scales, "OUTPUT_DIR": "output/camvid_test"})
+    output = workspace.shell(command, {**TINY_INPUT, **scales, **workspace.own_output()})
     assert output.count("copypaste: mIoU") == (2 if scales else 1)
 
 
@@ -278,11 +278,12 @@ def trains_on_ade20k(command, workspace):
     if scaled:
         del overrides["SOLVER.REFERENCE_WORLD_SIZE"]
         overrides |= {"SOLVER.MAX_ITER": "1", "SOLVER.IMS_PER_BATCH": "16", "TEST.EVAL_PERIOD": "0"}
-        output = workspace.shell(on_one_cpu(command), {**overrides, "OUTPUT_DIR": "output/scaled"})
+        output = workspace.shell(on_one_cpu(command), {**overrides, **workspace.own_output()})
         found = re.search(r"batch_size=(\d+), learning_rate=([\d.e-]+), max_iter=(\d+)", output)
         assert [float(number) for number in found.groups()] == pytest.approx(scaled[0])
     else:
-        workspace.once(command, lambda: workspace.shell(on_one_cpu(command), overrides))
+        folder = {} if "OUTPUT_DIR" in command else workspace.own_output()
+        workspace.once(command, lambda: workspace.shell(on_one_cpu(command), {**overrides, **folder}))
 
 
 def resumes_on_ade20k(command, workspace):
@@ -382,7 +383,7 @@ def converts_a_tiny_official_checkpoint(command, workspace):
         overwrite = "" if "--overwrite" in command else " --overwrite"
         assert "150 classes" in workspace.shell(command.replace(config, str(tiny)) + overwrite)
     else:
-        assert "mIoU" in workspace.shell(command.replace(config, str(tiny)), {"OUTPUT_DIR": "output/evaluated"})
+        assert "mIoU" in workspace.shell(command.replace(config, str(tiny)), workspace.own_output())
 
 
 def with_a_folder(command, workspace):

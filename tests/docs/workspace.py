@@ -1,5 +1,6 @@
 """Where documented commands are run."""
 
+import itertools
 import os
 import shlex
 import subprocess
@@ -25,6 +26,7 @@ class Workspace:
             "CUDA_VISIBLE_DEVICES": "",
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         }
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._done = {}
 
@@ -39,6 +41,10 @@ class Workspace:
             except Exception as error:
                 future.set_exception(error)
         return future.result()
+
+    def own_output(self):
+        """What makes a run write where no other does: runs in one folder would remove each other's unfinished files."""
+        return {"OUTPUT_DIR": f"output/run{next(self._numbers)}"}
 
     def shell(self, command, overrides=None):
         """Run a command in bash with KEY VALUE pairs behind it -> its standard output. It must succeed."""

@@ -13,9 +13,11 @@ compares with matrix products of the same type. `peak_mb` is, on a GPU, the mode
 besides; on a CPU with `--memory`, what a process that builds and calls the model takes.
 
 With `--labels` the models end in labels and not in scores: `diagonal` scores only classes that can win, all others
-score all. With `--train` a training step is timed (forward, losses, backward, optimiser), of config files and of
-`linear`, which learns by the cross-entropy of pixels; ten classes are present. `peak_mb` is the most memory that such a
-step takes, weights and optimiser states included; `gmacs` stays that of inference.
+score all. `linear` then ends in `argmax`; `linear-bands` finds the same labels faster, as `mix` does.
+
+With `--train` a training step is timed (forward, losses, backward, optimiser), of config files and of `linear`, which
+learns by the cross-entropy of pixels; ten classes are present. `peak_mb` is the most memory that such a step takes,
+weights and optimiser states included; `gmacs` stays that of inference.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from segvit.analysis.from_config import build_random_model
-from segvit.analysis.labels import MadeScene, PrunedLabels, WinnersOfScores
+from segvit.analysis.labels import ArgmaxOfScores, MadeScene, PrunedLabels, WinnersOfScores
 from segvit.analysis.peers import PEERS, build_peer
 from segvit.analysis.pipeline import BilinearUpsampling, DensePredictor
 from segvit.analysis.segmenter_head import SegmenterHead
@@ -25,7 +25,8 @@ from segvit.modeling.linear_head import LinearHead
 from segvit.modeling.semantic_inference import SemanticInference
 
 OUTPUTS = ("diagonal", "mix")
-VARIANTS = ("linear", "segmenter", *OUTPUTS)
+BANDED = "linear-bands"
+VARIANTS = ("linear", BANDED, "segmenter", *OUTPUTS)
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,30 @@ class Ending:
     size: tuple[int, int] | None = None
     num_present: int = 0
 
-    def predictor(self, backbone: nn.Module, head: nn.Module, inference: nn.Module) -> DensePredictor:
-        """The three as one model in eval mode, with this ending."""
-        if isinstance(inference, SemanticInference) and self.num_present:
+    def predictor(
+        self, backbone: nn.Module, head: nn.Module, inference: nn.Module, *, banded: bool = False
+    ) -> DensePredictor:
+        """The three as one model in eval mode, with this ending.
+
+        Args:
+            banded: whether labels are found as SegViT finds them where it cannot prune, also for another head.
+
+        Raises:
+            ValueError: for a scene that the output cannot show.
+        """
+        own = isinstance(inference, SemanticInference)
+        if own and self.num_present:
+            if inference.mode != "diagonal":
+                raise ValueError(
+                    f"--present makes a scene for the output 'diagonal', not for {inference.mode!r}: "
+                    "set MODEL.SEGVIT.OUTPUT diagonal, and leave other outputs out"
+                )
             head = MadeScene(head, self.num_present)
         if self.labels:
-            pruned = isinstance(inference, SemanticInference) and inference.mode == "diagonal"
-            inference = PrunedLabels(self.size) if pruned else WinnersOfScores(inference, self.size)
+            if own and inference.mode == "diagonal":
+                inference = PrunedLabels(self.size)
+            else:
+                inference = (WinnersOfScores if own or banded else ArgmaxOfScores)(inference, self.size)
         return DensePredictor(backbone=backbone, sem_seg_head=head, inference=inference).eval()
 
 
@@ -77,13 +95,15 @@ def build_contenders(
     Variants share one encoder.
 
     Raises:
-        ValueError: for a peer that is not installed, or of which labels are asked.
+        ValueError: for a peer that is not installed, or of which labels are asked, and for bands of scores.
     """
     model = build_loaded_model(cfg)
     whole = _with_ending(model, ending)
-    heads = {"linear": build_linear, "segmenter": build_segmenter}
+    heads = {"linear": build_linear, BANDED: build_linear, "segmenter": build_segmenter}
+    if BANDED in names and not ending.labels:
+        raise ValueError(f"{BANDED!r} is another way to labels: add --labels, or leave it out")
     built = {
-        name: ending.predictor(whole.backbone, build(cfg, whole.backbone), BilinearUpsampling())
+        name: ending.predictor(whole.backbone, build(cfg, whole.backbone), BilinearUpsampling(), banded=name == BANDED)
         for name, build in heads.items()
         if name in names
     }

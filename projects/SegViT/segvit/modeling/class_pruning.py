@@ -143,16 +143,20 @@ class _Winners:
         step = -(-len(settled) // STRIPS)
         self._strips = [(start, min(start + step, part[1])) for start in range(*part, step)]
         self._lowest = [0.0] * len(self._strips)  # winning score of each strip, where every pixel has one
+        reach = tiles.bounds.masked_fill(~tiles.open, -torch.inf)
+        reach = torch.stack([reach[:, start:stop].flatten(1).amax(dim=1) for start, stop in self._strips], dim=1)
+        self._reach = reach.tolist()  # [class][strip]: above every score of the class there
 
     def open_strips(self, index: int) -> list[tuple[int, Range, Range]]:
         """The strips in which a class may still win, each with the rows and columns of pixels that this concerns."""
         edges, found = self._tiles.edges, []
         for strip, (start, stop) in enumerate(self._strips):
+            if self._reach[index][strip] < self._lowest[strip]:
+                continue
             reaches = ~(self._tiles.bounds[index, start:stop] < self._lowest[strip])
             columns = (self._tiles.open[index, start:stop] & reaches).any(dim=0).nonzero()
-            if len(columns):
-                across = (edges[1][int(columns[0])], edges[1][int(columns[-1]) + 1])
-                found.append((strip, (edges[0][start], edges[0][stop]), across))
+            across = (edges[1][int(columns[0])], edges[1][int(columns[-1]) + 1])
+            found.append((strip, (edges[0][start], edges[0][stop]), across))
         return found
 
     def enter(self, index: int, scores: torch.Tensor, strip: int, rows: Range, columns: Range) -> None:
