@@ -42,6 +42,13 @@ def test_criterion(measure):
 
 
 @pytest.mark.slow
+def test_labels(measure):
+    rows = measure("labels", "--present", "2", "--classes", "4", "150", "--input-size", "512", "512")
+    assert list(rows) == [f"{name}, 2 of {count} classes" for count in (4, 150) for name in ("pruned", "all")]
+    assert rows["all, 2 of 150 classes"]["peak_mb"] > 100 + rows["pruned, 2 of 150 classes"]["peak_mb"]
+
+
+@pytest.mark.slow
 def test_mapper(measure, toy_scenes_root, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
     rows = measure("mapper", "--images", "3", "DATASETS.TRAIN", "('toy_scenes_sem_seg_train',)", *TOY_CLASSES)

@@ -1,11 +1,14 @@
-"""Time what surrounds the model: the losses, the data loading and the evaluation.
+"""Time what surrounds the model: the losses, the labels, the data loading and the evaluation.
 
     python projects/SegViT/tools/benchmark_parts.py criterion --config-file A --present 5 10 20 --classes 20 150
+    python projects/SegViT/tools/benchmark_parts.py labels --config-file A --present 12 --classes 20 150
     python projects/SegViT/tools/benchmark_parts.py mapper --config-file A DATASETS.TRAIN "('camvid_sem_seg_train',)"
     python projects/SegViT/tools/benchmark_parts.py evaluation --config-file A --input-size 512 512
 
 `criterion`: from label maps and logits to the gradients of the logits, by classes present and in all, and the most
 memory that this takes; with `--step` beside a forward and backward pass of the whole model.
+`labels`: from the output of a head that sees a scene to labels, scoring only classes that can win ("pruned") and all of
+them, by classes in all, and the most memory that this takes.
 `mapper`: pictures of DATASETS.TRAIN, from the files to what the model trains on, here and in one worker of the loader.
 `evaluation`: a picture's segmentation, and what the evaluator then does with scores or labels.
 
@@ -32,6 +35,7 @@ from tabulate import tabulate
 from segvit.analysis import summarize, time_rounds
 from segvit.analysis.criterion_step import CriterionStep
 from segvit.analysis.from_config import build_random_model
+from segvit.analysis.labels import LabelsOfScene
 from segvit.analysis.machine import machine_name
 from segvit.analysis.peak_memory import peak_memory_mb
 from segvit.analysis.training_step import TrainingStep, random_input
@@ -48,8 +52,8 @@ Rows = list[dict[str, object]]
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments; `measure` is the function of the chosen part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = parser.add_subparsers(required=True, metavar="criterion | mapper | evaluation")
-    for measure in (criterion, mapper, evaluation):
+    parts = parser.add_subparsers(required=True, metavar="criterion | labels | mapper | evaluation")
+    for measure in (criterion, labels, mapper, evaluation):
         part = parts.add_parser(measure.__name__, help=measure.__doc__)
         part.set_defaults(measure=measure)
         part.add_argument("--config-file", required=True, help="a YAML config")
@@ -61,10 +65,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             part.add_argument("--images", type=positive, default=100, help="images a round")
         else:
             part.add_argument("--input-size", nargs=2, type=positive, metavar=("H", "W"), help="MODEL.VIT.IMG_SIZE")
-        if measure is criterion:
-            part.add_argument("--batch", type=positive, default=2, help="images")
+        if measure in (criterion, labels):
             part.add_argument("--present", type=positive, nargs="+", default=[10], help="classes in each image")
             part.add_argument("--classes", type=positive, nargs="+", help="of the model; default: the config's")
+        if measure is criterion:
+            part.add_argument("--batch", type=positive, default=2, help="images")
             part.add_argument("--step", action="store_true", help="also time the whole model")
     return parser.parse_args(argv)
 
@@ -88,7 +93,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 def criterion(args: argparse.Namespace, cfg: CfgNode) -> Rows:
     """the losses and their gradients"""
     size = tuple(args.input_size or cfg.MODEL.VIT.IMG_SIZE)
-    cases = product(args.classes or [cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES], args.present)
     builders = {
         f"{present} of {num_classes} classes": partial(
             CriterionStep,
@@ -97,13 +101,37 @@ def criterion(args: argparse.Namespace, cfg: CfgNode) -> Rows:
             size=size,
             num_present=present,
         )
-        for num_classes, present in cases
+        for num_classes, present in cases(args, cfg)
     }
     calls: dict[str, Callable[[], object]] = {name: build() for name, build in builders.items()}
     if args.step:
         step = TrainingStep(cfg, batch_size=args.batch, size=size, num_present=args.present[0])
         calls["whole model"] = lambda: sum(step.model(step.inputs).values()).backward()
-    rows = timed(calls, args.rounds)
+    return with_peaks(timed(calls, args.rounds), builders)
+
+
+def labels(args: argparse.Namespace, cfg: CfgNode) -> Rows:
+    """what follows the head"""
+    size = tuple(args.input_size or cfg.MODEL.VIT.IMG_SIZE)
+    stage = build_random_model(cfg).backbone.output_shape()[cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES[0]]
+    grid = tuple(-(-length // stage.stride) for length in size)
+    builders = {
+        f"{name}, {present} of {num_classes} classes": partial(
+            LabelsOfScene, num_classes=num_classes, num_present=present, grid=grid, size=size, pruned=name == "pruned"
+        )
+        for num_classes, present in cases(args, cfg)
+        for name in ("pruned", "all")
+    }
+    return with_peaks(timed({name: build() for name, build in builders.items()}, args.rounds), builders)
+
+
+def cases(args: argparse.Namespace, cfg: CfgNode) -> Iterator[tuple[int, int]]:
+    """Numbers of classes in all, and of classes present."""
+    return product(args.classes or [cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES], args.present)
+
+
+def with_peaks(rows: Rows, builders: Mapping[str, Callable[[], Callable[[], object]]]) -> Rows:
+    """The lines with the peak of memory of what can be built anew."""
     peaks = {name: peak_memory_mb(build, device=CPU) for name, build in builders.items()}
     return [row | {"peak_mb": peaks.get(row["name"])} for row in rows]
 

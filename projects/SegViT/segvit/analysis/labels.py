@@ -5,13 +5,15 @@ Shape shorthand: B images, H x W pixels, K classes, h x w grid.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from segvit.modeling.class_pruning import pruned_labels
 from segvit.modeling.row_bands import labels_of_bands, resize_bands
-from segvit.modeling.semantic_inference import own_probabilities
+from segvit.modeling.semantic_inference import SemanticInference, own_probabilities
 
 Outputs = dict[str, torch.Tensor]
 
@@ -83,7 +85,7 @@ class MadeScene(nn.Module):
         num_present: classes in the scene.
     """
 
-    def __init__(self, head: nn.Module, num_present: int) -> None:
+    def __init__(self, head: Callable[[object], Outputs], num_present: int) -> None:
         super().__init__()
         self.head = head
         self.num_present = num_present
@@ -106,3 +108,24 @@ class MadeScene(nn.Module):
             "own_probabilities": probabilities.to(masks).expand(len(masks), -1),
             "pred_masks": scene.to(masks).expand(len(masks), -1, -1, -1),
         }
+
+
+class LabelsOfScene:
+    """From what a head says of a made scene to the labels of an image, built where its memory is measured.
+
+    Args:
+        grid: (h, w) of the head's masks.
+        size: (H, W) of the image and of its labels.
+        pruned: score classes that can win; else all of them, for an `argmax`.
+    """
+
+    def __init__(
+        self, *, num_classes: int, num_present: int, grid: tuple[int, int], size: tuple[int, int], pruned: bool
+    ) -> None:
+        self.outputs = MadeScene(lambda masks: {"pred_masks": masks}, num_present)(torch.empty(1, num_classes, *grid))
+        self.size = size
+        self.labels = PrunedLabels(None) if pruned else ArgmaxOfScores(SemanticInference("diagonal"), None)
+
+    @torch.inference_mode()
+    def __call__(self) -> torch.Tensor:
+        return self.labels(self.outputs, self.size)

@@ -19,6 +19,7 @@ from segvit.modeling.bilinear_resize import BilinearResize, Range, source_positi
 from segvit.modeling.semantic_inference import class_scores
 
 PIXELS = 2**20  # of the labels are decided together, or as many as the model reads where those are more
+CLASSES = 64  # have their bounds computed together
 STRIPS = 8  # rows of tiles are scored in about so many groups
 ROUNDING = 1e-5  # of a bound, by logit: several times what interpolation and sigmoid can be off
 SMALLEST = 1e-30  # below it scores have no full precision
@@ -88,14 +89,17 @@ class _Tiles:
         self.device = masks.device
         largest = (tallest, resize.wanted[1])
         self.edges = [_tile_edges(*lengths) for lengths in zip(grid, covered, resize.size, resize.wanted, largest)]
-        corners = masks.sigmoid() * probabilities[:, None, None]
-        highest, lowest = corners, -corners
-        for axis in (0, 1):
-            supports = _supports(self.edges[axis], grid[axis], covered[axis], resize.sources[axis])
-            highest, lowest = (_window_maximum(bound, axis + 1, *supports) for bound in (highest, lowest))
-        slack = 1 + ROUNDING * (1 + masks.abs().max())
-        self.bounds = (highest * slack + SMALLEST).cpu()  # (K, R, C), above every score
-        self.open = ~(self.bounds < -lowest.cpu().amin(dim=0))  # (K, R, C), also where something is not a number
+        supports = [_supports(self.edges[axis], grid[axis], covered[axis], resize.sources[axis]) for axis in (0, 1)]
+        slack = 1 + ROUNDING * (1 + torch.stack(masks.aminmax()).abs().max())
+        self.bounds = torch.empty(len(masks), *(len(edges) - 1 for edges in self.edges))  # (K, R, C), above every score
+        certain = torch.full(self.bounds.shape[1:], -torch.inf)  # (R, C): some class scores as much everywhere
+        for start in range(0, len(masks), CLASSES):
+            some = slice(start, start + CLASSES)
+            corners = masks[some].sigmoid() * probabilities[some, None, None]
+            highest, lowest = (_window_maxima(bound, supports) for bound in (corners, -corners))
+            self.bounds[some] = (highest * slack + SMALLEST).cpu()
+            certain = certain.maximum(-lowest.cpu().amin(dim=0))
+        self.open = ~(self.bounds < certain)  # (K, R, C), also where something is not a number
         self.settled = self.open.sum(dim=0) == 1  # (R, C)
 
     def settled_winners(self) -> torch.Tensor:
@@ -193,8 +197,10 @@ def _supports(
     return above[first[edges[:-1]]], below[last[torch.tensor(edges[1:]) - 1]]
 
 
-def _window_maximum(values: torch.Tensor, axis: int, first: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-    """The highest value from each `first` to each `last` along an axis."""
-    offsets = range(int((last - first).max()) + 1)
-    windows = [values.index_select(axis, (first + offset).minimum(last).to(values.device)) for offset in offsets]
-    return torch.stack(windows).amax(dim=0)
+def _window_maxima(values: torch.Tensor, supports: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """The highest of (K, h, w) values from each first to each last row, and in these from column to column."""
+    for axis, (first, last) in enumerate(supports, start=1):
+        offsets = range(int((last - first).max()) + 1)
+        windows = [values.index_select(axis, (first + offset).minimum(last).to(values.device)) for offset in offsets]
+        values = torch.stack(windows).amax(dim=0)
+    return values
