@@ -4,10 +4,13 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segvit.analysis.criterion_step import CriterionStep
+from segvit.analysis.from_config import build_random_model
 from segvit.analysis.training_step import random_input
 from segvit.data.toy_scenes.classes import TOY_SCENES_CATEGORIES
 
@@ -59,6 +62,13 @@ def test_mapper(measure, toy_scenes_root, monkeypatch):
 
 def test_evaluation(measure):
     assert list(measure("evaluation")) == ["model", "evaluator, of scores", "evaluator, of labels"]
+
+
+def test_predictor(measure, tiny_cfg, tmp_path):
+    torch.save({"model": build_random_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.png")
+    rows = measure("predictor", "--picture", str(tmp_path / "a.png"), "MODEL.WEIGHTS", str(tmp_path / "model.pth"))
+    assert list(rows) == ["model", "predictor, one by one", "predictor, stream"]
 
 
 def test_steps_of_the_criterion_are_those_of_the_model(tiny_cfg):

@@ -1,9 +1,10 @@
-"""Time what surrounds the model: the losses, the labels, the data loading and the evaluation.
+"""Time what surrounds the model: the losses, the labels, the data loading, the evaluation, the predictor.
 
     python projects/SegViT/tools/benchmark_parts.py criterion --config-file A --present 5 10 20 --classes 20 150
     python projects/SegViT/tools/benchmark_parts.py labels --config-file A --present 12 --classes 20 150
     python projects/SegViT/tools/benchmark_parts.py mapper --config-file A DATASETS.TRAIN "('camvid_sem_seg_train',)"
     python projects/SegViT/tools/benchmark_parts.py evaluation --config-file A --input-size 512 512
+    python projects/SegViT/tools/benchmark_parts.py predictor --config-file A --picture FILE MODEL.WEIGHTS CHECKPOINT
 
 `criterion`: from label maps and logits to the gradients of the logits, by classes present and in all, and the most
 memory that this takes; with `--step` beside a forward and backward pass of the whole model.
@@ -11,8 +12,9 @@ memory that this takes; with `--step` beside a forward and backward pass of the 
 them, by classes in all, and the most memory that this takes.
 `mapper`: pictures of DATASETS.TRAIN, from the files to what the model trains on, here and in one worker of the loader.
 `evaluation`: a picture's segmentation, and what the evaluator then does with scores or labels.
+`predictor`: four times a picture, as an array: by the model alone, after it was resized, and by `SegViTPredictor`.
 
-On the CPU, in interleaved rounds; ratios are to the first line. Weights are random.
+On the CPU, in interleaved rounds; ratios are to the first line. Weights are random, but for the predictor's.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from segvit.command import positive, user_errors
 from segvit.d2 import load_config
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.evaluation import SemSegConfusionEvaluator
+from segvit.inference import SegViTPredictor, read_picture
 from segvit.modeling.winning_classes import winning_classes
 
 CPU = torch.device("cpu")
@@ -52,8 +55,8 @@ Rows = list[dict[str, object]]
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments; `measure` is the function of the chosen part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = parser.add_subparsers(required=True, metavar="criterion | labels | mapper | evaluation")
-    for measure in (criterion, labels, mapper, evaluation):
+    parts = parser.add_subparsers(required=True, metavar="criterion | labels | mapper | evaluation | predictor")
+    for measure in (criterion, labels, mapper, evaluation, predictor):
         part = parts.add_parser(measure.__name__, help=measure.__doc__)
         part.set_defaults(measure=measure)
         part.add_argument("--config-file", required=True, help="a YAML config")
@@ -63,6 +66,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         part.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
         if measure is mapper:
             part.add_argument("--images", type=positive, default=100, help="images a round")
+        elif measure is predictor:
+            part.add_argument("--picture", required=True, help="a file to segment")
         else:
             part.add_argument("--input-size", nargs=2, type=positive, metavar=("H", "W"), help="MODEL.VIT.IMG_SIZE")
         if measure in (criterion, labels):
@@ -185,6 +190,20 @@ def evaluation(args: argparse.Namespace, cfg: CfgNode) -> Rows:
             "model": lambda: model([picture]),
             "evaluator, of scores": lambda: evaluator.process([record], [scores]),
             "evaluator, of labels": lambda: evaluator.process([record], [labels]),
+        }
+        return timed(calls, args.rounds)
+
+
+def predictor(args: argparse.Namespace, cfg: CfgNode) -> Rows:
+    """a picture in an app"""
+    segment = SegViTPredictor(cfg)
+    pictures = 4 * [read_picture(args.picture, format="BGR")]
+    prepared = segment.prepare(pictures[0])
+    with torch.inference_mode():
+        calls = {
+            "model": lambda: [segment.model([prepared]) for _ in pictures],
+            "predictor, one by one": lambda: [segment(picture) for picture in pictures],
+            "predictor, stream": lambda: list(segment.stream(pictures)),
         }
         return timed(calls, args.rounds)
 

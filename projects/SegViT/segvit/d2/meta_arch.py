@@ -129,7 +129,7 @@ class SegViT(nn.Module):
         return self._segment(images, batched_inputs)
 
     def _normalize(self, image: torch.Tensor) -> torch.Tensor:
-        return (image.to(self.device) - self.pixel_mean) / self.pixel_std
+        return (image.to(self.device) - self.pixel_mean).div_(self.pixel_std)
 
     def _losses(self, images: list[torch.Tensor], batched_inputs: list[dict[str, object]]) -> dict[str, torch.Tensor]:
         # Targets first: how many classes there are is waited for, and behind the encoder that would take long.
