@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from segvit.analysis.contenders import build_contenders
 from segvit.analysis.from_config import build_random_model
@@ -104,9 +105,12 @@ def test_wrong_arguments_are_explained(tool, arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_benchmark_json(capsys):
-    arguments = ["--config-file", str(BASE), "--against", "mix", "diagonal", "linear", "--rounds", "2", "--json", *TINY]
-    load_tool("benchmark").main(arguments)
+def test_benchmark_json(capsys, tmp_path):
+    wanted = ["--rounds", "2", "--json", "--plot", str(tmp_path / "bars.png")]
+    load_tool("benchmark").main(
+        ["--config-file", str(BASE), "--against", "mix", "diagonal", "linear", *wanted, *TINY],
+    )
+    assert Image.open(tmp_path / "bars.png").size[0] > 500
     result = json.loads(capsys.readouterr().out)
     assert set(result) == {"machine", "threads", "models"}
     assert [row["name"] for row in result["models"]] == ["linear", "mix", "diagonal"]

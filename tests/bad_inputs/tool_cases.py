@@ -59,6 +59,12 @@ ANALYSIS = [
     ),
     tool(
         "benchmark",
+        "a plot that is no picture",
+        f"HOME/output/a: the name of a picture ends in .png, or another of {ENDINGS}",
+        (*CONFIG, "--plot", "HOME/output/a"),
+    ),
+    tool(
+        "benchmark",
         "a scene for the mix",
         "--present makes a scene for the output 'diagonal', not for 'mix': set MODEL.SEGVIT.OUTPUT diagonal, "
         "and leave other outputs out",

@@ -52,6 +52,9 @@ from segvit.analysis.training_step import TrainingStep, with_linear_head
 from segvit.command import positive, user_errors
 from segvit.d2 import load_config
 from segvit.d2.device import require_device
+from segvit.output_files import require_folder
+from segvit.visualization.figure_file import require_figure_name
+from segvit.visualization.timing_bars import draw_timings
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -86,6 +89,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="compile every model as one graph")
     parser.add_argument("--memory", action="store_true", help="measure peak_mb on a CPU, each model in a new process")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--plot", help="draw the ratios into this PNG")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all configs")
     return parser.parse_args(argv)
 
@@ -96,6 +100,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.plot:
+        require_figure_name(args.plot)
+        require_folder(Path(args.plot).parent, origin="--plot")
     cfg = load_config(args.config_file, args.opts)
     others = {Path(path).stem: load_config(path, args.opts) for path in args.against if path not in (*VARIANTS, *PEERS)}
     height, width = args.input_size or cfg.MODEL.VIT.IMG_SIZE
@@ -117,20 +124,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def report(args: argparse.Namespace, device: torch.device, rows: list[Row]) -> None:
-    """Print the rows as a table or as one JSON object."""
-    machine = machine_name(device)
+    """Print the rows as a table or as one JSON object, and draw them."""
+    machine, threads = machine_name(device), torch.get_num_threads()
+    what = "training step" if args.train else "inference"
+    setting = f"{machine}, {threads} threads, {args.dtype}, {what}, batch {args.batch}"
+    if args.plot:
+        draw_timings({row["name"]: row["ratio"] for row in rows}, setting, args.plot)
     if args.json:
-        print(json.dumps({"machine": machine, "threads": torch.get_num_threads(), "models": rows}))
-    else:
-        what = "training step" if args.train else "inference"
-        peak = matrix_peak_gmacs(device, DTYPES[args.dtype])
-        print(
-            f"{machine}, {torch.get_num_threads()} threads, {args.dtype}, {what}, batch {args.batch}; "
-            f"matrix products reach {peak:.0f} GMAC/s"
-        )
-        header = [*Row.__annotations__, *([] if args.train else ["GMAC/s"])]
-        table = [[*row.values(), *([] if args.train else [1000 * row["gmacs"] / row["median_ms"]])] for row in rows]
-        print(tabulate(table, header, "simple", floatfmt=".3f"))
+        print(json.dumps({"machine": machine, "threads": threads, "models": rows}))
+        return
+    print(f"{setting}; matrix products reach {matrix_peak_gmacs(device, DTYPES[args.dtype]):.0f} GMAC/s")
+    header = [*Row.__annotations__, *([] if args.train else ["GMAC/s"])]
+    table = [[*row.values(), *([] if args.train else [1000 * row["gmacs"] / row["median_ms"]])] for row in rows]
+    print(tabulate(table, header, "simple", floatfmt=".3f"))
 
 
 def compare_inference(

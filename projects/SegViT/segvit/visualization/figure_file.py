@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
 from segvit.output_files import written_whole
 
 
-def save_figure(figure: Figure, output: str | os.PathLike[str], *, dpi: int) -> None:
-    """Write a figure whole, in the format that the extension stands for. Raises ValueError where it stands for none."""
-    known = figure.canvas.get_supported_filetypes()
+def require_figure_name(output: str | os.PathLike[str]) -> None:
+    """Raise ValueError where the extension stands for no format of figures: to be asked before long work."""
+    known = FigureCanvasBase.get_supported_filetypes()
     if Path(output).suffix.removeprefix(".").lower() not in known:
         raise ValueError(f"{output}: the name of a picture ends in .png, or another of .{', .'.join(sorted(known))}")
+
+
+def save_figure(figure: Figure, output: str | os.PathLike[str], *, dpi: int) -> None:
+    """Write a figure whole, in the format that the extension stands for. Raises ValueError where it stands for none."""
+    require_figure_name(output)
     with written_whole(output) as unfinished:
         figure.savefig(unfinished, dpi=dpi)
