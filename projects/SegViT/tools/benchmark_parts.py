@@ -1,10 +1,11 @@
-"""Time what surrounds the model: the losses, the labels, the data loading, the evaluation, the predictor.
+"""Time what surrounds the model: losses, labels, data loading, evaluation, predictor; and the model in bfloat16.
 
     python projects/SegViT/tools/benchmark_parts.py criterion --config-file A --present 5 10 20 --classes 20 150
     python projects/SegViT/tools/benchmark_parts.py labels --config-file A --present 12 --classes 20 150
     python projects/SegViT/tools/benchmark_parts.py mapper --config-file A DATASETS.TRAIN "('camvid_sem_seg_train',)"
     python projects/SegViT/tools/benchmark_parts.py evaluation --config-file A --input-size 512 512
     python projects/SegViT/tools/benchmark_parts.py predictor --config-file A --picture FILE MODEL.WEIGHTS CHECKPOINT
+    python projects/SegViT/tools/benchmark_parts.py precision --config-file A --pictures FILE ... --rounds 5
 
 `criterion`: from label maps and logits to the gradients of the logits, by classes present and in all, and the most
 memory that this takes; with `--step` beside a forward and backward pass of the whole model.
@@ -13,8 +14,11 @@ them, by classes in all, and the most memory that this takes.
 `mapper`: pictures of DATASETS.TRAIN, from the files to what the model trains on, here and in one worker of the loader.
 `evaluation`: a picture's segmentation, and what the evaluator then does with scores or labels.
 `predictor`: four times a picture, as an array: by the model alone, after it was resized, and by `SegViTPredictor`.
+`precision`: the model up to its scores in float32 and, weights and input, in bfloat16; the share of the pixels of all
+pictures that get the same label.
 
-On the CPU, in interleaved rounds; ratios are to the first line. Weights are random, but for the predictor's.
+On the CPU, in interleaved rounds; ratios are to the first line. Weights are random
+unless MODEL.WEIGHTS names some.
 """
 
 from __future__ import annotations
@@ -33,8 +37,11 @@ from detectron2.data import MetadataCatalog, build_detection_train_loader, get_d
 from detectron2.data.samplers import TrainingSampler
 from PIL import Image
 from tabulate import tabulate
+from torch import Tensor
+from tqdm import tqdm
 
 from segvit.analysis import summarize, time_rounds
+from segvit.analysis.contenders import build_whole, input_images
 from segvit.analysis.criterion_step import CriterionStep
 from segvit.analysis.from_config import build_random_model
 from segvit.analysis.labels import LabelsOfScene
@@ -55,8 +62,10 @@ Rows = list[dict[str, object]]
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments; `measure` is the function of the chosen part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = parser.add_subparsers(required=True, metavar="criterion | labels | mapper | evaluation | predictor")
-    for measure in (criterion, labels, mapper, evaluation, predictor):
+    parts = parser.add_subparsers(
+        required=True, metavar="criterion | labels | mapper | evaluation | predictor | precision"
+    )
+    for measure in (criterion, labels, mapper, evaluation, predictor, precision):
         part = parts.add_parser(measure.__name__, help=measure.__doc__)
         part.set_defaults(measure=measure)
         part.add_argument("--config-file", required=True, help="a YAML config")
@@ -70,6 +79,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             part.add_argument("--picture", required=True, help="a file to segment")
         else:
             part.add_argument("--input-size", nargs=2, type=positive, metavar=("H", "W"), help="MODEL.VIT.IMG_SIZE")
+        if measure is precision:
+            part.add_argument(
+                "--pictures", nargs="+", default=[None], metavar="FILE", help="to segment; default: noise"
+            )
         if measure in (criterion, labels):
             part.add_argument("--present", type=positive, nargs="+", default=[10], help="classes in each image")
             part.add_argument("--classes", type=positive, nargs="+", help="of the model; default: the config's")
@@ -206,6 +219,24 @@ def predictor(args: argparse.Namespace, cfg: CfgNode) -> Rows:
             "predictor, stream": lambda: list(segment.stream(pictures)),
         }
         return timed(calls, args.rounds)
+
+
+def precision(args: argparse.Namespace, cfg: CfgNode) -> Rows:
+    """bfloat16 against float32"""
+    size = tuple(args.input_size or cfg.MODEL.VIT.IMG_SIZE)
+    models = {name: build_whole(cfg).to(dtype) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
+
+    def scores(name: str, images: Tensor) -> Tensor:
+        return models[name](images.to(next(models[name].parameters()).dtype))
+
+    with torch.inference_mode():
+        agreed = []
+        for picture in tqdm(args.pictures, desc="pictures", unit="picture"):
+            images = input_images(cfg, size, batch=1, picture=picture)
+            labels = [winning_classes(scores(name, images)[0]) for name in models]
+            agreed.append((labels[0] == labels[1]).float().mean().item())
+        rows = timed({name: partial(scores, name, images) for name in models}, args.rounds)
+    return [row | {"labels_agree": sum(agreed) / len(agreed)} for row in rows]
 
 
 def timed(calls: Mapping[str, Callable[[], object]], rounds: int) -> Rows:
