@@ -102,8 +102,9 @@ def test_configuration_table_equals_the_code():
 
 
 def test_configuration_table_names_the_readers():
-    for key, _, _, reader, source in table_rows(ROOT / "docs" / "configuration.md"):
-        assert source
+    for key, _, meaning, reader, source in table_rows(ROOT / "docs" / "configuration.md"):
+        assert re.search(r"\w+ \w+", meaning), f"what {key} means is not said"
+        assert source and not re.search(r"\bv[12]\b(?!, [\dac])", source), f"{key}: of which section or study?"
         (path,) = re.findall(r"`([\w/]+\.py)`", reader)
         code = (PACKAGE / path).read_text(encoding="utf-8")
         if not reader.startswith("Detectron2"):
