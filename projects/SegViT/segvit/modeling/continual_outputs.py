@@ -35,8 +35,8 @@ def gather_groups(
         "own_probabilities" (B, K) and "pred_masks" (B, K, h, w), what the "diagonal" inference reads.
     """
     first = outputs[0]["pred_masks"]
-    probabilities = first.new_zeros(len(first), num_classes)
-    masks = first.new_zeros(len(first), num_classes, *first.shape[2:])
+    probabilities = first.new_zeros(first.shape[0], num_classes)
+    masks = first.new_zeros(first.shape[0], num_classes, *first.shape[2:])
     for group, output, factor in zip(groups, outputs, factors, strict=True):
         own = own_probabilities(output)
         probabilities[:, group] = own if factor is None else own * factor
