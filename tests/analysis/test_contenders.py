@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segvit.analysis.contenders import Ending, build_contenders
+from segvit.analysis.contenders import Ending, build_contenders, build_whole
 from segvit.analysis.labels import ArgmaxOfScores, WinnersOfScores
 
 SIZE = (32, 48)
@@ -48,3 +48,20 @@ def test_a_made_scene_holds_its_classes(diagonal_cfg):
     model = build_contenders(diagonal_cfg, [], SIZE, Ending(labels=True, num_present=3))["diagonal"]
     shares = model(IMAGES).flatten().bincount(minlength=5).sort(descending=True).values / IMAGES[:, 0].numel()
     assert shares[:3].sum() > 0.95 and shares[2] > 0
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("reduction", ["none", "shrunk", "shrunk++"])
+@pytest.mark.parametrize("output", ["diagonal", "mix"])
+def test_whole_models_compile_as_one_graph(tiny_cfg, reduction, output):
+    """By the tracing part alone, which is where graphs break; code for the graph would take a compiler."""
+    vit, segvit = tiny_cfg.MODEL.VIT, tiny_cfg.MODEL.SEGVIT
+    segvit.OUTPUT = output
+    if reduction != "none":
+        vit.REDUCTION, vit.REDUCTION_BLOCK, vit.OUT_INDICES = reduction, 1, [0, 2]
+        tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block2", "block0"]
+        vit.EDGE.SELECTION, segvit.QUERY_UPSAMPLING = "topk", "nearest"
+    model = build_whole(tiny_cfg)
+    torch.compiler.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(IMAGES), model(IMAGES))

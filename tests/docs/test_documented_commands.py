@@ -314,7 +314,8 @@ def trains_on_two_machines(command, workspace):
 
 
 def times_a_tiny_model(command, workspace):
-    command = re.sub(r" --picture \S+| MODEL.WEIGHTS \S+", "", command)
+    """Not compiled, which takes a C++ compiler; tests/analysis holds that there is one graph."""
+    command = re.sub(r" --picture \S+| MODEL.WEIGHTS \S+| --compile", "", command)
     command = re.sub(rf" ({'|'.join(PEERS)})\b", "", command)  # of full size, from a package that users may not have
     shorter = re.sub(r"--rounds \d+", "--rounds 2", re.sub(r"--input-size \d+ \d+", "--input-size 64 64", command))
     output = workspace.shell(shorter, {**TINY_VIT, "MODEL.VIT.IMG_SIZE": "(64,64)", "MODEL.VIT.REDUCTION_BLOCK": "1"})
@@ -326,7 +327,20 @@ def times_what_surrounds_a_tiny_model(command, workspace):
     shorter = re.sub(r"--rounds \d+", "--rounds 1", command).replace(" mapper ", " mapper --rounds 1 --images 2 ")
     shorter = re.sub(r"--present [\d ]+(--classes [\d ]+)?", "--present 10 ", shorter)
     output = workspace.shell(shorter, {**TINY_VIT, **TINY_INPUT})
-    assert re.search(r"^(one worker|\d+ of 150 classes|evaluator, of labels) +[\d.]+", output, re.MULTILINE)
+    assert re.search(r"^(one worker|(pruned, )?\d+ of 150 classes|evaluator, of labels) +[\d.]+", output, re.MULTILINE)
+
+
+def times_a_trained_model(command, workspace):
+    """A trained model's documented command, with that of the demo; one on random weights as it is, but small."""
+    workspace.once("the demo's model", lambda: prepare_the_demo(workspace))
+    shorter = re.sub(r"--rounds \d+", "--rounds 1", command).replace("picture.jpg", "photo.jpg")
+    shorter = re.sub(r"--pictures \S+", "--pictures photo.jpg", shorter)
+    if "MODEL.WEIGHTS" in command:
+        shorter = re.sub(r"(--config-file) \S+(.*MODEL\.WEIGHTS) \S+", rf"\1 {DEMO_CONFIG}\2 {DEMO_MODEL}", shorter)
+        output = workspace.shell(shorter)
+    else:
+        output = workspace.shell(shorter, {**TINY_VIT, **TINY_INPUT})
+    assert re.search(r"^(bf16|predictor, stream) +[\d.]+", output, re.MULTILINE)
 
 
 CONTINUAL_RUN = (
@@ -434,12 +448,16 @@ def predicts_for_a_folder(command, workspace):
     assert len(pictures) == (1 if run.suffix == ".png" else 2)
 
 
+DEMO_CONFIG = "projects/SegViT/configs/quick_schedules/toy_scenes.yaml"
+DEMO_MODEL = "output/demo/model_best.pth"
+
+
 def prepare_the_demo(workspace):
     """A model of random weights in place of the trained one, and pictures and a video for it."""
-    cfg = load_config(ROOT / "projects/SegViT/configs/quick_schedules/toy_scenes.yaml")
+    cfg = load_config(ROOT / DEMO_CONFIG)
     images = workspace.folder / "output/demo/datasets/toy_scenes/images/val"
     images.mkdir(parents=True, exist_ok=True)
-    torch.save({"model": build_random_model(cfg).state_dict()}, workspace.folder / "output/demo/model_best.pth")
+    torch.save({"model": build_random_model(cfg).state_dict()}, workspace.folder / DEMO_MODEL)
     for path in (images / "00000.jpg", workspace.folder / "photo.jpg"):
         Image.fromarray(picture(0)).save(path)
     with VideoWriter(workspace.folder / "drive.mp4", fps=25) as writer:
@@ -530,7 +548,8 @@ COVERAGE = {
     TRAIN + r".*--machine-rank \d .*" + ADE20K: trains_on_two_machines,
     TRAIN + r"(--num-gpus \d )?" + ADE20K + ".*": trains_on_ade20k,
     r"python projects/SegViT/tools/analyze_model\.py .*": runs,
-    r"python projects/SegViT/tools/benchmark\.py .*": times_a_tiny_model,
+    r"(GLIBC_TUNABLES=\S+ )?python projects/SegViT/tools/benchmark\.py .*": times_a_tiny_model,
+    r"python projects/SegViT/tools/benchmark_parts\.py (predictor|precision) .*": times_a_trained_model,
     r"python projects/SegViT/tools/benchmark_parts\.py .*": times_what_surrounds_a_tiny_model,
     r"python projects/SegViT/tools/compare_backbones\.py .*": compares_backbones,
     r"python projects/SegViT/tools/run_ablations\.py.*": runs_ablations,
