@@ -71,6 +71,20 @@ def test_torch_formats_of_any_size(tiny_cfg, tmp_path, name):
     assert require_agreement(FORMATS[name].read(path), source.model, size).scores <= 1e-4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "shares_decoder"), [("torchscript", False), ("torch_export", True)])
+def test_groups_of_classes_of_any_size(tiny_cfg, tmp_path, name, shares_decoder):
+    """A continual model, behind its last step: the file gives the classes of all groups, by their ids."""
+    head, continual = tiny_cfg.MODEL.SEM_SEG_HEAD, tiny_cfg.MODEL.SEGVIT.CONTINUAL
+    head.NAME, tiny_cfg.MODEL.SEGVIT.OUTPUT = "ContinualHead", "diagonal"
+    continual.PROTOCOL, continual.CLASS_ORDER, continual.STEP = "2-2", [3, 0, 4, 1, 2], -1
+    continual.SHARED_DECODER = shares_decoder
+    path, source, size = export(tiny_cfg, tmp_path, name)
+    run = FORMATS[name].read(path)
+    assert require_agreement(run, source.model, size).scores <= 1e-4
+    assert run(size.example()).amax(dim=(0, 2, 3)).min() > 0
+
+
 def test_labels(tiny_cfg, tmp_path):
     path, source, size = export(tiny_cfg, tmp_path, "torchscript", gives_labels=True, is_dynamic=False)
     run = FORMATS["torchscript"].read(path)

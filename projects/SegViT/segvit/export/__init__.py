@@ -2,6 +2,18 @@
 
 from segvit.export.agreement import Agreement, ExportError, require_agreement
 from segvit.export.formats import FORMATS, ImageSize
+from segvit.export.pictures import Comparison, compare_on_pictures, read_pictures
 from segvit.export.source import ExportSource, load_source
 
-__all__ = ["FORMATS", "Agreement", "ExportError", "ExportSource", "ImageSize", "load_source", "require_agreement"]
+__all__ = [
+    "FORMATS",
+    "Agreement",
+    "Comparison",
+    "ExportError",
+    "ExportSource",
+    "ImageSize",
+    "compare_on_pictures",
+    "load_source",
+    "read_pictures",
+    "require_agreement",
+]

@@ -5,7 +5,7 @@ Shape shorthand: B images, H x W pixels, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -39,7 +39,7 @@ class Agreement:
     def describe(self) -> str:
         """One line."""
         scores = "" if self.scores is None else f", scores within {self.scores:.1e}"
-        sizes = ", ".join(f"{batch} x {height} x {width}" for batch, height, width in self.batches)
+        sizes = ", ".join(f"{batch} x {height} x {width}" for batch, height, width in dict.fromkeys(self.batches))
         return f"labels agree on {self.labels:.4%} of the pixels{scores} (fresh images: {sizes})"
 
 
@@ -54,15 +54,18 @@ def require_agreement(run: Runner, model: nn.Module, size: ImageSize) -> Agreeme
     Raises:
         ExportError: where they differ beyond the bars, or the file does not run.
     """
-    batches = list(batch_sizes(size))
-    try:
-        found = [_compare(run, model, images) for images in map(fresh_images, batches)]
-    except RuntimeError as error:
-        raise ExportError(f"the exported file does not run on fresh images: {_first_line(error)}") from error
-    scores = [difference for _, difference in found if difference is not None]
-    agreement = Agreement(min(labels for labels, _ in found), max(scores, default=None), batches)
+    remedy = "; --static exports it for one size of images" if size.is_dynamic else ""
+    return require_agreement_on(map(fresh_images, batch_sizes(size)), run, model, remedy=remedy)
+
+
+def require_agreement_on(
+    batches: Iterable[torch.Tensor], run: Runner, model: nn.Module, *, remedy: str = ""
+) -> Agreement:
+    """Likewise on given images, each batch (B, 3, H, W) uint8; `remedy` ends the message of the error."""
+    found = [(tuple(images[:, 0].shape), *_compare(run, model, images)) for images in batches]
+    sizes, labels, scores = zip(*found, strict=True)
+    agreement = Agreement(min(labels), max((one for one in scores if one is not None), default=None), list(sizes))
     if agreement.labels < LABELS_BAR or (agreement.scores is not None and not agreement.scores <= SCORES_BAR):
-        remedy = "; --static exports it for one size of images" if size.is_dynamic else ""
         raise ExportError(
             f"the exported file does not agree with the model: {agreement.describe()}; wanted are {LABELS_BAR:.1%} and "
             f"{SCORES_BAR:.0e}{remedy}"
@@ -93,11 +96,18 @@ def fresh_images(batch: tuple[int, int, int]) -> torch.Tensor:
 @torch.no_grad()
 def _compare(run: Runner, model: nn.Module, images: torch.Tensor) -> tuple[float, float | None]:
     expected = torch.stack([result["sem_seg"] for result in model([{"image": image} for image in images])])
-    given = run(images)
+    given = _run(run, images)
     if given.dtype == torch.int64:
         return (given == expected.argmax(dim=1)).float().mean().item(), None
     difference = (given - expected).abs().max().item() if given.shape == expected.shape else float("inf")
     return (given.argmax(dim=1) == expected.argmax(dim=1)).float().mean().item(), difference
+
+
+def _run(run: Runner, images: torch.Tensor) -> torch.Tensor:
+    try:
+        return run(images)
+    except Exception as error:  # every runtime has types of its own; those of onnxruntime have no common one
+        raise ExportError(f"the exported file does not run on fresh images: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
