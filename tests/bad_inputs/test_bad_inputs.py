@@ -15,13 +15,22 @@ from checkpoint_cases import CHECKPOINT_CASES, LIBRARY_CASES
 from config_cases import CONFIG_CASES
 from continual_and_demo_cases import CONTINUAL_AND_DEMO_CASES
 from data_cases import DATA_CASES
+from export_cases import EXPORT_CASES
 from preparation_cases import PREPARATION_CASES
 from tool_cases import TOOL_CASES
 from user_world import FOLDERS, ROOT
 
 from segvit.command import user_errors
 
-CASES = [*DATA_CASES, *CONFIG_CASES, *CHECKPOINT_CASES, *TOOL_CASES, *PREPARATION_CASES, *CONTINUAL_AND_DEMO_CASES]
+CASES = [
+    *DATA_CASES,
+    *CONFIG_CASES,
+    *CHECKPOINT_CASES,
+    *TOOL_CASES,
+    *EXPORT_CASES,
+    *PREPARATION_CASES,
+    *CONTINUAL_AND_DEMO_CASES,
+]
 
 
 def run(case, world):

@@ -1,0 +1,64 @@
+"""Exports that cannot be made, and pictures that no file can be compared on."""
+
+from cases import WEIGHTS, both, checkpoint, cut, written
+from tool_cases import CONFIG, tool
+
+EXPORTED = (*CONFIG, "--format", "torchscript")
+SMALL = (*WEIGHTS, "INPUT.MIN_SIZE_TEST", "8")
+
+EXPORT_CASES = [
+    tool(
+        "export_model",
+        "another format's extension",
+        "--output HOME/output/m.pt: files of --format onnx end in .onnx",
+        (*CONFIG, "--format", "onnx", "--output", "HOME/output/m.pt"),
+    ),
+    tool(
+        "export_model",
+        "over a file",
+        "--output HOME/m.pt exists; --overwrite replaces it",
+        (*EXPORTED, "--output", "HOME/m.pt"),
+        written("m.pt", ""),
+    ),
+    tool(
+        "export_model",
+        "no weights",
+        "MODEL.WEIGHTS is empty: there are no weights to evaluate; name a checkpoint",
+        (*EXPORTED, "--output", "HOME/output/m.pt"),
+    ),
+    tool(
+        "export_model",
+        "no round",
+        "argument --rounds: 0 is not a positive number",
+        (*EXPORTED, "--rounds", "0", "--output", "HOME/output/m.pt"),
+    ),
+    tool(
+        "export_model",
+        "pairs behind the pictures",
+        "--pictures: no such file: MODEL.WEIGHTS (KEY VALUE pairs stand behind another option)",
+        (*EXPORTED, "--output", "HOME/output/m.pt", "--pictures", "HOME/data/images/val", *WEIGHTS),
+    ),
+    tool(
+        "export_model",
+        "a video",
+        "--pictures: HOME/a.mp4 is a video: give pictures",
+        (*EXPORTED, "--pictures", "HOME/a.mp4", "--output", "HOME/output/m.pt"),
+        written("a.mp4", ""),
+    ),
+    tool(
+        "export_model",
+        "half a picture",
+        "HOME/data/images/val/f.png: no picture, or a damaged one (image file is truncated): fetch it again, or take "
+        "it out of the data set",
+        (*EXPORTED, "--pictures", "HOME/data/images/val", "--output", "HOME/output/m.pt", *WEIGHTS),
+        both(checkpoint(), cut("images/val/f.png")),
+    ),
+    tool(
+        "export_model",
+        "a picture that is too small",
+        "HOME/data/images/val/e.JPEG: 8 x 11 pixels at the test size are too few: give pictures of at least 17 in both "
+        "directions",
+        (*EXPORTED, "--pictures", "HOME/data/images/val", "--output", "HOME/output/m.pt", *SMALL),
+        checkpoint(),
+    ),
+]
