@@ -512,6 +512,15 @@ def exports_the_demo(command, workspace):
         assert Image.open(workspace.folder / "output/demo/labels.png").mode == "P"
 
 
+def compares_an_export(command, workspace):
+    trains_small_on_camvid(SHRUNK_PP_RUN.replace("_shrunk_pp", ""), workspace)
+    pictures = f"{workspace.environment['DETECTRON2_DATASETS']}/camvid/images/val"
+    narrow = {"MODEL.VIT.EMBED_DIM": "24", "MODEL.SEGVIT.HIDDEN_DIM": "12"}
+    narrow |= {"INPUT.MIN_SIZE_TEST": "48", "INPUT.MAX_SIZE_TEST": "72"}  # more than two patches in both directions
+    output = workspace.shell(re.sub(r"--pictures \S+", f"--pictures {pictures}", command), {**TINY_INPUT, **narrow})
+    assert re.search(r"^2 pictures: labels agree on .* ratio [\d.]+", output, re.MULTILINE)
+
+
 CONVERT = "python projects/SegViT/tools/convert_official_checkpoint.py "
 TRAIN = r"python projects/SegViT/train_net\.py "
 ADE20K = r"--config-file projects/SegViT/configs/ade20k/\S+\.yaml"
@@ -539,6 +548,7 @@ COVERAGE = {
     r"tensorboard --logdir \S+": inspects_the_camvid_run,
     r"python projects/SegViT/demo/demo\.py .*": runs_the_demo,
     r"python projects/SegViT/demo/app\.py .*": serves_the_page,
+    r"python projects/SegViT/tools/export_model\.py .* --pictures .*": compares_an_export,
     r"python projects/SegViT/(tools/export_model|demo/onnx_example)\.py .*": exports_the_demo,
     r"python projects/SegViT/tools/check_dataset\.py .*": checks_data,
     r"(OMP_NUM_THREADS=1 )?" + TRAIN + r".* DATASETS\.FOLDER .*": trains_on_a_folder,

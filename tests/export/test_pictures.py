@@ -98,6 +98,6 @@ def test_the_tool(tiny_cfg, source, files, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", list(map(str, command)))
     tool.main()
     last = capsys.readouterr().out.splitlines()[-1]
-    assert re.match(r"2 pictures: labels agree on 100\.0000% .* \(fresh images: 1 x 32 x 48\); [\d.]+ ms against", last)
+    assert re.match(r"2 pictures: labels agree on 100\.0000% .* \(images: 1 x 32 x 48\); [\d.]+ ms against", last)
     assert re.search(r"ratio [\d.]+, spreads \d+% and \d+% \(.*, \d+ threads\)$", last)
     assert target.is_file()

@@ -40,7 +40,7 @@ class Agreement:
         """One line."""
         scores = "" if self.scores is None else f", scores within {self.scores:.1e}"
         sizes = ", ".join(f"{batch} x {height} x {width}" for batch, height, width in dict.fromkeys(self.batches))
-        return f"labels agree on {self.labels:.4%} of the pixels{scores} (fresh images: {sizes})"
+        return f"labels agree on {self.labels:.4%} of the pixels{scores} (images: {sizes})"
 
 
 def require_agreement(run: Runner, model: nn.Module, size: ImageSize) -> Agreement:
