@@ -68,7 +68,7 @@ def test_predictor(measure, tiny_cfg, tmp_path):
     torch.save({"model": build_random_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.png")
     rows = measure("predictor", "--picture", str(tmp_path / "a.png"), "MODEL.WEIGHTS", str(tmp_path / "model.pth"))
-    assert list(rows) == ["model", "predictor, one by one", "predictor, stream", "DefaultPredictor, argmax"]
+    assert list(rows) == ["model", "predictor, one by one", "predictor, stream"]
 
 
 def test_precision(measure, tmp_path):

@@ -13,13 +13,12 @@ memory that this takes; with `--step` beside a forward and backward pass of the 
 them, by classes in all, and the most memory that this takes.
 `mapper`: pictures of DATASETS.TRAIN, from the files to what the model trains on, here and in one worker of the loader.
 `evaluation`: a picture's segmentation, and what the evaluator then does with scores or labels.
-`predictor`: four times a picture, as an array: by the model alone, after it was resized, by `SegViTPredictor`, and by
-Detectron2's `DefaultPredictor` with the `argmax` of its scores.
+`predictor`: four times a picture, as an array: by the model alone, after it was resized, and by `SegViTPredictor`.
 `precision`: the model up to its scores in float32 and, weights and input, in bfloat16; the share of the pixels of all
 pictures that get the same label.
 
-On the CPU, in interleaved rounds; ratios are to the first line. Weights are random
-unless MODEL.WEIGHTS names some.
+On the CPU, in interleaved rounds; ratios are to the first line. Weights are random unless
+MODEL.WEIGHTS names some.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog, build_detection_train_loader, get_detection_dataset_dicts
 from detectron2.data.samplers import TrainingSampler
-from detectron2.engine import DefaultPredictor
 from PIL import Image
 from tabulate import tabulate
 from torch import Tensor
@@ -211,7 +209,7 @@ def evaluation(args: argparse.Namespace, cfg: CfgNode) -> Rows:
 
 def predictor(args: argparse.Namespace, cfg: CfgNode) -> Rows:
     """a picture in an app"""
-    segment, default = SegViTPredictor(cfg), DefaultPredictor(cfg)
+    segment = SegViTPredictor(cfg)
     pictures = 4 * [read_picture(args.picture, format="BGR")]
     prepared = segment.prepare(pictures[0])
     with torch.inference_mode():
@@ -219,7 +217,6 @@ def predictor(args: argparse.Namespace, cfg: CfgNode) -> Rows:
             "model": lambda: [segment.model([prepared]) for _ in pictures],
             "predictor, one by one": lambda: [segment(picture) for picture in pictures],
             "predictor, stream": lambda: list(segment.stream(pictures)),
-            "DefaultPredictor, argmax": lambda: [default(picture)["sem_seg"].argmax(0) for picture in pictures],
         }
         return timed(calls, args.rounds)
 
