@@ -236,7 +236,8 @@ def precision(args: argparse.Namespace, cfg: CfgNode) -> Rows:
             labels = [winning_classes(scores(name, images)[0]) for name in models]
             agreed.append((labels[0] == labels[1]).float().mean().item())
         rows = timed({name: partial(scores, name, images) for name in models}, args.rounds)
-    return [row | {"labels_agree": sum(agreed) / len(agreed)} for row in rows]
+    mean = sum(agreed) / len(agreed) if args.pictures != [None] else None  # of noise it would say nothing
+    return [row | {"labels_agree": mean} for row in rows]
 
 
 def timed(calls: Mapping[str, Callable[[], object]], rounds: int) -> Rows:
