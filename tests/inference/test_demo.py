@@ -4,7 +4,10 @@ Shape shorthand: H x W pixels.
 """
 
 import runpy
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +41,8 @@ def demo(tiny_cfg, tmp_path, monkeypatch, capsys):
     torch.manual_seed(0)
     torch.save({"model": build_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
     (tmp_path / "config.yaml").write_text(tiny_cfg.dump())
+
+    monkeypatch.setattr(signal, "signal", lambda *handler: None)  # the test's process keeps its own
 
     def run(*arguments):
         model = ["--config-file", tmp_path / "config.yaml", "--weights", tmp_path / "model.pth"]
@@ -106,6 +111,28 @@ def test_frames_of_a_video(demo, tmp_path):
     write_video(tmp_path / "clip.mp4", count=3)
     assert demo("--input", tmp_path / "clip.mp4", "--frames", "--kinds", "labels")[0] == 0
     assert results(tmp_path) == [*(f"labels/clip/00000{index}.png" for index in range(3)), "overlays/clip.mp4"]
+
+
+def test_an_empty_folder_beside_a_picture(demo, tmp_path):
+    (tmp_path / "empty").mkdir()
+    Image.fromarray(picture(0)).save(tmp_path / "a.png")
+    code, _, err = demo("--input", tmp_path / "empty", tmp_path / "a.png", "--kinds", "labels")
+    assert code == 1 and f"skipped: {tmp_path / 'empty'}: the folder holds no file" in err
+    assert results(tmp_path) == ["labels/a.png"]
+
+
+def test_a_terminated_demo_leaves_nothing_unfinished(demo, tmp_path):
+    """SIGTERM in the middle of a video: no video, and no file under another name."""
+    write_video(tmp_path / "long.mp4", count=3000)
+    model = ["--config-file", tmp_path / "config.yaml", "--weights", tmp_path / "model.pth"]
+    command = [sys.executable, DEMO, *model, "--input", tmp_path / "long.mp4", "--output", tmp_path / "results"]
+    with subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL) as process:
+        while not (tmp_path / "results").exists() or not results(tmp_path):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(60) == 130
+    assert results(tmp_path) == []
 
 
 def test_a_camera(demo, tmp_path):

@@ -182,6 +182,18 @@ def test_results_before_a_picture_that_cannot_be_read(make_predictor, pictures, 
     assert [labels.shape for labels in seen] == SIZES[:2]
 
 
+def test_results_before_an_error_of_the_iterable(make_predictor, pictures):
+    def broken():
+        yield from pictures
+        raise ConnectionError("gone")
+
+    seen = []
+    with pytest.raises(ConnectionError, match="gone"):
+        for _, labels in make_predictor().stream(broken(), batch_size=2):
+            seen.append(labels)
+    assert len(seen) == len(pictures)
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_threads_share_a_predictor(tiny_cfg, make_predictor, pictures, change):
     change(tiny_cfg)

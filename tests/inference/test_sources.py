@@ -17,11 +17,13 @@ def test_a_folder_gives_its_pictures_and_videos(tmp_path):
     for name in ("b.JPG", "a.png", "c.mp4", "notes.txt", ".hidden.png"):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "d.png").symlink_to("nowhere.png")  # reported when it is read, and not passed over
     sources = find_sources([tmp_path])
     assert [(source.path.name, source.is_video) for source in sources] == [
         ("a.png", False),
         ("b.JPG", False),
         ("c.mp4", True),
+        ("d.png", False),
     ]
 
 
@@ -34,6 +36,14 @@ def test_an_empty_folder(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ValueError, match=r"holds no file that ends in \.avif"):
         find_sources([tmp_path])
+
+
+def test_an_empty_folder_beside_others(tmp_path):
+    errors = []
+    (source,) = find_sources([tmp_path, "photo.png"], on_error=errors.append)
+    assert source.name == "photo" and str(errors[0]).startswith(f"{tmp_path}: the folder holds no file")
+    with pytest.raises(ValueError, match="holds no file"):
+        find_sources([tmp_path], on_error=errors.append)
 
 
 def test_names_are_as_short_as_they_can_be():

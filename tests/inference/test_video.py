@@ -35,13 +35,26 @@ def test_frames_and_their_rate_are_kept(tmp_path, fps):
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
-def test_other_codecs_are_read(tmp_path):
-    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
-    for frame in moving_square(5):
+def write_motion_jpeg(path, count):
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for frame in moving_square(count):
         writer.write(frame[:, :, ::-1])
     writer.release()
+
+
+def test_other_codecs_are_read(tmp_path):
+    write_motion_jpeg(tmp_path / "clip.avi", 5)
     with VideoReader(str(tmp_path / "clip.avi")) as video:
-        assert video.fps == 10 and len(list(video)) == 5
+        assert video.fps == 10 and len(list(video)) == 5 and video.missing_frames == 0
+
+
+def test_a_video_that_breaks_off(tmp_path):
+    write_motion_jpeg(tmp_path / "clip.avi", 60)
+    content = (tmp_path / "clip.avi").read_bytes()
+    (tmp_path / "clip.avi").write_bytes(content[: len(content) // 3])
+    with VideoReader(tmp_path / "clip.avi") as video:
+        shown = len(list(video))
+        assert 0 < shown < 30 and video.missing_frames == 60 - shown
 
 
 def test_odd_sides_become_even(tmp_path):

@@ -10,6 +10,7 @@ overlays/NAME.mp4, without sound. What cannot be read is skipped and named at th
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterable
 from itertools import islice
@@ -29,8 +30,10 @@ from segvit.output_files import require_folder
 @user_errors()
 def main() -> None:
     args = parse_arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidies up as Ctrl-C does
     require_folder(args.output, origin="--output")
-    sources = find_sources(args.input or [])
+    skipped: list[str] = []
+    sources = find_sources(args.input or [], on_error=lambda error: skipped.append(str(error)))
     predictor = SegViTPredictor(args.config_file, args.weights, opts=args.opts, array_format="RGB")
     results = ResultFolder(
         args.output,
@@ -39,7 +42,7 @@ def main() -> None:
         kinds=args.kinds,
         opacity=args.opacity,
     )
-    demo = Demo(predictor, results, batch_size=args.batch_size, frames=args.frames)
+    demo = Demo(predictor, results, batch_size=args.batch_size, frames=args.frames, skipped=skipped)
     if args.webcam is None:
         demo.run(sources)
     else:
@@ -51,14 +54,16 @@ def main() -> None:
 
 
 class Demo:
-    """Runs a model over sources; `skipped` says what could not be read, and why."""
+    """Runs a model over sources; `skipped` grows by what could not be read, and why."""
 
-    def __init__(self, predictor: SegViTPredictor, results: ResultFolder, *, batch_size: int, frames: bool) -> None:
+    def __init__(
+        self, predictor: SegViTPredictor, results: ResultFolder, *, batch_size: int, frames: bool, skipped: list[str]
+    ) -> None:
         self.predictor = predictor
         self.results = results
         self.batch_size = batch_size
         self.frames = frames
-        self.skipped: list[str] = []
+        self.skipped = skipped
 
     def run(self, sources: list[Source]) -> None:
         """Segment files one after the other."""
@@ -80,6 +85,8 @@ class Demo:
         try:
             with VideoReader(source.path) as video, self.results.video(source.name, fps=video.fps) as writer:
                 self.segment_frames(source.name, video, writer, total=video.frame_count or None)
+            if video.missing_frames:
+                self.skipped.append(f"{source.path}: its last {video.missing_frames} frames, which cannot be decoded")
         except VideoError as error:
             self.skipped.append(str(error))
 

@@ -5,7 +5,6 @@ Shape shorthand in this module: H x W: pixels of a picture, h x w: those that th
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -111,22 +110,27 @@ class SegViTPredictor:
             output: see `__call__`.
             batch_size: pictures that are segmented together.
             on_error: is given each picture that cannot be read, with the OSError or ValueError, and the stream goes on
-                without it. By default that error is raised when the picture's turn comes.
+                without it. By default that error is raised when the picture's turn comes, as is one of the iterable.
 
         Yields:
             Each picture as it came in, with its labels or scores, in order.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size {batch_size} must be at least 1")
-        pictures = iter(pictures)
+        pictures, failure = iter(pictures), None
         with ThreadPoolExecutor(max_workers=1) as reader:
             ahead: deque[list[tuple[Picture, Future[ModelInput]]]] = deque()
-            while batch := list(itertools.islice(pictures, batch_size)):
+            while failure is None:
+                batch, failure = _take(pictures, batch_size)
+                if not batch:
+                    break
                 ahead.append([(picture, reader.submit(self.prepare, picture)) for picture in batch])
                 if len(ahead) == 2:
                     yield from self._finish(ahead.popleft(), output, on_error)
             if ahead:
                 yield from self._finish(ahead.popleft(), output, on_error)
+        if failure is not None:
+            raise failure
 
     def prepare(self, picture: Picture) -> ModelInput:
         """What `model` takes for a picture: "image", uint8 (3, h, w), and "height" and "width", H and W.
@@ -175,6 +179,19 @@ class SegViTPredictor:
         yield from zip(pictures, self._segment(inputs, output), strict=True)
         if failure is not None:
             raise failure
+
+
+def _take(pictures: Iterator[Picture], count: int) -> tuple[list[Picture], Exception | None]:
+    """The next ones, fewer at the end; and the error that ended the iterator, which is for those behind them."""
+    taken: list[Picture] = []
+    try:
+        while len(taken) < count:
+            taken.append(next(pictures))
+    except StopIteration:
+        return taken, None
+    except Exception as error:
+        return taken, error
+    return taken, None
 
 
 def _config(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,23 +24,40 @@ class Source:
         return self.path.suffix.lower() in VIDEO_EXTENSIONS
 
 
-def find_sources(inputs: Iterable[str | os.PathLike[str]]) -> list[Source]:
+def find_sources(
+    inputs: Iterable[str | os.PathLike[str]], *, on_error: Callable[[ValueError], None] | None = None
+) -> list[Source]:
     """Files as they are given, and of each folder its pictures and videos in the order of their names.
 
     No two have one name: a file's name is its stem or, where others have the same, the whole file name, with as many
     of its folders as are needed. A file given twice is taken once. Whether a file exists is not asked.
 
+    Args:
+        inputs: files and folders, of which the folders inside are left out.
+        on_error: is given what is raised without it, and the other inputs are taken.
+
     Raises:
-        ValueError: where a folder holds neither pictures nor videos.
+        ValueError: where a folder holds neither pictures nor videos, or nothing else was given.
     """
-    files = [file for path in map(Path, inputs) for file in (_files_of(path) if path.is_dir() else [path])]
+    files: list[Path] = []
+    failure: ValueError | None = None
+    for path in map(Path, inputs):
+        try:
+            files += _files_of(path) if path.is_dir() else [path]
+        except ValueError as error:
+            if on_error is None:
+                raise
+            on_error(error)
+            failure = error
+    if failure is not None and not files:
+        raise failure
     files = list({file.absolute(): file for file in files}.values())
     return [Source(path=file, name=name) for file, name in zip(files, _distinct_names(files), strict=True)]
 
 
 def _files_of(folder: Path) -> list[Path]:
     known = (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS)
-    listed = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    listed = [path for path in sorted(folder.iterdir()) if not (path.is_dir() or path.name.startswith("."))]
     files = [path for path in listed if path.suffix.lower() in known]
     if not files:
         raise ValueError(f"{folder}: the folder holds no file that ends in {', '.join(known)}")

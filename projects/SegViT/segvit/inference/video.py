@@ -35,6 +35,8 @@ class VideoReader:
     Attributes:
         fps: frames per second.
         frame_count: as the file says; 0 for cameras and files that do not.
+        missing_frames: known once all were read: how many fewer there were. 0 where less than a second is missing (or
+            half of a shorter video), because what a file says may be an estimate.
 
     Raises:
         VideoError: where OpenCV cannot open it.
@@ -49,6 +51,7 @@ class VideoReader:
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and fps > 0 else USUAL_FPS
         self.frame_count = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        self.missing_frames = 0
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """(H, W, 3) uint8 RGB each. Raises VideoError where there is not one frame."""
@@ -61,6 +64,13 @@ class VideoReader:
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         if not count:
             raise VideoError(f"{self._source}: no frame could be decoded")
+        self.missing_frames = self._missing_behind(count)
+
+    def _missing_behind(self, count: int) -> int:
+        """Frames of a varying rate are counted by their time, where their number was estimated from it."""
+        shown = max(count, round(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 * self.fps) + 1)
+        missing = self.frame_count - shown
+        return missing if missing > min(self.fps, self.frame_count / 2) else 0
 
     def __enter__(self) -> VideoReader:
         return self
