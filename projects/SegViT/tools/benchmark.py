@@ -129,7 +129,7 @@ def report(args: argparse.Namespace, device: torch.device, rows: list[Row]) -> N
     what = "training step" if args.train else "inference"
     setting = f"{machine}, {threads} threads, {args.dtype}, {what}, batch {args.batch}"
     if args.plot:
-        draw_timings({row["name"]: row["ratio"] for row in rows}, setting, args.plot)
+        draw_timings({row["name"]: row["ratio"] for row in rows}, setting, args.plot, highlighted=OUTPUTS)
     if args.json:
         print(json.dumps({"machine": machine, "threads": threads, "models": rows}))
         return
