@@ -75,9 +75,10 @@ def test_precision(measure, tmp_path):
     pictures = [str(tmp_path / f"{seed}.png") for seed in (0, 1)]
     for seed, path in enumerate(pictures):
         Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 60, 3), np.uint8)).save(path)
+    torch.manual_seed(0)
     rows = measure("precision", "--pictures", *pictures, "--input-size", "32", "48")
     assert list(rows) == ["fp32", "bf16"]
-    assert 0.5 < rows["bf16"]["labels_agree"] <= 1
+    assert 0.8 < rows["bf16"]["labels_agree"] <= 1
 
 
 def test_steps_of_the_criterion_are_those_of_the_model(tiny_cfg):

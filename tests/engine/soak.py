@@ -54,13 +54,14 @@ def soak(output, *, iterations, period):
 def growth(seen):
     """From behind the warm-up, a fifth of the run, to the end: the share of the memory, and the number of files.
 
-    Means over a fifth of the run each, so that what a single evaluation holds for a moment does not count.
+    Means of the memory and least numbers of files over a fifth of the run each: what is held for a moment does not
+    count, and what is never given back stays.
     """
     fifth = len(seen["iterations"]) // 5
     first, last = (
         sum(part) / fifth for part in (seen["resident_mib"][fifth : 2 * fifth], seen["resident_mib"][-fifth:])
     )
-    return last / first - 1, max(seen["open_files"][-fifth:]) - max(seen["open_files"][fifth : 2 * fifth])
+    return last / first - 1, min(seen["open_files"][-fifth:]) - min(seen["open_files"][fifth : 2 * fifth])
 
 
 def plot(seen, path):

@@ -24,6 +24,7 @@ MODEL.WEIGHTS names some.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -224,7 +225,8 @@ def predictor(args: argparse.Namespace, cfg: CfgNode) -> Rows:
 def precision(args: argparse.Namespace, cfg: CfgNode) -> Rows:
     """bfloat16 against float32"""
     size = tuple(args.input_size or cfg.MODEL.VIT.IMG_SIZE)
-    models = {name: build_whole(cfg).to(dtype) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
+    model = build_whole(cfg)
+    models = {"fp32": model, "bf16": copy.deepcopy(model).to(torch.bfloat16)}
 
     def scores(name: str, images: Tensor) -> Tensor:
         return models[name](images.to(next(models[name].parameters()).dtype))
