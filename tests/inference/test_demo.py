@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -83,6 +84,21 @@ def test_everything_at_once(demo, tmp_path):
         assert video.fps == 12.5 and video.frame_count == 7
         (frame, *others) = video
     assert len(others) == 6 and frame.shape[0] > HEIGHT and frame.shape[1] >= WIDTH
+
+
+def test_a_video_that_is_cut_short_is_no_failure(demo, tmp_path):
+    clip = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (WIDTH, HEIGHT))
+    for seed in range(30):
+        writer.write(picture(seed))
+    writer.release()
+    content = clip.read_bytes()
+    clip.write_bytes(content[: len(content) // 3])
+    code, _, err = demo("--input", clip)
+    with VideoReader(tmp_path / "results" / "overlays" / "clip.mp4") as video:
+        shown = len(list(video))
+    assert code == 0 and 0 < shown < 15
+    assert f"note: {clip} has {30 - shown} frames less than it says: cut off or trimmed" in err
 
 
 def test_what_is_written_for_a_picture(demo, tmp_path):

@@ -276,3 +276,5 @@ def test_wrong_arguments(make_predictor, pictures):
         predictor(pictures[0], output="colors")
     with pytest.raises(ValueError, match="batch_size 0 must be"):
         list(predictor.stream(pictures, batch_size=0))
+    with pytest.raises(ValueError, match="batch takes a list of pictures: call the predictor itself"):
+        predictor.batch("picture.jpg")

@@ -48,7 +48,7 @@ def test_other_codecs_are_read(tmp_path):
         assert video.fps == 10 and len(list(video)) == 5 and video.missing_frames == 0
 
 
-def test_a_video_that_breaks_off(tmp_path):
+def test_a_video_that_is_cut_short(tmp_path):
     write_motion_jpeg(tmp_path / "clip.avi", 60)
     content = (tmp_path / "clip.avi").read_bytes()
     (tmp_path / "clip.avi").write_bytes(content[: len(content) // 3])

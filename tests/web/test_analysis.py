@@ -47,6 +47,8 @@ def test_pictures_of_any_mode_are_read(send_me, kind):
     [
         ("text", "text.png is no picture in one of the formats PNG, JPEG"),
         ("cut off", "cut off.png is damaged"),
+        ("empty", r"empty.png is empty \(0 bytes\)"),
+        ("400-megapixel", "400-megapixel.png has too many megapixels: more than 179, where 50 are allowed"),
         ("100-megapixel", r"100-megapixel.png has too many megapixels: 100.0 \(10000 x 10000\), where 50 are allowed"),
     ],
 )

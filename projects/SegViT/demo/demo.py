@@ -48,13 +48,15 @@ def main() -> None:
     else:
         demo.record(args.webcam, args.max_frames)
     print(args.output)
+    for line in demo.remarks:
+        print(f"note: {line}", file=sys.stderr)
     for line in demo.skipped:
         print(f"skipped: {line}", file=sys.stderr)
     sys.exit(1 if demo.skipped else 0)
 
 
 class Demo:
-    """Runs a model over sources; `skipped` grows by what could not be read, and why."""
+    """Runs a model over sources; `skipped` grows by what could not be read, and why, `remarks` by what looks odd."""
 
     def __init__(
         self, predictor: SegViTPredictor, results: ResultFolder, *, batch_size: int, frames: bool, skipped: list[str]
@@ -64,6 +66,7 @@ class Demo:
         self.batch_size = batch_size
         self.frames = frames
         self.skipped = skipped
+        self.remarks: list[str] = []
 
     def run(self, sources: list[Source]) -> None:
         """Segment files one after the other."""
@@ -86,7 +89,8 @@ class Demo:
             with VideoReader(source.path) as video, self.results.video(source.name, fps=video.fps) as writer:
                 self.segment_frames(source.name, video, writer, total=video.frame_count or None)
             if video.missing_frames:
-                self.skipped.append(f"{source.path}: its last {video.missing_frames} frames, which cannot be decoded")
+                missing = f"{video.missing_frames} frames less than it says"
+                self.remarks.append(f"{source.path} has {missing}: cut off or trimmed")
         except VideoError as error:
             self.skipped.append(str(error))
 

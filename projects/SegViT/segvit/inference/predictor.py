@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from PIL import Image
 
 from segvit.d2 import load_config
 from segvit.d2.checkpoint import SegViTCheckpointer
@@ -92,6 +93,8 @@ class SegViTPredictor:
 
     def batch(self, pictures: Sequence[Picture], *, output: Output = "labels") -> list[np.ndarray]:
         """Segment pictures of any sizes; those of one padded size share a forward pass. Raises as for one picture."""
+        if isinstance(pictures, str | os.PathLike | Image.Image):
+            raise ValueError("batch takes a list of pictures: call the predictor itself with a single one")
         return self._segment([self.prepare(picture) for picture in pictures], output)
 
     def stream(

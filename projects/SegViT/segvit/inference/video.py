@@ -35,8 +35,9 @@ class VideoReader:
     Attributes:
         fps: frames per second.
         frame_count: as the file says; 0 for cameras and files that do not.
-        missing_frames: known once all were read: how many fewer there were. 0 where less than a second is missing (or
-            half of a shorter video), because what a file says may be an estimate.
+        missing_frames: known once all were read: how many fewer there were than the file says. 0 where less than a
+            second is missing (or half of a shorter video), because what a file says may be an estimate. Files that were
+            cut short, and whole ones that were trimmed or whose sound is longer, cannot be told apart.
 
     Raises:
         VideoError: where OpenCV cannot open it.
@@ -64,13 +65,9 @@ class VideoReader:
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         if not count:
             raise VideoError(f"{self._source}: no frame could be decoded")
-        self.missing_frames = self._missing_behind(count)
-
-    def _missing_behind(self, count: int) -> int:
-        """Frames of a varying rate are counted by their time, where their number was estimated from it."""
-        shown = max(count, round(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 * self.fps) + 1)
-        missing = self.frame_count - shown
-        return missing if missing > min(self.fps, self.frame_count / 2) else 0
+        missing = self.frame_count - count
+        if missing > min(self.fps, self.frame_count / 2):
+            self.missing_frames = missing
 
     def __enter__(self) -> VideoReader:
         return self

@@ -95,10 +95,10 @@ class _Tiles:
         certain = torch.full(self.bounds.shape[1:], -torch.inf)  # (R, C): some class scores as much everywhere
         for start in range(0, len(masks), CLASSES):
             some = slice(start, start + CLASSES)
-            corners = masks[some].sigmoid() * probabilities[some, None, None]
+            corners = (masks[some].sigmoid() * probabilities[some, None, None]).permute(1, 2, 0).contiguous()
             highest, lowest = (_window_maxima(bound, supports) for bound in (corners, -corners))
-            self.bounds[some] = (highest * slack + SMALLEST).cpu()
-            certain = certain.maximum(-lowest.cpu().amin(dim=0))
+            self.bounds[some] = (highest * slack + SMALLEST).permute(2, 0, 1).cpu()
+            certain = certain.maximum(-lowest.amin(dim=2).cpu())
         self.open = ~(self.bounds < certain)  # (K, R, C), also where something is not a number
         self.settled = self.open.sum(dim=0) == 1  # (R, C)
 
@@ -141,8 +141,8 @@ class _Winners:
         self._first = edges[0][0]  # the row of the labels that the first row here is
         highest, none = torch.iinfo(torch.int32).max << 16, torch.iinfo(torch.int64).min
         keys = (highest + self._last - settled).where(settled >= 0, none)
-        for axis, ends in enumerate(edges):
-            keys = keys.repeat_interleave(torch.tensor(ends).diff(), dim=axis)
+        for axis in (1, 0):  # rows last: they are copied whole
+            keys = keys.repeat_interleave(torch.tensor(edges[axis]).diff(), dim=axis)
         self._keys = keys.to(tiles.device)
         step = -(-len(settled) // STRIPS)
         self._strips = [(start, min(start + step, part[1])) for start in range(*part, step)]
@@ -198,9 +198,10 @@ def _supports(
 
 
 def _window_maxima(values: torch.Tensor, supports: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """The highest of (K, h, w) values from each first to each last row, and in these from column to column."""
-    for axis, (first, last) in enumerate(supports, start=1):
-        offsets = range(int((last - first).max()) + 1)
-        windows = [values.index_select(axis, (first + offset).minimum(last).to(values.device)) for offset in offsets]
-        values = torch.stack(windows).amax(dim=0)
+    """The highest of (h, w, K) values from each first to each last row, and in these from column to column."""
+    for axis, (first, last) in enumerate(supports):
+        highest = values.index_select(axis, first.to(values.device))
+        for offset in range(1, int((last - first).max()) + 1):
+            highest = highest.maximum(values.index_select(axis, (first + offset).minimum(last).to(values.device)))
+        values = highest
     return values

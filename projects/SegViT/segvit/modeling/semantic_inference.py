@@ -52,11 +52,13 @@ def class_scores(masks: torch.Tensor, probabilities: torch.Tensor, size: tuple[i
 def _rounds_like_single_maps(masks: torch.Tensor, size: tuple[int, int]) -> bool:
     """Whether upsampling and sigmoid give each map the bits that they give it alone, on a CPU.
 
-    PyTorch upsamples three channels, and small maps, by other kernels. It computes sigmoids by vectors, but what is
-    left over at the end of each thread's share one by one, which rounds differently.
+    A single map does. PyTorch upsamples three channels, and small maps, by other kernels. It computes sigmoids by
+    vectors, but what is left over at the end of each thread's share one by one, which rounds differently.
     """
     pixels, step = size[0] * size[1], 64
     total = masks.shape[0] * masks.shape[1] * pixels
+    if total == pixels:
+        return True
     whole = all(count % (step * torch.get_num_threads()) == 0 for count in (pixels, total))
     return masks.shape[1] > 3 and sum(size) > 128 and whole
 

@@ -62,6 +62,8 @@ def read_upload(path: str | os.PathLike[str], limits: UploadLimits) -> Upload:
     name = Path(path).name
     if os.path.getsize(path) > limits.max_bytes:
         raise ValueError(f"{name} is too large: at most {limits.max_megabytes:g} megabytes are taken")
+    if os.path.getsize(path) == 0:
+        raise ValueError(f"{name} is empty (0 bytes): send it again")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # there is a limit of our own
@@ -71,7 +73,8 @@ def read_upload(path: str | os.PathLike[str], limits: UploadLimits) -> Upload:
             image.load()
             colors = to_colors(ImageOps.exif_transpose(image), format="RGB", name=name)
     except Image.DecompressionBombError as error:
-        raise ValueError(_too_many_pixels(name, "more", limits)) from error
+        at_least = 2 * Image.MAX_IMAGE_PIXELS / MEGA  # where Pillow refuses to open a file
+        raise ValueError(_too_many_pixels(name, f"more than {at_least:.0f}", limits)) from error
     except Image.UnidentifiedImageError as error:
         raise ValueError(f"{name} is no picture in one of the formats {', '.join(FORMATS)}") from error
     except DAMAGE as error:
