@@ -98,7 +98,7 @@ def test_a_video_that_is_cut_short_is_no_failure(demo, tmp_path):
     with VideoReader(tmp_path / "results" / "overlays" / "clip.mp4") as video:
         shown = len(list(video))
     assert code == 0 and 0 < shown < 15
-    assert f"note: {clip} has {30 - shown} frames less than it says: cut off or trimmed" in err
+    assert f"note: {clip} has {30 - shown} fewer frames than it says: cut off or trimmed" in err
 
 
 def test_what_is_written_for_a_picture(demo, tmp_path):

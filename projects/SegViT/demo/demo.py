@@ -89,7 +89,7 @@ class Demo:
             with VideoReader(source.path) as video, self.results.video(source.name, fps=video.fps) as writer:
                 self.segment_frames(source.name, video, writer, total=video.frame_count or None)
             if video.missing_frames:
-                missing = f"{video.missing_frames} frames less than it says"
+                missing = f"{video.missing_frames} fewer frames than it says"
                 self.remarks.append(f"{source.path} has {missing}: cut off or trimmed")
         except VideoError as error:
             self.skipped.append(str(error))
