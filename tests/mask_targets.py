@@ -1,6 +1,6 @@
 """Labels as the model hands them to a criterion."""
 
-from segvit.modeling.mask_targets import MaskTargets
+from segvit.modeling.losses.mask_targets import MaskTargets
 
 
 def mask_targets(labels, *, ignored=255):

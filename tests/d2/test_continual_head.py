@@ -11,8 +11,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from segvit.d2.continual import continual_step
-from segvit.modeling.continual_outputs import gather_groups
-from segvit.modeling.loss_totals import shares
+from segvit.modeling.continual.merge_groups import gather_groups
+from segvit.modeling.losses.loss_normalizers import shares
 
 ENCODERS = {
     "plain": {},

@@ -224,7 +224,7 @@ def test_windows_do_not_change_training(tiny_cfg, make_input):
 def test_labels_alone(tiny_cfg, make_input, monkeypatch, windows, requested, output):
     """Decided band by band, or with classes left out that cannot win, they are the argmax of the scores."""
     tiny_cfg.MODEL.SEGVIT.OUTPUT = output
-    monkeypatch.setattr("segvit.modeling.row_bands.ELEMENTS_PER_BAND", 7 * NUM_CLASSES * requested[1])
+    monkeypatch.setattr("segvit.modeling.postprocessing.row_bands.ELEMENTS_PER_BAND", 7 * NUM_CLASSES * requested[1])
     if windows:
         use_windows(tiny_cfg)
     inputs = without_labels(make_input(53, 90), height=requested[0], width=requested[1])

@@ -102,7 +102,7 @@ def test_a_symmetric_image_has_symmetric_scores(tta_cfg, make_input):
 
 @pytest.mark.parametrize("windows", [False, True])
 def test_labels_alone(tta_cfg, make_input, monkeypatch, windows):
-    monkeypatch.setattr("segvit.modeling.row_bands.ELEMENTS_PER_BAND", 7 * NUM_CLASSES * SIZE[1])
+    monkeypatch.setattr("segvit.modeling.postprocessing.row_bands.ELEMENTS_PER_BAND", 7 * NUM_CLASSES * SIZE[1])
     if windows:
         use_windows(tta_cfg)
     image = make_input(*SIZE)["image"]

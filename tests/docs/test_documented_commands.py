@@ -35,7 +35,7 @@ from segvit.analysis.from_config import build_random_model
 from segvit.analysis.peers import PEERS
 from segvit.d2 import load_config
 from segvit.inference.video import VideoWriter
-from segvit.modeling.official_checkpoint import to_official
+from segvit.modeling.weights.official_checkpoint import to_official
 
 COMMANDS = commands()
 

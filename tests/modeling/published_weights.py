@@ -8,8 +8,8 @@ import timm
 import torch
 from torch import nn
 
-from segvit.modeling.pretrained import load_pretrained_encoder
-from segvit.modeling.vit_builder import create_timm_vit
+from segvit.modeling.weights.pretrained import load_pretrained_encoder
+from segvit.modeling.encoder.vit_builder import create_timm_vit
 
 NAME = "vit_tiny_patch16_224"
 TINY = {"embed_dim": 48, "depth": 3, "num_heads": 3}

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.atm_decoder import ATMDecoder, ATMDecoderLayer
+from segvit.modeling.decoder.atm_decoder import ATMDecoder, ATMDecoderLayer
 
 K, D, C = 5, 12, 8
 

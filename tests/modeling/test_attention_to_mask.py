@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from segvit.modeling.attention_to_mask import AttentionToMask
+from segvit.modeling.decoder.attention_to_mask import AttentionToMask
 
 B, K, N, D = 2, 16, 20, 24
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from segvit.modeling.class_groups import class_ids, protocol_sizes, require_disjoint, split_into_groups
+from segvit.modeling.continual.class_groups import class_ids, protocol_sizes, require_disjoint, split_into_groups
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segvit.modeling import class_pruning
-from segvit.modeling.class_pruning import pruned_labels
-from segvit.modeling.row_bands import resize_bands
-from segvit.modeling.semantic_inference import class_scores
+from segvit.modeling.postprocessing import pruned_argmax as class_pruning
+from segvit.modeling.postprocessing.pruned_argmax import pruned_labels
+from segvit.modeling.postprocessing.row_bands import resize_bands
+from segvit.modeling.postprocessing.semantic_inference import class_scores
 
 
 def all_labels(masks, probabilities, covered, size, wanted):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mask_targets import mask_targets
 from two_processes import run_in_two_processes
 
-from segvit.modeling.criterion import SegViTCriterion
+from segvit.modeling.losses.criterion import SegViTCriterion
 
 K, IGNORED = 4, 255
 GRID, SIZE = (2, 3), (8, 12)

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segvit.modeling.edge_aware_downsampling import EdgeAwareQueryDownsampling
-from segvit.modeling.edge_detection import EdgeHead
-from segvit.modeling.reduction_builder import TokenReduction, build_reduction
+from segvit.modeling.token_reduction.edge_aware_downsampling import EdgeAwareQueryDownsampling
+from segvit.modeling.token_reduction.edge_head import EdgeHead
+from segvit.modeling.token_reduction.reduction_builder import TokenReduction, build_reduction
 
 T = 2
 

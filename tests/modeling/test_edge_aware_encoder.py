@@ -8,8 +8,8 @@ import torch
 from test_vit_families import EACH_FAMILY, FAMILIES, C, block_inputs, build, draw_images, timm_twin
 from timm.models import Beit
 
-from segvit.modeling.edge_detection import edge_scores
-from segvit.modeling.reduction_builder import TokenReduction
+from segvit.modeling.token_reduction.edge_head import edge_scores
+from segvit.modeling.token_reduction.reduction_builder import TokenReduction
 
 SELECTIONS = pytest.mark.parametrize("selection", ["threshold", "topk"])
 

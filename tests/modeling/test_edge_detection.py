@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segvit.modeling.edge_detection import EdgeHead, EdgeLoss, boundary_pixels, edge_patches, edge_scores
+from segvit.modeling.losses.edge_loss import EdgeLoss, boundary_pixels, edge_patches
+from segvit.modeling.token_reduction.edge_head import EdgeHead, edge_scores
 
 IGNORED = 255
 

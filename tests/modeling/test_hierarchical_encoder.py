@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.atm_decoder import ATMDecoder
-from segvit.modeling.hierarchical_encoder import HierarchicalEncoder
+from segvit.modeling.decoder.atm_decoder import ATMDecoder
+from segvit.modeling.encoder.hierarchical_encoder import HierarchicalEncoder
 
 NAME = "swin_tiny_patch4_window7_224"
 SWIN = {"embed_dim": 24, "depths": (1, 1, 2, 1), "num_heads": (1, 2, 3, 4)}

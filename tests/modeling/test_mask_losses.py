@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segvit.modeling import mask_losses
-from segvit.modeling.criterion import SegViTCriterion
-from segvit.modeling.mask_targets import MaskTargets
+from segvit.modeling.losses import mask_losses
+from segvit.modeling.losses.criterion import SegViTCriterion
+from segvit.modeling.losses.mask_targets import MaskTargets
 
 M, GRID, SIZE = 5, (3, 4), (11, 16)
 

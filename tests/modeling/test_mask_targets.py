@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segvit.modeling.mask_targets import targets_of_labels
+from segvit.modeling.losses.mask_targets import targets_of_labels
 
 K, IGNORED = 4, 255
 BACKGROUND = K  # any label that is neither a class nor ignored

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from segvit.modeling import official_checkpoint
-from segvit.modeling.decoder_builder import build_decoder
-from segvit.modeling.official_checkpoint import (
+from segvit.modeling.weights import official_checkpoint
+from segvit.modeling.decoder.decoder_builder import build_decoder
+from segvit.modeling.weights.official_checkpoint import (
     DECODER,
     ENCODER,
     from_official,
@@ -19,8 +19,8 @@ from segvit.modeling.official_checkpoint import (
     sizes_of,
     to_official,
 )
-from segvit.modeling.reduction_builder import TokenReduction
-from segvit.modeling.vit_builder import build_vit_encoder
+from segvit.modeling.token_reduction.reduction_builder import TokenReduction
+from segvit.modeling.encoder.vit_builder import build_vit_encoder
 
 TOOL = Path(__file__).parents[2] / "projects" / "SegViT" / "tools" / "convert_official_checkpoint.py"
 BUFFER = "decode_head.loss_decode.criterion.empty_weight"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from segvit.modeling.decoder_builder import build_decoder
-from segvit.modeling.official_names import NOT_A_WEIGHT, decoder_name, encoder_name
-from segvit.modeling.vit_builder import build_vit_encoder
+from segvit.modeling.decoder.decoder_builder import build_decoder
+from segvit.modeling.weights.official_names import NOT_A_WEIGHT, decoder_name, encoder_name
+from segvit.modeling.encoder.vit_builder import build_vit_encoder
 
 BLOCKS, STAGES, LAYERS = 2, 3, 2
 

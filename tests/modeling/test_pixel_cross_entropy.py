@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from mask_targets import mask_targets
 
-from segvit.modeling.pixel_cross_entropy import NO_CLASS, PixelCrossEntropy, label_map
+from segvit.modeling.losses.pixel_cross_entropy import NO_CLASS, PixelCrossEntropy, label_map
 
 B, K, IGNORED = 2, 4, 255
 GRID, SIZE = (2, 3), (8, 12)

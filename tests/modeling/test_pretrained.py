@@ -24,8 +24,8 @@ from published_weights import (
 from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
 from torch import nn
 
-from segvit.modeling.hierarchical_encoder import HierarchicalEncoder
-from segvit.modeling.vit_builder import build_vit_encoder
+from segvit.modeling.encoder.hierarchical_encoder import HierarchicalEncoder
+from segvit.modeling.encoder.vit_builder import build_vit_encoder
 
 
 def nested_in_teacher(state):

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.query_downsampling import QueryDownsampling
-from segvit.modeling.reduction_builder import TokenReduction, build_reduction
-from segvit.modeling.vit_builder import build_vit_encoder
+from segvit.modeling.token_reduction.query_downsampling import QueryDownsampling
+from segvit.modeling.token_reduction.reduction_builder import TokenReduction, build_reduction
+from segvit.modeling.encoder.vit_builder import build_vit_encoder
 
 C, P = 24, 8
 SIZES = {"patch_size": P, "embed_dim": C, "depth": 3, "num_heads": 2}

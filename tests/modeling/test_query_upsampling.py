@@ -6,10 +6,10 @@ Shape shorthand: B images, h x w grid, N = h*w cells, M kept tokens, C encoder w
 import pytest
 import torch
 
-from segvit.modeling.decoder_builder import build_decoder
-from segvit.modeling.nearest_restoration import restore_nearest
-from segvit.modeling.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
-from segvit.modeling.token_set import TokenSet
+from segvit.modeling.decoder.decoder_builder import build_decoder
+from segvit.modeling.token_reduction.nearest_restoration import restore_nearest
+from segvit.modeling.token_reduction.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
+from segvit.modeling.token_reduction.token_set import TokenSet
 
 B, C, D = 3, 12, 8
 GRIDS = pytest.mark.parametrize("grid", [(4, 6), (5, 3), (1, 7)], ids=str)

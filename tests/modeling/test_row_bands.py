@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segvit.modeling import row_bands
-from segvit.modeling.row_bands import RowReader, band_ranges, join_bands, labels_of_bands, mean_bands, resize_bands
+from segvit.modeling.postprocessing import row_bands
+from segvit.modeling.postprocessing.row_bands import RowReader, band_ranges, join_bands, labels_of_bands, mean_bands, resize_bands
 
 K = 3
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segvit.modeling.semantic_inference import SemanticInference
+from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 
 B, K, GRID, SIZE = 2, 5, (3, 4), (24, 40)
 MODES = ("mix", "diagonal")

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segvit.modeling.sliding_window import SlidingWindow, window_starts
+from segvit.modeling.postprocessing.sliding_window import SlidingWindow, window_starts
 
 
 @given(length=st.integers(1, 300), size=st.integers(1, 300), step=st.floats(0.01, 1))
@@ -96,8 +96,8 @@ def test_impossible_windows(size, stride, batch_size):
 # pixels, 2.2 GB of scores, by windows whose strip holds 0.18 GB.
 MEASURE = """
 import pathlib, torch
-from segvit.modeling.row_bands import labels_of_bands, resize_bands
-from segvit.modeling.sliding_window import SlidingWindow
+from segvit.modeling.postprocessing.row_bands import labels_of_bands, resize_bands
+from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 
 def scorer(windows):
     return windows * torch.linspace(0, 1, 150)[:, None, None]

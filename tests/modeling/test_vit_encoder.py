@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.conv_stem import ConvStem
-from segvit.modeling.vit_builder import build_vit_encoder
+from segvit.modeling.encoder.conv_stem import ConvStem
+from segvit.modeling.encoder.vit_builder import build_vit_encoder
 
 P, C = 8, 24
 SIZES = {"patch_size": P, "embed_dim": C, "depth": 3, "num_heads": 2}

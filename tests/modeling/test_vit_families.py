@@ -17,8 +17,8 @@ from torch import nn
 
 from segvit.d2.backbone import PlainViT
 from segvit.d2.solver import parameter_groups
-from segvit.modeling.reduction_builder import TokenReduction
-from segvit.modeling.vit_builder import build_vit_encoder
+from segvit.modeling.token_reduction.reduction_builder import TokenReduction
+from segvit.modeling.encoder.vit_builder import build_vit_encoder
 
 C, DEPTH = 48, 4
 TINY = {"embed_dim": C, "depth": DEPTH, "num_heads": 3}

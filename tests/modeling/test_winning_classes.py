@@ -5,7 +5,7 @@ Shape shorthand: K classes, H x W pixels.
 
 import torch
 
-from segvit.modeling.winning_classes import predicted_labels, winning_classes
+from segvit.modeling.postprocessing.argmax import predicted_labels, winning_classes
 
 
 def test_winning_classes_equal_argmax():

@@ -17,7 +17,7 @@ from PIL import Image
 from test_official_parity import FIXTURES, FOLDER, IGNORED, build_model, decode
 
 from segvit.d2 import load_config
-from segvit.modeling.semantic_inference import SemanticInference
+from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 
 PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"
 NAMES = ["vit_tiny_atm", "vit_tiny_shrunk_tpnatm"]

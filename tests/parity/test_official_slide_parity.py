@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from test_official_parity import FIXTURES, build_model, decode
 
-from segvit.modeling.row_bands import join_bands, resize_bands
-from segvit.modeling.semantic_inference import SemanticInference
-from segvit.modeling.sliding_window import SlidingWindow
+from segvit.modeling.postprocessing.row_bands import join_bands, resize_bands
+from segvit.modeling.postprocessing.semantic_inference import SemanticInference
+from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 
 SLIDES = [pytest.param(fixture, id=name) for name, fixture in FIXTURES.items() if "slide" in fixture]
 

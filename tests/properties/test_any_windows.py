@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import sizes
 
-from segvit.modeling import row_bands
-from segvit.modeling.row_bands import join_bands, labels_of_bands, resize_bands
-from segvit.modeling.sliding_window import SlidingWindow
+from segvit.modeling.postprocessing import row_bands
+from segvit.modeling.postprocessing.row_bands import join_bands, labels_of_bands, resize_bands
+from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 
 NUM_CLASSES = 3
 SIDE = st.integers(1, 40)

@@ -54,7 +54,7 @@ from segvit.d2 import load_config
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.evaluation import SemSegConfusionEvaluator
 from segvit.inference import SegViTPredictor, read_picture
-from segvit.modeling.winning_classes import winning_classes
+from segvit.modeling.postprocessing.argmax import winning_classes
 
 CPU = torch.device("cpu")
 Rows = list[dict[str, object]]

@@ -26,7 +26,7 @@ from segvit.engine.inspection import inspect_image
 from segvit.engine.predictions import first_test_set
 from segvit.evaluation.edge_quality import EdgeQuality, edge_quality
 from segvit.inference import SegViTPredictor
-from segvit.modeling.edge_detection import edge_patches
+from segvit.modeling.losses.edge_loss import edge_patches
 from segvit.modeling.tokens import pad_to_size
 
 

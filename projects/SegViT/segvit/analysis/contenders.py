@@ -21,8 +21,8 @@ from segvit.analysis.pipeline import BilinearUpsampling, DensePredictor
 from segvit.analysis.segmenter_head import SegmenterHead
 from segvit.d2.checkpoint import SegViTCheckpointer
 from segvit.data.image_reading import open_upright
-from segvit.modeling.linear_head import LinearHead
-from segvit.modeling.semantic_inference import SemanticInference
+from segvit.modeling.decoder.linear_head import LinearHead
+from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 
 OUTPUTS = ("diagonal", "mix")
 BANDED = "linear-bands"

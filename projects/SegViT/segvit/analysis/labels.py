@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.class_pruning import pruned_labels
-from segvit.modeling.row_bands import labels_of_bands, resize_bands
-from segvit.modeling.semantic_inference import SemanticInference, own_probabilities
+from segvit.modeling.postprocessing.pruned_argmax import pruned_labels
+from segvit.modeling.postprocessing.row_bands import labels_of_bands, resize_bands
+from segvit.modeling.postprocessing.semantic_inference import SemanticInference, own_probabilities
 
 Outputs = dict[str, torch.Tensor]
 

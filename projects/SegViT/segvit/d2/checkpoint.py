@@ -15,8 +15,8 @@ from timm.models import clean_state_dict
 from torch import nn
 
 from segvit.d2.checkpoint_writing import name_last_checkpoint, write_checkpoint
-from segvit.modeling.weight_files import code_error, read_weight_file, require_content
-from segvit.modeling.weight_match import ShapeConflict, compare_weights
+from segvit.modeling.weights.weight_files import code_error, read_weight_file, require_content
+from segvit.modeling.weights.weight_match import ShapeConflict, compare_weights
 
 logger = logging.getLogger(__name__)
 

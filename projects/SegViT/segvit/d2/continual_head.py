@@ -22,13 +22,13 @@ from segvit.d2.sem_seg_head import (
     head_stages,
     require_stages,
 )
-from segvit.modeling.added_group import AddedDecoder, AddedQueries, Decoder
-from segvit.modeling.class_groups import ClassGroups
-from segvit.modeling.continual_outputs import gather_groups
-from segvit.modeling.criterion import SegViTCriterion
-from segvit.modeling.group_competition import GroupCompetition
-from segvit.modeling.mask_targets import MaskTargets
-from segvit.modeling.token_set import Stage
+from segvit.modeling.continual.added_group import AddedDecoder, AddedQueries, Decoder
+from segvit.modeling.continual.class_groups import ClassGroups
+from segvit.modeling.continual.merge_groups import gather_groups
+from segvit.modeling.losses.criterion import SegViTCriterion
+from segvit.modeling.losses.cross_group_loss import GroupCompetition
+from segvit.modeling.losses.mask_targets import MaskTargets
+from segvit.modeling.token_reduction.token_set import Stage
 
 
 @SEM_SEG_HEADS_REGISTRY.register()

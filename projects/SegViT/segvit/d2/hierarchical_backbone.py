@@ -7,7 +7,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 
 from segvit.d2.backbone import EncoderBackbone
-from segvit.modeling.hierarchical_encoder import HierarchicalEncoder
+from segvit.modeling.encoder.hierarchical_encoder import HierarchicalEncoder
 
 # What only a plain ViT can be told; Swin comes as timm names it.
 PLAIN_ONLY = {

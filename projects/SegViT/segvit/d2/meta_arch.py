@@ -15,12 +15,12 @@ from torch import nn
 
 from segvit.d2.checkpoint import require_all_weights_for_inference
 from segvit.d2.continual_head import ContinualHead
-from segvit.modeling.class_pruning import pruned_labels
-from segvit.modeling.edge_detection import EdgeLoss
-from segvit.modeling.mask_targets import MaskTargets, targets_of_labels
-from segvit.modeling.row_bands import join_bands, labels_of_bands, resize_bands
-from segvit.modeling.semantic_inference import SemanticInference, own_probabilities
-from segvit.modeling.sliding_window import SlidingWindow
+from segvit.modeling.postprocessing.pruned_argmax import pruned_labels
+from segvit.modeling.losses.edge_loss import EdgeLoss
+from segvit.modeling.losses.mask_targets import MaskTargets, targets_of_labels
+from segvit.modeling.postprocessing.row_bands import join_bands, labels_of_bands, resize_bands
+from segvit.modeling.postprocessing.semantic_inference import SemanticInference, own_probabilities
+from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 from segvit.modeling.tokens import pad_to_size, padded_size
 
 

@@ -9,9 +9,9 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
 from segvit.d2.sem_seg_head import build_criterion, head_stages, require_maps
-from segvit.modeling.linear_head import LinearHead
-from segvit.modeling.mask_targets import MaskTargets
-from segvit.modeling.pixel_cross_entropy import PixelCrossEntropy
+from segvit.modeling.decoder.linear_head import LinearHead
+from segvit.modeling.losses.mask_targets import MaskTargets
+from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
 
 
 @SEM_SEG_HEADS_REGISTRY.register()

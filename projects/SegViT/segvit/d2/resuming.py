@@ -8,7 +8,7 @@ from pathlib import Path
 from detectron2.utils import comm
 
 from segvit.d2.checkpoint import SegViTCheckpointer
-from segvit.modeling.weight_files import DamagedFile
+from segvit.modeling.weights.weight_files import DamagedFile
 
 logger = logging.getLogger(__name__)
 

@@ -8,15 +8,15 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
-from segvit.modeling.added_group import AddedQueries
-from segvit.modeling.atm_decoder import ATMDecoder
-from segvit.modeling.criterion import SegViTCriterion
-from segvit.modeling.decoder_builder import build_decoder
-from segvit.modeling.group_competition import GroupCompetition
-from segvit.modeling.mask_targets import MaskTargets
-from segvit.modeling.pixel_cross_entropy import PixelCrossEntropy
-from segvit.modeling.shrunk_decoder import ShrunkDecoder
-from segvit.modeling.token_set import Stage
+from segvit.modeling.continual.added_group import AddedQueries
+from segvit.modeling.decoder.atm_decoder import ATMDecoder
+from segvit.modeling.losses.criterion import SegViTCriterion
+from segvit.modeling.decoder.decoder_builder import build_decoder
+from segvit.modeling.losses.cross_group_loss import GroupCompetition
+from segvit.modeling.losses.mask_targets import MaskTargets
+from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
+from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
+from segvit.modeling.token_reduction.token_set import Stage
 
 
 @SEM_SEG_HEADS_REGISTRY.register()

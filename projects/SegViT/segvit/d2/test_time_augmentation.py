@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from segvit.d2.meta_arch import SegViT
 from segvit.data.augmentation import ResizeShortestEdge
-from segvit.modeling.row_bands import join_bands, mean_bands
+from segvit.modeling.postprocessing.row_bands import join_bands, mean_bands
 
 
 class SemanticSegmentorWithTTA(nn.Module):

@@ -13,9 +13,9 @@ from detectron2.data import transforms as T
 
 from segvit.data.augmentation import build_test_augmentations
 from segvit.inference import SegViTPredictor
-from segvit.modeling.edge_detection import edge_scores
-from segvit.modeling.semantic_inference import own_probabilities
-from segvit.modeling.token_set import Stage, TokenSet
+from segvit.modeling.token_reduction.edge_head import edge_scores
+from segvit.modeling.postprocessing.semantic_inference import own_probabilities
+from segvit.modeling.token_reduction.token_set import Stage, TokenSet
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from segvit.engine.non_finite_guard import Batch, NonFiniteGuard
 from segvit.engine.precision import Precision
-from segvit.modeling.loss_totals import shares
+from segvit.modeling.losses.loss_normalizers import shares
 
 STAGE = re.compile(r"_\d+$")  # of an auxiliary loss
 

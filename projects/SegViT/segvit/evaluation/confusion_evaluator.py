@@ -31,7 +31,7 @@ from segvit.data.relabelling import Relabelling
 from segvit.evaluation.boundary_iou import BoundaryCounts, boundary_iou
 from segvit.evaluation.metrics import boundary_metrics, confusion_matrix, metrics_table, segmentation_metrics
 from segvit.evaluation.prediction_writer import PredictionWriter
-from segvit.modeling.winning_classes import predicted_labels, winning_classes
+from segvit.modeling.postprocessing.argmax import predicted_labels, winning_classes
 from segvit.output_files import written_whole
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from segvit.modeling.exportable_segmenter import ExportableSegmenter
+from segvit.export.exportable_segmenter import ExportableSegmenter
 
 Runner = Callable[[torch.Tensor], torch.Tensor]
 LONGEST_SIDE = 16384

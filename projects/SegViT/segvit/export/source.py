@@ -12,8 +12,8 @@ from torch import nn
 
 from segvit.d2.checkpoint import SegViTCheckpointer
 from segvit.inference.class_names import class_list_of
-from segvit.modeling.edge_aware_downsampling import EdgeAwareQueryDownsampling
-from segvit.modeling.exportable_segmenter import ExportableSegmenter
+from segvit.modeling.token_reduction.edge_aware_downsampling import EdgeAwareQueryDownsampling
+from segvit.export.exportable_segmenter import ExportableSegmenter
 
 
 @dataclass(frozen=True)

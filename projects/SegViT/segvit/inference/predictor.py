@@ -24,7 +24,7 @@ from segvit.d2.shipped_configs import find_config
 from segvit.data.augmentation import build_test_augmentations
 from segvit.inference.class_names import class_list_of
 from segvit.inference.pictures import Picture, read_picture
-from segvit.modeling.row_bands import join_bands
+from segvit.modeling.postprocessing.row_bands import join_bands
 
 Output = Literal["labels", "scores"]
 ModelInput = dict[str, object]

@@ -1,0 +1,1 @@
+"""Continual segmentation: groups of classes, and a decoder for each."""

@@ -1,0 +1,1 @@
+"""Decoders: feature maps to class and mask logits."""

@@ -1,0 +1,1 @@
+"""Plain ViT encoders: built from timm by name, with token reduction inside."""

@@ -1,0 +1,69 @@
+"""The loss of the edge head, and its targets: the patches of a label map that hold a class boundary (v2, section 3.4).
+
+Shape shorthand: B images, H x W pixels, P patch, h = H/P, w = W/P.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from segvit.modeling.losses.loss_normalizers import normalizers
+
+
+class EdgeLoss(nn.Module):
+    """Cross-entropy of the edge head over patches, edges weighted; patches without any label count for nothing.
+
+    Args:
+        ignore_value: the label without a class: it makes no boundary.
+        weight: factor of the loss. The head alone receives its gradients.
+        edge_weight: weight of an edge patch; 1.0 for others.
+    """
+
+    def __init__(self, *, ignore_value: int, weight: float = 1.0, edge_weight: float = 1.0) -> None:
+        super().__init__()
+        self.ignore_value = ignore_value
+        self.weight = weight
+        self.register_buffer("class_weights", torch.tensor([1.0, edge_weight]), persistent=False)
+
+    def forward(self, edge_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(B, 2, h, w) logits and (B, H, W) labels -> a scalar, attached to the graph whatever the labels."""
+        targets, weights = self._weighted_patches(labels, (edge_logits.shape[-2], edge_logits.shape[-1]))
+        divisor = normalizers({"loss_edge": weights.sum()}, edge_logits.device)["loss_edge"]
+        with torch.autocast(edge_logits.device.type, enabled=False):
+            losses = F.cross_entropy(edge_logits.float(), targets, reduction="none")
+            return self.weight * (losses * weights).sum() / divisor
+
+    def totals(self, labels: torch.Tensor, grid: tuple[int, int]) -> dict[str, torch.Tensor]:
+        """The weight of all labelled patches in a batch (see `normalizers`)."""
+        return {"loss_edge": self._weighted_patches(labels, grid)[1].sum()}
+
+    def _weighted_patches(self, labels: torch.Tensor, grid: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, h, w) each: whether a patch holds an edge, as int64, and its weight."""
+        targets = edge_patches(labels, grid, ignore_value=self.ignore_value).long()
+        labelled = any_in_patch(labels != self.ignore_value, grid)
+        return targets, self.class_weights[targets] * labelled
+
+
+def edge_patches(labels: torch.Tensor, grid: tuple[int, int], *, ignore_value: int) -> torch.Tensor:
+    """(B, H, W) labels -> (B, h, w) bool: patches with at least one boundary pixel."""
+    return any_in_patch(boundary_pixels(labels, ignore_value=ignore_value), grid)
+
+
+def boundary_pixels(labels: torch.Tensor, *, ignore_value: int) -> torch.Tensor:
+    """(B, H, W) labels -> (B, H, W) bool: pixels with another class beside, above or below; ignored ones have none."""
+    boundary = torch.zeros_like(labels, dtype=torch.bool)
+    for dim in (1, 2):
+        length = labels.shape[dim] - 1
+        first, second = labels.narrow(dim, 0, length), labels.narrow(dim, 1, length)
+        differs = (first != second) & (first != ignore_value) & (second != ignore_value)
+        boundary.narrow(dim, 0, length).logical_or_(differs)
+        boundary.narrow(dim, 1, length).logical_or_(differs)
+    return boundary
+
+
+def any_in_patch(pixels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """(B, H, W) bool -> (B, h, w) bool; H and W are whole multiples of h and w."""
+    patch = (pixels.shape[1] // grid[0], pixels.shape[2] // grid[1])
+    return F.max_pool2d(pixels[:, None].float(), kernel_size=patch)[:, 0] > 0

@@ -1,0 +1,1 @@
+"""Pre-trained weights: reading files, recognizing their layout, loading them into an encoder."""
