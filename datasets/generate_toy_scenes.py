@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segvit.command import from_zero, positive, user_errors
-from segvit.data.datasets.registration import datasets_root
+from segvit.datasets.registration import datasets_root
 from segvit.data.toy_scenes import generate_toy_scenes
 from segvit.output_files import require_folder
 

@@ -22,8 +22,8 @@ from detectron2.utils.logger import setup_logger
 
 from segvit.command import user_errors
 from segvit.d2 import load_config
-from segvit.d2.checkpoint import require_weights
-from segvit.data.datasets import require_data_sets
+from segvit.checkpoint.checkpointer import require_weights
+from segvit.datasets import require_data_sets
 from segvit.data.step_records import step_records
 from segvit.engine.batch_scaling import scale_to_processes
 from segvit.engine.continual_report import write_report

@@ -16,8 +16,8 @@ from detectron2.utils.logger import setup_logger
 
 from segvit.command import user_errors
 from segvit.d2 import load_config
-from segvit.d2.checkpoint import SegViTCheckpointer, require_weights
-from segvit.data.datasets import require_data_sets
+from segvit.checkpoint.checkpointer import SegViTCheckpointer, require_weights
+from segvit.datasets import require_data_sets
 from segvit.engine import Trainer
 from segvit.engine.batch_scaling import scale_to_processes, unscaled_batch
 from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes

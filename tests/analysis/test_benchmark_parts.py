@@ -12,7 +12,7 @@ from PIL import Image
 from segvit.analysis.criterion_step import CriterionStep
 from segvit.analysis.from_config import build_random_model
 from segvit.analysis.training_step import random_input
-from segvit.data.toy_scenes.classes import TOY_SCENES_CATEGORIES
+from segvit.datasets.toy_scenes import TOY_SCENES_CATEGORIES
 
 TOOLS = Path(__file__).parents[2] / "projects" / "SegViT" / "tools"
 TOY_CLASSES = ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", str(len(TOY_SCENES_CATEGORIES)))

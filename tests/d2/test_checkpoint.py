@@ -12,7 +12,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import DefaultPredictor, default_argument_parser
 from detectron2.modeling import build_backbone, build_model
 
-from segvit.d2.checkpoint import SegViTCheckpointer
+from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.engine import Trainer
 
 TRAIN_NET = Path(__file__).parents[2] / "projects" / "SegViT" / "train_net.py"

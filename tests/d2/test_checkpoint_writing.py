@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from segvit.d2 import checkpoint_writing
-from segvit.d2.checkpoint import SegViTCheckpointer
-from segvit.d2.resuming import load_newest
+from segvit.checkpoint import atomic_write as checkpoint_writing
+from segvit.checkpoint.checkpointer import SegViTCheckpointer
+from segvit.checkpoint.resume import load_newest
 
 
 class Counter:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segvit.d2 import get_segvit_cfg, load_config
-from segvit.d2.config_files import config_layers
+from segvit.config.loading import config_layers
 
 BASE = Path(__file__).parents[2] / "projects" / "SegViT" / "configs" / "Base-SegViT.yaml"
 

@@ -10,7 +10,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from segvit.d2.continual import continual_step
+from segvit.config.continual_step import continual_step
 from segvit.modeling.continual.merge_groups import gather_groups
 from segvit.modeling.losses.loss_normalizers import shares
 

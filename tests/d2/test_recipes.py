@@ -10,7 +10,7 @@ import timm
 from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import get_segvit_cfg, load_config
-from segvit.d2.config_files import config_layers
+from segvit.config.loading import config_layers
 from segvit.engine.batch_scaling import scale_to_processes, unscaled_batch
 
 CONFIGS = Path(__file__).parents[2] / "projects" / "SegViT" / "configs"

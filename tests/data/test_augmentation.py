@@ -6,7 +6,7 @@ from detectron2.data import transforms as T
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segvit.d2.config import get_segvit_cfg
+from segvit.config.defaults import get_segvit_cfg
 from segvit.data.augmentation import (
     PhotometricDistortion,
     PhotometricTransform,

@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 from PIL import Image
 
-from segvit.d2.continual import continual_step, training_labels
+from segvit.config.continual_step import continual_step, training_labels
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.data.step_records import step_records
 from segvit.evaluation import ContinualEvaluator

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segvit.d2.config import get_segvit_cfg
+from segvit.config.defaults import get_segvit_cfg
 from segvit.data import SegViTSemanticDatasetMapper
 
 NUM_CLASSES, IGNORED = 5, 255

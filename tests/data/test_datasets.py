@@ -10,8 +10,8 @@ from PIL import Image
 
 import segvit.data
 from segvit.d2 import get_segvit_cfg
-from segvit.data.datasets import load_sem_seg_pairs, register_sem_seg_split, require_data_sets
-from segvit.data.datasets.coco_stuff_10k import COCO_STUFF_10K_CATEGORIES
+from segvit.datasets import load_sem_seg_pairs, register_sem_seg_split, require_data_sets
+from segvit.datasets.coco_stuff_10k import COCO_STUFF_10K_CATEGORIES
 
 CONFIGS = Path(__file__).parents[2] / "projects" / "SegViT" / "configs"
 
@@ -113,7 +113,7 @@ def test_every_config_names_registered_data_sets():
 
 def test_registering_again_changes_nothing():
     before = DatasetCatalog.list()
-    importlib.reload(segvit.data.datasets)
+    importlib.reload(segvit.datasets)
     assert DatasetCatalog.list() == before
 
 

@@ -9,7 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from own_folder import CLASSES, COLORS, HEIGHT, WIDTH, picture, write_folder
 from PIL import Image
 
-from segvit.data.datasets import register_sem_seg_split
+from segvit.datasets import register_sem_seg_split
 from segvit.data.doctor import as_json, describe, examine, open_subject
 from segvit.data.doctor.inspection import count_ids
 

@@ -11,7 +11,7 @@ from own_folder import CLASSES, COLORS, write_folder
 
 from segvit.d2 import get_segvit_cfg, load_config
 from segvit.data import SegViTSemanticDatasetMapper
-from segvit.data.datasets import read_class_list, register_folder
+from segvit.datasets import read_class_list, register_folder
 
 CONFIGS = Path(__file__).parents[2] / "projects" / "SegViT" / "configs"
 CUSTOM = sorted((CONFIGS / "custom").glob("*.yaml"))

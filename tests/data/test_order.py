@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from segvit.data.datasets.folder import split_names
-from segvit.data.datasets.pairs import load_sem_seg_pairs
+from segvit.datasets.folder import split_names
+from segvit.datasets.pairs import load_sem_seg_pairs
 
 STEMS = ["b", "a", "10", "9", "B", "ä"]
 

@@ -26,7 +26,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.data.datasets import load_sem_seg
 from PIL import Image
 
-from segvit.data.datasets.pascal_context import PASCAL_CONTEXT_CATEGORIES
+from segvit.datasets.pascal_context import PASCAL_CONTEXT_CATEGORIES
 from segvit.data.preparation import ade20k, coco_stuff_10k, pascal_context, prepare
 
 # pycocotools on current NumPy

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segvit.d2.checkpoint import SegViTCheckpointer
+from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.engine.inspection import inspect_image
 from segvit.engine.trainer import Trainer
 from segvit.inference import SegViTPredictor

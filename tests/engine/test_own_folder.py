@@ -15,7 +15,7 @@ from own_folder import CLASSES, HEIGHT, WIDTH, write_folder
 from PIL import Image
 
 from segvit.d2 import get_segvit_cfg
-from segvit.data.datasets.camvid import CAMVID_CATEGORIES
+from segvit.datasets.camvid import CAMVID_CATEGORIES
 
 CAMVID = os.environ.get("SEGVIT_CAMVID")
 PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"

@@ -10,7 +10,7 @@ import torch
 from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import load_config
-from segvit.d2.config_files import config_layers
+from segvit.config.loading import config_layers
 from segvit.d2.solver import build_optimizer
 from segvit.engine.ablations import AblationResult, Spread, ablation_config
 from segvit.engine.comparable_run import RunResult

@@ -14,7 +14,7 @@ from detectron2.engine import DefaultPredictor, HookBase
 from own_folder import write_folder
 
 from segvit.d2 import load_config
-from segvit.data.toy_scenes.classes import CLASS_IDS
+from segvit.datasets.toy_scenes import CLASS_IDS
 from segvit.engine import Trainer
 from segvit.engine.continual_report import forgetting, shares_of_joint
 from segvit.engine.continual_run import StepResult, load_step, run_or_read_step, step_configs

@@ -69,7 +69,7 @@ OUTPUT_DIR: "{output}"
 # train_net.py with one more data set than the project registers.
 EVALUATE = """
 import runpy, sys
-from segvit.data.datasets.registration import register_sem_seg_split
+from segvit.datasets.registration import register_sem_seg_split
 
 classes = [str(index) for index in range({num_classes})]
 register_sem_seg_split(

@@ -51,7 +51,7 @@ from segvit.analysis.peers import PEERS
 from segvit.analysis.training_step import TrainingStep, with_linear_head
 from segvit.command import positive, user_errors
 from segvit.d2 import load_config
-from segvit.d2.device import require_device
+from segvit.config.device import require_device
 from segvit.output_files import require_folder
 from segvit.visualization.figure_file import require_figure_name
 from segvit.visualization.timing_bars import draw_timings

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from segvit.command import user_errors
 from segvit.d2 import load_config
-from segvit.data.datasets import require_data_sets
+from segvit.datasets import require_data_sets
 from segvit.data.image_reading import read_image, read_label_map
 from segvit.engine.inspection import inspect_image
 from segvit.engine.predictions import first_test_set

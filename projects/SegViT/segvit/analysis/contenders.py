@@ -19,7 +19,7 @@ from segvit.analysis.labels import ArgmaxOfScores, MadeScene, PrunedLabels, Winn
 from segvit.analysis.peers import PEERS, build_peer
 from segvit.analysis.pipeline import BilinearUpsampling, DensePredictor
 from segvit.analysis.segmenter_head import SegmenterHead
-from segvit.d2.checkpoint import SegViTCheckpointer
+from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.data.image_reading import open_upright
 from segvit.modeling.decoder.linear_head import LinearHead
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference

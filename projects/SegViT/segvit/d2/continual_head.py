@@ -13,7 +13,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
-from segvit.d2.continual import KEY, ContinualStep, continual_step
+from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.d2.sem_seg_head import (
     build_added_queries,
     build_competition,
@@ -72,6 +72,10 @@ class ContinualHead(nn.Module):
         self.added = nn.ModuleList(added)
         self.criterion = criterion
         self.competition = competition
+        # Classes of one group must not vote for those of another, as "mix" would let them.
+        self.output_modes = tuple(mode for mode in criterion.output_modes if mode == "diagonal")
+        # The older groups were trained on the backbone as it is.
+        self.needs_frozen_backbone = bool(added)
         positions = torch.full((num_classes,), -1)  # of each class in the newest group
         positions[list(groups[-1])] = torch.arange(len(groups[-1]))
         self.register_buffer("positions", positions, persistent=False)

@@ -13,8 +13,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
 from torch import nn
 
-from segvit.d2.checkpoint import require_all_weights_for_inference
-from segvit.d2.continual_head import ContinualHead
+from segvit.checkpoint.checkpointer import require_all_weights_for_inference
 from segvit.modeling.postprocessing.pruned_argmax import pruned_labels
 from segvit.modeling.losses.edge_loss import EdgeLoss
 from segvit.modeling.losses.mask_targets import MaskTargets, targets_of_labels
@@ -83,11 +82,9 @@ class SegViT(nn.Module):
         )
         semantic_inference = SemanticInference(cfg.MODEL.SEGVIT.OUTPUT)
         sem_seg_head = build_sem_seg_head(cfg, backbone.output_shape())
-        require_trained_for(semantic_inference.mode, sem_seg_head.criterion.output_modes)
-        if isinstance(sem_seg_head, ContinualHead):
-            require_separate_classes(semantic_inference.mode)
-            if sem_seg_head.added:
-                backbone.freeze()  # the older groups were learnt on it
+        require_trained_for(semantic_inference.mode, sem_seg_head.output_modes)
+        if sem_seg_head.needs_frozen_backbone:
+            backbone.freeze()
         return {
             "backbone": backbone,
             "sem_seg_head": sem_seg_head,
@@ -237,16 +234,11 @@ class SegViT(nn.Module):
         return padded_size(size, (self.backbone.size_divisibility, self.backbone.size_divisibility))
 
 
-def require_separate_classes(mode: str) -> None:
-    """Raise ValueError where classes of one group would vote for those of another."""
-    if mode != "diagonal":
-        raise ValueError(f"MODEL.SEGVIT.OUTPUT {mode!r}: groups of classes learnt apart need 'diagonal'")
-
-
-def require_trained_for(mode: str, trained_modes: tuple[str, ...]) -> None:
-    """Raise ValueError where inference takes the masks for what the losses do not train them to be."""
-    if mode not in trained_modes:
-        fitting = " or ".join(map(repr, trained_modes))
+def require_trained_for(mode: str, output_modes: tuple[str, ...]) -> None:
+    """Raise ValueError where the head's masks are not trained to be read as `mode` reads them."""
+    if mode not in output_modes:
+        fitting = " or ".join(map(repr, output_modes)) or "no output"
         raise ValueError(
-            f"MODEL.SEGVIT.OUTPUT {mode!r} does not fit MODEL.SEGVIT.LOSS, which trains masks for {fitting}"
+            f"MODEL.SEGVIT.OUTPUT {mode!r} does not fit MODEL.SEGVIT.LOSS and MODEL.SEM_SEG_HEAD.NAME, "
+            f"which train masks for {fitting}"
         )

@@ -23,11 +23,14 @@ class PerPixelHead(nn.Module):
         criterion: turns those and the targets into the weighted loss.
     """
 
+    needs_frozen_backbone = False
+
     @configurable
     def __init__(self, *, classifier: LinearHead, criterion: PixelCrossEntropy) -> None:
         super().__init__()
         self.classifier = classifier
         self.criterion = criterion
+        self.output_modes = criterion.output_modes
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:

@@ -29,6 +29,8 @@ class AttentionToMaskHead(nn.Module):
         criterion: turns those and the targets into weighted losses.
     """
 
+    needs_frozen_backbone = False
+
     @configurable
     def __init__(
         self,
@@ -41,6 +43,7 @@ class AttentionToMaskHead(nn.Module):
         self.in_features = in_features
         self.decoder = decoder
         self.criterion = criterion
+        self.output_modes = criterion.output_modes
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:

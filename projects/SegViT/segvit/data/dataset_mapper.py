@@ -15,7 +15,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
-from segvit.d2.continual import training_labels
+from segvit.config.continual_step import training_labels
 from segvit.data.augmentation import build_test_augmentations, build_train_augmentations
 from segvit.data.image_reading import read_image, read_label_map
 from segvit.data.relabelling import Relabelling

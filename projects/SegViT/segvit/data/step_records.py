@@ -13,7 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.data import get_detection_dataset_dicts
 from tqdm import tqdm
 
-from segvit.d2.continual import ContinualStep, continual_step, model_ids
+from segvit.config.continual_step import ContinualStep, continual_step, model_ids
 from segvit.data.image_reading import read_label_map
 
 Records = list[dict[str, Any]]

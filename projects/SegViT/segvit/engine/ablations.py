@@ -9,7 +9,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from segvit.d2.config_files import config_layers
+from segvit.config.loading import config_layers
 from segvit.engine.comparable_run import RunResult, config_to_compare, merge
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer
 
-from segvit.d2.config import get_segvit_cfg
-from segvit.d2.config_files import Layer, config_layers, pairs_of
+from segvit.config.defaults import get_segvit_cfg
+from segvit.config.loading import Layer, config_layers, pairs_of
 
 BATCH, LR = "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR"
 

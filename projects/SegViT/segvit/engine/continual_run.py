@@ -14,8 +14,8 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 
-from segvit.d2.checkpoint import SegViTCheckpointer
-from segvit.d2.continual import KEY, ContinualStep, continual_step
+from segvit.checkpoint.checkpointer import SegViTCheckpointer
+from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.engine.comparable_run import claim_folder, merge, train, write_whole
 from segvit.engine.group_calibration import calibrate_newest_group
 from segvit.engine.trainer import Trainer

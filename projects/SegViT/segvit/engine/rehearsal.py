@@ -12,11 +12,11 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
-from segvit.d2.continual import continual_step
-from segvit.d2.device import require_device
+from segvit.config.continual_step import continual_step
+from segvit.config.device import require_device
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
-from segvit.data.datasets import require_data_sets
+from segvit.datasets import require_data_sets
 from segvit.engine.trainer import build_mapper
 
 

@@ -14,9 +14,9 @@ from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model, hooks
 from detectron2.utils import comm
 from torch import nn
 
-from segvit.d2.checkpoint import SegViTCheckpointer
-from segvit.d2.continual import continual_step
-from segvit.d2.resuming import load_newest
+from segvit.checkpoint.checkpointer import SegViTCheckpointer
+from segvit.config.continual_step import continual_step
+from segvit.checkpoint.resume import load_newest
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 from segvit.data import SegViTSemanticDatasetMapper

@@ -16,7 +16,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from segvit.d2.continual import ContinualStep, model_ids
+from segvit.config.continual_step import ContinualStep, model_ids
 from segvit.data.relabelling import Relabelling
 from segvit.evaluation.confusion_evaluator import SemSegConfusionEvaluator
 

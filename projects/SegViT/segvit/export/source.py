@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from segvit.d2.checkpoint import SegViTCheckpointer
+from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.inference.class_names import class_list_of
 from segvit.modeling.token_reduction.edge_aware_downsampling import EdgeAwareQueryDownsampling
 from segvit.export.exportable_segmenter import ExportableSegmenter

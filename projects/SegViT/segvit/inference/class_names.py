@@ -9,8 +9,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import segvit.data  # noqa: F401  (registers the data sets)
-from segvit.data.datasets import ClassList
-from segvit.data.datasets.palette import distinct_colors
+from segvit.datasets import ClassList
+from segvit.datasets.palette import distinct_colors
 
 
 def class_list_of(cfg: CfgNode) -> ClassList:

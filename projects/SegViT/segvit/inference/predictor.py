@@ -18,9 +18,9 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from segvit.d2 import load_config
-from segvit.d2.checkpoint import SegViTCheckpointer
-from segvit.d2.device import require_device
-from segvit.d2.shipped_configs import find_config
+from segvit.checkpoint.checkpointer import SegViTCheckpointer
+from segvit.config.device import require_device
+from segvit.config.shipped import find_config
 from segvit.data.augmentation import build_test_augmentations
 from segvit.inference.class_names import class_list_of
 from segvit.inference.pictures import Picture, read_picture

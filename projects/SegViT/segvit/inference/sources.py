@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from segvit.data.datasets.pairs import IMAGE_EXTENSIONS
+from segvit.datasets.pairs import IMAGE_EXTENSIONS
 from segvit.inference.video import VIDEO_EXTENSIONS
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from segvit.data.datasets.class_list import ClassList, parse_color
-from segvit.data.datasets.registration import Color
+from segvit.datasets.class_list import ClassList, parse_color
+from segvit.datasets.registration import Color
 from segvit.data.doctor.examination import Diagnosis
 from segvit.data.doctor.finding import MAX_NAMED
 from segvit.data.doctor.inspection import Inspection

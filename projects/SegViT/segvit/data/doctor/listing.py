@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from segvit.data.datasets.pairs import ANNOTATION_EXTENSIONS, IMAGE_EXTENSIONS, files_by_stem
+from segvit.datasets.pairs import ANNOTATION_EXTENSIONS, IMAGE_EXTENSIONS, files_by_stem
 from segvit.data.doctor.finding import Finding
 
 FilesByStem = Mapping[str, list[Path]]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from segvit.data.datasets.class_list import ClassList, read_class_list
-from segvit.data.datasets.folder import require_free_ignore_value, split_names
-from segvit.data.datasets.palette import distinct_colors
-from segvit.data.datasets.registration import nearest_names, pair_folders, sem_seg_names
+from segvit.datasets.class_list import ClassList, read_class_list
+from segvit.datasets.folder import require_free_ignore_value, split_names
+from segvit.datasets.palette import distinct_colors
+from segvit.datasets.registration import nearest_names, pair_folders, sem_seg_names
 from segvit.data.doctor.listing import Split, list_split
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from segvit.data.datasets.coco_stuff_10k import ANNOTATIONS, COCO_STUFF_10K_CATEGORIES, FOLDER, IMAGES
+from segvit.datasets.coco_stuff_10k import ANNOTATIONS, COCO_STUFF_10K_CATEGORIES, FOLDER, IMAGES
 from segvit.data.preparation.distribution import Distribution, Picture, Problem, Split, files_by_exact_stem
 from segvit.data.preparation.label_table import IGNORED, LabelTable
 from segvit.data.preparation.readers import read_mat

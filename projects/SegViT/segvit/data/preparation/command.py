@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from segvit.command import INTERRUPTED, describe, positive, user_errors
-from segvit.data.datasets.registration import datasets_root
+from segvit.datasets.registration import datasets_root
 from segvit.data.preparation.damaged_file import DamagedFileError
 from segvit.data.preparation.distribution import Distribution
 from segvit.data.preparation.prepare import prepare

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from segvit.data.datasets.pascal_context import FOLDER, PASCAL_CONTEXT_CATEGORIES
+from segvit.datasets.pascal_context import FOLDER, PASCAL_CONTEXT_CATEGORIES
 from segvit.data.preparation.category_names import check_category_names, read_label_list
 from segvit.data.preparation.distribution import Distribution, Picture, Problem, Split, files_by_exact_stem
 from segvit.data.preparation.label_table import IGNORED, LabelTable

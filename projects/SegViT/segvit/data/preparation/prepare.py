@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segvit.data.datasets.pairs import load_sem_seg_pairs
+from segvit.datasets.pairs import load_sem_seg_pairs
 from segvit.data.preparation.checksums import ChecksumFile
 from segvit.data.preparation.conversion import Converter, Job, Outcome
 from segvit.data.preparation.distribution import Distribution, Problem, Split

@@ -1,6 +1,6 @@
 """Toy scenes: the generated data set of the demo, the tests and the quick schedules."""
 
-from segvit.data.toy_scenes.classes import TOY_SCENES_CATEGORIES
+from segvit.datasets.toy_scenes import TOY_SCENES_CATEGORIES
 from segvit.data.toy_scenes.scene import draw_scene
 from segvit.data.toy_scenes.writer import generate_toy_scenes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from segvit.data.toy_scenes.canvas import PICTURE_HEIGHT, PICTURE_WIDTH, Canvas, pick_color
-from segvit.data.toy_scenes.classes import CLASS_IDS
+from segvit.datasets.toy_scenes import CLASS_IDS
 
 # Zenith and horizon at noon, in the evening, at dusk, under clouds, at dawn.
 SKIES = (

@@ -9,7 +9,7 @@ import numpy as np
 
 from segvit.data.toy_scenes.backdrop import paint_ground, paint_hills, paint_sky, paint_water
 from segvit.data.toy_scenes.canvas import IGNORED, PICTURE_HEIGHT, PICTURE_WIDTH, Canvas
-from segvit.data.toy_scenes.classes import CLASS_IDS
+from segvit.datasets.toy_scenes import CLASS_IDS
 from segvit.data.toy_scenes.objects import paint_ball, paint_tree
 from segvit.data.toy_scenes.structures import paint_building, paint_fence, paint_pole, paint_sign
 

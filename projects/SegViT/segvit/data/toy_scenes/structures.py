@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from segvit.data.toy_scenes.canvas import Canvas, pick_color
-from segvit.data.toy_scenes.classes import CLASS_IDS
+from segvit.datasets.toy_scenes import CLASS_IDS
 
 WALLS = ((176, 92, 74), (214, 190, 158), (186, 164, 142), (196, 120, 96), (222, 208, 186))
 ROOFS = ((110, 58, 50), (86, 78, 84), (134, 82, 60))

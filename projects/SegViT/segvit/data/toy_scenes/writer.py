@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from segvit.data.toy_scenes.canvas import IGNORED, PICTURE_HEIGHT, PICTURE_WIDTH
-from segvit.data.toy_scenes.classes import TOY_SCENES_CATEGORIES
+from segvit.datasets.toy_scenes import TOY_SCENES_CATEGORIES
 from segvit.data.toy_scenes.scene import draw_scene
 
 # Raise it whenever a change alters the scenes: folders of another version are then generated again.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
-from segvit.data.datasets.palette import distinct_colors
-from segvit.data.datasets.registration import register_sem_seg_split
+from segvit.datasets.palette import distinct_colors
+from segvit.datasets.registration import register_sem_seg_split
 
 FOLDER = "coco/coco_stuff_10k"
 IMAGES, ANNOTATIONS = "images_detectron2", "annotations_detectron2"

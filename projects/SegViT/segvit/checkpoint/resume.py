@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detectron2.utils import comm
 
-from segvit.d2.checkpoint import SegViTCheckpointer
+from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.modeling.weights.weight_files import DamagedFile
 
 logger = logging.getLogger(__name__)

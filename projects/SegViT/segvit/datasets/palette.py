@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segvit.data.datasets.registration import Color
+from segvit.datasets.registration import Color
 
 
 def distinct_colors(count: int, *, start: int = 0) -> list[Color]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segvit.data.datasets.palette import distinct_colors
-from segvit.data.datasets.registration import Color
+from segvit.datasets.palette import distinct_colors
+from segvit.datasets.registration import Color
 
 ENTRIES_NEEDED = 'a list of {"name": ..., "color": [r, g, b]} is needed, the first of them class 0'
 

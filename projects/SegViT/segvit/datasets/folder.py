@@ -16,8 +16,8 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from segvit.data.datasets.class_list import ClassList, read_class_list
-from segvit.data.datasets.registration import register_sem_seg_split
+from segvit.datasets.class_list import ClassList, read_class_list
+from segvit.datasets.registration import register_sem_seg_split
 
 PREFIX = "folder_"
 

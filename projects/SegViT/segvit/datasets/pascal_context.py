@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from segvit.data.datasets.palette import distinct_colors
-from segvit.data.datasets.registration import register_sem_seg_split
+from segvit.datasets.palette import distinct_colors
+from segvit.datasets.registration import register_sem_seg_split
 
 FOLDER = "pascal_context"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segvit.data.datasets.registration import Color, register_sem_seg_split
+from segvit.datasets.registration import Color, register_sem_seg_split
 
 # Class id -> name and colour; 255 is void.
 CAMVID_CATEGORIES: tuple[tuple[str, Color], ...] = (

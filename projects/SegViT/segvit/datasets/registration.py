@@ -9,7 +9,7 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from segvit.data.datasets.pairs import load_sem_seg_pairs
+from segvit.datasets.pairs import load_sem_seg_pairs
 
 Color = tuple[int, int, int]
 

@@ -14,7 +14,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from timm.models import clean_state_dict
 from torch import nn
 
-from segvit.d2.checkpoint_writing import name_last_checkpoint, write_checkpoint
+from segvit.checkpoint.atomic_write import name_last_checkpoint, write_checkpoint
 from segvit.modeling.weights.weight_files import code_error, read_weight_file, require_content
 from segvit.modeling.weights.weight_match import ShapeConflict, compare_weights
 

@@ -1,0 +1,1 @@
+"""Checkpoints: reading, writing them atomically, and resuming a run."""
