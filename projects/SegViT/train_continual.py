@@ -25,12 +25,12 @@ from segvit.d2 import load_config
 from segvit.checkpoint.checkpointer import require_weights
 from segvit.datasets import require_data_sets
 from segvit.data.step_records import step_records
-from segvit.engine.batch_scaling import scale_to_processes
-from segvit.engine.continual_report import write_report
-from segvit.engine.continual_run import METHODS, StepResult, protocol_step, run_or_read_step, step_configs
+from segvit.engine.auto_scale import scale_to_processes
+from segvit.continual.report import write_report
+from segvit.continual.run import METHODS, StepResult, protocol_step, run_or_read_step, step_configs
 from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes
-from segvit.engine.rehearsal import rehearse, require_same_classes
-from segvit.engine.run_series import split_overrides
+from segvit.engine.preflight import rehearse, require_same_classes
+from segvit.experiments.run_series import split_overrides
 from segvit.output_files import require_folder
 
 

@@ -19,9 +19,9 @@ from segvit.d2 import load_config
 from segvit.checkpoint.checkpointer import SegViTCheckpointer, require_weights
 from segvit.datasets import require_data_sets
 from segvit.engine import Trainer
-from segvit.engine.batch_scaling import scale_to_processes, unscaled_batch
+from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
 from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes
-from segvit.engine.rehearsal import rehearse, require_same_classes
+from segvit.engine.preflight import rehearse, require_same_classes
 from segvit.output_files import require_folder
 
 

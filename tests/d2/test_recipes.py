@@ -11,7 +11,7 @@ from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import get_segvit_cfg, load_config
 from segvit.config.loading import config_layers
-from segvit.engine.batch_scaling import scale_to_processes, unscaled_batch
+from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
 
 CONFIGS = Path(__file__).parents[2] / "projects" / "SegViT" / "configs"
 IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])

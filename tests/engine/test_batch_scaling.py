@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segvit.d2 import load_config
-from segvit.engine.batch_scaling import scale_to_processes, unscaled_batch
+from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
 
 BASE = Path(__file__).parents[2] / "projects" / "SegViT" / "configs" / "Base-SegViT.yaml"
 EIGHT = ["SOLVER.REFERENCE_WORLD_SIZE", "8"]

@@ -9,8 +9,8 @@ from PIL import Image
 
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import load_config
-from segvit.engine.backbone_comparison import BackboneChoice, adapt_config, evaluate_backbone
-from segvit.engine.comparable_run import merge
+from segvit.experiments.backbone_comparison import BackboneChoice, adapt_config, evaluate_backbone
+from segvit.experiments.cached_run import merge
 
 PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"
 TOY = PROJECT / "configs" / "quick_schedules" / "toy_scenes.yaml"

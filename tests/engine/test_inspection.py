@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
-from segvit.engine.inspection import inspect_image
+from segvit.inference.inspect_image import inspect_image
 from segvit.engine.trainer import Trainer
 from segvit.inference import SegViTPredictor
 from segvit.visualization.token_views import dim_dropped, draw_token_views, to_pixels

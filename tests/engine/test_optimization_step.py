@@ -18,7 +18,7 @@ from segvit.d2.solver import build_optimizer
 from segvit.engine.non_finite_guard import MOST_SKIPPED, NonFiniteError, NonFiniteGuard
 from segvit.engine.optimization_step import OptimizationStep
 from segvit.engine.precision import Precision, make_precision
-from segvit.engine.weight_average import WeightAverage
+from segvit.engine.hooks.ema import WeightAverage
 
 
 def make_step(model, batches, optimizer, folder, *, action="stop", precision=None, parts=1):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from segvit.engine.predictions import predict_sample
+from segvit.inference.predict_sample import predict_sample
 
 
 def test_empty_weights_are_refused(tiny_cfg):

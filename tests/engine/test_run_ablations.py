@@ -12,8 +12,8 @@ from segvit.analysis.from_config import build_random_model
 from segvit.d2 import load_config
 from segvit.config.loading import config_layers
 from segvit.d2.solver import build_optimizer
-from segvit.engine.ablations import AblationResult, Spread, ablation_config
-from segvit.engine.comparable_run import RunResult
+from segvit.experiments.ablations import AblationResult, Spread, ablation_config
+from segvit.experiments.cached_run import RunResult
 
 PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"
 CONFIGS = PROJECT / "configs" / "ablations"

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from two_processes import run_in_two_processes
 
-from segvit.engine.statistics_average import AverageStatistics
+from segvit.engine.hooks.statistics_average import AverageStatistics
 
 
 def average_in_process(rank, results):

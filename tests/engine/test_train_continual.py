@@ -16,9 +16,9 @@ from own_folder import write_folder
 from segvit.d2 import load_config
 from segvit.datasets.toy_scenes import CLASS_IDS
 from segvit.engine import Trainer
-from segvit.engine.continual_report import forgetting, shares_of_joint
-from segvit.engine.continual_run import StepResult, load_step, run_or_read_step, step_configs
-from segvit.engine.group_calibration import ScoreRatios
+from segvit.continual.report import forgetting, shares_of_joint
+from segvit.continual.run import StepResult, load_step, run_or_read_step, step_configs
+from segvit.continual.calibration import ScoreRatios
 
 PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"
 PROTOCOL = {"GROUPS": [["sky", "hill", "ground", "water"], ["building", "tree"], ["pole", "sign", "ball", "fence"]]}
@@ -65,7 +65,7 @@ def weights(path):
 
 
 def test_every_step_leaves_a_model_and_the_report_tells_of_all(config_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("segvit.engine.group_calibration.NUM_IMAGES", 4)
+    monkeypatch.setattr("segvit.continual.calibration.NUM_IMAGES", 4)
     output = tmp_path / "out"
     bias = ("MODEL.SEGVIT.CONTINUAL.CALIBRATION", "bias")
     run(config_file, output, "--method", "continual", "finetune", "joint", *bias)

@@ -11,7 +11,7 @@ import torch
 from detectron2.modeling import build_model
 from PIL import Image
 
-from segvit.engine.inspection import inspect_image
+from segvit.inference.inspect_image import inspect_image
 from segvit.inference import SegViTPredictor
 from segvit.web.analysis import PictureAnalyst, class_areas
 from segvit.web.time_limit import time_limit, watch

@@ -23,9 +23,9 @@ from segvit.command import user_errors
 from segvit.d2 import load_config
 from segvit.data.toy_scenes import generate_toy_scenes
 from segvit.engine import Trainer
-from segvit.engine.predictions import predict_sample
-from segvit.engine.progress_bar import ProgressBar
-from segvit.engine.rehearsal import rehearse
+from segvit.inference.predict_sample import predict_sample
+from segvit.engine.hooks.progress_bar import ProgressBar
+from segvit.engine.preflight import rehearse
 from segvit.output_files import require_folder
 from segvit.visualization import draw_prediction_sheet, draw_training_curves
 

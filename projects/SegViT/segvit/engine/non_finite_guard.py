@@ -10,7 +10,7 @@ import torch
 from detectron2.utils import comm
 from torch import nn
 
-from segvit.engine.consensus import any_process
+from segvit.engine.any_process import any_process
 from segvit.output_files import written_whole
 
 logger = logging.getLogger(__name__)

@@ -21,16 +21,16 @@ from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.data.train_loader import build_train_loader, survive_one_sigterm
-from segvit.engine.batch_scaling import parts_of_batch, scale_to_processes
-from segvit.engine.best_checkpoint import BestCheckpoint
-from segvit.engine.evaluation_hook import Evaluation
+from segvit.engine.auto_scale import parts_of_batch, scale_to_processes
+from segvit.engine.hooks.best_checkpoint import BestCheckpoint
+from segvit.engine.hooks.evaluation_hook import Evaluation
 from segvit.engine.non_finite_guard import NonFiniteGuard
 from segvit.engine.optimization_step import OptimizationStep
 from segvit.engine.precision import build_precision
-from segvit.engine.seeded_run import SeededRun
-from segvit.engine.statistics_average import AverageStatistics
-from segvit.engine.stop_on_sigterm import StopOnSigterm
-from segvit.engine.weight_average import build_weight_average
+from segvit.engine.hooks.seeded_run import SeededRun
+from segvit.engine.hooks.statistics_average import AverageStatistics
+from segvit.engine.hooks.stop_on_sigterm import StopOnSigterm
+from segvit.engine.hooks.ema import build_weight_average
 from segvit.evaluation import ContinualEvaluator, SemSegConfusionEvaluator
 
 logger = logging.getLogger(__name__)

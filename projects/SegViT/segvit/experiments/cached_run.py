@@ -18,7 +18,7 @@ from detectron2.utils.env import seed_all_rng
 from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.config.loading import load_config
-from segvit.engine.batch_scaling import scale_to_processes
+from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.trainer import Trainer
 from segvit.output_files import written_whole
 from segvit.visualization.curves import read_metrics

@@ -15,7 +15,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from segvit.engine.consensus import any_process
+from segvit.engine.any_process import any_process
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from segvit.config.loading import config_layers
-from segvit.engine.comparable_run import RunResult, config_to_compare, merge
+from segvit.experiments.cached_run import RunResult, config_to_compare, merge
 
 
 @dataclass(frozen=True)

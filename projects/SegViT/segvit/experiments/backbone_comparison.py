@@ -19,7 +19,7 @@ from detectron2.engine import HookBase
 
 from segvit.analysis.from_config import build_random_model
 from segvit.config.validation import value_of
-from segvit.engine.comparable_run import Overrides, RunResult, merge, run_or_read
+from segvit.experiments.cached_run import Overrides, RunResult, merge, run_or_read
 from segvit.modeling.encoder.vit_builder import create_timm_vit
 from segvit.modeling.encoder.vit_families import family_of
 

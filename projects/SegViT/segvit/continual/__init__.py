@@ -1,0 +1,1 @@
+"""The steps of continual segmentation: running them, calibrating new groups, and the report."""

@@ -1,0 +1,1 @@
+"""Series of runs that are compared: the papers' ablations and encoders side by side."""
