@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from segvit.command import from_zero, positive, user_errors
+from segvit.cli_errors import from_zero, positive, user_errors
+from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 from segvit.datasets.registration import datasets_root
-from segvit.data.toy_scenes import generate_toy_scenes
 from segvit.output_files import require_folder
 
 

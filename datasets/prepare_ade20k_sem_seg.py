@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from segvit.data.preparation.ade20k import find_ade20k
-from segvit.data.preparation.command import run_command
+from segvit.dataset_tools.preparation.ade20k import find_ade20k
+from segvit.dataset_tools.preparation.command import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

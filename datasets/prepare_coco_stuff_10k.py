@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from segvit.data.preparation.coco_stuff_10k import find_coco_stuff_10k
-from segvit.data.preparation.command import run_command
+from segvit.dataset_tools.preparation.coco_stuff_10k import find_coco_stuff_10k
+from segvit.dataset_tools.preparation.command import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from segvit.d2 import get_segvit_cfg
-from segvit.data.toy_scenes import generate_toy_scenes
+from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 
 # Property tests draw the same examples everywhere and every time, and none fails because its machine is slow.
 settings.register_profile(

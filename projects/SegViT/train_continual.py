@@ -20,14 +20,14 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from segvit.command import user_errors
-from segvit.d2 import load_config
 from segvit.checkpoint.checkpointer import require_weights
-from segvit.datasets import require_data_sets
-from segvit.data.step_records import step_records
-from segvit.engine.auto_scale import scale_to_processes
+from segvit.cli_errors import user_errors
 from segvit.continual.report import write_report
 from segvit.continual.run import METHODS, StepResult, protocol_step, run_or_read_step, step_configs
+from segvit.d2 import load_config
+from segvit.data.step_records import step_records
+from segvit.datasets import require_data_sets
+from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes
 from segvit.engine.preflight import rehearse, require_same_classes
 from segvit.experiments.run_series import split_overrides

@@ -14,9 +14,9 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from segvit.command import user_errors
-from segvit.d2 import load_config
 from segvit.checkpoint.checkpointer import SegViTCheckpointer, require_weights
+from segvit.cli_errors import user_errors
+from segvit.d2 import load_config
 from segvit.datasets import require_data_sets
 from segvit.engine import Trainer
 from segvit.engine.auto_scale import scale_to_processes, unscaled_batch

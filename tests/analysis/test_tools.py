@@ -4,17 +4,16 @@ import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from segvit.analysis.contenders import build_contenders
+from baselines import build_contenders
+from helpers.repository import PROJECT
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import load_config
 
-PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"
 BASE = PROJECT / "configs" / "ade20k" / "segvit_vit_base_512.yaml"
 LARGE = PROJECT / "configs" / "ade20k" / "segvit_vit_large_640.yaml"
 TINY_KEYS = {
@@ -34,7 +33,9 @@ TINY = [item for pair in TINY_KEYS.items() for item in pair]
 
 def load_tool(name):
     """A script of projects/SegViT/tools as a module."""
-    spec = importlib.util.spec_from_file_location(name, PROJECT / "tools" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(
+        name, PROJECT / ("benchmarks" if name.startswith("benchmark") else "tools") / f"{name}.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

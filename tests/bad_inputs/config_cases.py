@@ -118,7 +118,7 @@ VALUES = [
     override(
         "MODEL.SEGVIT.OUTPUT",
         "softmax",
-        "MODEL.SEGVIT.OUTPUT 'softmax' does not fit MODEL.SEGVIT.LOSS and MODEL.SEM_SEG_HEAD.NAME, which train masks for 'mix' or 'diagonal'",
+        "MODEL.SEGVIT.OUTPUT 'softmax' does not fit MODEL.SEGVIT.LOSS",
     ),
     override("MODEL.VIT.REDUCTION", "shrink", "MODEL.VIT.REDUCTION 'shrink' must be 'none', 'shrunk' or 'shrunk++'"),
     override(

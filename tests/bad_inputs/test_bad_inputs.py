@@ -20,7 +20,7 @@ from preparation_cases import PREPARATION_CASES
 from tool_cases import TOOL_CASES
 from user_world import FOLDERS, ROOT
 
-from segvit.command import user_errors
+from segvit.cli_errors import user_errors
 
 CASES = [
     *DATA_CASES,

@@ -9,9 +9,9 @@ import math
 import numpy as np
 import pytest
 from cases import EVALUATION
-from own_folder import picture
 from PIL import Image
 
+from helpers.folders import picture
 from segvit.data.image_reading import read_image, read_label_map
 
 COLORS = picture(1)  # (24, 32, 3)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from dataset_replicas import write_ade20k
 
+from helpers.dataset_replicas import write_ade20k
 from segvit.evaluation import SemSegConfusionEvaluator
 from segvit.output_files import require_folder, written_whole
 

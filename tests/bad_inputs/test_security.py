@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoint_cases import Code, pickled
-from dataset_replicas import write_ade20k, write_coco_stuff_10k, write_pascal_json, write_voc2010
 from PIL import Image
 from user_world import FOLDERS, ROOT
 
 import segvit
+from helpers.dataset_replicas import write_ade20k, write_coco_stuff_10k, write_pascal_json, write_voc2010
 from segvit.data.image_reading import read_image
 from segvit.evaluation.prediction_writer import PredictionWriter
 from segvit.inference import SegViTPredictor

@@ -10,17 +10,16 @@ import logging
 import sys
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
 from detectron2.modeling import build_model
-from own_folder import write_folder
 from PIL import Image
 
+from helpers.folders import write_folder
+from helpers.repository import ROOT
 from segvit.d2 import load_config
-from segvit.data.toy_scenes import generate_toy_scenes
+from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 
-ROOT = Path(__file__).parents[2]
 FOLDERS = [ROOT / "projects/SegViT", ROOT / "projects/SegViT/tools", ROOT / "projects/SegViT/demo", ROOT / "datasets"]
 LOGGERS = [logging.getLogger(name) for name in ("detectron2", "fvcore", "segvit")]
 

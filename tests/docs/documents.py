@@ -1,9 +1,9 @@
 """The documents and what is in them."""
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from helpers.repository import ROOT
+
 DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "datasets" / "README.md"])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -19,20 +19,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dataset_replicas import (
+from documents import ROOT, commands
+from PIL import Image
+from workspace import Workspace
+
+from helpers.dataset_replicas import (
     write_ade20k,
     write_coco_stuff_10k,
     write_pascal_json,
     write_pascal_mats,
     write_voc2010,
 )
-from documents import ROOT, commands
-from own_folder import picture, write_folder
-from PIL import Image
-from workspace import Workspace
-
+from helpers.folders import picture, write_folder
+from peers import PEERS
 from segvit.analysis.from_config import build_random_model
-from segvit.analysis.peers import PEERS
 from segvit.d2 import load_config
 from segvit.inference.video import VideoWriter
 from segvit.modeling.weights.official_checkpoint import to_official

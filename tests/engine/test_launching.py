@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
+from helpers.repository import ROOT
 from segvit.engine.launching import TORCHRUN_VARIABLES, argument_parser, number_of_processes
 
-PROGRAM = Path(__file__).with_name("launched_program.py")
+PROGRAM = ROOT / "tests" / "helpers" / "launched_program.py"
 # --standalone takes a free port of its own.
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", PROGRAM]
 STARTERS = {"launch": [sys.executable, PROGRAM, "--num-gpus", "2"], "torchrun": TORCHRUN}

@@ -11,14 +11,14 @@ from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage
 from torch import nn
-from toy_run import assert_same, final_state, run, toy_run_cfg
-from two_processes import run_in_two_processes
 
+from helpers.toy_run import assert_same, final_state, run, toy_run_cfg
+from helpers.two_processes import run_in_two_processes
 from segvit.d2.solver import build_optimizer
+from segvit.engine.hooks.ema import WeightAverage
 from segvit.engine.non_finite_guard import MOST_SKIPPED, NonFiniteError, NonFiniteGuard
 from segvit.engine.optimization_step import OptimizationStep
 from segvit.engine.precision import Precision, make_precision
-from segvit.engine.hooks.ema import WeightAverage
 
 
 def make_step(model, batches, optimizer, folder, *, action="stop", precision=None, parts=1):

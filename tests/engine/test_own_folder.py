@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import yaml
 from detectron2.engine import DefaultPredictor
-from own_folder import CLASSES, HEIGHT, WIDTH, write_folder
 from PIL import Image
 
+from helpers.folders import CLASSES, HEIGHT, WIDTH, write_folder
+from helpers.repository import PROJECT
 from segvit.d2 import get_segvit_cfg
 from segvit.datasets.camvid import CAMVID_CATEGORIES
 
 CAMVID = os.environ.get("SEGVIT_CAMVID")
-PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"
 CONFIG = PROJECT / "configs" / "custom" / "segvit_scratch.yaml"
 TINY = {
     "MODEL.VIT.IMG_SIZE": "(32,48)",

@@ -4,11 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"
+from helpers.repository import PROJECT
+
 CONFIG = PROJECT / "configs" / "quick_schedules" / "toy_scenes.yaml"
 SHORT = ["SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "2", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.WARMUP_ITERS", "0"]
 

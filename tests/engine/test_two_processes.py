@@ -9,10 +9,10 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.utils.env import seed_all_rng
 from PIL import Image
-from toy_run import toy_run_cfg
-from two_processes import run_in_two_processes
 
-from segvit.data.toy_scenes import generate_toy_scenes
+from helpers.toy_run import toy_run_cfg
+from helpers.two_processes import run_in_two_processes
+from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 from segvit.engine import Trainer
 
 

@@ -11,8 +11,8 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
 from PIL import Image
-from two_processes import run_in_two_processes
 
+from helpers.two_processes import run_in_two_processes
 from segvit.evaluation import SemSegConfusionEvaluator
 
 CLASSES = ["sky", "tree", "pole", "never"]

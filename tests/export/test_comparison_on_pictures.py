@@ -3,7 +3,6 @@
 import importlib.util
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +11,10 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 from PIL import Image
 
+from helpers.repository import PROJECT
 from segvit.export import ExportError, ImageSize, compare_on_pictures, load_source, read_pictures
 
-TOOL = Path(__file__).parents[2] / "projects" / "SegViT" / "tools" / "export_model.py"
+TOOL = PROJECT / "tools" / "export_model.py"
 SIZE = ImageSize(32, 48, is_dynamic=True, patch_size=8)
 
 

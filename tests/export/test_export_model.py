@@ -7,7 +7,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +15,10 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 from PIL import Image
 
+from helpers.repository import PROJECT
 from segvit.export import FORMATS, ExportError, ImageSize, load_source, require_agreement
 
 pytest.importorskip("onnxruntime")
-PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"
 K = 5
 
 

@@ -13,8 +13,8 @@ from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from PIL import Image
 
-from segvit.d2 import load_config
 from segvit.config.shipped import find_config
+from segvit.d2 import load_config
 from segvit.inference import SegViTPredictor
 
 NUM_CLASSES = 5

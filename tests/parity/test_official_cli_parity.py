@@ -16,10 +16,10 @@ from detectron2.engine import DefaultPredictor
 from PIL import Image
 from test_official_parity import FIXTURES, FOLDER, IGNORED, build_model, decode
 
+from helpers.repository import PROJECT
 from segvit.d2 import load_config
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 
-PROJECT = Path(__file__).parents[2] / "projects" / "SegViT"
 NAMES = ["vit_tiny_atm", "vit_tiny_shrunk_tpnatm"]
 # The recorded inputs as 8-bit images: value = input * SCALE + OFFSET.
 OFFSET, SCALE = 127.5, 32.0

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.repository import CONFIGS
 from segvit.analysis import count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import load_config
 from segvit.modeling.weights.official_checkpoint import from_official, require_fit, to_official
 
-CONFIGS = Path(__file__).parents[2] / "projects" / "SegViT" / "configs"
 FOLDER = os.environ.get("SEGVIT_PARITY_FIXTURES", "")
 LISTS = {path.stem: path for path in sorted(Path(FOLDER).glob("keys_*.txt"))} if FOLDER else {}
 CONFIG_OF = {

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from mask_targets import mask_targets
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from segvit.modeling.losses.criterion import SegViTCriterion
+from helpers.targets import mask_targets
 from segvit.modeling.decoder.decoder_builder import build_decoder
-from segvit.modeling.weights.official_names import NOT_A_WEIGHT, decoder_name, encoder_name
-from segvit.modeling.token_reduction.reduction_builder import TokenReduction
-from segvit.modeling.postprocessing.semantic_inference import SemanticInference
-from segvit.modeling.tokens import map_to_tokens
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
+from segvit.modeling.losses.criterion import SegViTCriterion
+from segvit.modeling.postprocessing.semantic_inference import SemanticInference
+from segvit.modeling.token_reduction.reduction_builder import TokenReduction
+from segvit.modeling.tokens import map_to_tokens
+from segvit.modeling.weights.official_names import NOT_A_WEIGHT, decoder_name, encoder_name
 
 FOLDER = os.environ.get("SEGVIT_PARITY_FIXTURES", "")
 IGNORED = 255

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "install_detectron2.py"
+from helpers.repository import ROOT
+
+SCRIPT = ROOT / "scripts" / "install_detectron2.py"
 
 
 @pytest.fixture

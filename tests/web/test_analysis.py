@@ -11,8 +11,8 @@ import torch
 from detectron2.modeling import build_model
 from PIL import Image
 
-from segvit.inference.inspect_image import inspect_image
 from segvit.inference import SegViTPredictor
+from segvit.inference.inspect_image import inspect_image
 from segvit.web.analysis import PictureAnalyst, class_areas
 from segvit.web.time_limit import time_limit, watch
 from segvit.web.uploads import UploadLimits, read_upload

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from segvit.command import positive, user_errors
+from segvit.cli_errors import positive, user_errors
 from segvit.inference import SegViTPredictor
 from segvit.web.analysis import PictureAnalyst
 from segvit.web.uploads import UploadLimits

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from segvit.command import describe, user_errors
+from segvit.cli_errors import describe, user_errors
 from segvit.inference import SegViTPredictor, read_picture
 from segvit.inference.results import KINDS, ResultFolder
 from segvit.inference.sources import Source, find_sources

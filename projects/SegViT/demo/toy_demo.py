@@ -19,13 +19,13 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 
-from segvit.command import user_errors
+from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
-from segvit.data.toy_scenes import generate_toy_scenes
+from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 from segvit.engine import Trainer
-from segvit.inference.predict_sample import predict_sample
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import rehearse
+from segvit.inference.predict_sample import predict_sample
 from segvit.output_files import require_folder
 from segvit.visualization import draw_prediction_sheet, draw_training_curves
 

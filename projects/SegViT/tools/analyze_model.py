@@ -16,7 +16,7 @@ from torch import nn
 
 from segvit.analysis import MacCounts, ParamCounts, count_macs, count_params
 from segvit.analysis.from_config import build_random_model
-from segvit.command import positive, user_errors
+from segvit.cli_errors import positive, user_errors
 from segvit.d2 import load_config
 from segvit.modeling.tokens import padded_size
 

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import segvit.data  # noqa: F401  (registers the data sets)
-from segvit.command import positive, user_errors
-from segvit.data.doctor import (
+from segvit.cli_errors import positive, user_errors
+from segvit.dataset_tools.doctor import (
     Diagnosis,
     as_json,
     convert_in_place,
@@ -30,7 +30,7 @@ from segvit.data.doctor import (
     palette_of,
     read_palette,
 )
-from segvit.data.doctor.pictures import draw_histogram, draw_samples
+from segvit.dataset_tools.doctor.pictures import draw_histogram, draw_samples
 from segvit.output_files import require_folder, written_whole
 
 

@@ -15,9 +15,15 @@ from pathlib import Path
 from torch import nn
 
 from segvit.analysis.from_config import build_random_model
-from segvit.command import user_errors
+from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
-from segvit.modeling.weights.official_checkpoint import from_official, require_fit, save_atomically, sizes_of, to_official
+from segvit.modeling.weights.official_checkpoint import (
+    from_official,
+    require_fit,
+    save_atomically,
+    sizes_of,
+    to_official,
+)
 from segvit.modeling.weights.weight_files import read_weight_file
 
 # What Detectron2 saves beside the model has no place in an official checkpoint.

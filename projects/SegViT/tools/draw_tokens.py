@@ -12,12 +12,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from segvit.command import user_errors
+from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
 from segvit.data.image_reading import read_image
-from segvit.inference.inspect_image import Inspection, inspect_image
 from segvit.inference import SegViTPredictor
 from segvit.inference.class_names import class_list_of
+from segvit.inference.inspect_image import Inspection, inspect_image
 from segvit.output_files import require_folder
 from segvit.visualization.token_views import draw_token_views
 

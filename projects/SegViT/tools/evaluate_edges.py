@@ -18,14 +18,14 @@ from detectron2.data import DatasetCatalog
 from tabulate import tabulate
 from tqdm import tqdm
 
-from segvit.command import user_errors
+from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
-from segvit.datasets import require_data_sets
 from segvit.data.image_reading import read_image, read_label_map
-from segvit.inference.inspect_image import inspect_image
-from segvit.inference.predict_sample import first_test_set
+from segvit.datasets import require_data_sets
 from segvit.evaluation.edge_quality import EdgeQuality, edge_quality
 from segvit.inference import SegViTPredictor
+from segvit.inference.inspect_image import inspect_image
+from segvit.inference.predict_sample import first_test_set
 from segvit.modeling.losses.edge_loss import edge_patches
 from segvit.modeling.tokens import pad_to_size
 

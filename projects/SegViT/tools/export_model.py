@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from segvit.analysis.machine import machine_name
-from segvit.command import positive, user_errors
+from segvit.cli_errors import positive, user_errors
 from segvit.d2 import load_config
 from segvit.export import (
     FORMATS,

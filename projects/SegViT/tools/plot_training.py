@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from segvit.command import user_errors
+from segvit.cli_errors import user_errors
 from segvit.visualization import draw_training_curves
 
 

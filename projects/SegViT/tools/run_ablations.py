@@ -22,11 +22,11 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from tabulate import tabulate
 
-from segvit.command import user_errors
-from segvit.experiments.ablations import AblationResult, ablation_config, with_seed
-from segvit.experiments.cached_run import RunResult, run_or_read, write_whole
+from segvit.cli_errors import user_errors
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
+from segvit.experiments.ablations import AblationResult, ablation_config, with_seed
+from segvit.experiments.cached_run import RunResult, run_or_read, write_whole
 from segvit.experiments.run_series import failure_lines, log_to_file, run_series, split_overrides
 from segvit.output_files import require_folder
 

@@ -10,7 +10,13 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from segvit.modeling.continual.class_groups import ClassGroups, class_ids, protocol_sizes, require_disjoint, split_into_groups
+from segvit.modeling.continual.class_groups import (
+    ClassGroups,
+    class_ids,
+    protocol_sizes,
+    require_disjoint,
+    split_into_groups,
+)
 
 KEY = "MODEL.SEGVIT.CONTINUAL"
 # In CONTINUAL.CLASSES, an entry that stands for all classes of a registered data set.

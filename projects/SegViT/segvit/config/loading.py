@@ -11,9 +11,9 @@ import yaml
 from detectron2.config import CfgNode
 from fvcore.common.config import BASE_KEY
 
+from segvit.config.continual_step import count_own_classes, model_names_classes
 from segvit.config.defaults import get_segvit_cfg
 from segvit.config.validation import require_types, require_values
-from segvit.config.continual_step import count_own_classes, model_names_classes
 from segvit.datasets import register_config_folder
 
 Layer = dict[str, object]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from segvit.experiments.cached_run import write_whole
 from segvit.continual.run import StepResult
+from segvit.experiments.cached_run import write_whole
 from segvit.visualization.continual_curves import draw_continual_curves
 
 Results = Mapping[str, Sequence[StepResult]]

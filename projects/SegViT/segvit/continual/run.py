@@ -16,9 +16,9 @@ from detectron2.utils.env import seed_all_rng
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
-from segvit.experiments.cached_run import claim_folder, merge, train, write_whole
 from segvit.continual.calibration import calibrate_newest_group
 from segvit.engine.trainer import Trainer
+from segvit.experiments.cached_run import claim_folder, merge, train, write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
-from segvit.modeling.token_reduction.reduction_builder import TokenReduction
-from segvit.modeling.token_reduction.token_set import Stage
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
+from segvit.modeling.token_reduction.reduction_builder import TokenReduction
+from segvit.modeling.token_reduction.token_set import Stage
 
 
 class EncoderBackbone(Backbone):

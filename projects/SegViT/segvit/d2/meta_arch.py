@@ -14,9 +14,9 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, bu
 from torch import nn
 
 from segvit.checkpoint.checkpointer import require_all_weights_for_inference
-from segvit.modeling.postprocessing.pruned_argmax import pruned_labels
 from segvit.modeling.losses.edge_loss import EdgeLoss
 from segvit.modeling.losses.mask_targets import MaskTargets, targets_of_labels
+from segvit.modeling.postprocessing.pruned_argmax import pruned_labels
 from segvit.modeling.postprocessing.row_bands import join_bands, labels_of_bands, resize_bands
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference, own_probabilities
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow

@@ -10,12 +10,12 @@ from torch import nn
 
 from segvit.modeling.continual.added_group import AddedQueries
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
-from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.decoder.decoder_builder import build_decoder
+from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
+from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.losses.cross_group_loss import GroupCompetition
 from segvit.modeling.losses.mask_targets import MaskTargets
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
-from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
 from segvit.modeling.token_reduction.token_set import Stage
 
 

@@ -26,7 +26,7 @@ from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from segvit.command import describe, is_explained
+from segvit.cli_errors import describe, is_explained
 
 Work = Callable[[argparse.Namespace], object]
 
@@ -86,7 +86,7 @@ def launch(work: Work, args: argparse.Namespace) -> None:
         args: of `argument_parser`, with num_gpus, num_machines, machine_rank and dist_url.
 
     Raises:
-        ValueError: where a process failed for a reason that its message explains to users (see `segvit.command`).
+        ValueError: where a process failed for a reason that its message explains to users (see `segvit.cli_errors`).
         RuntimeError: where a process failed otherwise, with its traceback, or was killed.
         SystemExit: where a process ended with another exit code than 0.
     """

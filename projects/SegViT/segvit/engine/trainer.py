@@ -15,22 +15,22 @@ from detectron2.utils import comm
 from torch import nn
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
-from segvit.config.continual_step import continual_step
 from segvit.checkpoint.resume import load_newest
+from segvit.config.continual_step import continual_step
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.data.train_loader import build_train_loader, survive_one_sigterm
 from segvit.engine.auto_scale import parts_of_batch, scale_to_processes
 from segvit.engine.hooks.best_checkpoint import BestCheckpoint
+from segvit.engine.hooks.ema import build_weight_average
 from segvit.engine.hooks.evaluation_hook import Evaluation
-from segvit.engine.non_finite_guard import NonFiniteGuard
-from segvit.engine.optimization_step import OptimizationStep
-from segvit.engine.precision import build_precision
 from segvit.engine.hooks.seeded_run import SeededRun
 from segvit.engine.hooks.statistics_average import AverageStatistics
 from segvit.engine.hooks.stop_on_sigterm import StopOnSigterm
-from segvit.engine.hooks.ema import build_weight_average
+from segvit.engine.non_finite_guard import NonFiniteGuard
+from segvit.engine.optimization_step import OptimizationStep
+from segvit.engine.precision import build_precision
 from segvit.evaluation import ContinualEvaluator, SemSegConfusionEvaluator
 
 logger = logging.getLogger(__name__)

@@ -25,9 +25,9 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
-from segvit.datasets.palette import distinct_colors
 from segvit.data.image_reading import read_label_map
 from segvit.data.relabelling import Relabelling
+from segvit.datasets.palette import distinct_colors
 from segvit.evaluation.boundary_iou import BoundaryCounts, boundary_iou
 from segvit.evaluation.metrics import boundary_metrics, confusion_matrix, metrics_table, segmentation_metrics
 from segvit.evaluation.prediction_writer import PredictionWriter

@@ -21,7 +21,7 @@ from segvit.analysis import TimingSummary, summarize, time_rounds
 from segvit.data.augmentation import build_test_augmentations
 from segvit.export.agreement import Agreement, require_agreement_on
 from segvit.export.formats import ImageSize, Runner
-from segvit.inference.pictures import read_picture
+from segvit.inference.images import read_picture
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
+from segvit.export.exportable_segmenter import ExportableSegmenter
 from segvit.inference.class_names import class_list_of
 from segvit.modeling.token_reduction.edge_aware_downsampling import EdgeAwareQueryDownsampling
-from segvit.export.exportable_segmenter import ExportableSegmenter
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from detectron2.data import transforms as T
 
 from segvit.data.augmentation import build_test_augmentations
 from segvit.inference import SegViTPredictor
-from segvit.modeling.token_reduction.edge_head import edge_scores
 from segvit.modeling.postprocessing.semantic_inference import own_probabilities
+from segvit.modeling.token_reduction.edge_head import edge_scores
 from segvit.modeling.token_reduction.token_set import Stage, TokenSet
 
 

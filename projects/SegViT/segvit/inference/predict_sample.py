@@ -6,8 +6,8 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from segvit.datasets import require_data_sets
 from segvit.data.image_reading import read_image, read_label_map
+from segvit.datasets import require_data_sets
 from segvit.inference import SegViTPredictor
 from segvit.visualization.overlays import Prediction
 

@@ -17,13 +17,13 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from PIL import Image
 
-from segvit.d2 import load_config
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.config.device import require_device
 from segvit.config.shipped import find_config
+from segvit.d2 import load_config
 from segvit.data.augmentation import build_test_augmentations
 from segvit.inference.class_names import class_list_of
-from segvit.inference.pictures import Picture, read_picture
+from segvit.inference.images import Picture, read_picture
 from segvit.modeling.postprocessing.row_bands import join_bands
 
 Output = Literal["labels", "scores"]

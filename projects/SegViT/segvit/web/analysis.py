@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segvit.inference.inspect_image import Inspection, inspect_image
 from segvit.inference import SegViTPredictor
+from segvit.inference.inspect_image import Inspection, inspect_image
 from segvit.web.time_limit import time_limit, watch
 from segvit.web.uploads import Upload, UploadLimits, read_upload
 

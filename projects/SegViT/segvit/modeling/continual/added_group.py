@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from segvit.modeling.decoder.atm_decoder import ATMDecoder, DecoderOutputs, StageReading
-from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
+from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.token_reduction.token_set import Stage
 
 Decoder = ATMDecoder | ShrunkDecoder

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
-from segvit.modeling.token_reduction.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
+from segvit.modeling.token_reduction.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
 
 
 def build_decoder(

@@ -9,8 +9,8 @@ import timm
 import torch
 from torch import nn
 
-from segvit.modeling.weights.pretrained import load_pretrained_encoder
 from segvit.modeling.tokens import pad_to_size, padded_size
+from segvit.modeling.weights.pretrained import load_pretrained_encoder
 
 
 class HierarchicalEncoder(nn.Module):

@@ -11,13 +11,13 @@ from timm.layers import HybridEmbed
 from torch import nn
 
 from segvit.modeling.encoder.conv_stem import ConvStem
-from segvit.modeling.initialization import initialize_linear_layers
-from segvit.modeling.weights.pretrained import load_pretrained_encoder
-from segvit.modeling.token_reduction.reduction_builder import TokenReduction, build_reduction
 from segvit.modeling.encoder.token_embedding import TokenEmbedding
-from segvit.modeling.tokens import padded_size
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
 from segvit.modeling.encoder.vit_families import family_of
+from segvit.modeling.initialization import initialize_linear_layers
+from segvit.modeling.token_reduction.reduction_builder import TokenReduction, build_reduction
+from segvit.modeling.tokens import padded_size
+from segvit.modeling.weights.pretrained import load_pretrained_encoder
 
 
 def build_vit_encoder(

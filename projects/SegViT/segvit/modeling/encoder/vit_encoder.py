@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from segvit.modeling.encoder.token_embedding import TokenEmbedding
 from segvit.modeling.token_reduction.edge_aware_downsampling import EdgeAwareQueryDownsampling
 from segvit.modeling.token_reduction.query_downsampling import QueryDownsampling
-from segvit.modeling.encoder.token_embedding import TokenEmbedding
 from segvit.modeling.token_reduction.token_set import KeptTokens, Stage, TokenSet
 from segvit.modeling.tokens import tokens_to_map
 

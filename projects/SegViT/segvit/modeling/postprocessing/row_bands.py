@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
-from segvit.modeling.postprocessing.bilinear_resize import BilinearResize
 from segvit.modeling.postprocessing.argmax import winning_classes
+from segvit.modeling.postprocessing.bilinear_resize import BilinearResize
 
 ELEMENTS_PER_BAND = 2**21  # 8 MiB of float32, half the time of 64 MiB on a CPU: a band stays in its cache
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.token_reduction.edge_aware_downsampling import EdgeAwareQueryDownsampling
 from segvit.modeling.token_reduction.edge_head import EdgeHead
-from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.token_reduction.query_downsampling import QueryDownsampling
-from segvit.modeling.token_reduction.query_sampling import ConvolvedQueries, NearestQueries, NearestTokens, QuerySampling
+from segvit.modeling.token_reduction.query_sampling import (
+    ConvolvedQueries,
+    NearestQueries,
+    NearestTokens,
+    QuerySampling,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

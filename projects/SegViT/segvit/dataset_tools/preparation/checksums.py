@@ -1,0 +1,62 @@
+"""The checksums of the files that were written, in the format of `sha256sum`, which can check them.
+
+While a run goes on they are appended to a second file, so that an interrupted run knows what it need not do again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from segvit.dataset_tools.preparation.file_writing import write_text
+
+NAME = "prepared.sha256"
+LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class ChecksumFile:
+    """`folder/prepared.sha256`. Its first line, a comment, is the `version`; a file of another one counts as none."""
+
+    def __init__(self, folder: Path, *, version: str) -> None:
+        self.folder, self.path = folder, folder / NAME
+        self._header = f"# {version}\n"
+        self._journal = folder / f".{NAME}.journal"
+
+    def read(self) -> dict[Path, str]:
+        """File -> checksum, of the last run and of one that was interrupted after it."""
+        return {**self._parse(self.path), **self._parse(self._journal)}
+
+    def begin(self) -> None:
+        """Get ready for `append`; what an interrupted run noted stays, unless it was of another version."""
+        if not (self._journal.is_file() and self._journal.read_bytes().startswith(self._header.encode())):
+            write_text(self._journal, self._header)
+
+    def append(self, checksums: Mapping[Path, str]) -> None:
+        """Note files that have been written while the run goes on."""
+        with self._journal.open("a", encoding="utf-8") as file:
+            file.writelines(self._lines(checksums))
+
+    def finish(self, checksums: Mapping[Path, str]) -> None:
+        """Write the file anew; the run is over."""
+        write_text(self.path, self._header + "".join(sorted(self._lines(checksums), key=lambda line: line[66:])))
+        self._journal.unlink(missing_ok=True)
+
+    def _lines(self, checksums: Mapping[Path, str]) -> list[str]:
+        return [f"{digest}  {path.relative_to(self.folder).as_posix()}\n" for path, digest in checksums.items()]
+
+    def _parse(self, path: Path) -> dict[Path, str]:
+        try:
+            header, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        except (FileNotFoundError, ValueError):
+            return {}
+        if header != self._header:
+            return {}
+        found = [LINE.fullmatch(line.rstrip("\n")) for line in lines if line.endswith("\n")]
+        return {self.folder / match[2]: match[1] for match in found if match}

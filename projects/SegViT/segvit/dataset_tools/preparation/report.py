@@ -1,0 +1,85 @@
+"""What was prepared, what is missing and what is wrong, for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segvit.dataset_tools.preparation.distribution import Problem
+from segvit.dataset_tools.preparation.file_writing import write_text
+from segvit.dataset_tools.preparation.label_table import IGNORED
+
+# How many problems of a kind are shown; all of them are in the file.
+MAX_SHOWN = 10
+PROBLEMS_FILE = "preparation_problems.txt"
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """How many pictures of a split were converted, and how many kept from an earlier run."""
+
+    name: str
+    expected: int
+    written: int
+    kept: int
+
+    def __str__(self) -> str:
+        done = self.written + self.kept
+        return f"{self.name}: {done} of {self.expected} pictures ({self.written} written, {self.kept} kept)"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The end of a run; `pixels` (256,) counts every id of all label maps with `num_classes` classes."""
+
+    name: str
+    folder: Path
+    splits: Sequence[SplitReport]
+    pixels: np.ndarray
+    num_classes: int
+    checksum_file: Path
+    problems: Sequence[Problem]
+    notes: Sequence[str]
+
+    def is_complete(self, *, allow_missing: bool = False) -> bool:
+        """Whether everything is there and right; with `allow_missing`, whether what is there is."""
+        if allow_missing:
+            return bool(self.pixels.any()) and all(problem.is_missing for problem in self.problems)
+        return not self.problems
+
+    def text(self) -> str:
+        """The report; it ends with the list of what is missing or wrong, shortened where that is long."""
+        lines = [f"{self.name} in {self.folder}", *(f"  {split}" for split in self.splits), *self._class_lines()]
+        lines.extend(f"  note: {note}" for note in self.notes)
+        for title, problems in self._problems_by_kind():
+            lines.extend(["", f"{title}: {len(problems)}", *(f"  {problem}" for problem in problems[:MAX_SHOWN])])
+            if len(problems) > MAX_SHOWN:
+                lines.append(f"  and {len(problems) - MAX_SHOWN} more, all of them in {self.folder / PROBLEMS_FILE}")
+        return "\n".join(lines) + "\n"
+
+    def write_problems(self) -> None:
+        """Write all problems into the folder, or remove the file of an earlier run."""
+        path = self.folder / PROBLEMS_FILE
+        if not self.problems:
+            path.unlink(missing_ok=True)
+        elif self.folder.is_dir():
+            kinds = self._problems_by_kind()
+            write_text(path, "".join(f"{title}: {problem}\n" for title, problems in kinds for problem in problems))
+
+    def _class_lines(self) -> list[str]:
+        if not self.pixels.any():
+            return []
+        occurring = np.count_nonzero(self.pixels[: self.num_classes])
+        ignored = 100 * self.pixels[IGNORED] / self.pixels.sum()
+        return [
+            f"  {occurring} of {self.num_classes} classes occur; {ignored:.1f} % of the pixels are ignored ({IGNORED})",
+            f"  checksums: {self.checksum_file}",
+        ]
+
+    def _problems_by_kind(self) -> list[tuple[str, list[Problem]]]:
+        missing = [problem for problem in self.problems if problem.is_missing]
+        wrong = [problem for problem in self.problems if not problem.is_missing]
+        return [(title, found) for title, found in (("missing", missing), ("wrong or damaged", wrong)) if found]

@@ -1,0 +1,84 @@
+"""Writes the toy scenes as a data set: `toy_scenes/{images,annotations}/{train,val}` and `meta.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from segvit.dataset_tools.toy_scenes.canvas import IGNORED, PICTURE_HEIGHT, PICTURE_WIDTH
+from segvit.dataset_tools.toy_scenes.scene import draw_scene
+from segvit.datasets.toy_scenes import TOY_SCENES_CATEGORIES
+
+# Raise it whenever a change alters the scenes: folders of another version are then generated again.
+VERSION = 1
+JPEG_QUALITY = 95
+
+
+def generate_toy_scenes(
+    root: str | os.PathLike[str], *, seed: int = 0, num_train: int = 400, num_val: int = 80
+) -> Path:
+    """Generate `root/toy_scenes` and return it; a folder with the same seed, counts and version is kept as it is.
+
+    The folder appears complete or not at all, and replaces toy scenes made otherwise. Raises FileExistsError if `root`
+    holds a `toy_scenes` that this function did not make.
+    """
+    folder = Path(root) / "toy_scenes"
+    counts = {"train": num_train, "val": num_val}
+    meta = _describe(seed, counts)
+    if _read_meta(folder) == meta:
+        return folder
+    if folder.exists() and _read_meta(folder) is None:
+        raise FileExistsError(f"{folder} exists and has no meta.json of the toy scenes: move it away first")
+    unfinished = folder.with_name(f".toy_scenes-{os.getpid()}")
+    try:
+        _write(unfinished, seed, counts)
+        (unfinished / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def _write(folder: Path, seed: int, counts: dict[str, int]) -> None:
+    with tqdm(total=sum(counts.values()), desc="toy scenes", unit="image") as progress:
+        for split, count in counts.items():
+            images, annotations = folder / "images" / split, folder / "annotations" / split
+            images.mkdir(parents=True)
+            annotations.mkdir(parents=True)
+            for index in range(count):
+                picture, labels = draw_scene(seed, split, index)
+                bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+                _write_image(images / f"{index:05d}.jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+                _write_image(annotations / f"{index:05d}.png", labels, [])
+                progress.update()
+
+
+def _write_image(path: Path, pixels: np.ndarray, options: list[int]) -> None:
+    if not cv2.imwrite(str(path), pixels, options):
+        raise OSError(f"could not write {path}")
+
+
+def _describe(seed: int, counts: dict[str, int]) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "seed": seed,
+        "counts": counts,
+        "size": [PICTURE_HEIGHT, PICTURE_WIDTH],
+        "classes": [name for name, _ in TOY_SCENES_CATEGORIES],
+        "ignored": IGNORED,
+    }
+
+
+def _read_meta(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,135 @@
+"""Every config file builds, and every key of ours is declared once and read in one file."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY, ShapeSpec, build_model
+
+import segvit
+import segvit.data
+from segvit.analysis.from_config import build_random_model
+from segvit.config.continual_step import continual_step
+from segvit.d2 import SegViT, add_segvit_config, get_segvit_cfg, load_config
+from segvit.d2.solver import build_lr_scheduler, build_optimizer
+from segvit.modeling.tokens import padded_size
+
+PACKAGE = Path(segvit.__file__).parent
+CONFIGS = PACKAGE.parent / "configs"
+FILES = sorted(CONFIGS.rglob("*.yaml"))
+# The variants for one GPU are built and compared with their recipes in test_recipes.py.
+LEAVES = [path for path in FILES if not path.name.startswith("Base-") and not path.stem.endswith("_1gpu")]
+EACH_LEAF = pytest.mark.parametrize("path", LEAVES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+
+
+def name_of(path):
+    return str(path.relative_to(CONFIGS))
+
+
+@pytest.fixture
+def cfg(path, tmp_path):
+    """The config of a file, with a folder of two classes for those that need one."""
+    if path.parent.name != "custom":
+        return load_config(path)
+    (tmp_path / "classes.txt").write_text("background\nleaf\n")
+    return load_config(path, ["DATASETS.FOLDER", str(tmp_path)])
+
+
+def test_there_are_configs():
+    folders = {"ade20k", "camvid", "coco_stuff_10k", "custom", "pascal_context", "quick_schedules"}
+    assert {path.parent.name for path in LEAVES} >= folders
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_yaml_is_pure_data(path):
+    """`safe_load` refuses Python tags; Detectron2 would fall back to an unsafe loader for them."""
+    assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+@EACH_LEAF
+def test_config_builds(path, cfg):
+    """On the meta device: no weights are made, whatever the size of the model."""
+    model = build_random_model(cfg, device="meta")
+    assert type(model) is META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+    scores = model([{"image": torch.zeros(3, *cfg.MODEL.VIT.IMG_SIZE, device="meta")}])[0]["sem_seg"]
+    assert scores.shape == (cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, *cfg.MODEL.VIT.IMG_SIZE)
+    patch = model.backbone.size_divisibility
+    assert padded_size(cfg.INPUT.CROP.SIZE, (patch, patch)) == padded_size(cfg.MODEL.VIT.IMG_SIZE, (patch, patch))
+    optimizer = build_optimizer(cfg, model)  # refuses patterns that match no parameter
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(trained) > 0
+    is_step = continual_step(cfg) is not None and continual_step(cfg).index > 0
+    assert is_step or len(trained) == len(list(model.parameters()))
+    assert len(build_lr_scheduler(cfg, optimizer).get_last_lr()) == len(optimizer.param_groups)
+
+
+@EACH_LEAF
+def test_config_fits_its_data(path, cfg):
+    names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+    assert cfg.DATASETS.TRAIN and cfg.DATASETS.TEST
+    for name in names:
+        assert name in DatasetCatalog
+        assert len(MetadataCatalog.get(name).stuff_classes) == cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+        assert MetadataCatalog.get(name).ignore_label == cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+
+
+def test_defaults_build_on_their_own():
+    cfg = get_segvit_cfg()
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        model = build_model(cfg)
+    assert isinstance(model, SegViT)
+    assert list(model.backbone.output_shape()) == ["block5", "block7", "block11"]
+    assert model.backbone.output_shape()["block5"] == ShapeSpec(channels=768, height=32, width=32, stride=16)
+
+
+def leaves(cfg, prefix=()):
+    for key, value in cfg.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*prefix, key))
+        else:
+            yield (*prefix, key)
+
+
+OUR_KEYS = sorted(set(leaves(get_segvit_cfg())) - set(leaves(get_cfg())))
+
+
+def test_keys_are_added_to_a_config_in_place():
+    cfg = get_cfg()
+    add_segvit_config(cfg)
+    assert cfg == get_segvit_cfg()
+    assert ("MODEL", "SEGVIT", "MASK_LOSS_STRIDE") in OUR_KEYS and ("SOLVER", "BASE_LR") not in OUR_KEYS
+
+
+def read_keys(path):
+    """(node, key) of every `<node>.<KEY>` that a file reads, the node in capitals: `vit.NAME` is ("VIT", "NAME")."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and node.attr.isupper():
+            parent = node.value
+            name = parent.attr if isinstance(parent, ast.Attribute) else getattr(parent, "id", "")
+            yield name.upper(), node.attr
+
+
+def readers():
+    files = defaultdict(set)
+    for path in PACKAGE.rglob("*.py"):
+        for key in read_keys(path):
+            files[key].add(str(path.relative_to(PACKAGE)))
+    return files
+
+
+READERS = readers()
+# Encoders are alternatives, chosen by MODEL.BACKBONE.NAME: in any one model a key is read in one place.
+ENCODERS = {"d2/backbone.py", "d2/hierarchical_backbone.py"}
+
+
+@pytest.mark.parametrize("key", OUR_KEYS, ids=".".join)
+def test_a_key_is_read_in_one_file(key):
+    files = READERS[key[-2:]] - {"config/defaults.py"}
+    assert len(files) == 1 or "d2/backbone.py" in files <= ENCODERS, files

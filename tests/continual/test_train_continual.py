@@ -1,0 +1,272 @@
+"""All steps of a protocol on a few toy scenes: files, reports, resuming, apps, and classes from one's own folder."""
+
+import hashlib
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from detectron2.data import MetadataCatalog
+from detectron2.engine import DefaultPredictor, HookBase
+
+from helpers.folders import write_folder
+from helpers.repository import PROJECT
+from segvit.continual.calibration import ScoreRatios
+from segvit.continual.report import forgetting, shares_of_joint
+from segvit.continual.run import StepResult, load_step, run_or_read_step, step_configs
+from segvit.d2 import load_config
+from segvit.datasets.toy_scenes import CLASS_IDS
+from segvit.engine import Trainer
+
+PROTOCOL = {"GROUPS": [["sky", "hill", "ground", "water"], ["building", "tree"], ["pole", "sign", "ball", "fence"]]}
+
+
+def program():
+    spec = importlib.util.spec_from_file_location("train_continual", PROJECT / "train_continual.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def config_file(tiny_cfg, toy_scenes_root, tmp_path, monkeypatch):
+    """The tiny model on toy scenes of 32 x 48 pixels, 10 classes in three groups, two iterations each."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
+    monkeypatch.setenv("PYTHONHASHSEED", "0")  # `seed_all_rng` writes it
+    cfg = tiny_cfg
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.MODEL.SEM_SEG_HEAD.NAME = 10, "ContinualHead"
+    cfg.MODEL.SEGVIT.OUTPUT = "diagonal"
+    cfg.MODEL.SEGVIT.CONTINUAL.GROUPS = PROTOCOL["GROUPS"]
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("toy_scenes_sem_seg_train",), ("toy_scenes_sem_seg_val",)
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 32, 48
+    cfg.DATALOADER.NUM_WORKERS, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = 0, False
+    solver = cfg.SOLVER
+    solver.IMS_PER_BATCH, solver.MAX_ITER, solver.BASE_LR, solver.WARMUP_ITERS = 2, 2, 1e-3, 0
+    solver.CHECKPOINT_PERIOD = 1
+    cfg.TEST.EVAL_PERIOD, cfg.SEED = 0, 3
+    file = tmp_path / "config.yaml"
+    file.write_text(cfg.dump())
+    return file
+
+
+def run(config_file, output, *arguments):
+    program().main(program().parse_args(["--config-file", str(config_file), *arguments, "OUTPUT_DIR", str(output)]))
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+def test_every_step_leaves_a_model_and_the_report_tells_of_all(config_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("segvit.continual.calibration.NUM_IMAGES", 4)
+    output = tmp_path / "out"
+    bias = ("MODEL.SEGVIT.CONTINUAL.CALIBRATION", "bias")
+    run(config_file, output, "--method", "continual", "finetune", "joint", *bias)
+    assert weights(output / "continual" / "step_1.pth")["sem_seg_head.added.0.factor"] != 1
+    names = {str(path.relative_to(output)) for path in output.rglob("*.pth")}
+    steps = {f"{method}/step_{step}.pth" for method in ("continual", "finetune") for step in range(3)}
+    assert steps | {"joint/step_2.pth"} <= names
+    report = json.loads((output / "report.json").read_text())
+    assert [len(report["steps"][method]) for method in ("continual", "finetune", "joint")] == [3, 3, 1]
+    for step in report["steps"]["continual"]:
+        metrics = step["metrics"]
+        assert {"mIoU_base", "mIoU_new", "mIoU_all", f"mIoU_group{step['step']}_alone"} <= set(metrics)
+        assert all(sum(row) == pytest.approx(100) for row in step["confusion"])
+    lost = report["forgetting"]["continual"]
+    assert all(value == 0 for step in lost for name, value in step.items() if name.endswith("_alone"))
+    assert report["share_of_joint"]["joint"] == 1
+    text = (output / "report.txt").read_text()
+    assert text.count("continual ") >= 3 and "forgotten" in text
+    assert (output / "report.png").stat().st_size > 5000
+
+
+def test_a_second_call_trains_nothing_and_overwrites_nothing(config_file, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    run(config_file, output)
+    before = {path: digest(path) for path in (output / "continual").rglob("*") if path.is_file()}
+    monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
+    run(config_file, output)
+    assert {path: digest(path) for path in before} == before
+
+
+def test_another_config_in_the_same_folder_is_refused(config_file, tmp_path):
+    output = tmp_path / "out"
+    run(config_file, output)
+    with pytest.raises(ValueError, match="belongs to a run with another config"):
+        run(config_file, output, "SEED", "4")
+
+
+class Stop(HookBase):
+    """Ends the process's training, as a kill would, behind an iteration."""
+
+    def after_step(self):
+        if self.trainer.iter == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("killed_step", [0, 2])
+def test_a_killed_run_goes_on_to_the_same_weights(config_file, tmp_path, monkeypatch, killed_step):
+    run(config_file, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        build_hooks = Trainer.build_hooks
+
+        def stopping(self):
+            killed = f"step_{killed_step}" in self.cfg.OUTPUT_DIR
+            return [*build_hooks(self), *([Stop()] if killed else [])]
+
+        patch.setattr(Trainer, "build_hooks", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            run(config_file, tmp_path / "killed")
+    assert not (tmp_path / "killed" / "continual" / f"step_{killed_step}.pth").exists()
+    run(config_file, tmp_path / "killed")
+    for step in range(3):
+        ours, theirs = (weights(tmp_path / name / "continual" / f"step_{step}.pth") for name in ("killed", "whole"))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_each_step_is_evaluated_and_used_in_apps_by_its_config(config_file, tmp_path, bgr_image):
+    run(config_file, tmp_path / "out")
+    folder = tmp_path / "out" / "continual"
+    for step in range(3):
+        cfg = load_config(folder / f"step_{step}" / "config.yaml", ["MODEL.WEIGHTS", str(folder / f"step_{step}.pth")])
+        scores = DefaultPredictor(cfg)(bgr_image)["sem_seg"]
+        assert scores.shape == (10, *bgr_image.shape[:2])
+        known = [CLASS_IDS[name] for group in PROTOCOL["GROUPS"][: step + 1] for name in group]
+        assert set(scores.argmax(0).unique().tolist()) <= set(known)
+        cfg.OUTPUT_DIR = str(tmp_path / "evaluated")
+        metrics = Trainer.test(cfg, load_step(cfg, Path(cfg.MODEL.WEIGHTS)))
+        result = json.loads((folder / f"step_{step}" / "result.json").read_text())
+        assert metrics["continual"]["mIoU_all"] == pytest.approx(result["metrics"]["mIoU_all"])
+
+
+def test_shipped_shorthand_and_iterations(config_file, tmp_path):
+    cfg = load_config(config_file)
+    cfg.MODEL.SEGVIT.CONTINUAL.GROUPS, cfg.MODEL.SEGVIT.CONTINUAL.PROTOCOL = [], "5-3"
+    cfg.MODEL.SEGVIT.CONTINUAL.ITERATIONS = [7, 5, 3]
+    first, second, third = step_configs(cfg, "continual", tmp_path)
+    assert [step.SOLVER.MAX_ITER for step in (first, second, third)] == [7, 5, 3]
+    assert first.MODEL.SEGVIT.CONTINUAL.GROUPS == [[0, 1, 2, 3, 4], [5, 6, 7], [8, 9]]
+    assert str(tmp_path / "step_1.pth") == third.MODEL.WEIGHTS and first.MODEL.WEIGHTS == ""
+    (joint,) = step_configs(cfg, "joint", tmp_path)
+    assert joint.SOLVER.MAX_ITER == 15
+
+
+def test_steps_that_are_finished(config_file, tmp_path):
+    cfg = load_config(config_file, ["MODEL.WEIGHTS", "two_groups.pth"])
+    cfg.MODEL.SEGVIT.CONTINUAL.ITERATIONS = [0, 0, 3]
+    given, added = step_configs(cfg, "continual", tmp_path)
+    assert given.MODEL.SEGVIT.CONTINUAL.STEP == 1 and given.MODEL.WEIGHTS == "two_groups.pth"
+    assert str(tmp_path / "step_1.pth") == added.MODEL.WEIGHTS
+    cfg.MODEL.SEGVIT.CONTINUAL.ITERATIONS = [0, 3, 0]
+    with pytest.raises(ValueError, match="only the first steps can be finished"):
+        step_configs(cfg, "continual", tmp_path)
+    cfg.MODEL.WEIGHTS = ""
+    with pytest.raises(ValueError, match=r"begins with 0: name the finished model by MODEL\.WEIGHTS"):
+        step_configs(cfg, "continual", tmp_path)
+
+
+def test_classes_of_a_folder_are_added_to_a_finished_model(config_file, tmp_path):
+    """The model knows the toy classes; the folder labels grass, road and sky, the last of which it knows already."""
+    ordinary = load_config(config_file, ["OUTPUT_DIR", str(tmp_path / "finished")])
+    ordinary.MODEL.SEM_SEG_HEAD.NAME, ordinary.MODEL.SEGVIT.CONTINUAL.GROUPS = "AttentionToMaskHead", []
+    trainer = Trainer(ordinary)
+    trainer.train()
+    finished = tmp_path / "finished" / "model_final.pth"
+    recipe = {
+        "_BASE_": str(config_file),
+        "MODEL": {
+            "WEIGHTS": str(finished),
+            "SEM_SEG_HEAD": {"NUM_CLASSES": 0},
+            "SEGVIT": {
+                "CONTINUAL": {
+                    "CLASSES": ["dataset:toy_scenes_sem_seg_train", "grass", "road"],
+                    "GROUPS": [],
+                    "PROTOCOL": "10-2",
+                    "ITERATIONS": [0, 2],
+                }
+            },
+        },
+        "DATASETS": {
+            "FOLDER": str(write_folder(tmp_path / "folder")),
+            "TRAIN": ["folder_train"],
+            "TEST": ["folder_val"],
+        },
+    }
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe))
+    run(file, tmp_path / "added")
+    folder = tmp_path / "added" / "continual"
+    old, new = weights(finished), weights(folder / "step_1.pth")
+    assert all(torch.equal(new[name], value) for name, value in old.items())
+    assert MetadataCatalog.get("toy_scenes_sem_seg_train").stuff_classes
+    cfg = load_config(folder / "step_1" / "config.yaml", ["MODEL.WEIGHTS", str(folder / "step_1.pth")])
+    assert DefaultPredictor(cfg)(np.zeros((24, 32, 3), np.uint8))["sem_seg"].shape[0] == 12
+    metrics = json.loads((folder / "step_1" / "result.json").read_text())["metrics"]
+    assert metrics["mIoU_new"] is not None and metrics["IoU-sky"] is not None and metrics["IoU-hill"] is None
+
+
+def test_a_step_cannot_start_from_less_than_the_one_before(config_file, tmp_path):
+    """Frozen parts that a file lacks would stay random for ever."""
+    run(config_file, tmp_path / "out")
+    state = weights(tmp_path / "out" / "continual" / "step_0.pth")
+    state.pop("backbone.encoder.blocks.0.norm1.weight")
+    damaged = tmp_path / "damaged.pth"
+    torch.save({"model": state}, damaged)
+    cfg = step_configs(load_config(config_file, ["OUTPUT_DIR", str(tmp_path / "x")]), "continual", tmp_path)[1]
+    cfg.MODEL.WEIGHTS = str(damaged)
+    with pytest.raises(ValueError, match=r"(?s)does not fit the model: .*missing in the weights: 1 \(backbone"):
+        run_or_read_step(cfg, "continual")
+
+
+def test_the_best_factor_is_found():
+    """The new class wins its pixels with every factor above 2 and takes background above 8: log-middle of neither."""
+    ratios = ScoreRatios(1)
+    old, new = torch.full((4, 4), 0.8), torch.full((4, 4), 0.1)
+    labels = torch.zeros(4, 4, dtype=torch.long)
+    new[0], labels[0] = 0.4, 1
+    labels[3], new[3] = 255, 0.9
+    ratios.add(torch.stack([old, new]), labels, [1], 255)
+    factor, before, after = ratios.best_factor()
+    assert 2 <= factor < 8 and before == 0 and after == 100
+
+
+def result(step, **metrics):
+    return StepResult(method="m", step=step, groups=[["a"]], metrics=metrics, confusion=[[100.0]], checkpoint="")
+
+
+def test_forgetting_counts_from_the_step_that_learnt_a_group():
+    steps = [
+        result(0, mIoU_group0=80.0, mIoU_all=80.0),
+        result(1, mIoU_group0=70.0, mIoU_group1=50.0, mIoU_all=60.0),
+        result(2, mIoU_group0=75.0, mIoU_group1=20.0, mIoU_group2=None, mIoU_all=45.0),
+    ]
+    assert forgetting(steps) == [{"group0": 0}, {"group0": 10, "group1": 0}, {"group0": 5, "group1": 30}]
+    assert shares_of_joint({"continual": steps, "joint": [result(2, mIoU_all=90.0)]}) == {"continual": 0.5, "joint": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "naive"], "--method naive: methods are continual, finetune, joint"),
+        (["--eval-only"], "evaluate a step with train_net.py --eval-only"),
+        (["MODEL.SEGVIT.CONTINUAL.GROUPS", "[]"], "set MODEL.SEGVIT.CONTINUAL.PROTOCOL"),
+        (["DATASETS.TEST", "()"], "DATASETS.TEST is empty"),
+        (["MODEL.SEGVIT.CONTINUAL.GROUPS", "[['sky'],['moon']]"], "'moon'] are neither ids below 10 nor names"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_written(
+    config_file, tmp_path, capsys, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as refused:
+        program().command(["--config-file", str(config_file), *arguments])
+    assert refused.value.code == 2 and message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]

@@ -1,0 +1,102 @@
+"""SIGTERM stops a run behind its iteration; resumed, it ends as the unbroken one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from detectron2.engine import HookBase
+from detectron2.utils.env import seed_all_rng
+
+from helpers.repository import PROJECT
+from helpers.toy_run import assert_same, final_state, run, toy_run_cfg
+from helpers.two_processes import run_in_two_processes
+from segvit.data.train_loader import survive_one_sigterm
+
+
+class Terminate(HookBase):
+    """Sends SIGTERM to this process in an iteration."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_step(self):
+        if self.trainer.iter == self.iteration:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def stopped_and_resumed(folder, *, iteration, in_this_process=True):
+    hooks = [Terminate(iteration)] if in_this_process else []
+    with pytest.raises(SystemExit) as ended:
+        run(toy_run_cfg(folder), resume=False, hooks=hooks)
+    assert ended.value.code == 75
+    assert (folder / "last_checkpoint").read_text() == f"model_{iteration:07d}.pth"
+    return run(toy_run_cfg(folder), resume=True)
+
+
+def test_the_iteration_is_finished_and_saved(toy_scenes_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    before = signal.getsignal(signal.SIGTERM)
+    seed_all_rng(1)
+    run(toy_run_cfg(tmp_path / "whole"), resume=False)
+    seed_all_rng(1)
+    resumed = stopped_and_resumed(tmp_path / "parts", iteration=2)  # evaluated, and not yet due for a checkpoint
+    assert resumed.start_iter == 3
+    assert_same(final_state(tmp_path / "parts"), final_state(tmp_path / "whole"))
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def one_of_two_is_told(rank, folder, root):
+    os.environ["DETECTRON2_DATASETS"] = root
+    seed_all_rng(1 + rank)
+    stopped_and_resumed(folder / "run", iteration=2, in_this_process=rank == 1)
+
+
+@pytest.mark.slow
+def test_all_processes_stop_together(toy_scenes_root, tmp_path):
+    run_in_two_processes(one_of_two_is_told, tmp_path, str(toy_scenes_root))
+    assert (tmp_path / "run" / "model_final.pth").is_file()
+
+
+def test_workers_survive_the_first_signal():
+    child = os.fork()
+    if child == 0:
+        survive_one_sigterm(0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(0)  # not reached
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_program(processes, toy_scenes_root, tmp_path):
+    """As a scheduler ends it: exit code 75, and `--resume` reaches the end."""
+    config = PROJECT / "configs" / "quick_schedules" / "toy_scenes.yaml"
+    options = ["SOLVER.MAX_ITER", "400", "SOLVER.IMS_PER_BATCH", "2", "TEST.EVAL_PERIOD", "0", "OUTPUT_DIR", tmp_path]
+    command = [sys.executable, PROJECT / "train_net.py", "--num-gpus", str(processes), "--dist-url", "auto"]
+    command = [*map(str, command), "--config-file", str(config)]
+    environment = os.environ | {
+        "DETECTRON2_DATASETS": str(toy_scenes_root),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    with (tmp_path / "output.txt").open("w") as output:
+        job = subprocess.Popen([*command, *map(str, options)], env=environment, stdout=output, stderr=subprocess.STDOUT)
+        while job.poll() is None and "Starting training" not in (tmp_path / "output.txt").read_text():
+            time.sleep(0.1)
+        time.sleep(1)
+        job.terminate()
+        assert job.wait(timeout=120) == 75, (tmp_path / "output.txt").read_text()
+    stopped = int((tmp_path / "last_checkpoint").read_text().removeprefix("model_").removesuffix(".pth"))
+    options[1] = str(stopped + 3)
+    resumed = subprocess.run(
+        [*command, "--resume", *map(str, options)], env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"Starting training from iteration {stopped + 1}" in resumed.stdout
+    assert (tmp_path / "model_final.pth").is_file()

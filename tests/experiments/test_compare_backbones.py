@@ -1,0 +1,156 @@
+"""The comparison of encoders under one budget: what it writes, reuses, adapts to each encoder, and survives."""
+
+import importlib.util
+import json
+
+import pytest
+from PIL import Image
+
+from helpers.repository import PROJECT
+from segvit.analysis.from_config import build_random_model
+from segvit.d2 import load_config
+from segvit.experiments.backbone_comparison import BackboneChoice, adapt_config, evaluate_backbone
+from segvit.experiments.cached_run import merge
+
+TOY = PROJECT / "configs" / "quick_schedules" / "toy_scenes.yaml"
+ADE20K = PROJECT / "configs" / "ade20k" / "segvit_vit_base_512.yaml"
+VIT, BEIT = "vit_tiny_patch16_224", "beit_base_patch16_224"
+TINY_KEYS = {
+    "MODEL.VIT.IMG_SIZE": "(32,48)",
+    "MODEL.VIT.STEM": "linear",
+    "MODEL.VIT.EMBED_DIM": "24",
+    "MODEL.SEGVIT.HIDDEN_DIM": "16",
+    "INPUT.MIN_SIZE_TRAIN": "(32,)",
+    "INPUT.MAX_SIZE_TRAIN": "48",
+    "INPUT.MIN_SIZE_TEST": "32",
+    "INPUT.MAX_SIZE_TEST": "48",
+    "INPUT.CROP.SIZE": "[32,48]",
+    "SOLVER.IMS_PER_BATCH": "2",
+    "SOLVER.MAX_ITER": "2",
+    "SOLVER.WARMUP_ITERS": "0",
+    "TEST.EVAL_PERIOD": "1",
+}
+TINY = [item for pair in TINY_KEYS.items() for item in pair]
+
+
+@pytest.fixture(autouse=True)
+def toy_scenes(toy_scenes_root, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
+    monkeypatch.setenv("PYTHONHASHSEED", "0")  # `seed_all_rng` writes it
+
+
+def run_tool(output, *backbones, opts=TINY, flags=()):
+    path = PROJECT / "tools" / "compare_backbones.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    command = ["--config-file", str(TOY), "--output", str(output), *flags, "--backbones", *backbones, *opts]
+    return module.main(command)
+
+
+def read(output):
+    return json.loads((output / "comparison.json").read_text())
+
+
+def test_comparison(tmp_path, capsys):
+    """A table, a JSON and a plot; the second call trains nothing again and outlives an unknown name."""
+    output = tmp_path / "comparison"
+    assert run_tool(output, VIT, BEIT) == 0
+    first = read(output)
+    assert [backbone["name"] for backbone in first["backbones"]] == [VIT, BEIT]
+    assert (first["iterations"], first["seed"], first["frozen"], first["failures"]) == (2, 7, False, {})
+    for backbone in first["backbones"]:
+        assert backbone["iterations"] == [1, 2] and len(backbone["miou"]) == 2
+        assert backbone["miou_final"] == backbone["miou"][-1] <= backbone["miou_best"] == max(backbone["miou"])
+        assert backbone["params"] > 1000 and backbone["macs"] > 1e6 and backbone["minutes"] > 0
+    with Image.open(output / "comparison.png") as plot:
+        assert min(plot.size) > 300
+    printed = capsys.readouterr().out
+    assert (output / "comparison.txt").read_text().strip() in printed
+    assert f"{BEIT}: MODEL.VIT.KEEP_PREFIX_TOKENS true" in printed
+    written = {path: path.stat().st_mtime_ns for path in output.rglob("result.json")}
+    assert len(written) == 2
+
+    assert run_tool(output, VIT, "vit_nothing", BEIT) == 1
+    second = read(output)
+    assert second["backbones"] == first["backbones"]
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("result.json")} == written
+    assert "'vit_nothing' is not a timm model" in second["failures"]["vit_nothing"]
+    assert "vit_nothing: ValueError: MODEL.VIT.NAME 'vit_nothing'" in capsys.readouterr().out
+
+
+def test_frozen_encoders(tmp_path):
+    assert run_tool(tmp_path, VIT, flags=["--frozen"]) == 0
+    assert read(tmp_path)["frozen"]
+    assert "FROZEN: true" in (tmp_path / VIT / "config.yaml").read_text()
+
+
+def test_another_config_needs_another_folder(tmp_path):
+    assert run_tool(tmp_path, VIT) == 0
+    assert run_tool(tmp_path, VIT, opts=[*TINY, "SOLVER.BASE_LR", "0.5"]) == 1
+    assert "another config: choose another --output" in read(tmp_path)["failures"][VIT]
+
+
+def test_runs_are_repeatable_and_finish_when_cut_off(tmp_path):
+    cfg = merge(load_config(TOY, TINY), {"SOLVER.CHECKPOINT_PERIOD": 1})
+    results = [evaluate_backbone(cfg, BackboneChoice(VIT), tmp_path / name) for name in ("first", "second")]
+    assert results[0].miou == results[1].miou
+    (tmp_path / "first" / "result.json").unlink()
+    (tmp_path / "first" / "last_checkpoint").write_text("model_0000000.pth")
+    assert evaluate_backbone(cfg, BackboneChoice(VIT), tmp_path / "first").iterations == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "choice", "folder"),
+    [
+        (VIT, BackboneChoice(VIT), VIT),
+        (f"{VIT}:augreg_in21k", BackboneChoice(VIT, "augreg_in21k"), f"{VIT}-augreg_in21k"),
+        (f"{VIT}:a/b.pth", BackboneChoice(VIT, "a/b.pth"), f"{VIT}-a-b.pth"),
+    ],
+)
+def test_choices(text, choice, folder):
+    assert BackboneChoice.parse(text) == choice
+    assert (str(choice), choice.folder_name) == (text, folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([VIT, VIT], "each once"),
+        (["SOLVER.MAX_ITER", "2"], "one or more encoders"),
+        ([VIT, "SOLVER.NOTHING", "2"], "SOLVER.NOTHING"),
+        ([VIT, "DATASETS.TEST", "()"], "DATASETS.TEST is empty"),
+        ([VIT, "MODEL.BACKBONE.NAME", "HierarchicalViT"], "only 'PlainViT' is"),
+    ],
+)
+def test_wrong_arguments_are_explained(arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run_tool(tmp_path, *arguments, opts=[])
+    assert message in capsys.readouterr().err
+
+
+def test_config_of_a_deeper_encoder():
+    """Stages at the same relative depth; the encoder's own pixel statistics, in the order of INPUT.FORMAT."""
+    cfg = load_config(ADE20K)
+    overrides = adapt_config(cfg, BackboneChoice("vit_large_patch14_clip_224", "openai"))
+    assert overrides["MODEL.VIT.OUT_INDICES"] == [11, 15, 23]
+    assert overrides["MODEL.SEM_SEG_HEAD.IN_FEATURES"] == ["block23", "block15", "block11"]
+    assert overrides["MODEL.PIXEL_MEAN"] == pytest.approx([122.771, 116.746, 104.094])
+    model = build_random_model(merge(cfg, overrides), device="meta")
+    assert list(model.backbone.output_shape()) == ["block11", "block15", "block23"]
+    flipped = adapt_config(merge(cfg, {"INPUT.FORMAT": "BGR"}), BackboneChoice("vit_large_patch14_clip_224", "openai"))
+    assert flipped["MODEL.PIXEL_MEAN"] == overrides["MODEL.PIXEL_MEAN"][::-1]
+
+
+def test_config_of_another_family():
+    cfg = load_config(TOY, TINY)
+    assert set(adapt_config(cfg, BackboneChoice(VIT))) == {"SOLVER.NO_WEIGHT_DECAY"}
+    overrides = adapt_config(cfg, BackboneChoice(BEIT))
+    assert overrides["MODEL.VIT.KEEP_PREFIX_TOKENS"] is True
+    assert overrides["SOLVER.NO_WEIGHT_DECAY"] == ["*.bias", "*norm*", "*.class_queries.*"]
+
+
+def test_too_shallow_an_encoder():
+    cfg = merge(load_config(ADE20K), {"MODEL.VIT.OUT_INDICES": [9, 10, 11]})
+    with pytest.raises(ValueError, match="encoder of 6 blocks has no 3 stages"):
+        adapt_config(cfg, BackboneChoice("test_vit"))

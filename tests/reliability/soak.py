@@ -1,0 +1,95 @@
+"""A soak: train on toy scenes with evaluations and checkpoints, and watch the memory and the open files of the process.
+
+    python tests/engine/soak.py --iterations 2000 --output output/soak
+
+writes soak.json and, with --plot, a curve.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import torch
+from detectron2.engine import HookBase
+from detectron2.utils.env import seed_all_rng
+
+from helpers.toy_run import run, toy_run_cfg
+from segvit.dataset_tools.toy_scenes import generate_toy_scenes
+
+MIB = 2**20
+
+
+class Watch(HookBase):
+    """Resident memory in MiB and the number of open files, every `period` iterations."""
+
+    def __init__(self, period):
+        self.period = period
+        self.iterations, self.resident, self.files = [], [], []
+
+    def after_step(self):
+        if (self.trainer.iter + 1) % self.period == 0:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            self.iterations.append(self.trainer.iter + 1)
+            self.resident.append(pages * os.sysconf("SC_PAGE_SIZE") / MIB)
+            self.files.append(len(os.listdir("/proc/self/fd")))
+
+
+def soak(output, *, iterations, period):
+    """Run it, evaluating and saving every `period` iterations; returns what was seen."""
+    torch.set_num_threads(1)
+    data = output / "data"
+    if not data.is_dir():
+        generate_toy_scenes(data, seed=0, num_train=12, num_val=4)
+    os.environ["DETECTRON2_DATASETS"] = str(data)
+    seed_all_rng(0)
+    changes = {"SOLVER__MAX_ITER": iterations, "TEST__EVAL_PERIOD": period, "SOLVER__CHECKPOINT_PERIOD": period}
+    watch = Watch(max(period // 4, 1))
+    run(toy_run_cfg(output / "run", **changes), resume=False, hooks=[watch])
+    seen = {"iterations": watch.iterations, "resident_mib": watch.resident, "open_files": watch.files}
+    (output / "soak.json").write_text(json.dumps(seen))
+    return seen
+
+
+def growth(seen):
+    """From behind the warm-up, a fifth of the run, to the end: the share of the memory, and the number of files.
+
+    Means of the memory and least numbers of files over a fifth of the run each: what is held for a moment does not
+    count, and what is never given back stays.
+    """
+    fifth = len(seen["iterations"]) // 5
+    first, last = (
+        sum(part) / fifth for part in (seen["resident_mib"][fifth : 2 * fifth], seen["resident_mib"][-fifth:])
+    )
+    return last / first - 1, min(seen["open_files"][-fifth:]) - min(seen["open_files"][fifth : 2 * fifth])
+
+
+def plot(seen, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 2.8), layout="constrained")
+    axes.plot(seen["iterations"], seen["resident_mib"], label="resident memory, MiB")
+    axes.plot(seen["iterations"], seen["open_files"], label="open files")
+    axes.set(xlabel="iteration", ylim=(0, None))
+    axes.legend(loc="center right")
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--iterations", type=int, default=2000)
+    parser.add_argument(
+        "--period", type=int, default=100, help="iterations from one evaluation and checkpoint to the next"
+    )
+    parser.add_argument("--output", type=Path, default=Path("output/soak"))
+    parser.add_argument("--plot", type=Path)
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    result = soak(args.output.resolve(), iterations=args.iterations, period=args.period)
+    if args.plot:
+        plot(result, args.plot)
+    memory, files = growth(result)
+    print(f"memory {100 * memory:+.2f} %, open files {files:+d}")  # noqa: T201
