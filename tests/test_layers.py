@@ -33,13 +33,3 @@ def test_no_two_packages_import_each_other():
         needs -= {room, ""}
     order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the packages
     assert {"modeling.encoder", "d2", "engine"} <= set(order)
-
-
-def test_no_folder_is_crowded():
-    folders = {path.parent for path in PACKAGE.parent.rglob("*.py")}
-    crowded = {
-        str(folder.relative_to(PACKAGE.parent)): count
-        for folder in folders
-        if (count := len(list(folder.glob("*.py")))) > 13
-    }
-    assert not crowded

@@ -30,6 +30,7 @@ from segvit.datasets import require_data_sets
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes
 from segvit.engine.preflight import rehearse, require_same_classes
+from segvit.errors import UserError
 from segvit.experiments.run_series import split_overrides
 from segvit.output_files import require_folder
 
@@ -50,16 +51,16 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def read_config(args: argparse.Namespace) -> CfgNode:
-    """The config of the whole protocol. Raises ValueError with the remedy."""
+    """The config of the whole protocol. Raises UserError with the remedy."""
     if not args.config_file:
-        raise ValueError("name a config by --config-file")
+        raise UserError("name a config by --config-file")
     cfg = load_config(args.config_file, args.opts)
     protocol_step(cfg)
     return scale_to_processes(cfg, number_of_processes(args))
 
 
 def check(args: argparse.Namespace) -> None:
-    """Before any process starts: refuse what cannot run, in whichever step. Raises ValueError or OSError."""
+    """Before any process starts: refuse what cannot run, in whichever step. Raises UserError or OSError."""
     cfg = read_config(args)
     require_weights(cfg.MODEL.WEIGHTS, evaluates=False)
     require_data_sets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))

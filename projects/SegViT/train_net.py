@@ -22,11 +22,12 @@ from segvit.engine import Trainer
 from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
 from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes
 from segvit.engine.preflight import rehearse, require_same_classes
+from segvit.errors import UserError
 from segvit.output_files import require_folder
 
 
 def read_config(args: argparse.Namespace) -> CfgNode:
-    """The config of this run: defaults, then the file, then the command line. Raises ValueError with the remedy."""
+    """The config of this run: defaults, then the file, then the command line. Raises UserError with the remedy."""
     cfg = load_config(args.config_file, args.opts)
     if args.eval_only or (args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
         cfg.MODEL.VIT.PRETRAINED = ""  # the checkpoint fills the encoder, too
@@ -61,9 +62,9 @@ def main(args: argparse.Namespace) -> dict[str, dict[str, float]] | None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Before any process starts: refuse what cannot run, and prepare for CPU models. Raises ValueError."""
+    """Before any process starts: refuse what cannot run, and prepare for CPU models. Raises UserError."""
     if not args.config_file:
-        raise ValueError("name a config by --config-file")
+        raise UserError("name a config by --config-file")
     processes = number_of_processes(args)
     cfg = read_config(args)
     rehearse(cfg, trains=not args.eval_only)
@@ -74,12 +75,12 @@ def check(args: argparse.Namespace) -> None:
 
 
 def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Refuse weights, data sets and output folders that are not there or do not fit. Raises ValueError or OSError."""
+    """Refuse weights, data sets and output folders that are not there or do not fit. Raises UserError or OSError."""
     if not (args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
         require_weights(cfg.MODEL.WEIGHTS, evaluates=args.eval_only)
     needed = "TEST" if args.eval_only else "TRAIN"
     if not cfg.DATASETS[needed]:
-        raise ValueError(f"DATASETS.{needed} is empty: name a data set, such as \"('folder_{needed.lower()}',)\"")
+        raise UserError(f"DATASETS.{needed} is empty: name a data set, such as \"('folder_{needed.lower()}',)\"")
     names = cfg.DATASETS.TEST if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     require_data_sets(names)
     require_same_classes(cfg, names)

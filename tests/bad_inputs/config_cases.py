@@ -118,7 +118,7 @@ VALUES = [
     override(
         "MODEL.SEGVIT.OUTPUT",
         "softmax",
-        "MODEL.SEGVIT.OUTPUT 'softmax' does not fit MODEL.SEGVIT.LOSS",
+        "MODEL.SEGVIT.OUTPUT 'softmax' does not fit MODEL.SEGVIT.LOSS, which trains masks for 'mix' or 'diagonal'",
     ),
     override("MODEL.VIT.REDUCTION", "shrink", "MODEL.VIT.REDUCTION 'shrink' must be 'none', 'shrunk' or 'shrunk++'"),
     override(

@@ -20,7 +20,8 @@ from helpers.repository import ROOT
 from segvit.d2 import load_config
 from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 
-FOLDERS = [ROOT / "projects/SegViT", ROOT / "projects/SegViT/tools", ROOT / "projects/SegViT/demo", ROOT / "datasets"]
+PROJECT = ROOT / "projects" / "SegViT"
+FOLDERS = [PROJECT, PROJECT / "tools", PROJECT / "benchmarks", PROJECT / "demo", ROOT / "datasets"]
 LOGGERS = [logging.getLogger(name) for name in ("detectron2", "fvcore", "segvit")]
 
 CONFIG = """\

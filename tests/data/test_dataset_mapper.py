@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.data.detection_utils import SizeMismatchError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from segvit.config.defaults import get_segvit_cfg
 from segvit.data import SegViTSemanticDatasetMapper
+from segvit.errors import UserError
 
 NUM_CLASSES, IGNORED = 5, 255
 HEIGHT, WIDTH = 37, 53
@@ -131,9 +131,9 @@ def test_colour_label_map_is_refused(tmp_path):
 
 def test_sizes_that_disagree_are_refused(tmp_path):
     pair = write_pair(tmp_path, random_labels(), image_size=(WIDTH, HEIGHT))
-    with pytest.raises(SizeMismatchError, match=r"labels\.png.*53 x 37.*image\.png.*37 x 53"):
+    with pytest.raises(UserError, match=r"labels\.png.*53 x 37.*image\.png.*37 x 53"):
         SegViTSemanticDatasetMapper(small_cfg(), is_train=True)(pair)
-    with pytest.raises(SizeMismatchError):
+    with pytest.raises(ValueError):
         SegViTSemanticDatasetMapper(small_cfg(), is_train=False)(pair | {"height": HEIGHT, "width": WIDTH})
 
 

@@ -12,6 +12,7 @@ from detectron2.utils import comm
 
 from segvit.cli_errors import user_errors
 from segvit.engine.launching import argument_parser, launch
+from segvit.errors import UserError
 
 
 def work(args):
@@ -20,7 +21,7 @@ def work(args):
     if rank == 1 and deed == "defect":
         raise KeyError("injected")
     if rank == 1 and deed == "explained":
-        raise ValueError("picture.png is damaged")
+        raise UserError("picture.png is damaged")
     if rank == 1 and deed == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if deed == "waits":

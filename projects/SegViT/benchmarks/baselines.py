@@ -21,6 +21,7 @@ from segvit.analysis.from_config import build_random_model
 from segvit.analysis.pipeline import BilinearUpsampling, DensePredictor
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.data.image_reading import open_upright
+from segvit.errors import UserError
 from segvit.modeling.decoder.linear_head import LinearHead
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 
@@ -52,12 +53,12 @@ class Ending:
             banded: whether labels are found as SegViT finds them where it cannot prune, also for another head.
 
         Raises:
-            ValueError: for a scene that the output cannot show.
+            UserError: for a scene that the output cannot show.
         """
         own = isinstance(inference, SemanticInference)
         if own and self.num_present:
             if inference.mode != "diagonal":
-                raise ValueError(
+                raise UserError(
                     f"--present makes a scene for the output 'diagonal', not for {inference.mode!r}: "
                     "set MODEL.SEGVIT.OUTPUT diagonal, and leave other outputs out"
                 )
@@ -95,13 +96,13 @@ def build_contenders(
     Variants share one encoder.
 
     Raises:
-        ValueError: for a peer that is not installed, or of which labels are asked, and for bands of scores.
+        UserError: for a peer that is not installed, or of which labels are asked, and for bands of scores.
     """
     model = build_loaded_model(cfg)
     whole = _with_ending(model, ending)
     heads = {"linear": build_linear, BANDED: build_linear, "segmenter": build_segmenter}
     if BANDED in names and not ending.labels:
-        raise ValueError(f"{BANDED!r} is another way to labels: add --labels, or leave it out")
+        raise UserError(f"{BANDED!r} is another way to labels: add --labels, or leave it out")
     built = {
         name: ending.predictor(whole.backbone, build(cfg, whole.backbone), BilinearUpsampling(), banded=name == BANDED)
         for name, build in heads.items()
@@ -117,7 +118,7 @@ def build_contenders(
     }
     peers = [name for name in names if name in PEERS]
     if peers and ending.labels:
-        raise ValueError(f"{peers[0]!r} is compared by its scores: leave out --labels")
+        raise UserError(f"{peers[0]!r} is compared by its scores: leave out --labels")
     num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     others = {name: build_peer(name, num_classes=num_classes, image_size=max(size)) for name in peers}
     return {**floor, own: whole, **outputs, **built, **others}

@@ -51,6 +51,7 @@ from segvit.analysis.machine import machine_name
 from segvit.cli_errors import positive, user_errors
 from segvit.config.device import require_device
 from segvit.d2 import load_config
+from segvit.errors import UserError
 from segvit.output_files import require_folder
 from segvit.visualization.figure_file import require_figure_name
 from segvit.visualization.timing_bars import draw_timings
@@ -109,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device, dtype = require_device(args.device, origin="--device"), DTYPES[args.dtype]
     if args.train:
         if {*VARIANTS[1:], *PEERS} & set(args.against) or args.dtype != "fp32":
-            raise ValueError(
+            raise UserError(
                 "--train compares linear and config files, in fp32: name some with --against, and leave out --dtype"
             )
         floor = {"linear": with_linear_head(cfg)} if "linear" in args.against else {}

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from segvit.errors import UserError
+
 PEERS = ("eomt", "upernet-beit", "dpt", "segformer-b4", "maskformer", "mask2former")
 
 
@@ -42,12 +44,12 @@ def build_peer(name: str, *, num_classes: int, image_size: int) -> Peer:
         image_size: of square images, in pixels.
 
     Raises:
-        ValueError: where `transformers` is not installed.
+        UserError: where `transformers` is not installed.
     """
     try:
         import transformers
     except ImportError as error:
-        raise ValueError(f"{name!r} needs transformers: pip install -e '.[bench]'") from error
+        raise UserError(f"{name!r} needs transformers: pip install -e '.[bench]'") from error
     return Peer(_BUILDERS[name](transformers, num_classes, image_size)).eval()
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segvit.cli_errors import positive, user_errors
+from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
 from segvit.web.analysis import PictureAnalyst
 from segvit.web.uploads import UploadLimits
@@ -48,7 +49,7 @@ def import_server() -> Callable[..., None]:
     try:
         from segvit.web.server import serve
     except ModuleNotFoundError as error:
-        raise ValueError(f'the web page needs {error.name}: pip install -e ".[demo]"') from error
+        raise UserError(f'the web page needs {error.name}: pip install -e ".[demo]"') from error
     return serve
 
 

@@ -1,8 +1,7 @@
-"""How a command ends where it cannot go on: one line with what is wrong and what would be right, and exit code 2.
+"""Command-line error handling: user errors become one line on stderr and exit code 2.
 
-What a user can put right is raised, where it is noticed, as a ValueError or an OSError whose message names the file or
-key and the remedy. Any other error, also a ValueError that a library raised unexplained, is a defect of ours and keeps
-its traceback.
+What a user can mend is raised as a `UserError` or an OSError, whose message names the file or key and the remedy. Any
+other error is a defect of ours and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -13,19 +12,16 @@ import logging
 import os
 import re
 import sys
-import sysconfig
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from segvit.errors import UserError
 
 USER_ERROR = 2
 INTERRUPTED = 130
 # Set it to anything to see the traceback of every error.
 TRACEBACK_VARIABLE = "SEGVIT_TRACEBACK"
-
-PACKAGE = str(Path(__file__).parent)
-LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 SPACE = "free some space, or write to another disk"
 RIGHTS = "choose a place that you may read and write"
@@ -57,7 +53,7 @@ def user_errors() -> Iterator[None]:
     TRAINING_LOOP.addFilter(_shorten)
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         if not is_explained(error):
             raise
         sys.stderr.write(f"{Path(sys.argv[0]).name}: error: {describe(error)}\n")
@@ -85,18 +81,12 @@ def from_zero(text: str) -> int:
     return value
 
 
-def is_explained(error: ValueError | OSError) -> bool:
-    """Whether the message was written for users: by our code, or by the operating system."""
-    if os.environ.get(TRACEBACK_VARIABLE):
-        return False
-    if isinstance(error, OSError) or WORKER_ERROR.match(str(error)):
-        return True
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    is_ours = last.filename.startswith(PACKAGE) or not last.filename.startswith(LIBRARIES)
-    return is_ours and (last.line or "").startswith("raise")  # else a library's code that is no Python raised it
+def is_explained(error: BaseException | None) -> bool:
+    """Whether the message was written for users: by this project, or by the operating system."""
+    return isinstance(error, (UserError, OSError)) and not os.environ.get(TRACEBACK_VARIABLE)
 
 
-def describe(error: ValueError | OSError) -> str:
+def describe(error: BaseException) -> str:
     """The message; of an error of the operating system with the file before it and the remedy behind it."""
     if isinstance(error, OSError) and error.errno and error.strerror:
         place = f"{error.filename}: " if error.filename is not None else ""
@@ -109,6 +99,6 @@ def describe(error: ValueError | OSError) -> str:
 def _shorten(record: logging.LogRecord) -> bool:
     """A filter of log records that leaves the message of an explained error, and drops its traceback."""
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, (ValueError, OSError)) and is_explained(error):
+    if error is not None and is_explained(error):
         record.msg, record.exc_info = f"{record.msg} {describe(error)}", None
     return True

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from segvit.errors import UserError
+
 UNFINISHED = ".unfinished"
 # The part of torch that writes checkpoints; it does not say why it failed.
 TORCH_WRITER = "inline_container"
@@ -41,13 +43,13 @@ def written_whole(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def require_folder(folder: str | os.PathLike[str], *, origin: str) -> None:
-    """Raise ValueError, naming the key or option `origin`, where a folder is none or cannot be made or written to."""
+    """Raise UserError, naming the key or option `origin`, where a folder is none or cannot be made or written to."""
     if not str(folder):
-        raise ValueError(f"{origin} is empty: name a folder")
+        raise UserError(f"{origin} is empty: name a folder")
     path = Path(folder).absolute()
     existing = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
     if not existing.is_dir():
-        raise ValueError(f"{origin} {str(folder)!r}: {existing} is a file, not a folder; choose another place")
+        raise UserError(f"{origin} {str(folder)!r}: {existing} is a file, not a folder; choose another place")
     effective = os.access in os.supports_effective_ids
     if not os.access(existing, os.W_OK | os.X_OK, effective_ids=effective):
-        raise ValueError(f"{origin} {str(folder)!r}: {existing} may not be written to; choose another place")
+        raise UserError(f"{origin} {str(folder)!r}: {existing} may not be written to; choose another place")

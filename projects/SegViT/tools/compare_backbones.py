@@ -26,6 +26,7 @@ from tabulate import tabulate
 from segvit.cli_errors import user_errors
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
+from segvit.errors import UserError
 from segvit.experiments.backbone_comparison import BackboneChoice, BackboneResult, evaluate_backbone
 from segvit.experiments.cached_run import config_to_compare, merge, write_whole
 from segvit.experiments.run_series import failure_lines, log_to_file, run_series, split_overrides
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     choices = [BackboneChoice.parse(text) for text in args.backbones]
     if not choices or len({choice.folder_name for choice in choices}) < len(choices):
-        raise ValueError("--backbones must name one or more encoders, each once")
+        raise UserError("--backbones must name one or more encoders, each once")
     cfg = shared_config(args)
     require_device_and_data(cfg)
     require_folder(args.output, origin="--output")
@@ -72,10 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def shared_config(args: argparse.Namespace) -> CfgNode:
-    """The config of all encoders. Raises ValueError where it cannot be read or nothing can be compared by it."""
+    """The config of all encoders. Raises UserError where it cannot be read or nothing can be compared by it."""
     cfg = config_to_compare(args.config_file, args.opts)
     if cfg.MODEL.BACKBONE.NAME != "PlainViT":
-        raise ValueError(f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} is not compared, only 'PlainViT' is")
+        raise UserError(f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} is not compared, only 'PlainViT' is")
     return merge(cfg, {"MODEL.VIT.FROZEN": True}) if args.frozen else cfg
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from segvit.analysis.from_config import build_random_model
 from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
+from segvit.errors import UserError
 from segvit.modeling.weights.official_checkpoint import (
     from_official,
     require_fit,
@@ -41,12 +42,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
     args = parser.parse_args(argv)
     if args.output.exists() and not args.overwrite:
-        raise ValueError(f"{args.output} exists; --overwrite replaces it")
+        raise UserError(f"{args.output} exists; --overwrite replaces it")
     convert(args)
 
 
 def convert(args: argparse.Namespace) -> None:
-    """Convert as the arguments say. Raises ValueError or OSError with the reason."""
+    """Convert as the arguments say. Raises UserError or OSError with the reason."""
     content = read_weight_file(args.input)
     ours = content if args.to_official else from_official(content)
     converted = to_official(content) if args.to_official else ours
@@ -65,15 +66,15 @@ def require_official_forward(model: nn.Module) -> None:
     """Refuse a config whose model has the official tensors and yet computes something else with them.
 
     Raises:
-        ValueError: naming the key.
+        UserError: naming the key.
     """
     encoder = model.backbone.encoder
     if encoder.embedding.num_prefix_tokens:
-        raise ValueError("the official release drops the class token: set MODEL.VIT.KEEP_PREFIX_TOKENS False")
+        raise UserError("the official release drops the class token: set MODEL.VIT.KEEP_PREFIX_TOKENS False")
     is_shrunk = sizes_of(model.state_dict()).head == "Shrunk"
     if is_shrunk != (encoder.reduction is not None):
         wanted = "shrunk" if is_shrunk else "none"
-        raise ValueError(f"the head asks for MODEL.VIT.REDUCTION {wanted!r}, the config says otherwise")
+        raise UserError(f"the head asks for MODEL.VIT.REDUCTION {wanted!r}, the config says otherwise")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
 from segvit.data.image_reading import read_image
+from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
 from segvit.inference.class_names import class_list_of
 from segvit.inference.inspect_image import Inspection, inspect_image
@@ -40,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = class_list_of(cfg).names
     chosen = [class_index(name, names) for name in args.classes]
     if not cfg.MODEL.WEIGHTS:
-        raise ValueError("MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth")
+        raise UserError("MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth")
     missing = [str(path) for path in args.input if not path.is_file()]
     if missing:
-        raise ValueError(f"--input: no such file: {', '.join(missing)}")
+        raise UserError(f"--input: no such file: {', '.join(missing)}")
     require_folder(args.output, origin="--output")
     predictor = SegViTPredictor(cfg)
     for path in tqdm(args.input, unit="image"):
@@ -60,10 +61,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def class_index(name: str, names: Sequence[str]) -> int:
-    """The id of a class. Raises ValueError, with the nearest names, where the data set has none of that name."""
+    """The id of a class. Raises UserError, with the nearest names, where the data set has none of that name."""
     if name not in names:
         near = get_close_matches(name, names, n=3, cutoff=0.4) or names[:3]
-        raise ValueError(f"--classes: the data set has no class {name!r}; near: {', '.join(near)}")
+        raise UserError(f"--classes: the data set has no class {name!r}; near: {', '.join(near)}")
     return names.index(name)
 
 

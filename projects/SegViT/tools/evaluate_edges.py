@@ -22,6 +22,7 @@ from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
 from segvit.data.image_reading import read_image, read_label_map
 from segvit.datasets import require_data_sets
+from segvit.errors import UserError
 from segvit.evaluation.edge_quality import EdgeQuality, edge_quality
 from segvit.inference import SegViTPredictor
 from segvit.inference.inspect_image import inspect_image
@@ -42,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     cfg = load_config(args.config_file, [*args.opts, "TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False])
     if not cfg.MODEL.WEIGHTS:
-        raise ValueError("MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth")
+        raise UserError("MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth")
     if cfg.MODEL.VIT.REDUCTION != "shrunk++":
-        raise ValueError(f"MODEL.VIT.REDUCTION {cfg.MODEL.VIT.REDUCTION!r} has no edge head: only 'shrunk++' has")
+        raise UserError(f"MODEL.VIT.REDUCTION {cfg.MODEL.VIT.REDUCTION!r} has no edge head: only 'shrunk++' has")
     quality = evaluate_edges(cfg)
     if args.json:
         print(json.dumps(quality))

@@ -19,6 +19,7 @@ import torch
 from segvit.analysis.machine import machine_name
 from segvit.cli_errors import positive, user_errors
 from segvit.d2 import load_config
+from segvit.errors import UserError
 from segvit.export import (
     FORMATS,
     Agreement,
@@ -72,23 +73,23 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def require_new_file(args: argparse.Namespace) -> None:
-    """Raise ValueError where the file exists or has another format's extension."""
+    """Raise UserError where the file exists or has another format's extension."""
     extension = FORMATS[args.format].extension
     if args.output.suffix != extension:
-        raise ValueError(f"--output {args.output}: files of --format {args.format} end in {extension}")
+        raise UserError(f"--output {args.output}: files of --format {args.format} end in {extension}")
     if args.output.exists() and not args.overwrite:
-        raise ValueError(f"--output {args.output} exists; --overwrite replaces it")
+        raise UserError(f"--output {args.output} exists; --overwrite replaces it")
 
 
 def find_pictures(inputs: Sequence[Path]) -> list[Path]:
-    """The files, and those of the folders. Raises ValueError where one is missing or a video."""
+    """The files, and those of the folders. Raises UserError where one is missing or a video."""
     for path in inputs:
         if not path.exists():
-            raise ValueError(f"--pictures: no such file: {path} (KEY VALUE pairs stand behind another option)")
+            raise UserError(f"--pictures: no such file: {path} (KEY VALUE pairs stand behind another option)")
     sources = find_sources(inputs)
     for source in sources:
         if source.is_video:
-            raise ValueError(f"--pictures: {source.path} is a video: give pictures")
+            raise UserError(f"--pictures: {source.path} is a video: give pictures")
     return [source.path for source in sources]
 
 

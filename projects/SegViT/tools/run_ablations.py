@@ -25,6 +25,7 @@ from tabulate import tabulate
 from segvit.cli_errors import user_errors
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
+from segvit.errors import UserError
 from segvit.experiments.ablations import AblationResult, ablation_config, with_seed
 from segvit.experiments.cached_run import RunResult, run_or_read, write_whole
 from segvit.experiments.run_series import failure_lines, log_to_file, run_series, split_overrides
@@ -88,19 +89,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def chosen(words: Sequence[str]) -> list[str]:
-    """The configs that groups and names stand for, each once. Raises ValueError for a word that is neither."""
+    """The configs that groups and names stand for, each once. Raises UserError for a word that is neither."""
     known = dict.fromkeys(name for names in GROUPS.values() for name in names)
     unknown = [word for word in words if word not in GROUPS and word not in known]
     if unknown or not words:
-        raise ValueError(f"--run {' '.join(unknown)}: groups are {', '.join(GROUPS)}; names are {', '.join(known)}")
+        raise UserError(f"--run {' '.join(unknown)}: groups are {', '.join(GROUPS)}; names are {', '.join(known)}")
     return list(dict.fromkeys(name for word in words for name in GROUPS.get(word, (word,))))
 
 
 def chosen_seeds(words: Sequence[str], cfg: CfgNode) -> list[int]:
-    """The seeds asked for, each once; the config's where none was. Raises ValueError for what is no seed."""
+    """The seeds asked for, each once; the config's where none was. Raises UserError for what is no seed."""
     wrong = [word for word in words if not word.isdecimal()]
     if wrong:
-        raise ValueError(f"--seeds {' '.join(wrong)}: seeds are whole numbers from 0")
+        raise UserError(f"--seeds {' '.join(wrong)}: seeds are whole numbers from 0")
     return list(dict.fromkeys(map(int, words))) or [cfg.SEED]
 
 

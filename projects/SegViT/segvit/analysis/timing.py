@@ -15,6 +15,8 @@ from typing import TypedDict
 import torch
 from tqdm import tqdm
 
+from segvit.errors import UserError
+
 
 class TimingSummary(TypedDict):
     """`spread` is the interquartile range over the median, `ratio` the median over the first model's median."""
@@ -46,10 +48,10 @@ def time_rounds(
         Seconds by name, `rounds` of them each, in the order of `calls`.
 
     Raises:
-        ValueError: for no calls or fewer than one round.
+        UserError: for no calls or fewer than one round.
     """
     if not calls or rounds < 1:
-        raise ValueError(f"timing needs at least one call and one round, not {len(calls)} and {rounds}")
+        raise UserError(f"timing needs at least one call and one round, not {len(calls)} and {rounds}")
     order, draw = list(calls), random.Random(seed)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for i in tqdm(range(warmup + rounds), desc="rounds", disable=not progress):

@@ -15,6 +15,7 @@ from timm.models import clean_state_dict
 from torch import nn
 
 from segvit.checkpoint.atomic_write import name_last_checkpoint, write_checkpoint
+from segvit.errors import UserError
 from segvit.modeling.weights.weight_files import code_error, read_weight_file, require_content
 from segvit.modeling.weights.weight_match import ShapeConflict, compare_weights
 
@@ -86,7 +87,7 @@ class SegViTCheckpointer(DetectionCheckpointer):
         """Load a checkpoint; see `DetectionCheckpointer.load`.
 
         Raises:
-            ValueError: where the file is damaged, contains code or does not fit; in strict loading also where `path`
+            UserError: where the file is damaged, contains code or does not fit; in strict loading also where `path`
                 is empty, for nothing would be loaded then.
         """
         if self.strict:
@@ -107,7 +108,7 @@ class SegViTCheckpointer(DetectionCheckpointer):
         loaded = super()._load_file(filename)
         others = [str(name) for name, value in loaded["model"].items() if not isinstance(value, torch.Tensor)]
         if others or not loaded["model"]:
-            raise ValueError(
+            raise UserError(
                 f"{filename} is no checkpoint of this project: where tensors should be, it has {others or 'nothing'}. "
                 "tools/convert_official_checkpoint.py converts those of the official release"
             )
@@ -125,13 +126,13 @@ class SegViTCheckpointer(DetectionCheckpointer):
         of_classes = [conflict for conflict in match.conflicts if _is_of_classes(conflict)]
         described = "\n  ".join([*_class_counts(of_classes), match.describe()])
         if not match.matched:
-            raise ValueError(f"{self._path} fits no tensor of the model (encoders alone: MODEL.VIT.PRETRAINED)")
+            raise UserError(f"{self._path} fits no tensor of the model (encoders alone: MODEL.VIT.PRETRAINED)")
         if len(of_classes) < len(match.conflicts) or ((self._must_be_exact or adds_group) and not match.is_exact):
             hint = POSITION_HINT if any(POSITION_TENSOR.search(conflict.name) for conflict in match.conflicts) else ""
-            raise ValueError(f"{self._path} does not fit the model: {described}{hint}")
+            raise UserError(f"{self._path} does not fit the model: {described}{hint}")
         lacking = [name for name in match.missing if not CLASS_TENSOR.search(name)]
         if len(lacking) > (1 - MIN_SHARE) * len(self.model.state_dict()):
-            raise ValueError(
+            raise UserError(
                 f"{self._path} holds too little of the model (encoders alone: MODEL.VIT.PRETRAINED): {described}"
             )
         logger.log(
@@ -154,9 +155,9 @@ class SegViTCheckpointer(DetectionCheckpointer):
 
 
 def require_weights(path: str, *, evaluates: bool) -> None:
-    """Raise ValueError or FileNotFoundError where MODEL.WEIGHTS is empty and a model is evaluated, or names no file."""
+    """Raise UserError or FileNotFoundError where MODEL.WEIGHTS is empty and a model is evaluated, or names no file."""
     if not path and evaluates:
-        raise ValueError("MODEL.WEIGHTS is empty: there are no weights to evaluate; name a checkpoint")
+        raise UserError("MODEL.WEIGHTS is empty: there are no weights to evaluate; name a checkpoint")
     if path and "://" not in path:
         require_content(path, origin="MODEL.WEIGHTS: ")
 
@@ -168,13 +169,13 @@ def require_all_weights_for_inference(model: nn.Module, incompatible_keys: objec
     goes on with those of the random initialisation.
 
     Raises:
-        ValueError: where the model is in evaluation mode and tensors of it were not loaded.
+        UserError: where the model is in evaluation mode and tensors of it were not loaded.
     """
     if model.training or not incompatible_keys.missing_keys:
         return
     state = model.state_dict()
     missing = [f"{name} {tuple(state[name].shape)}" for name in incompatible_keys.missing_keys if name in state]
-    raise ValueError(
+    raise UserError(
         f"{len(missing)} of {len(state)} tensors of the model are missing in the checkpoint, or of another shape "
         f"there, and would be evaluated untrained: {', '.join(missing[:20])}. Does the config (first of all "
         "MODEL.SEM_SEG_HEAD.NUM_CLASSES) agree with the one of the training?"

@@ -8,6 +8,7 @@ from pathlib import Path
 from detectron2.utils import comm
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
+from segvit.errors import UserError
 from segvit.modeling.weights.weight_files import DamagedFile
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def load_newest(checkpointer: SegViTCheckpointer) -> dict[str, object]:
         What the file holds beside the checkpointables, see `SegViTCheckpointer.load`.
 
     Raises:
-        ValueError: where no checkpoint of the folder can be read, or one does not fit the model.
+        UserError: where no checkpoint of the folder can be read, or one does not fit the model.
     """
     named = Path(checkpointer.get_checkpoint_file())
     others = [path for path in Path(checkpointer.save_dir).glob("model_*.pth") if path != named]
@@ -39,7 +40,7 @@ def load_newest(checkpointer: SegViTCheckpointer) -> dict[str, object]:
                 logger.warning("%s\nResuming from %s instead; what is damaged can be deleted", "\n".join(reasons), path)
             return rest
         reasons.append(errors[0])
-    raise ValueError(
+    raise UserError(
         f"no checkpoint in {checkpointer.save_dir} can be read: {'; '.join(reasons)}. Bring one back, or start anew "
         "without --resume"
     )

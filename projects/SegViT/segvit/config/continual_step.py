@@ -10,6 +10,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from segvit.errors import UserError
 from segvit.modeling.continual.class_groups import (
     ClassGroups,
     class_ids,
@@ -78,7 +79,7 @@ def continual_step(cfg: CfgNode) -> ContinualStep | None:
     """The step that the config is set to; None for a model that learns all classes at once.
 
     Raises:
-        ValueError: where the protocol contradicts itself or the number of classes.
+        UserError: where the protocol contradicts itself or the number of classes.
     """
     continual, num_classes = cfg.MODEL.SEGVIT.CONTINUAL, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     if not continual.PROTOCOL and not continual.GROUPS:
@@ -87,15 +88,15 @@ def continual_step(cfg: CfgNode) -> ContinualStep | None:
     groups = _groups(continual, names, num_classes)
     index = continual.STEP if continual.STEP >= 0 else len(groups) + continual.STEP
     if not 0 <= index < len(groups):
-        raise ValueError(f"{KEY}.STEP {continual.STEP}: there are steps 0 to {len(groups) - 1}, and -1 for the last")
+        raise UserError(f"{KEY}.STEP {continual.STEP}: there are steps 0 to {len(groups) - 1}, and -1 for the last")
     if continual.SELECTION not in ("overlapped", "disjoint"):
-        raise ValueError(f"{KEY}.SELECTION {continual.SELECTION!r} must be 'overlapped' or 'disjoint'")
+        raise UserError(f"{KEY}.SELECTION {continual.SELECTION!r} must be 'overlapped' or 'disjoint'")
     if continual.CALIBRATION not in ("none", "bias"):
-        raise ValueError(f"{KEY}.CALIBRATION {continual.CALIBRATION!r} must be 'none' or 'bias'")
+        raise UserError(f"{KEY}.CALIBRATION {continual.CALIBRATION!r} must be 'none' or 'bias'")
     if continual.IN_FEATURES and continual.SHARED_DECODER:
-        raise ValueError(f"{KEY}.IN_FEATURES: with SHARED_DECODER later groups read what the first one reads")
+        raise UserError(f"{KEY}.IN_FEATURES: with SHARED_DECODER later groups read what the first one reads")
     if continual.ITERATIONS and len(continual.ITERATIONS) != len(groups):
-        raise ValueError(f"{KEY}.ITERATIONS has {len(continual.ITERATIONS)} entries for {len(groups)} steps")
+        raise UserError(f"{KEY}.ITERATIONS has {len(continual.ITERATIONS)} entries for {len(groups)} steps")
     return ContinualStep(
         index=index,
         groups=groups,
@@ -113,7 +114,7 @@ def continual_step(cfg: CfgNode) -> ContinualStep | None:
 
 def _groups(continual: CfgNode, names: Sequence[str], num_classes: int) -> ClassGroups:
     if continual.PROTOCOL and continual.GROUPS:
-        raise ValueError(f"{KEY}: PROTOCOL and GROUPS both say which classes belong together; leave one of them empty")
+        raise UserError(f"{KEY}: PROTOCOL and GROUPS both say which classes belong together; leave one of them empty")
     if continual.GROUPS:
         groups = tuple(tuple(class_ids(group, names, num_classes, key=f"{KEY}.GROUPS")) for group in continual.GROUPS)
         require_disjoint(groups, key=f"{KEY}.GROUPS")
@@ -136,13 +137,13 @@ def count_own_classes(cfg: CfgNode) -> None:
 
 
 def own_classes(cfg: CfgNode) -> list[str]:
-    """The names in CONTINUAL.CLASSES, data sets' replaced by those of their classes. Raises ValueError for doubles."""
+    """The names in CONTINUAL.CLASSES, data sets' replaced by those of their classes. Raises UserError for doubles."""
     names: list[str] = []
     for entry in cfg.MODEL.SEGVIT.CONTINUAL.CLASSES:
         names += data_set_classes(entry.removeprefix(DATA_SET_PREFIX)) if entry.startswith(DATA_SET_PREFIX) else [entry]
     doubles = sorted(name for name, count in Counter(names).items() if count > 1)
     if doubles:
-        raise ValueError(f"{KEY}.CLASSES names {', '.join(doubles)} more than once")
+        raise UserError(f"{KEY}.CLASSES names {', '.join(doubles)} more than once")
     return names
 
 
@@ -154,7 +155,7 @@ def _class_names(cfg: CfgNode) -> list[str]:
         return list(names) if len(names) == num_classes else []
     names = own_classes(cfg)
     if len(names) != num_classes:
-        raise ValueError(
+        raise UserError(
             f"{KEY}.CLASSES names {len(names)} classes, but MODEL.SEM_SEG_HEAD.NUM_CLASSES is {num_classes}; "
             "0 takes the number from there"
         )
@@ -162,10 +163,10 @@ def _class_names(cfg: CfgNode) -> list[str]:
 
 
 def data_set_classes(name: str) -> list[str]:
-    """The class names of a registered data set. Raises ValueError where it has none."""
+    """The class names of a registered data set. Raises UserError where it has none."""
     names = MetadataCatalog.get(name).get("stuff_classes", None)
     if not names:
-        raise ValueError(f"data set {name!r} is unknown, or its metadata has no stuff_classes")
+        raise UserError(f"data set {name!r} is unknown, or its metadata has no stuff_classes")
     return list(names)
 
 
@@ -192,9 +193,9 @@ def training_labels(cfg: CfgNode) -> np.ndarray | None:
     train_sets = cfg.DATASETS.TRAIN
     tables = [model_ids(step, name) for name in train_sets]
     if any(not np.array_equal(table, tables[0]) for table in tables):
-        raise ValueError(f"DATASETS.TRAIN {list(train_sets)}: {KEY} needs data sets with the same classes")
+        raise UserError(f"DATASETS.TRAIN {list(train_sets)}: {KEY} needs data sets with the same classes")
     if step.background == cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE:
-        raise ValueError(
+        raise UserError(
             f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE {step.background} is the label of the background; set another"
         )
     return np.where(np.isin(tables[0], step.new_classes), tables[0], step.background)

@@ -15,6 +15,7 @@ from segvit.config.continual_step import count_own_classes, model_names_classes
 from segvit.config.defaults import get_segvit_cfg
 from segvit.config.validation import require_types, require_values
 from segvit.datasets import register_config_folder
+from segvit.errors import UserError
 
 Layer = dict[str, object]
 
@@ -25,7 +26,7 @@ def load_config(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
     The folder that DATASETS.FOLDER names is registered as data sets.
 
     Raises:
-        ValueError: where a file is missing, no plain YAML, or has keys that do not exist; where the overrides are not
+        UserError: where a file is missing, no plain YAML, or has keys that do not exist; where the overrides are not
             pairs of such keys and values, or a `--flag` is among them; where a value is not one that its key takes;
             where the folder and the config do not fit.
     """
@@ -52,7 +53,7 @@ def config_layers(path: str | Path) -> list[tuple[Path, Layer]]:
     """What each file of a config sets, as {"SOLVER.BASE_LR": value}: its `_BASE_` files first, the file itself last.
 
     Raises:
-        ValueError: where a file is missing, no plain YAML, or its own `_BASE_`.
+        UserError: where a file is missing, no plain YAML, or its own `_BASE_`.
     """
     return _layers(Path(path), ())
 
@@ -63,14 +64,14 @@ def _layers(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, Layer]]:
     bases = content.pop(BASE_KEY, [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise ValueError(f"config file {path}: {BASE_KEY} takes a file name or a list of them, not {bases!r}")
+        raise UserError(f"config file {path}: {BASE_KEY} takes a file name or a list of them, not {bases!r}")
     layers, above = [], (*above, path.resolve())
     for base in bases:
         file = path.parent / Path(base).expanduser()
         if not file.is_file():
-            raise ValueError(f"config file {str(file)!r} does not exist; {path} names it as {BASE_KEY}")
+            raise UserError(f"config file {str(file)!r} does not exist; {path} names it as {BASE_KEY}")
         if file.resolve() in above:
-            raise ValueError(f"config file {path} names {file} as {BASE_KEY}, which builds upon {path} itself")
+            raise UserError(f"config file {path} names {file} as {BASE_KEY}, which builds upon {path} itself")
         layers += _layers(file, above)
     return [*layers, (path, dict(_dotted(content)))]
 
@@ -82,13 +83,13 @@ def pairs_of(opts: Sequence[object]) -> Layer:
 
 def _read_yaml(path: Path) -> dict[str, object]:
     if not path.is_file():
-        raise ValueError(f"config file {str(path)!r} does not exist")
+        raise UserError(f"config file {str(path)!r} does not exist")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"config file {path} is not plain YAML: {error}") from error
+        raise UserError(f"config file {path} is not plain YAML: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"config file {path} must hold keys and values, not {content!r:.40}")
+        raise UserError(f"config file {path} must hold keys and values, not {content!r:.40}")
     return content
 
 
@@ -103,26 +104,26 @@ def _dotted(node: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str,
 def _require_pairs(opts: Sequence[object], known: Collection[str]) -> None:
     flags = [opt for opt in opts if isinstance(opt, str) and opt.startswith("--")]
     if flags:
-        raise ValueError(f"{', '.join(flags)} must come before the KEY VALUE pairs, in front of {opts[0]}")
+        raise UserError(f"{', '.join(flags)} must come before the KEY VALUE pairs, in front of {opts[0]}")
     joined = [opt for opt in map(str, opts[::2]) if "=" in opt and opt.partition("=")[0] in known]
     if joined:
-        raise ValueError(f"overrides are KEY VALUE pairs: write {joined[0].replace('=', ' ', 1)!r}, not {joined[0]!r}")
+        raise UserError(f"overrides are KEY VALUE pairs: write {joined[0].replace('=', ' ', 1)!r}, not {joined[0]!r}")
     if len(opts) % 2:
         lone = next((key for key, value in pairwise(opts) if key in known and value in known), opts[-1])
-        raise ValueError(f"overrides are KEY VALUE pairs: {lone} has no value")
+        raise UserError(f"overrides are KEY VALUE pairs: {lone} has no value")
     _require_known(map(str, opts[::2]), known)
 
 
 def _require_version(layer: Layer, cfg: CfgNode, *, origin: str) -> None:
     version = layer.get("VERSION", cfg.VERSION)
     if version != cfg.VERSION:
-        raise ValueError(f"{origin}VERSION {version} is not that of SegViT's configs, {cfg.VERSION}")
+        raise UserError(f"{origin}VERSION {version} is not that of SegViT's configs, {cfg.VERSION}")
 
 
 def _require_known(keys: Iterable[str], known: Collection[str], origin: str = "") -> None:
     unknown = [_describe(key, known) for key in keys if key not in known]
     if unknown:
-        raise ValueError(f"{origin}there is no config key {', nor '.join(unknown)}")
+        raise UserError(f"{origin}there is no config key {', nor '.join(unknown)}")
 
 
 def _describe(key: str, known: Collection[str]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
+from segvit.errors import UserError
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
@@ -16,7 +18,7 @@ def find_config(name: str | Path) -> Path:
             without its folder and its extension.
 
     Raises:
-        ValueError: where there is no such file, or several shipped configs have that name.
+        UserError: where there is no such file, or several shipped configs have that name.
     """
     path = Path(name).expanduser()
     if path.is_file():
@@ -27,8 +29,8 @@ def find_config(name: str | Path) -> Path:
     if len(found) == 1:
         return shipped[found[0]]
     if found:
-        raise ValueError(f"config {str(name)!r} is ambiguous: {' or '.join(sorted(found))}")
+        raise UserError(f"config {str(name)!r} is ambiguous: {' or '.join(sorted(found))}")
     leaves = [key for key in shipped if "Base-" not in key]
     near = get_close_matches(wanted, leaves, n=2, cutoff=0.4)
     hint = f"; near: {', '.join(near)}" if near else ""
-    raise ValueError(f"config {str(name)!r} is neither a file nor the name of a config in {CONFIGS}{hint}")
+    raise UserError(f"config {str(name)!r} is neither a file nor the name of a config in {CONFIGS}{hint}")

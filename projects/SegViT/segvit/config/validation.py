@@ -14,6 +14,8 @@ from functools import reduce
 from detectron2.config import CfgNode
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
+from segvit.errors import UserError
+
 KINDS = {
     bool: "True or False",
     int: "a whole number",
@@ -90,7 +92,7 @@ POSITIVE_LISTS = {
 
 
 def require_types(pairs: Iterable[tuple[str, object]], defaults: CfgNode, *, origin: str = "") -> None:
-    """Raise ValueError for a value of another type than its key's default; `origin` begins the message.
+    """Raise UserError for a value of another type than its key's default; `origin` begins the message.
 
     Texts from the command line are taken for what they spell, as yacs does.
     """
@@ -103,42 +105,42 @@ def require_types(pairs: Iterable[tuple[str, object]], defaults: CfgNode, *, ori
         except (AssertionError, ValueError):
             fits = False
         if not fits:
-            raise ValueError(f"{origin}{key} takes {_kind(default)}, not {given!r}")
+            raise UserError(f"{origin}{key} takes {_kind(default)}, not {given!r}")
 
 
 def require_values(cfg: CfgNode) -> None:
-    """Raise ValueError, naming the key, for a name or a number that its key does not know."""
+    """Raise UserError, naming the key, for a name or a number that its key does not know."""
     for key, choices in CHOICES.items():
         value = value_of(cfg, key)
         if value not in choices:
-            raise ValueError(f"{key} {value!r} must be {_alternatives(choices)}")
+            raise UserError(f"{key} {value!r} must be {_alternatives(choices)}")
     for key, registry in REGISTRIES.items():
         name = value_of(cfg, key)
         if name not in registry:
             (near,) = get_close_matches(name, [known for known, _ in registry], n=1, cutoff=0.0)
-            raise ValueError(f"{key} {name!r} does not exist (the nearest is {near})")
+            raise UserError(f"{key} {name!r} does not exist (the nearest is {near})")
     for key, (low, high) in RANGES.items():
         value = value_of(cfg, key)
         if not low <= value <= high:  # not a number, too
             limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-            raise ValueError(f"{key} {value} must be {limits}")
+            raise UserError(f"{key} {value} must be {limits}")
     for key in POSITIVE:
         if not value_of(cfg, key) > 0:
-            raise ValueError(f"{key} {value_of(cfg, key)} must be above 0")
+            raise UserError(f"{key} {value_of(cfg, key)} must be above 0")
     for key, count in POSITIVE_LISTS.items():
         value = list(value_of(cfg, key))
         if len(value) != (count or max(len(value), 1)) or not all(number > 0 for number in value):
-            raise ValueError(f"{key} {value} must be {count or 'one or more'} numbers above 0")
+            raise UserError(f"{key} {value} must be {count or 'one or more'} numbers above 0")
     if len(value_of(cfg, "MODEL.PIXEL_MEAN")) != 3:
-        raise ValueError(f"MODEL.PIXEL_MEAN {list(value_of(cfg, 'MODEL.PIXEL_MEAN'))} must be 3 numbers")
+        raise UserError(f"MODEL.PIXEL_MEAN {list(value_of(cfg, 'MODEL.PIXEL_MEAN'))} must be 3 numbers")
     _require_heads(cfg)
 
 
 def _require_heads(cfg: CfgNode) -> None:
-    """Raise ValueError where the decoder's width cannot be shared out among its heads."""
+    """Raise UserError where the decoder's width cannot be shared out among its heads."""
     width, heads = value_of(cfg, "MODEL.SEGVIT.HIDDEN_DIM"), value_of(cfg, "MODEL.SEGVIT.NUM_HEADS")
     if width % heads:
-        raise ValueError(f"MODEL.SEGVIT.HIDDEN_DIM {width} must be a multiple of MODEL.SEGVIT.NUM_HEADS {heads}")
+        raise UserError(f"MODEL.SEGVIT.HIDDEN_DIM {width} must be a multiple of MODEL.SEGVIT.NUM_HEADS {heads}")
 
 
 def value_of(cfg: CfgNode, key: str) -> object:

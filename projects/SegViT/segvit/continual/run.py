@@ -18,6 +18,7 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.continual.calibration import calibrate_newest_group
 from segvit.engine.trainer import Trainer
+from segvit.errors import UserError
 from segvit.experiments.cached_run import claim_folder, merge, train, write_whole
 
 logger = logging.getLogger(__name__)
@@ -49,12 +50,12 @@ class StepResult:
 
 
 def protocol_step(cfg: CfgNode) -> ContinualStep:
-    """The config's last step. Raises ValueError without a protocol, or where the run could not be evaluated."""
+    """The config's last step. Raises UserError without a protocol, or where the run could not be evaluated."""
     last = continual_step(merge(cfg, {f"{KEY}.STEP": -1}))
     if last is None:
-        raise ValueError(f"this config learns all classes at once: set {KEY}.PROTOCOL, such as '100-50'")
+        raise UserError(f"this config learns all classes at once: set {KEY}.PROTOCOL, such as '100-50'")
     if not cfg.DATASETS.TEST:
-        raise ValueError("DATASETS.TEST is empty: a step is reported by its evaluation")
+        raise UserError("DATASETS.TEST is empty: a step is reported by its evaluation")
     return last
 
 
@@ -94,13 +95,13 @@ def finished_step(iterations: Sequence[int], weights: str) -> int:
     """The step to begin with: the last of those that ITERATIONS 0 declares finished, or the first.
 
     Raises:
-        ValueError: where a finished step follows one that is to be trained, or its weights are not named.
+        UserError: where a finished step follows one that is to be trained, or its weights are not named.
     """
     finished = next((index for index, count in enumerate(iterations) if count), len(iterations))
     if finished and not weights:
-        raise ValueError(f"{KEY}.ITERATIONS begins with 0: name the finished model by MODEL.WEIGHTS")
+        raise UserError(f"{KEY}.ITERATIONS begins with 0: name the finished model by MODEL.WEIGHTS")
     if not all(iterations[finished:]):
-        raise ValueError(f"{KEY}.ITERATIONS {list(iterations)}: only the first steps can be finished, that is 0")
+        raise UserError(f"{KEY}.ITERATIONS {list(iterations)}: only the first steps can be finished, that is 0")
     return max(finished - 1, 0)
 
 
@@ -117,7 +118,7 @@ def run_or_read_step(cfg: CfgNode, method: str, hooks: Callable[[], list[HookBas
     """Train a step, or go on where it stopped, or read what an earlier call with the same config found.
 
     Raises:
-        ValueError: where the folder holds a run of another config.
+        UserError: where the folder holds a run of another config.
     """
     folder = Path(cfg.OUTPUT_DIR)
     if comm.is_main_process():

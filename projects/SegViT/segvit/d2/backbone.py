@@ -8,6 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
+from segvit.errors import UserError
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
 from segvit.modeling.token_reduction.reduction_builder import TokenReduction
@@ -56,7 +57,7 @@ class PlainViT(EncoderBackbone):
         vit = cfg.MODEL.VIT
         reduction = None
         if vit.REDUCTION == "none" and vit.REDUCTION_SAMPLING != "nearest_q":
-            raise ValueError(
+            raise UserError(
                 f"MODEL.VIT.REDUCTION_SAMPLING {vit.REDUCTION_SAMPLING!r} fits MODEL.VIT.REDUCTION 'shrunk', not 'none'"
             )
         if vit.REDUCTION != "none":

@@ -22,6 +22,7 @@ from segvit.d2.sem_seg_head import (
     head_stages,
     require_stages,
 )
+from segvit.errors import UserError
 from segvit.modeling.continual.added_group import AddedDecoder, AddedQueries, Decoder
 from segvit.modeling.continual.class_groups import ClassGroups
 from segvit.modeling.continual.merge_groups import gather_groups
@@ -86,7 +87,7 @@ class ContinualHead(nn.Module):
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:
         step = continual_step(cfg)
         if step is None:
-            raise ValueError(f"MODEL.SEM_SEG_HEAD.NAME ContinualHead needs groups of classes: set {KEY}.PROTOCOL")
+            raise UserError(f"MODEL.SEM_SEG_HEAD.NAME ContinualHead needs groups of classes: set {KEY}.PROTOCOL")
         first, *later = step.known_groups
         in_features = head_stages(cfg, input_shape)
         added_in_features = list(step.in_features) or in_features

@@ -7,6 +7,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 
 from segvit.d2.backbone import EncoderBackbone
+from segvit.errors import UserError
 from segvit.modeling.encoder.hierarchical_encoder import HierarchicalEncoder
 
 # What only a plain ViT can be told; Swin comes as timm names it.
@@ -36,7 +37,7 @@ class HierarchicalViT(EncoderBackbone):
         vit = cfg.MODEL.VIT
         idle = [f"MODEL.VIT.{key} {default!r}" for key, default in PLAIN_ONLY.items() if vit[key] != default]
         if idle:
-            raise ValueError(f"{vit.NAME} cannot be changed in these keys: set {', '.join(idle)}, or take a plain ViT")
+            raise UserError(f"{vit.NAME} cannot be changed in these keys: set {', '.join(idle)}, or take a plain ViT")
         img_size = (vit.IMG_SIZE[0], vit.IMG_SIZE[1])
         encoder = HierarchicalEncoder(
             name=vit.NAME,

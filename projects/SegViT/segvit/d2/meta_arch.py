@@ -14,6 +14,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, bu
 from torch import nn
 
 from segvit.checkpoint.checkpointer import require_all_weights_for_inference
+from segvit.errors import UserError
 from segvit.modeling.losses.edge_loss import EdgeLoss
 from segvit.modeling.losses.mask_targets import MaskTargets, targets_of_labels
 from segvit.modeling.postprocessing.pruned_argmax import pruned_labels
@@ -235,10 +236,9 @@ class SegViT(nn.Module):
 
 
 def require_trained_for(mode: str, output_modes: tuple[str, ...]) -> None:
-    """Raise ValueError where the head's masks are not trained to be read as `mode` reads them."""
+    """Raise UserError where the head's masks are not trained to be read as `mode` reads them."""
     if mode not in output_modes:
         fitting = " or ".join(map(repr, output_modes)) or "no output"
-        raise ValueError(
-            f"MODEL.SEGVIT.OUTPUT {mode!r} does not fit MODEL.SEGVIT.LOSS and MODEL.SEM_SEG_HEAD.NAME, "
-            f"which train masks for {fitting}"
+        raise UserError(
+            f"MODEL.SEGVIT.OUTPUT {mode!r} does not fit MODEL.SEGVIT.LOSS, which trains masks for {fitting}"
         )

@@ -9,6 +9,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
 from segvit.d2.sem_seg_head import build_criterion, head_stages, require_maps
+from segvit.errors import UserError
 from segvit.modeling.decoder.linear_head import LinearHead
 from segvit.modeling.losses.mask_targets import MaskTargets
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
@@ -36,11 +37,11 @@ class PerPixelHead(nn.Module):
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:
         in_features = head_stages(cfg, input_shape)
         if len(in_features) != 1:
-            raise ValueError(f"PerPixelHead reads one stage, but MODEL.SEM_SEG_HEAD.IN_FEATURES names {in_features}")
+            raise UserError(f"PerPixelHead reads one stage, but MODEL.SEM_SEG_HEAD.IN_FEATURES names {in_features}")
         require_maps(in_features, input_shape)
         criterion = build_criterion(cfg, num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
         if not isinstance(criterion, PixelCrossEntropy):
-            raise ValueError(
+            raise UserError(
                 "PerPixelHead has no masks: set MODEL.SEGVIT.LOSS 'pixel' and MODEL.SEGVIT.OUTPUT 'softmax'"
             )
         classifier = LinearHead(

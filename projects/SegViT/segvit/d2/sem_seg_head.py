@@ -8,6 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
+from segvit.errors import UserError
 from segvit.modeling.continual.added_group import AddedQueries
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.decoder_builder import build_decoder
@@ -74,27 +75,27 @@ class AttentionToMaskHead(nn.Module):
 
 
 def head_stages(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> list[str]:
-    """The stages that a head reads, deepest first. Raises ValueError where the backbone has no such stage."""
+    """The stages that a head reads, deepest first. Raises UserError where the backbone has no such stage."""
     in_features = list(cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES)
     require_stages(in_features, input_shape, key="MODEL.SEM_SEG_HEAD.IN_FEATURES")
     return in_features
 
 
 def require_stages(in_features: list[str], input_shape: dict[str, ShapeSpec], *, key: str) -> None:
-    """Raise ValueError, naming the config key, where the backbone does not give one of the stages."""
+    """Raise UserError, naming the config key, where the backbone does not give one of the stages."""
     missing = [name for name in in_features if name not in input_shape]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{key} asks for {missing}, but the backbone gives {sorted(input_shape)}; "
             "make it agree with MODEL.VIT.OUT_INDICES"
         )
 
 
 def require_maps(names: list[str], input_shape: dict[str, ShapeSpec]) -> None:
-    """Raise ValueError where one of the stages is the set of tokens that Shrunk++ leaves, and no map."""
+    """Raise UserError where one of the stages is the set of tokens that Shrunk++ leaves, and no map."""
     reduced = [name for name in names if input_shape[name].stride is None]
     if reduced:
-        raise ValueError(
+        raise UserError(
             f"MODEL.SEM_SEG_HEAD.IN_FEATURES: {reduced} lie behind the reduction of Shrunk++ and are no maps: set "
             "MODEL.SEGVIT.QUERY_UPSAMPLING 'nearest' and name last a stage from before MODEL.VIT.REDUCTION_BLOCK"
         )
@@ -110,7 +111,7 @@ def build_head_decoder(
 ) -> ATMDecoder | ShrunkDecoder:
     """A decoder with so many class queries, over these stages, with the config's up-sampling if none is named.
 
-    Raises ValueError where they do not fit.
+    Raises UserError where they do not fit.
     """
     segvit = cfg.MODEL.SEGVIT
     query_upsampling = query_upsampling or segvit.QUERY_UPSAMPLING
@@ -141,10 +142,10 @@ def build_competition(cfg: CfgNode, *, weight: float) -> GroupCompetition | None
 
 
 def build_criterion(cfg: CfgNode, *, num_classes: int) -> SegViTCriterion | PixelCrossEntropy:
-    """The losses that MODEL.SEGVIT.LOSS names, for so many classes. Raises ValueError for another name."""
+    """The losses that MODEL.SEGVIT.LOSS names, for so many classes. Raises UserError for another name."""
     segvit = cfg.MODEL.SEGVIT
     if segvit.LOSS not in ("mask", "pixel"):
-        raise ValueError(f"MODEL.SEGVIT.LOSS {segvit.LOSS!r} must be 'mask' or 'pixel'")
+        raise UserError(f"MODEL.SEGVIT.LOSS {segvit.LOSS!r} must be 'mask' or 'pixel'")
     if segvit.LOSS == "pixel":
         return PixelCrossEntropy(weight=segvit.CLASS_WEIGHT, stride=segvit.MASK_LOSS_STRIDE)
     return SegViTCriterion(

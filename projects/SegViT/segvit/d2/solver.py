@@ -14,6 +14,8 @@ from detectron2.solver.build import maybe_add_gradient_clipping
 from fvcore.common.param_scheduler import ParamScheduler, PolynomialDecayParamScheduler
 from torch import nn
 
+from segvit.errors import UserError
+
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """AdamW over `parameter_groups`, with the gradient clipping of SOLVER.CLIP_GRADIENTS."""
@@ -57,16 +59,16 @@ def parameter_groups(
         no_weight_decay: shell patterns over parameter names.
 
     Raises:
-        ValueError: where a pattern matches no parameter, since a misspelt one would silently change the recipe; where
+        UserError: where a pattern matches no parameter, since a misspelt one would silently change the recipe; where
             `layer_decay` is not 1 and the encoder is no plain ViT.
     """
     names = [name for name, _ in model.named_parameters()]
     idle = [pattern for pattern in no_weight_decay if not any(fnmatchcase(name, pattern) for name in names)]
     if idle:
-        raise ValueError(f"SOLVER.NO_WEIGHT_DECAY: no parameter matches {idle}; names look like {names[0]!r}")
+        raise UserError(f"SOLVER.NO_WEIGHT_DECAY: no parameter matches {idle}; names look like {names[0]!r}")
     depth = 1 + max((_block_of(name) for name in names), default=-1)
     if layer_decay != 1.0 and depth == 0:
-        raise ValueError(f"SOLVER.LAYER_DECAY {layer_decay} needs a plain ViT, whose blocks lie in one row")
+        raise UserError(f"SOLVER.LAYER_DECAY {layer_decay} needs a plain ViT, whose blocks lie in one row")
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

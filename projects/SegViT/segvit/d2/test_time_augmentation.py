@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from segvit.d2.meta_arch import SegViT
 from segvit.data.augmentation import ResizeShortestEdge
+from segvit.errors import UserError
 from segvit.modeling.postprocessing.row_bands import join_bands, mean_bands
 
 
@@ -48,7 +49,7 @@ class SemanticSegmentorWithTTA(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode, model: SegViT | DistributedDataParallel) -> dict[str, object]:
         if not cfg.TEST.AUG.MIN_SIZES:
-            raise ValueError("TEST.AUG.MIN_SIZES is empty: name the short sides to test at, such as (384, 512, 640)")
+            raise UserError("TEST.AUG.MIN_SIZES is empty: name the short sides to test at, such as (384, 512, 640)")
         return {
             "model": model,
             "min_sizes": cfg.TEST.AUG.MIN_SIZES,
@@ -58,7 +59,7 @@ class SemanticSegmentorWithTTA(nn.Module):
 
     @torch.no_grad()
     def forward(self, batched_inputs: list[dict[str, object]]) -> list[dict[str, torch.Tensor]]:
-        """Inputs and outputs of `SegViT.forward` in inference. Raises ValueError for levels outside 0 to 255."""
+        """Inputs and outputs of `SegViT.forward` in inference. Raises UserError for levels outside 0 to 255."""
         return [self._segment(inputs) for inputs in batched_inputs]
 
     def _segment(self, inputs: dict[str, object]) -> dict[str, torch.Tensor]:
@@ -81,7 +82,7 @@ class SemanticSegmentorWithTTA(nn.Module):
 def _as_bytes(image: torch.Tensor) -> torch.Tensor:
     """(3, H, W) uint8 in main memory: what Detectron2 resizes as in training. `DefaultPredictor` gives floats."""
     if image.min() < 0 or image.max() > 255:
-        raise ValueError(f"an image's levels are from 0 to 255, not from {image.min():.4g} to {image.max():.4g}")
+        raise UserError(f"an image's levels are from 0 to 255, not from {image.min():.4g} to {image.max():.4g}")
     return image.round().byte().cpu() if image.is_floating_point() else image.cpu()
 
 

@@ -11,6 +11,8 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
 
+from segvit.errors import UserError
+
 # SSD's ranges (Liu et al., ECCV 2016, section 2.2), which the official recipe keeps, at strength 1.
 BRIGHTNESS_DELTA = 32.0
 CONTRAST_DELTA = 0.5
@@ -24,13 +26,13 @@ class ResizeWithRatio(T.Augmentation):
     """Resize to fit `ratio * short` x `ratio * long`, the ratio drawn anew for each image; the aspect ratio is kept."""
 
     def __init__(self, *, short: int, long: int, ratio_range: tuple[float, float], sampling: str = "uniform") -> None:
-        """`sampling` "uniform" draws the ratio itself uniformly, "log" its logarithm. Raises ValueError on others."""
+        """`sampling` "uniform" draws the ratio itself uniformly, "log" its logarithm. Raises UserError on others."""
         super().__init__()
         low, high = ratio_range
         if not 0 < low <= high:
-            raise ValueError(f"INPUT.RESIZE_RATIO_RANGE must be 0 < low <= high, got {list(ratio_range)}")
+            raise UserError(f"INPUT.RESIZE_RATIO_RANGE must be 0 < low <= high, got {list(ratio_range)}")
         if sampling not in ("uniform", "log"):
-            raise ValueError(f"INPUT.RESIZE_RATIO_SAMPLING must be 'uniform' or 'log', got {sampling!r}")
+            raise UserError(f"INPUT.RESIZE_RATIO_SAMPLING must be 'uniform' or 'log', got {sampling!r}")
         self.short, self.long = min(short, long), max(short, long)
         self.ratio_range = (float(low), float(high))
         self.sampling = sampling
@@ -115,9 +117,9 @@ class PhotometricDistortion(T.Augmentation):
         """`strength` scales SSD's ranges: 0 changes nothing, above 2 is refused (a factor could turn negative)."""
         super().__init__()
         if not 0.0 <= strength <= 2.0:
-            raise ValueError(f"INPUT.PHOTOMETRIC_STRENGTH must be between 0 and 2, got {strength}")
+            raise UserError(f"INPUT.PHOTOMETRIC_STRENGTH must be between 0 and 2, got {strength}")
         if image_format not in ("BGR", "RGB"):
-            raise ValueError(f"photometric distortion needs INPUT.FORMAT BGR or RGB, got {image_format!r}")
+            raise UserError(f"photometric distortion needs INPUT.FORMAT BGR or RGB, got {image_format!r}")
         self.image_format = image_format
         self.strength = strength
 

@@ -19,6 +19,7 @@ from segvit.config.continual_step import training_labels
 from segvit.data.augmentation import build_test_augmentations, build_train_augmentations
 from segvit.data.image_reading import read_image, read_label_map
 from segvit.data.relabelling import Relabelling
+from segvit.errors import UserError
 
 
 class SegViTSemanticDatasetMapper:
@@ -92,13 +93,13 @@ class SegViTSemanticDatasetMapper:
     def _read_label_map(self, dataset_dict: dict[str, Any], image_size: tuple[int, int]) -> np.ndarray:
         """Take `sem_seg_file_name` out of the dict -> (H, W) uint8, or float32 (exact below 2 ** 24) for wider ids."""
         if "sem_seg_file_name" not in dataset_dict:
-            raise ValueError(f"{dataset_dict['file_name']}: no sem_seg_file_name, so there is no label map to train on")
+            raise UserError(f"{dataset_dict['file_name']}: no sem_seg_file_name, so there is no label map to train on")
         file_name = dataset_dict.pop("sem_seg_file_name")
         label_map = read_label_map(file_name)
         if label_map.shape != image_size:
             turned = label_map.shape == image_size[::-1]
             hint = "; images are read upright, as their EXIF data say: turn the label map, too" if turned else ""
-            raise detection_utils.SizeMismatchError(
+            raise UserError(
                 f"{file_name}: the label map is {label_map.shape[1]} x {label_map.shape[0]} pixels, "
                 f"its image {dataset_dict['file_name']} {image_size[1]} x {image_size[0]}{hint}"
             )
@@ -113,7 +114,7 @@ class SegViTSemanticDatasetMapper:
         ids = np.unique(label_map).astype(np.int64)
         wrong = ids[((ids < 0) | (ids >= num_ids)) & (ids != self.ignore_value)]
         if wrong.size:
-            raise ValueError(
+            raise UserError(
                 f"{file_name}: label ids {wrong.tolist()} are neither in 0..{num_ids - 1} nor the ignore "
                 f"value {self.ignore_value}; correct the label map, or set MODEL.SEM_SEG_HEAD.NUM_CLASSES "
                 f"(now {self.num_classes}) or MODEL.SEM_SEG_HEAD.IGNORE_VALUE to match it"

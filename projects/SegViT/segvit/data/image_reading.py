@@ -11,6 +11,8 @@ import numpy as np
 from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from segvit.errors import UserError
+
 # What Pillow raises on files that are no picture, damaged, cut off or absurdly large.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 # Levels of 16 bits; Pillow, whose modes begin with "I" then, would clip all above 255 to white.
@@ -24,17 +26,17 @@ def read_image(path: str | os.PathLike[str], *, format: str) -> np.ndarray:
 
     Raises:
         OSError: where the file is missing or may not be read.
-        ValueError: where it is no picture, damaged, or has fractions or levels of more than 16 bits.
+        UserError: where it is no picture, damaged, or has fractions or levels of more than 16 bits.
     """
     return to_colors(open_upright(path), format=format, name=path)
 
 
 def to_colors(image: Image.Image, *, format: str, name: object) -> np.ndarray:
-    """(H, W, 3) uint8 of a picture in any mode, as `read_image` gives it. Raises ValueError likewise, with `name`."""
+    """(H, W, 3) uint8 of a picture in any mode, as `read_image` gives it. Raises UserError likewise, with `name`."""
     if image.mode == "F" or image.mode.startswith("I"):
         levels = np.asarray(image)
         if image.mode == "F" or levels.min() < 0 or levels.max() > MAX_LEVEL:
-            raise ValueError(
+            raise UserError(
                 f"{name}: a picture whose levels are not whole numbers from 0 to 255 or {MAX_LEVEL}: convert it to "
                 "8 bits, choosing which of its levels become 0 and 255"
             )
@@ -48,11 +50,11 @@ def read_label_map(path: str | os.PathLike[str]) -> np.ndarray:
 
     Raises:
         OSError: see `read_image`.
-        ValueError: likewise, and where the picture has several channels or fractions.
+        UserError: likewise, and where the picture has several channels or fractions.
     """
     labels = read_levels(path)
     if labels.ndim != 2:
-        raise ValueError(
+        raise UserError(
             f"{path}: the label map has {labels.shape[2]} channels (a colour picture?); "
             "it must be a single-channel PNG whose pixels are class ids"
         )
@@ -63,7 +65,7 @@ def read_levels(path: str | os.PathLike[str]) -> np.ndarray:
     """(H, W) or (H, W, channels): the file's own numbers, in whatever mode. Raises as `read_label_map`."""
     image = open_upright(path)
     if image.mode == "F":
-        raise ValueError(f"{path}: the label map holds fractions; it must be a PNG whose pixels are class ids")
+        raise UserError(f"{path}: the label map holds fractions; it must be a PNG whose pixels are class ids")
     return np.asarray(image)
 
 
@@ -77,7 +79,7 @@ def open_upright(path: str | os.PathLike[str]) -> Image.Image:
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno:
             raise  # the file system's, which names the file
-        raise ValueError(f"{path}: {_damage(path, error)}") from error
+        raise UserError(f"{path}: {_damage(path, error)}") from error
     return image
 
 

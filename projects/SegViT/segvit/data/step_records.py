@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from segvit.config.continual_step import ContinualStep, continual_step, model_ids
 from segvit.data.image_reading import read_label_map
+from segvit.errors import UserError
 
 Records = list[dict[str, Any]]
 
@@ -23,7 +24,7 @@ def step_records(cfg: CfgNode) -> Records | None:
     """The images of DATASETS.TRAIN that the config's step takes; None, for all, without continual segmentation.
 
     Raises:
-        ValueError: where a step has no image.
+        UserError: where a step has no image.
     """
     names = list(cfg.DATASETS.TRAIN)
     step = continual_step(cfg)
@@ -35,7 +36,7 @@ def step_records(cfg: CfgNode) -> Records | None:
         for record in select_records(get_detection_dataset_dicts(name, filter_empty=False), step, model_ids(step, name))
     ]
     if not records:
-        raise ValueError(
+        raise UserError(
             f"step {step.index} of MODEL.SEGVIT.CONTINUAL has no image among those of {names}: none is "
             f"{step.selection!r} for its classes {list(step.new_classes)}"
             + ("; SELECTION 'overlapped' takes images with later classes, too" if step.selection == "disjoint" else "")

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from segvit.data.sample_stream import BatchStream, SeededSamples
 from segvit.data.step_records import step_records
+from segvit.errors import UserError
 
 Records = list[dict[str, Any]]
 
@@ -29,7 +30,7 @@ def build_train_loader(cfg: CfgNode, mapper: Callable[[dict[str, Any]], Any]) ->
     not grouped (DATALOADER.ASPECT_RATIO_GROUPING): all batches are padded to the crop.
 
     Raises:
-        ValueError: for a DATALOADER.SAMPLER_TRAIN that label maps have nothing for.
+        UserError: for a DATALOADER.SAMPLER_TRAIN that label maps have nothing for.
     """
     records = _records(cfg)
     seed = comm.shared_random_seed()
@@ -79,9 +80,9 @@ def _sampler(cfg: CfgNode, records: Records, seed: int) -> Sampler[int]:
     if name == "WeightedTrainingSampler":
         factors = _repeat_factors(cfg)
         if len(factors) != len(records):
-            raise ValueError("DATALOADER.SAMPLER_TRAIN WeightedTrainingSampler does not weigh the images of one step")
+            raise UserError("DATALOADER.SAMPLER_TRAIN WeightedTrainingSampler does not weigh the images of one step")
         return RepeatFactorTrainingSampler(torch.tensor(factors), seed=seed)
-    raise ValueError(
+    raise UserError(
         f"DATALOADER.SAMPLER_TRAIN {name!r} must be 'TrainingSampler', 'RandomSubsetTrainingSampler' or "
         "'WeightedTrainingSampler': label maps have no boxes to weigh images by"
     )

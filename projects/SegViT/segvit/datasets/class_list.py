@@ -14,6 +14,7 @@ from typing import Any
 
 from segvit.datasets.palette import distinct_colors
 from segvit.datasets.registration import Color
+from segvit.errors import UserError
 
 ENTRIES_NEEDED = 'a list of {"name": ..., "color": [r, g, b]} is needed, the first of them class 0'
 
@@ -34,11 +35,11 @@ def read_class_list(folder: str | os.PathLike[str]) -> ClassList:
 
     Raises:
         FileNotFoundError: where the folder has neither file.
-        ValueError: naming the file, where both exist, or names or colours are missing, malformed or repeated.
+        UserError: naming the file, where both exist, or names or colours are missing, malformed or repeated.
     """
     text, structured = Path(folder, "classes.txt"), Path(folder, "classes.json")
     if text.is_file() and structured.is_file():
-        raise ValueError(f"{folder} has both classes.txt and classes.json: keep one of them")
+        raise UserError(f"{folder} has both classes.txt and classes.json: keep one of them")
     if not (text.is_file() or structured.is_file()):
         raise FileNotFoundError(
             f"{folder} has no classes.txt (one class name a line, in the order of the ids) and no classes.json"
@@ -46,14 +47,14 @@ def read_class_list(folder: str | os.PathLike[str]) -> ClassList:
     try:
         return _parse_text(_read(text)) if text.is_file() else _parse_json(_read(structured))
     except ValueError as error:
-        raise ValueError(f"{text if text.is_file() else structured}: {error}") from error
+        raise UserError(f"{text if text.is_file() else structured}: {error}") from error
 
 
 def parse_color(color: Any, where: str) -> Color:
-    """[r, g, b] of whole numbers from 0 to 255 as a tuple. Raises ValueError, beginning with `where`, on others."""
+    """[r, g, b] of whole numbers from 0 to 255 as a tuple. Raises UserError, beginning with `where`, on others."""
     is_list = isinstance(color, list) and len(color) == 3
     if not is_list or not all(isinstance(value, int) and 0 <= value <= 255 for value in color):
-        raise ValueError(f"{where}: a colour is [red, green, blue], each a whole number from 0 to 255, not {color!r}")
+        raise UserError(f"{where}: a colour is [red, green, blue], each a whole number from 0 to 255, not {color!r}")
     return color[0], color[1], color[2]
 
 
@@ -64,7 +65,7 @@ def _read(path: Path) -> str:
 def _parse_text(content: str) -> ClassList:
     names = [line.strip() for line in content.rstrip().splitlines()]
     if "" in names:
-        raise ValueError(f"line {names.index('') + 1} is empty, which would shift the ids of the classes behind it")
+        raise UserError(f"line {names.index('') + 1} is empty, which would shift the ids of the classes behind it")
     _check_names(names)
     return ClassList(names=tuple(names), colors=_made_up_colors(len(names)), colors_given=False)
 
@@ -73,21 +74,21 @@ def _parse_json(content: str) -> ClassList:
     try:
         entries = json.loads(content)
     except ValueError as error:
-        raise ValueError(f"no JSON ({error}); {ENTRIES_NEEDED}") from error
+        raise UserError(f"no JSON ({error}); {ENTRIES_NEEDED}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError(ENTRIES_NEEDED)
+        raise UserError(ENTRIES_NEEDED)
     unknown = sorted({key for entry in entries for key in entry} - {"name", "color"})
     if unknown:
-        raise ValueError(f'unknown {", ".join(unknown)}; an entry has "name" and "color", its position is the id')
+        raise UserError(f'unknown {", ".join(unknown)}; an entry has "name" and "color", its position is the id')
     names = [entry.get("name") for entry in entries]
     if not all(isinstance(name, str) and name.strip() for name in names):
-        raise ValueError('every entry needs a "name"')
+        raise UserError('every entry needs a "name"')
     _check_names(names)
     given = [entry["color"] for entry in entries if "color" in entry]
     if not given:
         return ClassList(names=tuple(names), colors=_made_up_colors(len(names)), colors_given=False)
     if len(given) < len(names):
-        raise ValueError(f'{len(names) - len(given)} of {len(names)} entries lack a "color": give all of them or none')
+        raise UserError(f'{len(names) - len(given)} of {len(names)} entries lack a "color": give all of them or none')
     colors = [parse_color(color, name) for name, color in zip(names, given)]
     _check_unique(colors, "the colour")
     return ClassList(names=tuple(names), colors=tuple(colors), colors_given=True)
@@ -99,14 +100,14 @@ def _made_up_colors(count: int) -> tuple[Color, ...]:
 
 def _check_names(names: Sequence[str]) -> None:
     if not names:
-        raise ValueError("no class is named")
+        raise UserError("no class is named")
     hidden = [name for name in names if not name.isprintable()]
     if hidden:
-        raise ValueError(f"the name {hidden[0]!r} has characters that cannot be shown: take them out")
+        raise UserError(f"the name {hidden[0]!r} has characters that cannot be shown: take them out")
     _check_unique(names, "the name")
 
 
 def _check_unique(values: Sequence[Any], what: str) -> None:
     for class_id, value in enumerate(values):
         if value in values[:class_id]:
-            raise ValueError(f"classes {values.index(value)} and {class_id} share {what} {value!r}")
+            raise UserError(f"classes {values.index(value)} and {class_id} share {what} {value!r}")

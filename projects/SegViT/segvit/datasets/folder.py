@@ -18,6 +18,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segvit.datasets.class_list import ClassList, read_class_list
 from segvit.datasets.registration import register_sem_seg_split
+from segvit.errors import UserError
 
 PREFIX = "folder_"
 
@@ -31,24 +32,24 @@ def register_config_folder(cfg: CfgNode, *, model_names_classes: bool = False) -
     DATASETS.FOLDER an absolute path. Without a folder nothing is done.
 
     Raises:
-        ValueError: where folder and config contradict each other, or one of them lacks what the other needs.
+        UserError: where folder and config contradict each other, or one of them lacks what the other needs.
     """
     folder, head = cfg.DATASETS.FOLDER, cfg.MODEL.SEM_SEG_HEAD
     if not folder:
         if head.NUM_CLASSES == 0 and not model_names_classes:
-            raise ValueError("this config needs a folder of images: end the command with DATASETS.FOLDER /path/to/it")
+            raise UserError("this config needs a folder of images: end the command with DATASETS.FOLDER /path/to/it")
         return
     folder = Path(folder).expanduser().resolve()
     try:
         classes = register_folder(folder, ignore_label=head.IGNORE_VALUE)
     except FileNotFoundError as error:
-        raise ValueError(f"DATASETS.FOLDER: {error}") from error
+        raise UserError(f"DATASETS.FOLDER: {error}") from error
     _check_names((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     cfg.DATASETS.FOLDER = str(folder)
     if model_names_classes:
         return
     if head.NUM_CLASSES not in (0, len(classes.names)):
-        raise ValueError(
+        raise UserError(
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but {folder} names {len(classes.names)} classes; "
             "0 takes the number from there"
         )
@@ -80,9 +81,9 @@ def register_folder(folder: str | os.PathLike[str], *, ignore_label: int = 255) 
 
 
 def require_free_ignore_value(classes: ClassList, ignore_value: int) -> None:
-    """Raise ValueError where the ignore value is the id of a class."""
+    """Raise UserError where the ignore value is the id of a class."""
     if 0 <= ignore_value < len(classes.names):
-        raise ValueError(
+        raise UserError(
             f"the ignore value {ignore_value} is also the id of class {classes.names[ignore_value]!r}; give pixels "
             "that do not count a number that no class has, and set MODEL.SEM_SEG_HEAD.IGNORE_VALUE (check_dataset.py: "
             "--ignore-value) to it"
@@ -111,13 +112,11 @@ def _check_names(used: tuple[str, ...]) -> None:
     known = [name for name in DatasetCatalog.list() if name.startswith(PREFIX)]
     own = [name for name in used if name.startswith(PREFIX)]
     if not own:
-        raise ValueError(
+        raise UserError(
             f"DATASETS.FOLDER is set, but DATASETS.TRAIN and DATASETS.TEST are {used} and name none of its data sets "
             f"{known}; take a config of configs/custom, or add DATASETS.TRAIN \"('folder_train',)\" "
             "DATASETS.TEST \"('folder_val',)\" MODEL.SEM_SEG_HEAD.NUM_CLASSES 0"
         )
     unknown = sorted(set(own) - set(known))
     if unknown:
-        raise ValueError(
-            f"DATASETS.TRAIN or DATASETS.TEST names {unknown}, but the data sets of the folder are {known}"
-        )
+        raise UserError(f"DATASETS.TRAIN or DATASETS.TEST names {unknown}, but the data sets of the folder are {known}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from segvit.errors import UserError
+
 # What Detectron2's reader, Pillow, opens as one picture. Formats that also hold other data (.h5, .mpg) are left out:
 # such a file beside an image of the same stem is no second image.
 IMAGE_EXTENSIONS = (
@@ -52,13 +54,13 @@ def _one_file_by_stem(folder: Path, extensions: tuple[str, ...]) -> dict[str, Pa
     files = files_by_stem(folder, extensions)
     for first, *others in files.values():
         if others:
-            raise ValueError(f"{folder}: {first.name} and {others[0].name} have the same stem: keep one of them")
+            raise UserError(f"{folder}: {first.name} and {others[0].name} have the same stem: keep one of them")
     if not files:
-        raise ValueError(f"{folder}: no file that ends in {', '.join(extensions)}")
+        raise UserError(f"{folder}: no file that ends in {', '.join(extensions)}")
     return {stem: path for stem, (path,) in files.items()}
 
 
 def _check_matched(stems: set[str], what: str) -> None:
     if stems:
         named = ", ".join(sorted(stems)[:MAX_NAMED]) + (", ..." if len(stems) > MAX_NAMED else "")
-        raise ValueError(f"{len(stems)} {what}: {named}; both share their name up to the extension")
+        raise UserError(f"{len(stems)} {what}: {named}; both share their name up to the extension")

@@ -10,6 +10,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segvit.datasets.pairs import load_sem_seg_pairs
+from segvit.errors import UserError
 
 Color = tuple[int, int, int]
 
@@ -51,32 +52,32 @@ def register_sem_seg_split(
 def pair_folders(name: str) -> tuple[Path, Path]:
     """The folders of the images and of the label maps of a registered split, as the environment is now.
 
-    Raises ValueError for a data set that is a list of files from anywhere.
+    Raises UserError for a data set that is a list of files from anywhere.
     """
     meta = MetadataCatalog.get(name)
     if meta.get("image_folder"):
         return datasets_root() / meta.image_folder, datasets_root() / meta.annotation_folder
     if meta.get("image_root") and meta.get("sem_seg_root"):  # what Detectron2 calls them in its own registrations
         return Path(meta.image_root), Path(meta.sem_seg_root)
-    raise ValueError(f"data set {name!r} does not say in which folders its images and label maps are")
+    raise UserError(f"data set {name!r} does not say in which folders its images and label maps are")
 
 
 def require_data_sets(names: Iterable[str]) -> None:
     """List the files of data sets, so that a run stops at its start, not at its first evaluation hours later.
 
-    Raises ValueError, naming the data set, where one is unknown, missing or does not pair up.
+    Raises UserError, naming the data set, where one is unknown, missing or does not pair up.
     """
     for name in names:
         try:
             DatasetCatalog.get(name)
         except FileNotFoundError as error:
-            raise ValueError(
+            raise UserError(
                 f"data set {name!r}: {error}; how to get and prepare each data set: datasets/README.md"
             ) from error
         except KeyError as error:
-            raise ValueError(f"there is no data set {name!r}; near: {', '.join(nearest_names(str(name)))}") from error
+            raise UserError(f"there is no data set {name!r}; near: {', '.join(nearest_names(str(name)))}") from error
         except (AssertionError, ValueError) as error:
-            raise ValueError(f"data set {name!r}: {error}") from error
+            raise UserError(f"data set {name!r}: {error}") from error
 
 
 def sem_seg_names() -> list[str]:

@@ -15,6 +15,7 @@ from detectron2.engine import DefaultTrainer
 
 from segvit.config.defaults import get_segvit_cfg
 from segvit.config.loading import Layer, config_layers, pairs_of
+from segvit.errors import UserError
 
 BATCH, LR = "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR"
 
@@ -23,19 +24,19 @@ def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
     """The config for this many processes; the same one where SOLVER.REFERENCE_WORLD_SIZE is 0 or says so already.
 
     Raises:
-        ValueError: where the batch is empty or cannot be shared out evenly.
+        UserError: where the batch is empty or cannot be shared out evenly.
     """
     batch, reference = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.REFERENCE_WORLD_SIZE
     if batch < 1:
-        raise ValueError(f"{BATCH} {batch} must be at least 1")
+        raise UserError(f"{BATCH} {batch} must be at least 1")
     if reference and batch % reference:
-        raise ValueError(
+        raise UserError(
             f"{BATCH} {batch} is the batch of SOLVER.REFERENCE_WORLD_SIZE {reference} processes and must be a multiple "
             f"of {reference}; for {batch} images in all, whatever the number of processes, set "
             "SOLVER.REFERENCE_WORLD_SIZE 0"
         )
     if not reference and batch % processes:
-        raise ValueError(f"{BATCH} {batch} must be a multiple of the number of processes, {processes}")
+        raise UserError(f"{BATCH} {batch} must be a multiple of the number of processes, {processes}")
     cfg = DefaultTrainer.auto_scale_workers(cfg, processes)
     parts_of_batch(cfg, processes)
     return cfg
@@ -45,11 +46,11 @@ def parts_of_batch(cfg: CfgNode, processes: int) -> int:
     """Into how many parts, one after the other, a process divides its share of the batch.
 
     Raises:
-        ValueError: where it cannot do so evenly.
+        UserError: where it cannot do so evenly.
     """
     parts, share = cfg.SOLVER.ACCUM_STEPS, cfg.SOLVER.IMS_PER_BATCH // processes
     if parts < 1 or share % parts:
-        raise ValueError(
+        raise UserError(
             f"SOLVER.ACCUM_STEPS {parts} must divide the {share} images that each process has of a batch "
             f"({BATCH} {cfg.SOLVER.IMS_PER_BATCH} on {processes} processes)"
         )

@@ -27,6 +27,7 @@ from detectron2.utils import comm
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from segvit.cli_errors import describe, is_explained
+from segvit.errors import UserError
 
 Work = Callable[[argparse.Namespace], object]
 
@@ -55,17 +56,17 @@ def number_of_processes(args: argparse.Namespace) -> int:
     """Of the whole job.
 
     Raises:
-        ValueError: for a number of processes that is none, or told to torchrun and here; several machines without the
+        UserError: for a number of processes that is none, or told to torchrun and here; several machines without the
             address of the first.
     """
     if min(args.num_gpus, args.num_machines) < 1:
-        raise ValueError(f"--num-gpus {args.num_gpus} and --num-machines {args.num_machines} must be at least 1")
+        raise UserError(f"--num-gpus {args.num_gpus} and --num-machines {args.num_machines} must be at least 1")
     if started_by_torchrun():
         if args.num_gpus * args.num_machines > 1:
-            raise ValueError("torchrun has started the processes: leave out --num-gpus and --num-machines")
+            raise UserError("torchrun has started the processes: leave out --num-gpus and --num-machines")
         return int(os.environ["WORLD_SIZE"])
     if args.num_machines > 1 and args.dist_url == "auto":
-        raise ValueError(
+        raise UserError(
             f"--num-machines {args.num_machines} needs the address of the first one and a free port there: "
             "--dist-url tcp://ADDRESS:PORT"
         )
@@ -86,7 +87,7 @@ def launch(work: Work, args: argparse.Namespace) -> None:
         args: of `argument_parser`, with num_gpus, num_machines, machine_rank and dist_url.
 
     Raises:
-        ValueError: where a process failed for a reason that its message explains to users (see `segvit.cli_errors`).
+        UserError: where a process failed for a reason that its message explains to users (see `segvit.cli_errors`).
         RuntimeError: where a process failed otherwise, with its traceback, or was killed.
         SystemExit: where a process ended with another exit code than 0.
     """
@@ -133,7 +134,7 @@ def _raise_first_error(folder: Path, context: mp.ProcessContext) -> None:
     if (folder / FIRST_ERROR).is_file():
         kind, _, message = (folder / FIRST_ERROR).read_text(encoding="utf-8").partition("\n")
     if kind == "explained":
-        raise ValueError(message) from None
+        raise UserError(message) from None
     if not message and not killed:
         raise SystemExit(max(codes.values())) from None
     raise RuntimeError("\n".join([*killed, message])) from None
@@ -163,7 +164,7 @@ def _work_in_process(local_rank: int, work: Work, args: argparse.Namespace, fold
 def _join_group(url: str, *, rank: int, processes: int, local_rank: int, local_processes: int) -> None:
     has_gpu = torch.cuda.is_available()
     if has_gpu and local_processes > torch.cuda.device_count():
-        raise ValueError(
+        raise UserError(
             f"{local_processes} processes need a GPU each, and this machine has {torch.cuda.device_count()}: start "
             "fewer, or end the command with MODEL.DEVICE cpu"
         )
@@ -187,7 +188,7 @@ def _leave_group(code: int = 0) -> None:
 
 def _tell_first_error(folder: Path, rank: int, error: Exception) -> None:
     """Write what went wrong, unless another process did so before: what it broke here is no news."""
-    if isinstance(error, (ValueError, OSError)) and is_explained(error):
+    if is_explained(error):
         text = f"explained\n{describe(error)}"
     else:
         text = f"defect\nprocess {rank} failed:\n{traceback.format_exc()}"

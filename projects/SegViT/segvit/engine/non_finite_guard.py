@@ -11,6 +11,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from segvit.engine.any_process import any_process
+from segvit.errors import UserError
 from segvit.output_files import written_whole
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ MOST_NAMED = 10
 Batch = list[dict[str, object]]
 
 
-class NonFiniteError(FloatingPointError, ValueError):
+class NonFiniteError(FloatingPointError, UserError):
     """A loss or gradient is infinite or NaN."""
 
 
@@ -37,12 +38,12 @@ class NonFiniteGuard:
         folder: where the batches go, in a folder non_finite.
 
     Raises:
-        ValueError: for another action.
+        UserError: for another action.
     """
 
     def __init__(self, *, action: str, folder: str | Path) -> None:
         if action not in ("stop", "skip"):
-            raise ValueError(f"SOLVER.NON_FINITE {action!r} must be 'stop' or 'skip'")
+            raise UserError(f"SOLVER.NON_FINITE {action!r} must be 'stop' or 'skip'")
         self._action = action
         self._folder = Path(folder, FOLDER)
         self._skipped = 0

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from segvit.engine.non_finite_guard import Batch, NonFiniteGuard
 from segvit.engine.precision import Precision
+from segvit.errors import UserError
 from segvit.modeling.losses.loss_normalizers import shares
 
 STAGE = re.compile(r"_\d+$")  # of an auxiliary loss
@@ -97,8 +98,8 @@ class OptimizationStep(SimpleTrainer):
 
 
 def _share_of(name: str, share: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Of a loss or an auxiliary one. Raises ValueError where the model does not say what counts in it."""
+    """Of a loss or an auxiliary one. Raises UserError where the model does not say what counts in it."""
     total = STAGE.sub("", name)
     if total not in share:
-        raise ValueError(f"{name} does not say what it is divided by (`loss_totals`): set SOLVER.ACCUM_STEPS 1")
+        raise UserError(f"{name} does not say what it is divided by (`loss_totals`): set SOLVER.ACCUM_STEPS 1")
     return share[total]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from detectron2.config import CfgNode
 
+from segvit.errors import UserError
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -33,7 +35,7 @@ class Precision:
 
 
 def build_precision(cfg: CfgNode, device_type: str) -> Precision:
-    """What SOLVER.AMP asks for. Raises ValueError for another precision, or float16 on a CPU."""
+    """What SOLVER.AMP asks for. Raises UserError for another precision, or float16 on a CPU."""
     amp = cfg.SOLVER.AMP
     return make_precision(amp.PRECISION if amp.ENABLED else "float32", device_type)
 
@@ -41,8 +43,8 @@ def build_precision(cfg: CfgNode, device_type: str) -> Precision:
 def make_precision(name: str, device_type: str) -> Precision:
     """ "float32", "float16" with loss scaling, or "bfloat16", whose range needs none; errors as above."""
     if name not in ("float32", "float16", "bfloat16"):
-        raise ValueError(f"SOLVER.AMP.PRECISION {name!r} must be 'float16' or 'bfloat16'")
+        raise UserError(f"SOLVER.AMP.PRECISION {name!r} must be 'float16' or 'bfloat16'")
     if name == "float16" and device_type == "cpu":
-        raise ValueError("SOLVER.AMP.PRECISION float16 needs a GPU; use bfloat16 on the CPU")
+        raise UserError("SOLVER.AMP.PRECISION float16 needs a GPU; use bfloat16 on the CPU")
     scaler = torch.amp.GradScaler(device_type, enabled=name == "float16")
     return Precision(device_type=device_type, dtype=getattr(torch, name), grad_scaler=scaler)

@@ -18,17 +18,18 @@ from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 from segvit.datasets import require_data_sets
 from segvit.engine.trainer import build_mapper
+from segvit.errors import UserError
 
 
 def rehearse(cfg: CfgNode, *, trains: bool) -> None:
     """Build the model and, for training, what is around it.
 
     Raises:
-        ValueError: naming the key, where the device is not there, a part does not exist or parts do not fit.
+        UserError: naming the key, where the device is not there, a part does not exist or parts do not fit.
     """
     require_device(cfg.MODEL.DEVICE)
     if not cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES:
-        raise ValueError("MODEL.SEM_SEG_HEAD.IN_FEATURES is empty: name the stages that the head reads, deepest first")
+        raise UserError("MODEL.SEM_SEG_HEAD.IN_FEATURES is empty: name the stages that the head reads, deepest first")
     model = _build_on_meta(cfg)
     build_mapper(cfg, is_train=trains)
     if trains:
@@ -39,14 +40,14 @@ def rehearse(cfg: CfgNode, *, trains: bool) -> None:
 
 
 def require_device_and_data(cfg: CfgNode) -> None:
-    """Raise ValueError where the device or the data sets of a config are not there, or these do not fit its model."""
+    """Raise UserError where the device or the data sets of a config are not there, or these do not fit its model."""
     require_device(cfg.MODEL.DEVICE)
     require_data_sets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     require_same_classes(cfg)
 
 
 def require_same_classes(cfg: CfgNode, names: Sequence[str] = ()) -> None:
-    """Raise ValueError where data sets have another number of classes, or another ignore value, than the model.
+    """Raise UserError where data sets have another number of classes, or another ignore value, than the model.
 
     Continual configs may name classes of their own, by which labels are then matched.
 
@@ -64,7 +65,7 @@ def require_same_classes(cfg: CfgNode, names: Sequence[str] = ()) -> None:
         }
         for key, value in theirs.items():
             if head[key] != value:
-                raise ValueError(
+                raise UserError(
                     f"MODEL.SEM_SEG_HEAD.{key} is {head[key]}, but that of data set {name!r} is {value}: set it to "
                     f"{value}"
                 )
@@ -82,7 +83,7 @@ def _require_crop(cfg: CfgNode, size: tuple[int, int]) -> None:
     """The crop may not exceed what positions, and the queries of Shrunk, are made for."""
     crop = cfg.INPUT.CROP
     if crop.ENABLED and crop.TYPE == "absolute" and any(edge > limit for edge, limit in zip(crop.SIZE, size)):
-        raise ValueError(
+        raise UserError(
             f"INPUT.CROP.SIZE {list(crop.SIZE)} exceeds the {size[0]} x {size[1]} pixels that the positions of the "
             "model, and the queries of Shrunk, are made for: set MODEL.VIT.IMG_SIZE to the crop"
         )

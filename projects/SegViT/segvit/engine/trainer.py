@@ -31,6 +31,7 @@ from segvit.engine.hooks.stop_on_sigterm import StopOnSigterm
 from segvit.engine.non_finite_guard import NonFiniteGuard
 from segvit.engine.optimization_step import OptimizationStep
 from segvit.engine.precision import build_precision
+from segvit.errors import UserError
 from segvit.evaluation import ContinualEvaluator, SemSegConfusionEvaluator
 
 logger = logging.getLogger(__name__)
@@ -39,10 +40,10 @@ MAPPERS = {"segvit_semantic": SegViTSemanticDatasetMapper}
 
 
 def build_mapper(cfg: CfgNode, *, is_train: bool) -> SegViTSemanticDatasetMapper:
-    """The mapper that INPUT.DATASET_MAPPER_NAME names. Raises ValueError for an unknown one."""
+    """The mapper that INPUT.DATASET_MAPPER_NAME names. Raises UserError for an unknown one."""
     name = cfg.INPUT.DATASET_MAPPER_NAME
     if name not in MAPPERS:
-        raise ValueError(f"INPUT.DATASET_MAPPER_NAME {name!r} is unknown; known are {sorted(MAPPERS)}")
+        raise UserError(f"INPUT.DATASET_MAPPER_NAME {name!r} is unknown; known are {sorted(MAPPERS)}")
     return MAPPERS[name](cfg, is_train=is_train)
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from segvit.data.image_reading import read_label_map
 from segvit.data.relabelling import Relabelling
 from segvit.datasets.palette import distinct_colors
+from segvit.errors import UserError
 from segvit.evaluation.boundary_iou import BoundaryCounts, boundary_iou
 from segvit.evaluation.metrics import boundary_metrics, confusion_matrix, metrics_table, segmentation_metrics
 from segvit.evaluation.prediction_writer import PredictionWriter
@@ -69,14 +70,14 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
             among: take the class with the highest score among these alone, where there are scores; default: among all.
 
         Raises:
-            ValueError: where the metadata lacks one of the two, or predictions have no folder.
+            UserError: where the metadata lacks one of the two, or predictions have no folder.
         """
         if save_predictions and not output_dir:
-            raise ValueError("save_predictions needs an output_dir to write into")
+            raise UserError("save_predictions needs an output_dir to write into")
         meta = MetadataCatalog.get(dataset_name)
         for key in ("stuff_classes", "ignore_label"):
             if meta.get(key, None) is None:
-                raise ValueError(
+                raise UserError(
                     f"data set {dataset_name!r} has no {key!r} in its metadata: "
                     f"set it with MetadataCatalog.get({dataset_name!r}).set({key}=...)"
                 )
@@ -112,7 +113,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
                 at the size of the ground truth.
 
         Raises:
-            ValueError: naming the file, where the sizes or the number of classes disagree or an id is out of range.
+            UserError: naming the file, where the sizes or the number of classes disagree or an id is out of range.
         """
         for record, output in zip(inputs, outputs):
             path = self._ground_truth_file(record)
@@ -131,11 +132,11 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         """The metrics in per cent as `{"sem_seg": {...}}`; None on all processes but the main one.
 
         Raises:
-            ValueError: on every process, where none of them saw an image.
+            UserError: on every process, where none of them saw an image.
         """
         matrix, boundaries, num_images = self._merged()
         if num_images == 0:
-            raise ValueError(f"nothing to evaluate: no image of data set {self._dataset_name!r} was processed")
+            raise UserError(f"nothing to evaluate: no image of data set {self._dataset_name!r} was processed")
         if self._distributed and not comm.is_main_process():
             return None
         if matrix.sum() == 0:
@@ -165,7 +166,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         if "sem_seg_file_name" in record:
             return record["sem_seg_file_name"]
         if record["file_name"] not in self._truth_by_image:
-            raise ValueError(f"{record['file_name']}: no ground truth in data set {self._dataset_name!r}")
+            raise UserError(f"{record['file_name']}: no ground truth in data set {self._dataset_name!r}")
         return self._truth_by_image[record["file_name"]]
 
     def _load_ground_truth(self, path: str) -> Tensor:
@@ -175,7 +176,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         wrong = ids[(ids >= num_ids) | (ids < 0)]
         wrong = wrong[wrong != self._ignore_label]
         if wrong.size:
-            raise ValueError(
+            raise UserError(
                 f"{path}: class ids {wrong[:10].tolist()} are neither in 0..{num_ids - 1} "
                 f"nor the ignore label {self._ignore_label}"
             )
@@ -189,14 +190,14 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         if "sem_seg_labels" in output:
             labels, wanted = output["sem_seg_labels"], tuple(size)
             if tuple(labels.shape) == wanted and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
-                raise ValueError(
+                raise UserError(
                     f"{path}: the predicted ids {int(labels.min())} to {int(labels.max())} are not all in "
                     f"0..{num_classes - 1}"
                 )
         else:
             labels, wanted = output["sem_seg"], (num_classes, *size)
         if tuple(labels.shape) != wanted:
-            raise ValueError(
+            raise UserError(
                 f"{path}: the prediction has shape {tuple(labels.shape)}, but {num_classes} classes and the "
                 f"ground truth need {wanted} ({'classes, ' if len(wanted) == 3 else ''}height, width): is the label "
                 "map as large as its image?"

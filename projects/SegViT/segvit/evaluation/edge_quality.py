@@ -9,6 +9,8 @@ from typing import TypedDict
 
 import numpy as np
 
+from segvit.errors import UserError
+
 
 class EdgeQuality(TypedDict):
     """All in 0 to 1.
@@ -30,11 +32,11 @@ class EdgeQuality(TypedDict):
 def edge_quality(scores: np.ndarray, is_edge: np.ndarray, is_kept: np.ndarray) -> EdgeQuality:
     """Judge scores (n,) and kept patches (n,) bool against the truth (n,) bool.
 
-    Raises ValueError where no patch is an edge: precision and recall then mean nothing.
+    Raises UserError where no patch is an edge: precision and recall then mean nothing.
     """
     num_edges = int(is_edge.sum())
     if num_edges == 0:
-        raise ValueError("no patch of the data set holds a class boundary: there is nothing to find")
+        raise UserError("no patch of the data set holds a class boundary: there is nothing to find")
     found = is_edge[np.argsort(-scores, kind="stable")]
     precision = found.cumsum() / np.arange(1, len(found) + 1)
     return EdgeQuality(

@@ -19,6 +19,7 @@ from detectron2.engine import HookBase
 
 from segvit.analysis.from_config import build_random_model
 from segvit.config.validation import value_of
+from segvit.errors import UserError
 from segvit.experiments.cached_run import Overrides, RunResult, merge, run_or_read
 from segvit.modeling.encoder.vit_builder import create_timm_vit
 from segvit.modeling.encoder.vit_families import family_of
@@ -64,7 +65,7 @@ def evaluate_backbone(
         folder, hooks: see `run_or_read`.
 
     Raises:
-        ValueError: where the encoder does not exist or does not fit, or the folder holds a run of another config.
+        UserError: where the encoder does not exist or does not fit, or the folder holds a run of another config.
     """
     overrides = adapt_config(cfg, choice)
     run = run_or_read(merge(cfg, overrides), folder, hooks)
@@ -111,7 +112,7 @@ def _relative_depth(cfg: CfgNode, before: int, after: int) -> Overrides:
 
     indices, features = value_of(cfg, "MODEL.VIT.OUT_INDICES"), value_of(cfg, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
     if len({moved(index) for index in indices}) < len(indices):
-        raise ValueError(f"an encoder of {after} blocks has no {len(indices)} stages where one of {before} has them")
+        raise UserError(f"an encoder of {after} blocks has no {len(indices)} stages where one of {before} has them")
     overrides: Overrides = {
         "MODEL.VIT.OUT_INDICES": [moved(index) for index in indices],
         "MODEL.SEM_SEG_HEAD.IN_FEATURES": [f"block{moved(int(name.removeprefix('block')))}" for name in features],

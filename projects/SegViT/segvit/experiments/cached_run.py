@@ -20,6 +20,7 @@ from segvit.analysis.from_config import build_random_model
 from segvit.config.loading import load_config
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.trainer import Trainer
+from segvit.errors import UserError
 from segvit.output_files import written_whole
 from segvit.visualization.curves import read_metrics
 
@@ -52,11 +53,11 @@ def config_to_compare(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
     """A config for one test set, without a checkpoint and with a seed: runs of it start alike and see the same crops.
 
     Raises:
-        ValueError: where it cannot be read or has no test set.
+        UserError: where it cannot be read or has no test set.
     """
     cfg = load_config(path, opts)
     if not cfg.DATASETS.TEST:
-        raise ValueError("DATASETS.TEST is empty: nothing to compare by")
+        raise UserError("DATASETS.TEST is empty: nothing to compare by")
     return merge(
         scale_to_processes(cfg, comm.get_world_size()),
         {"DATASETS.TEST": cfg.DATASETS.TEST[:1], "MODEL.WEIGHTS": "", "SEED": max(cfg.SEED, 0)},
@@ -73,7 +74,7 @@ def run_or_read(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]] 
         hooks: makes further hooks for the trainer.
 
     Raises:
-        ValueError: where the folder holds a run of another config.
+        UserError: where the folder holds a run of another config.
     """
     cfg = merge(cfg, {"OUTPUT_DIR": str(folder)})
     claim_folder(cfg, folder)
@@ -101,13 +102,13 @@ def run_or_read(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]] 
 
 
 def claim_folder(cfg: CfgNode, folder: Path) -> None:
-    """Write the config into the folder. Raises ValueError where that of another run is there already."""
+    """Write the config into the folder. Raises UserError where that of another run is there already."""
     folder.mkdir(parents=True, exist_ok=True)
     config_file = folder / "config.yaml"
     if config_file.is_file():
         found = config_file.read_text(encoding="utf-8")
         if PLACE.sub("", found) != PLACE.sub("", cfg.dump()):
-            raise ValueError(f"{config_file} belongs to a run with another config: choose another --output")
+            raise UserError(f"{config_file} belongs to a run with another config: choose another --output")
     write_whole(config_file, cfg.dump())
 
 

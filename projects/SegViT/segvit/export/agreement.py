@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from segvit.errors import UserError
 from segvit.export.formats import ImageSize, Runner
 
 LABELS_BAR = 0.999  # share of pixels
 SCORES_BAR = 1e-4  # largest absolute difference
 
 
-class ExportError(ValueError):
+class ExportError(UserError):
     """An export that cannot be made, or does not agree with its model."""
 
 

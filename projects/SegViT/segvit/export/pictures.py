@@ -19,6 +19,7 @@ from torch import nn
 
 from segvit.analysis import TimingSummary, summarize, time_rounds
 from segvit.data.augmentation import build_test_augmentations
+from segvit.errors import UserError
 from segvit.export.agreement import Agreement, require_agreement_on
 from segvit.export.formats import ImageSize, Runner
 from segvit.inference.images import read_picture
@@ -60,7 +61,7 @@ def read_pictures(paths: Iterable[Path], cfg: CfgNode, size: ImageSize) -> list[
         pixels = read_picture(path, format=cfg.INPUT.FORMAT)
         pixels = augmentation.get_transform(pixels).apply_image(pixels)
         if size.is_dynamic and min(pixels.shape[:2]) < size.smallest:
-            raise ValueError(
+            raise UserError(
                 f"{path}: {pixels.shape[0]} x {pixels.shape[1]} pixels at the test size are too few: give pictures of "
                 f"at least {size.smallest} in both directions"
             )

@@ -11,6 +11,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
+from segvit.errors import UserError
 from segvit.export.exportable_segmenter import ExportableSegmenter
 from segvit.inference.class_names import class_list_of
 from segvit.modeling.token_reduction.edge_aware_downsampling import EdgeAwareQueryDownsampling
@@ -49,7 +50,7 @@ def load_source(cfg: CfgNode) -> ExportSource:
     """The config's model with the weights of MODEL.WEIGHTS. Windows are left to who uses the file.
 
     Raises:
-        ValueError: where the weights do not fit or are not named, or the number of kept tokens depends on the image.
+        UserError: where the weights do not fit or are not named, or the number of kept tokens depends on the image.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -64,9 +65,9 @@ def load_source(cfg: CfgNode) -> ExportSource:
 
 
 def require_static_selection(model: nn.Module) -> None:
-    """Raise ValueError for Shrunk++ by threshold, naming the remedy."""
+    """Raise UserError for Shrunk++ by threshold, naming the remedy."""
     if any(isinstance(part, EdgeAwareQueryDownsampling) and part.selection != "topk" for part in model.modules()):
-        raise ValueError(
+        raise UserError(
             "MODEL.VIT.EDGE.SELECTION 'threshold' keeps another number of tokens for every image, which no exported "
             "graph can: append MODEL.VIT.EDGE.SELECTION topk (and MODEL.VIT.EDGE.SHARE, the share of tokens to keep); "
             "the weights stay the same"

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from segvit.data.image_reading import read_image, to_colors
+from segvit.errors import UserError
 
 Picture = str | os.PathLike[str] | np.ndarray | Image.Image
 
@@ -30,7 +31,7 @@ def read_picture(picture: Picture, *, format: str = "RGB", array_format: str = "
 
     Raises:
         OSError: where a file is missing or may not be read.
-        ValueError: where a file is no picture or damaged, or what it holds has no agreed black and white: fractions,
+        UserError: where a file is no picture or damaged, or what it holds has no agreed black and white: fractions,
             levels of more than 16 bits.
     """
     if isinstance(picture, np.ndarray):
@@ -39,17 +40,17 @@ def read_picture(picture: Picture, *, format: str = "RGB", array_format: str = "
         return to_colors(ImageOps.exif_transpose(picture), format=format, name="a Pillow image")
     if isinstance(picture, str | os.PathLike):
         return read_image(picture, format=format)
-    raise ValueError(f"a {type(picture).__name__} is no picture: give a path, a Pillow image or a NumPy array")
+    raise UserError(f"a {type(picture).__name__} is no picture: give a path, a Pillow image or a NumPy array")
 
 
 def _of_array(array: np.ndarray, *, format: str, array_format: str) -> np.ndarray:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in _CHANNELS) or 0 in array.shape:
-        raise ValueError(
+        raise UserError(
             f"an array of shape {array.shape} is no picture: (height, width), or (height, width, channels) with "
             f"{', '.join(map(str, _CHANNELS))} channels is needed"
         )
     if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
-        raise ValueError(f"a picture of {array.dtype} is ambiguous: convert it to uint8, 0 to 255 (or uint16)")
+        raise UserError(f"a picture of {array.dtype} is ambiguous: convert it to uint8, 0 to 255 (or uint16)")
     if array.dtype.itemsize == 2:
         array = (array >> 8).astype(np.uint8)
     if array.ndim == 2 or array.shape[2] == 1:

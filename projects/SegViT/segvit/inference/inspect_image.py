@@ -12,6 +12,7 @@ import torch
 from detectron2.data import transforms as T
 
 from segvit.data.augmentation import build_test_augmentations
+from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
 from segvit.modeling.postprocessing.semantic_inference import own_probabilities
 from segvit.modeling.token_reduction.edge_head import edge_scores
@@ -47,7 +48,7 @@ def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> Inspection:
     Hooks hang in the model meanwhile: one thread at a time.
 
     Raises:
-        ValueError: where the model has no class queries.
+        UserError: where the model has no class queries.
     """
     model, resized = predictor.model, T.AugInput(image)
     T.AugmentationList(build_test_augmentations(predictor.cfg))(resized)
@@ -64,7 +65,7 @@ def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> Inspection:
         for hook in hooks:
             hook.remove()
     if not outputs.keys() & {"pred_logits", "own_probabilities"}:
-        raise ValueError("there are no class queries to look at: MODEL.SEM_SEG_HEAD.NAME must be AttentionToMaskHead")
+        raise UserError("there are no class queries to look at: MODEL.SEM_SEG_HEAD.NAME must be AttentionToMaskHead")
     patch_size = model.backbone.size_divisibility
     grid = (-(-resized.shape[0] // patch_size), -(-resized.shape[1] // patch_size))
     edge_logits = features.get("edge_logits")

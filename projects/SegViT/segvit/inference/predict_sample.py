@@ -8,6 +8,7 @@ from detectron2.data import DatasetCatalog
 
 from segvit.data.image_reading import read_image, read_label_map
 from segvit.datasets import require_data_sets
+from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
 from segvit.visualization.overlays import Prediction
 
@@ -15,11 +16,11 @@ from segvit.visualization.overlays import Prediction
 def predict_sample(cfg: CfgNode, dataset_name: str, num_images: int) -> list[Prediction]:
     """Segment images spread evenly over a data set with the weights of MODEL.WEIGHTS, at their own size.
 
-    Raises ValueError where MODEL.WEIGHTS is empty: predictions of random weights are not worth drawing; ValueError or
+    Raises UserError where MODEL.WEIGHTS is empty: predictions of random weights are not worth drawing; ValueError or
     OSError where the weights, the data set or one of its files are not there or cannot be read.
     """
     if not cfg.MODEL.WEIGHTS:
-        raise ValueError("MODEL.WEIGHTS is empty: name the checkpoint whose predictions are to be drawn")
+        raise UserError("MODEL.WEIGHTS is empty: name the checkpoint whose predictions are to be drawn")
     require_data_sets([dataset_name])
     predictor = SegViTPredictor(cfg)
     records = DatasetCatalog.get(dataset_name)
@@ -33,7 +34,7 @@ def predict_sample(cfg: CfgNode, dataset_name: str, num_images: int) -> list[Pre
 
 
 def first_test_set(cfg: CfgNode) -> str:
-    """The data set that is drawn or measured. Raises ValueError where there is none."""
+    """The data set that is drawn or measured. Raises UserError where there is none."""
     if not cfg.DATASETS.TEST:
-        raise ValueError("DATASETS.TEST is empty: name a data set, such as \"('folder_val',)\"")
+        raise UserError("DATASETS.TEST is empty: name a data set, such as \"('folder_val',)\"")
     return cfg.DATASETS.TEST[0]

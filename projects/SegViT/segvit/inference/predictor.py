@@ -22,6 +22,7 @@ from segvit.config.device import require_device
 from segvit.config.shipped import find_config
 from segvit.d2 import load_config
 from segvit.data.augmentation import build_test_augmentations
+from segvit.errors import UserError
 from segvit.inference.class_names import class_list_of
 from segvit.inference.images import Picture, read_picture
 from segvit.modeling.postprocessing.row_bands import join_bands
@@ -49,7 +50,7 @@ class SegViTPredictor:
         array_format: the order of the channels of NumPy arrays that come in: "BGR", as OpenCV reads them, or "RGB".
 
     Raises:
-        ValueError: where the config is faulty, the device is not there, or the checkpoint does not fit.
+        UserError: where the config is faulty, the device is not there, or the checkpoint does not fit.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class SegViTPredictor:
         array_format: str = "BGR",
     ) -> None:
         if array_format not in ("BGR", "RGB"):
-            raise ValueError(f"array_format {array_format!r} must be 'BGR' or 'RGB'")
+            raise UserError(f"array_format {array_format!r} must be 'BGR' or 'RGB'")
         self.cfg = _config(cfg, weights, opts)
         self.array_format = array_format
         classes = class_list_of(self.cfg)
@@ -94,7 +95,7 @@ class SegViTPredictor:
     def batch(self, pictures: Sequence[Picture], *, output: Output = "labels") -> list[np.ndarray]:
         """Segment pictures of any sizes; those of one padded size share a forward pass. Raises as for one picture."""
         if isinstance(pictures, str | os.PathLike | Image.Image):
-            raise ValueError("batch takes a list of pictures: call the predictor itself with a single one")
+            raise UserError("batch takes a list of pictures: call the predictor itself with a single one")
         return self._segment([self.prepare(picture) for picture in pictures], output)
 
     def stream(
@@ -119,7 +120,7 @@ class SegViTPredictor:
             Each picture as it came in, with its labels or scores, in order.
         """
         if batch_size < 1:
-            raise ValueError(f"batch_size {batch_size} must be at least 1")
+            raise UserError(f"batch_size {batch_size} must be at least 1")
         pictures, failure = iter(pictures), None
         with ThreadPoolExecutor(max_workers=1) as reader:
             ahead: deque[list[tuple[Picture, Future[ModelInput]]]] = deque()
@@ -151,7 +152,7 @@ class SegViTPredictor:
 
     def _segment(self, inputs: list[ModelInput], output: Output) -> list[np.ndarray]:
         if output not in ("labels", "scores"):
-            raise ValueError(f"output {output!r} must be 'labels' or 'scores'")
+            raise UserError(f"output {output!r} must be 'labels' or 'scores'")
         with torch.inference_mode():
             if output == "scores":
                 return [self._scores(one) for one in inputs]
@@ -210,7 +211,7 @@ def _config(
     if weights is not None:
         cfg.MODEL.WEIGHTS = os.fspath(weights)
     if not cfg.MODEL.WEIGHTS:
-        raise ValueError("there are no weights: name a checkpoint, as `weights` or as MODEL.WEIGHTS")
+        raise UserError("there are no weights: name a checkpoint, as `weights` or as MODEL.WEIGHTS")
     require_device(cfg.MODEL.DEVICE)
     cfg.TEST.LABELS_ONLY = True
     return cfg

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segvit.datasets.pairs import IMAGE_EXTENSIONS
+from segvit.errors import UserError
 from segvit.inference.video import VIDEO_EXTENSIONS
 
 
@@ -37,7 +38,7 @@ def find_sources(
         on_error: is given what is raised without it, and the other inputs are taken.
 
     Raises:
-        ValueError: where a folder holds neither pictures nor videos, or nothing else was given.
+        UserError: where a folder holds neither pictures nor videos, or nothing else was given.
     """
     files: list[Path] = []
     failure: ValueError | None = None
@@ -60,7 +61,7 @@ def _files_of(folder: Path) -> list[Path]:
     listed = [path for path in sorted(folder.iterdir()) if not (path.is_dir() or path.name.startswith("."))]
     files = [path for path in listed if path.suffix.lower() in known]
     if not files:
-        raise ValueError(f"{folder}: the folder holds no file that ends in {', '.join(known)}")
+        raise UserError(f"{folder}: the folder holds no file that ends in {', '.join(known)}")
     return files
 
 

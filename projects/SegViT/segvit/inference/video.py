@@ -15,6 +15,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
+from segvit.errors import UserError
 from segvit.output_files import written_whole
 
 VIDEO_EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
@@ -22,7 +23,7 @@ VIDEO_EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".w
 USUAL_FPS = 25.0
 
 
-class VideoError(ValueError):
+class VideoError(UserError):
     """A video or a camera that cannot be read."""
 
 

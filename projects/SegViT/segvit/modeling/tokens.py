@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from segvit.errors import UserError
+
 
 def tokens_to_map(tokens: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     """(B, N, C) tokens in row-major order -> (B, C, h, w), a view without a copy."""
@@ -29,5 +31,5 @@ def pad_to_size(pixels: torch.Tensor, size: tuple[int, int], value: float = 0) -
     """Pad (..., H, W) at the bottom and right up to `size`; nothing is ever cut."""
     bottom, right = size[0] - pixels.shape[-2], size[1] - pixels.shape[-1]
     if bottom < 0 or right < 0:
-        raise ValueError(f"cannot pad {tuple(pixels.shape[-2:])} to the smaller size {tuple(size)}")
+        raise UserError(f"cannot pad {tuple(pixels.shape[-2:])} to the smaller size {tuple(size)}")
     return F.pad(pixels, (0, right, 0, bottom), value=value) if bottom or right else pixels

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
+from segvit.errors import UserError
 from segvit.visualization.figure_file import save_figure
 from segvit.visualization.overlays import Color, add_class_legend, blend_labels
 
@@ -46,10 +47,10 @@ def draw_contact_sheet(
 ) -> None:
     """Draw images with their labels in colour, and a legend of the classes that occur, into a PNG.
 
-    Ignored pixels are dark. Raises ValueError without a cell.
+    Ignored pixels are dark. Raises UserError without a cell.
     """
     if not cells:
-        raise ValueError("there is nothing to draw: no cells")
+        raise UserError("there is nothing to draw: no cells")
     rows = -(-len(cells) // COLUMNS)
     ratio = float(np.median([cell.labels.shape[0] / cell.labels.shape[1] for cell in cells]))
     present = sorted({int(i) for cell in cells for i in np.unique(cell.labels) if 0 <= i < len(classes)})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from segvit.errors import UserError
 from segvit.visualization.figure_file import save_figure
 
 Series = tuple[list[int], list[float]]
@@ -21,7 +22,7 @@ def read_metrics(run_folder: str | os.PathLike[str], name: str) -> Series:
 
     Raises:
         FileNotFoundError: where the folder holds no metrics.json.
-        ValueError: where that is no text.
+        UserError: where that is no text.
     """
     path = Path(run_folder) / "metrics.json"
     if not path.is_file():
@@ -30,7 +31,7 @@ def read_metrics(run_folder: str | os.PathLike[str], name: str) -> Series:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text: name the OUTPUT_DIR of a training run") from error
+        raise UserError(f"{path} is no text: name the OUTPUT_DIR of a training run") from error
     for line in lines:
         try:
             record = json.loads(line)
@@ -52,7 +53,7 @@ def draw_training_curves(run_folders: Sequence[str | os.PathLike[str]], output: 
     for folder in run_folders:
         name, losses = Path(folder).resolve().name, read_metrics(folder, "total_loss")
         if not losses[0]:
-            raise ValueError(f"{Path(folder, 'metrics.json')} holds no loss yet: there is nothing to draw")
+            raise UserError(f"{Path(folder, 'metrics.json')} holds no loss yet: there is nothing to draw")
         loss_axes.plot(*losses, label=name, linewidth=1)
         iterations, scores = read_metrics(folder, "sem_seg/mIoU")
         score_axes.plot(iterations, scores, marker="o", markersize=4, label=name)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
 from segvit.inference.inspect_image import Inspection, inspect_image
 from segvit.web.time_limit import time_limit, watch
@@ -71,7 +72,7 @@ class PictureAnalyst:
         """Segment a black picture: what does not work with this model shows at once, and visitors wait for no warm-up.
 
         Raises:
-            ValueError: where the model has no class queries.
+            UserError: where the model has no class queries.
         """
         inspect_image(self.predictor, np.zeros((REHEARSAL_SIDE, REHEARSAL_SIDE, 3), dtype=np.uint8))
 
@@ -79,7 +80,7 @@ class PictureAnalyst:
         """Segment the picture in a file.
 
         Raises:
-            ValueError: where the file is refused, see `read_upload`, or the time did not suffice.
+            UserError: where the file is refused, see `read_upload`, or the time did not suffice.
         """
         with self._one_at_a_time:
             upload = read_upload(path, self.limits)
@@ -87,7 +88,7 @@ class PictureAnalyst:
                 with time_limit(self.seconds):
                     inspection = inspect_image(self.predictor, upload.picture[:, :, ::-1])
             except TimeoutError as error:
-                raise ValueError(
+                raise UserError(
                     f"the model needs more than {self.seconds:g} seconds for this picture: send a smaller one"
                 ) from error
         return Analysis(upload=upload, inspection=inspection)

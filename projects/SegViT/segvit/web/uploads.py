@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from segvit.data.image_reading import DAMAGE, to_colors
+from segvit.errors import UserError
 
 # Only these: Pillow starts other programs for some of the formats that it knows.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
@@ -57,13 +58,13 @@ def read_upload(path: str | os.PathLike[str], limits: UploadLimits) -> Upload:
     """A picture in a file, in any mode and of 8 or 16 bits.
 
     Raises:
-        ValueError: where it is too large, no picture or damaged; the message has the file's name without its folder.
+        UserError: where it is too large, no picture or damaged; the message has the file's name without its folder.
     """
     name = Path(path).name
     if os.path.getsize(path) > limits.max_bytes:
-        raise ValueError(f"{name} is too large: at most {limits.max_megabytes:g} megabytes are taken")
+        raise UserError(f"{name} is too large: at most {limits.max_megabytes:g} megabytes are taken")
     if os.path.getsize(path) == 0:
-        raise ValueError(f"{name} is empty (0 bytes): send it again")
+        raise UserError(f"{name} is empty (0 bytes): send it again")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # there is a limit of our own
@@ -74,20 +75,20 @@ def read_upload(path: str | os.PathLike[str], limits: UploadLimits) -> Upload:
             colors = to_colors(ImageOps.exif_transpose(image), format="RGB", name=name)
     except Image.DecompressionBombError as error:
         at_least = 2 * Image.MAX_IMAGE_PIXELS / MEGA  # where Pillow refuses to open a file
-        raise ValueError(_too_many_pixels(name, f"more than {at_least:.0f}", limits)) from error
+        raise UserError(_too_many_pixels(name, f"more than {at_least:.0f}", limits)) from error
     except Image.UnidentifiedImageError as error:
-        raise ValueError(f"{name} is no picture in one of the formats {', '.join(FORMATS)}") from error
+        raise UserError(f"{name} is no picture in one of the formats {', '.join(FORMATS)}") from error
     except DAMAGE as error:
         if str(error).startswith(name):
             raise
-        raise ValueError(f"{name} is damaged ({error}): send it again") from error
+        raise UserError(f"{name} is damaged ({error}): send it again") from error
     return Upload(picture=_scaled(colors, limits), size=colors.shape[:2])
 
 
 def _require_size(size: tuple[int, int], name: str, limits: UploadLimits) -> None:
     width, height = size
     if width * height > limits.max_megapixels * MEGA:
-        raise ValueError(_too_many_pixels(name, f"{width * height / MEGA:.1f} ({width} x {height})", limits))
+        raise UserError(_too_many_pixels(name, f"{width * height / MEGA:.1f} ({width} x {height})", limits))
 
 
 def _too_many_pixels(name: str, count: str, limits: UploadLimits) -> str:

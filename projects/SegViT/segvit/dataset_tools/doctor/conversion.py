@@ -23,6 +23,7 @@ from segvit.dataset_tools.doctor.finding import MAX_NAMED
 from segvit.dataset_tools.doctor.inspection import Inspection
 from segvit.datasets.class_list import ClassList, parse_color
 from segvit.datasets.registration import Color
+from segvit.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,12 @@ class Palette:
 def palette_of(classes: ClassList, ignore_value: int, *, unlisted_as_ignored: bool) -> Palette:
     """The palette that the classes' own colours make; an empty one where they have none.
 
-    Raises ValueError where classes share a colour.
+    Raises UserError where classes share a colour.
     """
     colors = classes.colors if classes.colors_given else ()
     ids = {color: class_id for class_id, color in enumerate(colors)}
     if len(ids) < len(colors):
-        raise ValueError("classes of this data set share a colour: give colours that differ by --palette")
+        raise UserError("classes of this data set share a colour: give colours that differ by --palette")
     return Palette(ids, len(classes.names), ignore_value, unlisted_as_ignored)
 
 
@@ -56,26 +57,26 @@ def read_palette(
 ) -> Palette:
     """Read a JSON list of {"name": ..., "color": [r, g, b]}.
 
-    A class may have several colours; the name null stands for pixels that do not count. Raises ValueError, naming the
+    A class may have several colours; the name null stands for pixels that do not count. Raises UserError, naming the
     file, where it is malformed, names an unknown class, or gives a colour twice.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"palette {path} does not exist")
+        raise UserError(f"palette {path} does not exist")
     try:
         entries = json.loads(path.read_text(encoding="utf-8-sig"))
         ids: dict[Color, int] = {}
         for entry in entries:
             name, color = entry["name"], parse_color(entry["color"], str(entry["name"]))
             if name is not None and name not in classes.names:
-                raise ValueError(f"{name!r} is none of the classes {', '.join(classes.names)}")
+                raise UserError(f"{name!r} is none of the classes {', '.join(classes.names)}")
             if color in ids:
-                raise ValueError(f"the colour {list(color)} is listed twice")
+                raise UserError(f"the colour {list(color)} is listed twice")
             ids[color] = ignore_value if name is None else classes.names.index(name)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f'{path}: a JSON list of {{"name": ..., "color": [r, g, b]}} is needed') from error
+        raise UserError(f'{path}: a JSON list of {{"name": ..., "color": [r, g, b]}} is needed') from error
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}") from error
     return Palette(ids, len(classes.names), ignore_value, unlisted_as_ignored)
 
 
@@ -83,7 +84,7 @@ def to_ids(picture: np.ndarray, palette: Palette) -> np.ndarray:
     """(H, W, channels) colours to (H, W) ids, uint8 or, for ids above 255, uint16. Alpha is not looked at.
 
     Where the palette lacks colours, but all are greys whose level is an id (a label map saved with three channels), the
-    level is taken. Raises ValueError with the colours that the palette lacks otherwise.
+    level is taken. Raises UserError with the colours that the palette lacks otherwise.
     """
     if picture.shape[2] < 3:
         picture = picture[..., [0, 0, 0]]  # grey and alpha
@@ -94,7 +95,7 @@ def to_ids(picture: np.ndarray, palette: Palette) -> np.ndarray:
     if unlisted and all(len(set(color)) == 1 and color[0] in palette.allowed_ids for color in colors):
         ids = [color[0] for color in colors]
     elif unlisted and not palette.unlisted_as_ignored:
-        raise ValueError(_describe_unlisted(unlisted, palette))
+        raise UserError(_describe_unlisted(unlisted, palette))
     else:
         ids = [palette.ids.get(color, palette.ignore_value) for color in colors]
     wide = max(palette.allowed_ids) > 255
@@ -129,7 +130,7 @@ def convert_to_folder(diagnosis: Diagnosis, palette: Palette, target: str | os.P
 def convert_in_place(diagnosis: Diagnosis, palette: Palette) -> list[Path]:
     """Replace each colour picture by its ids, after all of them have been converted. Returns the files.
 
-    Raises ValueError, naming each file, where colours are not in the palette; nothing is replaced then.
+    Raises UserError, naming each file, where colours are not in the palette; nothing is replaced then.
     """
     folders = {it.pair.label_map.parent for _, it in _label_maps(diagnosis, colored=True)}
     if not folders:
@@ -158,7 +159,7 @@ def _convert(diagnosis: Diagnosis, palette: Palette, folder: Path) -> dict[Path,
         Image.fromarray(ids).save(converted[label_map])
     if failures:
         remedy = ["list these colours, too, or add --unlisted-as-ignored"] if palette.ids else []
-        raise ValueError("\n".join(["no label map was converted, for", *failures, *remedy]))
+        raise UserError("\n".join(["no label map was converted, for", *failures, *remedy]))
     return converted
 
 

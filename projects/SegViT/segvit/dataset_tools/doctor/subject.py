@@ -14,6 +14,7 @@ from segvit.datasets.class_list import ClassList, read_class_list
 from segvit.datasets.folder import require_free_ignore_value, split_names
 from segvit.datasets.palette import distinct_colors
 from segvit.datasets.registration import nearest_names, pair_folders, sem_seg_names
+from segvit.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,16 @@ def open_subject(target: str, *, ignore_value: int = 255) -> Subject:
         ignore_value: the id that does not count, for a folder; registered data sets say theirs.
 
     Raises:
-        ValueError: where it is none of these, the classes are not given or malformed, or the ignore value is one's id.
+        UserError: where it is none of these, the classes are not given or malformed, or the ignore value is one's id.
     """
     if target not in DatasetCatalog and Path(target).is_dir():
         return _open_folder(Path(target), ignore_value)
     known = sem_seg_names()
     names = [target] if target in known else _existing(known, target)
     if not names and os.sep in target:
-        raise ValueError(f"there is no folder {target!r}")
+        raise UserError(f"there is no folder {target!r}")
     if not names:
-        raise ValueError(
+        raise UserError(
             f"{target!r} is no folder, and no data set for semantic segmentation whose folder exists begins so; near: "
             f"{', '.join(nearest_names(target))}"
         )
@@ -55,7 +56,7 @@ def _open_folder(folder: Path, ignore_value: int) -> Subject:
     try:
         classes = read_class_list(folder)
     except FileNotFoundError as error:
-        raise ValueError(str(error)) from error
+        raise UserError(str(error)) from error
     require_free_ignore_value(classes, ignore_value)
     splits = [
         list_split(
@@ -79,7 +80,7 @@ def _open_names(title: str, names: Sequence[str]) -> Subject:
     metas = [MetadataCatalog.get(name) for name in names]
     kinds = {(tuple(meta.stuff_classes), meta.ignore_label) for meta in metas}
     if len(kinds) > 1:
-        raise ValueError(f"{title!r} stands for data sets of different classes: {', '.join(names)}; name one of them")
+        raise UserError(f"{title!r} stands for data sets of different classes: {', '.join(names)}; name one of them")
     classes, ignore_value = kinds.pop()
     colors = metas[0].get("stuff_colors")  # Detectron2's ADE20K has none
     class_list = ClassList(

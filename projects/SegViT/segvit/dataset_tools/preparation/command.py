@@ -15,6 +15,7 @@ from segvit.dataset_tools.preparation.prepare import prepare
 from segvit.dataset_tools.preparation.report import Report
 from segvit.dataset_tools.preparation.workers import available_cpus
 from segvit.datasets.registration import datasets_root
+from segvit.errors import UserError
 
 GO_ON = "what is done is kept: the same command goes on from there"
 
@@ -43,17 +44,17 @@ def run_command(
 
 
 def _prepare(find: Callable[[argparse.Namespace], Distribution], options: argparse.Namespace) -> Report:
-    """Prepare, and write what went wrong. Raises ValueError where that cannot go on."""
+    """Prepare, and write what went wrong. Raises UserError where that cannot go on."""
     try:
         report = prepare(find(options), workers=options.workers, force=options.force)
         report.write_problems()
     except DamagedFileError as error:
-        raise ValueError(f"{error.path}: {error.what}") from error
+        raise UserError(f"{error.path}: {error.what}") from error
     except BrokenProcessPool as error:
         message = f"a worker process was killed, perhaps for lack of memory; {GO_ON}, --workers 1 needs least"
-        raise ValueError(message) from error
+        raise UserError(message) from error
     except OSError as error:
-        raise ValueError(f"{describe(error)}; {GO_ON}") from error
+        raise UserError(f"{describe(error)}; {GO_ON}") from error
     return report
 
 

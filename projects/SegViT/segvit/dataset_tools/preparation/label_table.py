@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from segvit.errors import UserError
+
 IGNORED = 255
 NO_CLASS = -1
 # How many ids an error message lists.
@@ -29,12 +31,12 @@ class LabelTable:
         self._class_ids[list(class_ids)] = list(class_ids.values())
 
     def apply(self, raw: np.ndarray) -> np.ndarray:
-        """Raw ids (H, W) -> class ids (H, W) uint8. Raises ValueError, with the ids, where some have no class."""
+        """Raw ids (H, W) -> class ids (H, W) uint8. Raises UserError, with the ids, where some have no class."""
         known = (raw >= 0) & (raw < len(self._class_ids)) & (raw == np.floor(raw))
         labels = self._class_ids[np.where(known, raw, 0).astype(np.int64)]
         wrong = ~known | (labels == NO_CLASS)
         if wrong.any():
             ids = np.unique(raw[wrong]).tolist()
             named = ", ".join(map(str, ids[:MAX_NAMED])) + (", ..." if len(ids) > MAX_NAMED else "")
-            raise ValueError(f"label ids {named} do not occur in this data set")
+            raise UserError(f"label ids {named} do not occur in this data set")
         return labels.astype(np.uint8)

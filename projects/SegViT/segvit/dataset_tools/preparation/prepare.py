@@ -17,6 +17,7 @@ from segvit.dataset_tools.preparation.label_table import IGNORED
 from segvit.dataset_tools.preparation.report import Report, SplitReport
 from segvit.dataset_tools.preparation.workers import run_jobs
 from segvit.datasets.pairs import load_sem_seg_pairs
+from segvit.errors import UserError
 
 
 def prepare(distribution: Distribution, *, workers: int, force: bool = False) -> Report:
@@ -29,7 +30,7 @@ def prepare(distribution: Distribution, *, workers: int, force: bool = False) ->
 
     Raises:
         OSError: where a file cannot be written.
-        ValueError: where a link leads out of the data set's folder.
+        UserError: where a link leads out of the data set's folder.
     """
     _require_inside(distribution)
     checksum_file = ChecksumFile(distribution.folder, version=distribution.version)
@@ -54,7 +55,7 @@ def _require_inside(distribution: Distribution) -> None:
     folders = [folder for split in distribution.splits for folder in (split.image_dir, *split.annotation_dirs)]
     for folder in (distribution.folder, *folders):
         if not folder.resolve().is_relative_to(data_set):
-            raise ValueError(
+            raise UserError(
                 f"{folder} leads to {folder.resolve()}, out of the data set's folder: remove this link (to keep a data "
                 f"set elsewhere, make {distribution.data_set} as a whole a link)"
             )

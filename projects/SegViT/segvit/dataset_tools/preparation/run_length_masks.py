@@ -14,6 +14,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from segvit.dataset_tools.preparation.damaged_file import DamagedFileError
+from segvit.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -49,5 +50,5 @@ def _decode(encoded: Mapping[str, Any], area: float | None) -> np.ndarray:
         encoded = coco_mask.frPyObjects(dict(encoded), height, width)
     mask = coco_mask.decode(encoded).astype(bool)
     if area is not None and area != mask.sum():
-        raise ValueError(f"it covers {mask.sum()} pixels, and {area} by its own account")
+        raise UserError(f"it covers {mask.sum()} pixels, and {area} by its own account")
     return mask

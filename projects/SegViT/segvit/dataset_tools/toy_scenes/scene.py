@@ -12,6 +12,7 @@ from segvit.dataset_tools.toy_scenes.canvas import IGNORED, PICTURE_HEIGHT, PICT
 from segvit.dataset_tools.toy_scenes.objects import paint_ball, paint_tree
 from segvit.dataset_tools.toy_scenes.structures import paint_building, paint_fence, paint_pole, paint_sign
 from segvit.datasets.toy_scenes import CLASS_IDS
+from segvit.errors import UserError
 
 SPLITS = ("train", "val")
 Painter = Callable[[Canvas, np.random.Generator, float, float], None]
@@ -29,10 +30,10 @@ CAST: tuple[tuple[Painter, float, int, float, float], ...] = (
 def draw_scene(seed: int, split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     """The picture (h, w, 3) RGB and its label map (h, w), both uint8: the same for the same arguments.
 
-    Raises ValueError for a split other than train and val.
+    Raises UserError for a split other than train and val.
     """
     if split not in SPLITS:
-        raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
+        raise UserError(f"split must be one of {SPLITS}, got {split!r}")
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     canvas = Canvas.blank()
     horizon = PICTURE_HEIGHT * rng.uniform(0.40, 0.55)

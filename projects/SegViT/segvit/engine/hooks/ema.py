@@ -7,6 +7,8 @@ from detectron2.engine import HookBase
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from segvit.errors import UserError
+
 
 class WeightAverage(HookBase):
     """Updates the average behind every step; belongs before evaluation and saving.
@@ -26,7 +28,7 @@ class WeightAverage(HookBase):
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:
         if not 0 <= decay < 1:
-            raise ValueError(f"SOLVER.EMA.DECAY {decay} must be at least 0 and below 1")
+            raise UserError(f"SOLVER.EMA.DECAY {decay} must be at least 0 and below 1")
         self._model = model
         self._average = ModelEmaV3(model, decay=decay, use_warmup=True)
         self.averaged = self._average.module.train()  # evaluation mode refuses weights that do not fill a model

@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from segvit.errors import UserError
+
 ClassGroups = tuple[tuple[int, ...], ...]
 
 
@@ -16,13 +18,13 @@ def protocol_sizes(protocol: str, num_classes: int) -> list[int]:
     continual segmentation: "100-10" is 100 and five times 10. What is left at the end is a smaller group.
 
     Raises:
-        ValueError: where the shorthand is no numbers with dashes between, or asks for more classes than there are.
+        UserError: where the shorthand is no numbers with dashes between, or asks for more classes than there are.
     """
     if not re.fullmatch(r"[1-9]\d*(-[1-9]\d*)*", protocol):
-        raise ValueError(f"MODEL.SEGVIT.CONTINUAL.PROTOCOL {protocol!r} must be numbers of classes, such as '100-50'")
+        raise UserError(f"MODEL.SEGVIT.CONTINUAL.PROTOCOL {protocol!r} must be numbers of classes, such as '100-50'")
     sizes = [int(size) for size in protocol.split("-")]
     if sum(sizes) > num_classes:
-        raise ValueError(
+        raise UserError(
             f"MODEL.SEGVIT.CONTINUAL.PROTOCOL {protocol!r} names {sum(sizes)} classes, but there are {num_classes}"
         )
     while (left := num_classes - sum(sizes)) > 0:
@@ -40,12 +42,12 @@ def class_ids(classes: Sequence[int | str], names: Sequence[str], num_classes: i
     """Ids of classes that are given by id or by name.
 
     Raises:
-        ValueError: naming the config key, for a name or an id that does not exist.
+        UserError: naming the config key, for a name or an id that does not exist.
     """
     ids = [names.index(entry) if entry in names else entry for entry in classes]
     unknown = [entry for entry in ids if type(entry) is not int or not 0 <= entry < num_classes]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{key}: {unknown} are neither ids below {num_classes} nor names of classes"
             + (f" ({', '.join(names[:12])}, ...)" if names else "")
         )
@@ -53,9 +55,9 @@ def class_ids(classes: Sequence[int | str], names: Sequence[str], num_classes: i
 
 
 def require_disjoint(groups: ClassGroups, *, key: str) -> None:
-    """Raise ValueError, naming the config key, where a group is empty or a class is in two."""
+    """Raise UserError, naming the config key, where a group is empty or a class is in two."""
     repeated = sorted(entry for entry, count in Counter(sum(groups, ())).items() if count > 1)
     if repeated:
-        raise ValueError(f"{key}: classes {repeated} are there more than once")
+        raise UserError(f"{key}: classes {repeated} are there more than once")
     if not all(groups):
-        raise ValueError(f"{key}: group {groups.index(())} has no class")
+        raise UserError(f"{key}: group {groups.index(())} has no class")

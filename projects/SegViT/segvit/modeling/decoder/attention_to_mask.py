@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from segvit.errors import UserError
+
 KeysAndValues = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -23,7 +25,7 @@ class AttentionToMask(nn.Module):
     def __init__(self, *, dim: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         if dim % num_heads:
-            raise ValueError(f"decoder width {dim} is not divisible by {num_heads} heads")
+            raise UserError(f"decoder width {dim} is not divisible by {num_heads} heads")
         self.num_heads = num_heads
         self.dropout = dropout
         self.q = nn.Linear(dim, dim)

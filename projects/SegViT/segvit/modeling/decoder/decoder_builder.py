@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from segvit.errors import UserError
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
 from segvit.modeling.token_reduction.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
@@ -31,14 +32,14 @@ def build_decoder(
         num_classes, hidden_dim, num_layers, num_heads, dropout, init_std: see `ATMDecoder`.
 
     Raises:
-        ValueError: for another kind of up-sampling, or stages that do not fit it.
+        UserError: for another kind of up-sampling, or stages that do not fit it.
     """
     common = {"num_heads": num_heads, "dropout": dropout}
     sizes = {"num_classes": num_classes, "hidden_dim": hidden_dim, "num_layers": num_layers, "init_std": init_std}
     if query_upsampling == "none":
         return ATMDecoder(in_dims=in_dims, **sizes, **common)
     if query_upsampling not in ("learned", "inherited", "nearest"):
-        raise ValueError(
+        raise UserError(
             f"MODEL.SEGVIT.QUERY_UPSAMPLING {query_upsampling!r} must be 'none', 'learned', 'inherited' or 'nearest'"
         )
     in_dims = in_dims[::-1]
@@ -48,7 +49,7 @@ def build_decoder(
             upsampling=LearnedQueryUpsampling(grid_size=grid_size, **common_upsampling), **sizes, **common
         )
     if len(in_dims) != 2:
-        raise ValueError(
+        raise UserError(
             f"MODEL.SEGVIT.QUERY_UPSAMPLING {query_upsampling!r} reads two stages, the last and one from before the "
             f"reduction, but MODEL.SEM_SEG_HEAD.IN_FEATURES names {len(in_dims)}"
         )

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from segvit.errors import UserError
+
 
 class ConvNormAct(nn.Sequential):
     """3 x 3 convolution, batch normalisation, ReLU."""
@@ -43,13 +45,13 @@ class ConvStem(nn.Sequential):
         embed_dim: C, the width of the last stage; divisible by P / 2.
 
     Raises:
-        ValueError: where `patch_size` is no power of two or `embed_dim` does not halve that often.
+        UserError: where `patch_size` is no power of two or `embed_dim` does not halve that often.
     """
 
     def __init__(self, *, patch_size: int, embed_dim: int, in_channels: int = 3) -> None:
         num_stages = patch_size.bit_length() - 1
         if patch_size != 2**num_stages or num_stages < 1 or embed_dim % (patch_size // 2):
-            raise ValueError(
+            raise UserError(
                 f"the convolutional stem needs a patch size that is a power of two and a width divisible by half of "
                 f"it; got patch size {patch_size}, width {embed_dim}"
             )

@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import nn
 
+from segvit.errors import UserError
 from segvit.modeling.tokens import pad_to_size, padded_size
 from segvit.modeling.weights.pretrained import load_pretrained_encoder
 
@@ -26,7 +27,7 @@ class HierarchicalEncoder(nn.Module):
         **overrides: timm's own arguments, such as embed_dim, depths or num_heads.
 
     Raises:
-        ValueError: where `name` is no Swin Transformer of timm, or an index lies outside its stages.
+        UserError: where `name` is no Swin Transformer of timm, or an index lies outside its stages.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class HierarchicalEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if not name.startswith("swin_") or not timm.is_model(name):
-            raise ValueError(f"MODEL.VIT.NAME {name!r} is not a Swin Transformer of timm")
+            raise UserError(f"MODEL.VIT.NAME {name!r} is not a Swin Transformer of timm")
         self.swin = timm.create_model(
             name,
             num_classes=0,
@@ -58,7 +59,7 @@ class HierarchicalEncoder(nn.Module):
         self.swin.set_grad_checkpointing(gradient_checkpointing)
         stages = self.swin.feature_info
         if not out_indices or not set(out_indices) <= set(range(len(stages))):
-            raise ValueError(f"MODEL.VIT.OUT_INDICES {list(out_indices)} must name stages 0 to {len(stages) - 1}")
+            raise UserError(f"MODEL.VIT.OUT_INDICES {list(out_indices)} must name stages 0 to {len(stages) - 1}")
         self.swin.prune_intermediate_layers(out_indices, prune_norm=True, prune_head=True)
         self.out_indices = sorted(out_indices)
         self.channels = [stages[index]["num_chs"] for index in self.out_indices]

@@ -10,6 +10,7 @@ import torch
 from timm.layers import HybridEmbed
 from torch import nn
 
+from segvit.errors import UserError
 from segvit.modeling.encoder.conv_stem import ConvStem
 from segvit.modeling.encoder.token_embedding import TokenEmbedding
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
@@ -56,12 +57,12 @@ def build_vit_encoder(
         **overrides: timm's own arguments, such as embed_dim, depth or num_heads, that replace the named model's.
 
     Raises:
-        ValueError: where `name` is no plain ViT of timm, an option does not fit it, or an index lies outside its depth.
+        UserError: where `name` is no plain ViT of timm, an option does not fit it, or an index lies outside its depth.
     """
     vit = create_timm_vit(name, img_size=img_size, stem=stem, drop_path_rate=drop_path_rate, **overrides)
     family = family_of(type(vit))
     if family.needs_prefix_tokens and not keep_prefix_tokens:
-        raise ValueError(f"{name} needs its prefix tokens in the blocks: set MODEL.VIT.KEEP_PREFIX_TOKENS True")
+        raise UserError(f"{name} needs its prefix tokens in the blocks: set MODEL.VIT.KEEP_PREFIX_TOKENS True")
     if init_std > 0:
         initialize_linear_layers(vit, init_std, residual_scale=1 / math.sqrt(2 * len(vit.blocks)))
     if pretrained:
@@ -91,11 +92,11 @@ def build_vit_encoder(
 def drop_blocks_behind(vit: nn.Module, out_indices: list[int]) -> None:
     """Cut a timm model, in place, to the blocks that some stage needs; without the last one its norm goes, too.
 
-    Raises ValueError where an index lies outside the depth.
+    Raises UserError where an index lies outside the depth.
     """
     depth = len(vit.blocks)
     if not out_indices or min(out_indices) < 0 or max(out_indices) >= depth:
-        raise ValueError(f"MODEL.VIT.OUT_INDICES {list(out_indices)} must name blocks 0 to {depth - 1}")
+        raise UserError(f"MODEL.VIT.OUT_INDICES {list(out_indices)} must name blocks 0 to {depth - 1}")
     if max(out_indices) < depth - 1:
         vit.blocks = vit.blocks[: max(out_indices) + 1]
         vit.norm = nn.Identity()
@@ -107,21 +108,21 @@ def create_timm_vit(
     """The timm model without its classifier, able to take any image size, its positions made for `img_size`."""
     if not timm.is_model(name):
         near = timm.list_models(f"{name.split('_')[0]}*")[:5] or ["vit_base_patch16_384"]
-        raise ValueError(f"MODEL.VIT.NAME {name!r} is not a timm model; some that are: {', '.join(near)}")
+        raise UserError(f"MODEL.VIT.NAME {name!r} is not a timm model; some that are: {', '.join(near)}")
     if stem not in ("linear", "conv"):
-        raise ValueError(f"MODEL.VIT.STEM {stem!r} must be 'linear' or 'conv'")
+        raise UserError(f"MODEL.VIT.STEM {stem!r} must be 'linear' or 'conv'")
     try:
         with torch.device("meta"):  # without weights: only its class and patch size are asked for
             probe = timm.create_model(name, num_classes=0, **options)
     except (AssertionError, TypeError) as error:
         changed = ", ".join(f"{option} {value}" for option, value in options.items())
-        raise ValueError(f"MODEL.VIT.NAME {name!r} cannot be built with {changed}: {error}") from error
+        raise UserError(f"MODEL.VIT.NAME {name!r} cannot be built with {changed}: {error}") from error
     family = family_of(type(probe))
     patch_size = tuple(probe.patch_embed.patch_size)
     if not hasattr(probe.blocks[0], "attn"):
-        raise ValueError(f"MODEL.VIT.NAME {name!r} has blocks of several attentions, which SegViT cannot run")
+        raise UserError(f"MODEL.VIT.NAME {name!r} has blocks of several attentions, which SegViT cannot run")
     if stem == "conv" and not family.takes_stem:
-        raise ValueError(f"MODEL.VIT.STEM 'conv' does not fit {name}, whose patch embedding timm fixes: set 'linear'")
+        raise UserError(f"MODEL.VIT.STEM 'conv' does not fit {name}, whose patch embedding timm fixes: set 'linear'")
     if stem == "conv":
         stem_module = ConvStem(patch_size=patch_size[0], embed_dim=probe.embed_dim)
         options = {**options, "patch_size": 1, "embed_layer": partial(HybridEmbed, backbone=stem_module)}

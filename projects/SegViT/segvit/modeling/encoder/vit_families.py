@@ -9,6 +9,7 @@ from timm.layers import Format
 from timm.models import Beit, Eva, VisionTransformer, VisionTransformerDistilled
 from torch import nn
 
+from segvit.errors import UserError
 from segvit.modeling.encoder.attention_positions import NoAttentionPositions, RelativePositions, RotaryPositions
 
 
@@ -30,10 +31,10 @@ class Family:
 
 
 def family_of(model_class: type[nn.Module]) -> Family:
-    """The family of a timm model class. Raises ValueError for a class that is no plain ViT known here."""
+    """The family of a timm model class. Raises UserError for a class that is no plain ViT known here."""
     if model_class not in FAMILIES:
         known = ", ".join(sorted(cls.__name__ for cls in FAMILIES))
-        raise ValueError(f"timm's {model_class.__name__} is not a plain ViT that SegViT can wrap; it wraps {known}")
+        raise UserError(f"timm's {model_class.__name__} is not a plain ViT that SegViT can wrap; it wraps {known}")
     return FAMILIES[model_class]
 
 
@@ -45,7 +46,7 @@ def _rotary_positions(vit: Eva) -> nn.Module:
     if vit.rope is None:
         return NoAttentionPositions()
     if vit.rope_mixed:
-        raise ValueError("encoders with mixed rotary embeddings, one per block, are not supported")
+        raise UserError("encoders with mixed rotary embeddings, one per block, are not supported")
     return RotaryPositions(rope=vit.rope, num_prefix_tokens=vit.num_prefix_tokens)
 
 

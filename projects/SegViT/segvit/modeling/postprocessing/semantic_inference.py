@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from segvit.errors import UserError
+
 
 def own_probabilities(outputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """(B, K): how sure each class query is of its own class, P(class c | query c). No score of class c is higher.
@@ -76,13 +78,13 @@ class SemanticInference(nn.Module):
             for the class logits of each pixel, as models trained by `PixelCrossEntropy` have them.
 
     Raises:
-        ValueError: for any other mode.
+        UserError: for any other mode.
     """
 
     def __init__(self, mode: str) -> None:
         super().__init__()
         if mode not in ("mix", "diagonal", "softmax"):
-            raise ValueError(f"MODEL.SEGVIT.OUTPUT {mode!r} must be 'mix', 'diagonal' or 'softmax'")
+            raise UserError(f"MODEL.SEGVIT.OUTPUT {mode!r} must be 'mix', 'diagonal' or 'softmax'")
         self.mode = mode
 
     def forward(self, outputs: dict[str, torch.Tensor], size: tuple[int, int]) -> torch.Tensor:

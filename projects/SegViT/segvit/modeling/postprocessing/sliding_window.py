@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from segvit.errors import UserError
 from segvit.modeling.postprocessing.row_bands import band_ranges
 
 Scorer = Callable[[torch.Tensor], torch.Tensor]
@@ -28,17 +29,17 @@ class SlidingWindow:
         accumulate_on_cpu: keep the sums, and give the scores, in main memory.
 
     Raises:
-        ValueError: for a stride that is not positive or leaves gaps between windows, or an empty batch.
+        UserError: for a stride that is not positive or leaves gaps between windows, or an empty batch.
     """
 
     def __init__(self, *, size: Sequence[int], stride: Sequence[int], batch_size: int, accumulate_on_cpu: bool) -> None:
         if not (len(size) == len(stride) == 2 and all(0 < step <= edge for step, edge in zip(stride, size))):
-            raise ValueError(
+            raise UserError(
                 f"TEST.WINDOW.STRIDE {list(stride)} must be two numbers from 1 to those of TEST.WINDOW.SIZE "
                 f"{list(size)}: windows farther apart than they are large leave gaps"
             )
         if batch_size < 1:
-            raise ValueError(f"TEST.WINDOW.BATCH_SIZE {batch_size} must be at least 1")
+            raise UserError(f"TEST.WINDOW.BATCH_SIZE {batch_size} must be at least 1")
         self.size = (size[0], size[1])
         self.stride = (stride[0], stride[1])
         self.batch_size = batch_size

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from segvit.errors import UserError
 from segvit.modeling.token_reduction.split_attention import can_split, run_reducing_block, run_split_block
 from segvit.modeling.token_reduction.token_set import KeptTokens
 from segvit.modeling.tokens import map_to_tokens, tokens_to_map
@@ -75,9 +76,9 @@ class ConvolvedQueries(nn.Module):
         arguments: Arguments,
         kept_arguments: Callable[[], Arguments],
     ) -> torch.Tensor:
-        """(B, T + N, C) -> (B, M, C). Raises ValueError for a block whose queries cannot be given."""
+        """(B, T + N, C) -> (B, M, C). Raises UserError for a block whose queries cannot be given."""
         if not can_split(block):
-            raise ValueError(
+            raise UserError(
                 "MODEL.VIT.REDUCTION_SAMPLING 'conv_q' needs blocks of timm's plain ViT, not those of this encoder: "
                 "set 'nearest_q' or 'nearest_qkv'"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from segvit.errors import UserError
 from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.token_reduction.edge_aware_downsampling import EdgeAwareQueryDownsampling
 from segvit.modeling.token_reduction.edge_head import EdgeHead
@@ -48,7 +49,7 @@ def build_reduction(
         init_std: standard deviation of the edge head's Linear layers; 0 for 0.02.
 
     Raises:
-        ValueError: where a choice is unknown or lies out of range, naming its key.
+        UserError: where a choice is unknown or lies out of range, naming its key.
     """
     if reduction is None:
         return None
@@ -68,34 +69,34 @@ def build_reduction(
 
 
 def build_sampling(kind: str, embed_dim: int) -> QuerySampling:
-    """How the reducing block of Shrunk runs. Raises ValueError for an unknown kind, naming its key."""
+    """How the reducing block of Shrunk runs. Raises UserError for an unknown kind, naming its key."""
     if kind == "nearest_q":
         return NearestQueries()
     if kind == "nearest_qkv":
         return NearestTokens()
     if kind == "conv_q":
         return ConvolvedQueries(embed_dim=embed_dim)
-    raise ValueError(f"MODEL.VIT.REDUCTION_SAMPLING {kind!r} must be 'nearest_q', 'nearest_qkv' or 'conv_q'")
+    raise UserError(f"MODEL.VIT.REDUCTION_SAMPLING {kind!r} must be 'nearest_q', 'nearest_qkv' or 'conv_q'")
 
 
 def check_reduction(reduction: TokenReduction, depth: int) -> None:
-    """Raise ValueError where a choice does not fit an encoder of `depth` blocks, naming its key."""
+    """Raise UserError where a choice does not fit an encoder of `depth` blocks, naming its key."""
     if reduction.kind not in ("shrunk", "shrunk++"):
-        raise ValueError(f"MODEL.VIT.REDUCTION {reduction.kind!r} must be 'none', 'shrunk' or 'shrunk++'")
+        raise UserError(f"MODEL.VIT.REDUCTION {reduction.kind!r} must be 'none', 'shrunk' or 'shrunk++'")
     if reduction.kind == "shrunk++" and reduction.sampling != "nearest_q":
-        raise ValueError(
+        raise UserError(
             f"MODEL.VIT.REDUCTION_SAMPLING {reduction.sampling!r} fits MODEL.VIT.REDUCTION 'shrunk', not 'shrunk++'"
         )
     if not 0 < reduction.block_index < depth:
-        raise ValueError(f"MODEL.VIT.REDUCTION_BLOCK {reduction.block_index} must lie in 1 to {depth - 1}")
+        raise UserError(f"MODEL.VIT.REDUCTION_BLOCK {reduction.block_index} must lie in 1 to {depth - 1}")
     if not 0 <= reduction.edge_block_index <= reduction.block_index:
-        raise ValueError(
+        raise UserError(
             f"MODEL.VIT.EDGE.BLOCK {reduction.edge_block_index} must lie in 0 to MODEL.VIT.REDUCTION_BLOCK "
             f"{reduction.block_index}: edges are detected before tokens are dropped"
         )
     if reduction.selection not in ("threshold", "topk"):
-        raise ValueError(f"MODEL.VIT.EDGE.SELECTION {reduction.selection!r} must be 'threshold' or 'topk'")
+        raise UserError(f"MODEL.VIT.EDGE.SELECTION {reduction.selection!r} must be 'threshold' or 'topk'")
     if not 0 <= reduction.threshold <= 1:
-        raise ValueError(f"MODEL.VIT.EDGE.THRESHOLD {reduction.threshold} must lie in 0 to 1: it bounds a probability")
+        raise UserError(f"MODEL.VIT.EDGE.THRESHOLD {reduction.threshold} must lie in 0 to 1: it bounds a probability")
     if not 0 < reduction.share <= 1:
-        raise ValueError(f"MODEL.VIT.EDGE.SHARE {reduction.share} must lie in 0 to 1: a share of the tokens")
+        raise UserError(f"MODEL.VIT.EDGE.SHARE {reduction.share} must lie in 0 to 1: a share of the tokens")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from segvit.errors import UserError
 from segvit.modeling.weights.official_names import (
     NOT_A_WEIGHT,
     decoder_name,
@@ -78,7 +79,7 @@ def from_official(content: dict[str, object]) -> dict[str, object]:
     """A checkpoint of ours from the content of an official file: a state dict, or one wrapped with its meta data.
 
     Raises:
-        ValueError: naming the keys that the official release does not have, or where there is no complete model.
+        UserError: naming the keys that the official release does not have, or where there is no complete model.
     """
     weights, others = _unwrap(content)
     shrunk = any(name.startswith(f"{DECODE_HEAD}atm.") for name in weights)
@@ -94,7 +95,7 @@ def from_official(content: dict[str, object]) -> dict[str, object]:
         except KeyError:
             unknown.append(name)
     if unknown:
-        raise ValueError(f"keys that no official SegViT v1 checkpoint has: {', '.join(sorted(unknown))}")
+        raise UserError(f"keys that no official SegViT v1 checkpoint has: {', '.join(sorted(unknown))}")
     _require_model(model)
     return {"model": model, "official": {"buffers": buffers, "beside": others}}
 
@@ -105,11 +106,11 @@ def to_official(checkpoint: dict[str, object]) -> dict[str, object]:
     What Detectron2 saves beside the model, such as the optimizer, has no official form and is left out.
 
     Raises:
-        ValueError: naming the tensors that the official release has no place for, or where there is no model.
+        UserError: naming the tensors that the official release has no place for, or where there is no model.
     """
     model = checkpoint.get("model")
     if not isinstance(model, dict):
-        raise ValueError(f"no 'model' in the checkpoint, which holds {sorted(map(str, checkpoint))}")
+        raise UserError(f"no 'model' in the checkpoint, which holds {sorted(map(str, checkpoint))}")
     _require_tensors(model)
     _require_model(model)
     shrunk = _is_shrunk(model)
@@ -120,7 +121,7 @@ def to_official(checkpoint: dict[str, object]) -> dict[str, object]:
         except KeyError:
             unknown.append(name)
     if unknown:
-        raise ValueError(f"tensors that the official SegViT v1 release has no place for: {', '.join(sorted(unknown))}")
+        raise UserError(f"tensors that the official SegViT v1 release has no place for: {', '.join(sorted(unknown))}")
     kept = checkpoint.get("official", {})
     buffers = kept.get("buffers", _loss_buffers(sizes_of(model).classes, shrunk=shrunk))
     return {**kept.get("beside", {}), "state_dict": {**weights, **buffers}}
@@ -152,7 +153,7 @@ def require_fit(checkpoint: StateDict, config: StateDict) -> None:
     """Refuse a checkpoint that the config's model would not load tensor by tensor; both in our names.
 
     Raises:
-        ValueError: with the numbers of both sides.
+        UserError: with the numbers of both sides.
     """
     theirs, ours = asdict(sizes_of(checkpoint)), asdict(sizes_of(config))
     wrong = [
@@ -167,7 +168,7 @@ def require_fit(checkpoint: StateDict, config: StateDict) -> None:
             if _shape(checkpoint, name) != _shape(config, name)
         ]
     if wrong:
-        raise ValueError("the checkpoint does not fit the config:\n  " + "\n  ".join(wrong))
+        raise UserError("the checkpoint does not fit the config:\n  " + "\n  ".join(wrong))
 
 
 def save_atomically(content: dict[str, object], path: str | Path, *, overwrite: bool = False) -> None:
@@ -202,13 +203,13 @@ def _unwrap(content: dict[str, object]) -> tuple[StateDict, dict[str, object]]:
 def _require_tensors(weights: dict[str, object]) -> None:
     others = [str(name) for name, value in weights.items() if not isinstance(value, torch.Tensor)]
     if others:
-        raise ValueError(f"no state dict: these entries are no tensors: {', '.join(others[:20])}")
+        raise UserError(f"no state dict: these entries are no tensors: {', '.join(others[:20])}")
 
 
 def _require_model(model: StateDict) -> None:
     for name in (f"{ENCODER}embedding.patch_embed.proj.weight", f"{DECODER}class_queries.weight"):
         if name not in model:
-            raise ValueError(f"no whole SegViT model in it: {name} is missing")
+            raise UserError(f"no whole SegViT model in it: {name} is missing")
 
 
 def _our_name(official: str, *, shrunk: bool) -> str:

@@ -7,6 +7,7 @@ import re
 
 from torch import nn
 
+from segvit.errors import UserError
 from segvit.modeling.weights.weight_files import read_weight_file
 from segvit.modeling.weights.weight_layouts import converted, flax_weights, unwrapped
 from segvit.modeling.weights.weight_match import compare_weights
@@ -31,12 +32,12 @@ def load_pretrained_encoder(encoder: nn.Module, *, name: str, source: str, min_m
         min_match: the share of the encoder's tensors that the weights must provide.
 
     Raises:
-        ValueError: where the file cannot be read safely, was trained on another patch size, or fits too little;
+        UserError: where the file cannot be read safely, was trained on another patch size, or fits too little;
             where `source` is no known tag; where `min_match` is no share.
         OSError: where the file does not exist or the hub cannot be reached.
     """
     if not 0 <= min_match <= 1:
-        raise ValueError(f"MODEL.VIT.PRETRAINED_MIN_MATCH {min_match} must lie in 0 to 1")
+        raise UserError(f"MODEL.VIT.PRETRAINED_MIN_MATCH {min_match} must lie in 0 to 1")
     path = local_path(source)
     origin = str(path)
     if path is None:
@@ -48,7 +49,7 @@ def load_pretrained_encoder(encoder: nn.Module, *, name: str, source: str, min_m
     weights = converted(encoder, weights, origin)
     match = compare_weights(encoder.state_dict(), weights, ignored=NOT_OF_THE_ENCODER)
     if match.share < min_match:
-        raise ValueError(
+        raise UserError(
             f"Pre-trained weights of {origin} do not fit {name}: {match.describe()}\nLess than "
             f"MODEL.VIT.PRETRAINED_MIN_MATCH {min_match:.1%} fits. Is MODEL.VIT.NAME the architecture of these weights?"
         )

@@ -11,8 +11,10 @@ from pathlib import Path
 import timm
 import torch
 
+from segvit.errors import UserError
 
-class DamagedFile(ValueError):
+
+class DamagedFile(UserError):
     """A file that cannot be read to its end."""
 
 
@@ -21,7 +23,7 @@ def read_weight_file(path: str | Path) -> dict[str, object]:
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: where the file is empty, damaged, no dict, or holds code.
+        UserError: where the file is empty, damaged, no dict, or holds code.
     """
     require_content(path)
     try:
@@ -33,7 +35,7 @@ def read_weight_file(path: str | Path) -> dict[str, object]:
             raise code_error(path, name=_code_name(error)) from error
         raise damage_error(path, error) from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not a dict of tensors")
+        raise UserError(f"{path} holds a {type(content).__name__}, not a dict of tensors")
     return content
 
 
@@ -46,10 +48,10 @@ def require_content(path: str | Path, *, origin: str = "") -> None:
         raise DamagedFile(f"{origin}{path} is empty (0 bytes)")
 
 
-def code_error(path: str | Path, *, name: str = "") -> ValueError:
+def code_error(path: str | Path, *, name: str = "") -> UserError:
     """The refusal of a file that only running code from it, such as the function `name`, would read."""
     named = f" ({name})" if name else ""
-    return ValueError(
+    return UserError(
         f"{path} contains code{named}, which SegViT does not run. If you trust the file, load it once in the program "
         "that wrote it and re-save its tensors: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
     )

@@ -16,6 +16,7 @@ import torch
 from timm.models import Beit, VisionTransformer, clean_state_dict
 from torch import nn
 
+from segvit.errors import UserError
 from segvit.modeling.weights.weight_files import code_error, damage_error, require_content
 
 # Where training codes keep the encoder: averaged weights first; "teacher" in DINO, iBOT and DINOv2, "module" in
@@ -29,13 +30,13 @@ def unwrapped(content: dict[str, object], origin: str) -> dict[str, torch.Tensor
     """The tensors of the encoder, out of a training code's dicts and without their prefixes.
 
     Raises:
-        ValueError: where no tensors are found; `origin` names the file.
+        UserError: where no tensors are found; `origin` names the file.
     """
     while wrapper := next((key for key in WRAPPERS if isinstance(content.get(key), dict)), None):
         content = content[wrapper]
     weights = clean_state_dict({name: value for name, value in content.items() if isinstance(value, torch.Tensor)})
     if not weights:
-        raise ValueError(f"{origin} holds no tensors, only {sorted(map(str, content))[:20]}")
+        raise UserError(f"{origin} holds no tensors, only {sorted(map(str, content))[:20]}")
     return {name.removeprefix("backbone."): tensor for name, tensor in weights.items()}
 
 
@@ -43,7 +44,7 @@ def converted(encoder: nn.Module, weights: dict[str, torch.Tensor], origin: str)
     """`weights` under the names of `encoder`; positions and relative tables resized to its grid.
 
     Raises:
-        ValueError: where the patch size differs (timm would resample the kernel), or timm cannot read the layout.
+        UserError: where the patch size differs (timm would resample the kernel), or timm cannot read the layout.
     """
     for name, tensor in weights.items():
         if PATCH_KERNEL.search(name) and tensor.ndim == 4:
@@ -54,7 +55,7 @@ def converted(encoder: nn.Module, weights: dict[str, torch.Tensor], origin: str)
     try:
         return convert(_with_table_per_block(encoder, weights), encoder, **options)
     except Exception as error:  # timm's converters fail in any way on a layout that is not theirs
-        raise ValueError(
+        raise UserError(
             f"{origin} has a layout that timm cannot read into its {type(encoder).__name__}: "
             f"{type(error).__name__}: {error}"
         ) from error
@@ -66,7 +67,7 @@ def flax_weights(encoder: nn.Module, path: Path) -> dict[str, torch.Tensor]:
     timm copies such a file into a model and does not say what it copied: here, into one whose weights are all NaN.
     """
     if not isinstance(encoder, VisionTransformer):
-        raise ValueError(f"{path}: timm reads .npz files into its VisionTransformer only, not {type(encoder).__name__}")
+        raise UserError(f"{path}: timm reads .npz files into its VisionTransformer only, not {type(encoder).__name__}")
     shapes, probe = _npz_shapes(path), copy.deepcopy(encoder)
     for name, shape in shapes.items():
         if name.endswith("embedding/kernel") and len(shape) == 4:
@@ -79,7 +80,7 @@ def flax_weights(encoder: nn.Module, path: Path) -> dict[str, torch.Tensor]:
         probe.load_pretrained(str(path))
     except (KeyError, RuntimeError) as error:
         size = f"{len(encoder.blocks)} blocks of width {encoder.embed_dim}"
-        raise ValueError(f"{path} does not fit a {type(encoder).__name__} of {size}: {error}") from error
+        raise UserError(f"{path} does not fit a {type(encoder).__name__} of {size}: {error}") from error
     except Exception as error:  # a damaged archive fails in any way
         raise (code_error(path) if "pickle" in str(error) else damage_error(path, error)) from error
     copied = {name: tensor for name, tensor in probe.state_dict().items() if not tensor.isnan().any()}
@@ -89,7 +90,7 @@ def flax_weights(encoder: nn.Module, path: Path) -> dict[str, torch.Tensor]:
 def _require_patch_size(encoder: nn.Module, patch_size: tuple[int, int], origin: str) -> None:
     (height, width), (rows, columns) = patch_size, encoder.patch_embed.patch_size
     if (height, width) != (rows, columns):
-        raise ValueError(
+        raise UserError(
             f"{origin} was trained on patches of {height} x {width} pixels, but the encoder cuts {rows} x {columns}; "
             "choose the MODEL.VIT.NAME, or MODEL.VIT.PATCH_SIZE, that agrees with the file"
         )

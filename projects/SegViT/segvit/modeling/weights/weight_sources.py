@@ -8,6 +8,8 @@ from pathlib import Path
 import timm
 import torch
 
+from segvit.errors import UserError
+
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".npz", ".pkl", ".ckpt", ".tar")
 HUB_FILE = "model.safetensors"
 
@@ -31,7 +33,7 @@ def hub_weights(name: str, source: str) -> tuple[dict[str, torch.Tensor], str]:
     """The weights that timm lists for the model `name` under the tag `source`, and where they came from.
 
     Raises:
-        ValueError: where timm knows no such tag.
+        UserError: where timm knows no such tag.
         OSError: where the hub cannot be reached and its cache does not hold the file.
     """
     architecture, _ = timm.models.split_model_name_tag(name)
@@ -40,7 +42,7 @@ def hub_weights(name: str, source: str) -> tuple[dict[str, torch.Tensor], str]:
     if model not in known:
         tags = ", ".join(tagged.removeprefix(f"{architecture}.") for tagged in known)
         offer = f"tags of {architecture} are {tags}" if tags else f"timm lists none for {architecture}"
-        raise ValueError(f"MODEL.VIT.PRETRAINED {source!r} is neither a file nor a tag that timm knows; {offer}")
+        raise UserError(f"MODEL.VIT.PRETRAINED {source!r} is neither a file nor a tag that timm knows; {offer}")
     listed = timm.get_pretrained_cfg(model)
     if not listed.hf_hub_id:
         raise OSError(
