@@ -77,7 +77,11 @@ def test_true_programs_end_alike(name, world):
 
 
 SCRIPTS = sorted(path for folder in FOLDERS for path in folder.glob("*.py"))
-PROGRAMS = [path for path in SCRIPTS if "from segvit" in path.read_text(encoding="utf-8")]
+PROGRAMS = [
+    path
+    for path in SCRIPTS
+    if {"from segvit", "__main__"} <= set(re.findall(r"from segvit|__main__", path.read_text(encoding="utf-8")))
+]
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
