@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from segvit.config.continual_step import continual_step
-from segvit.modeling.continual.merge_groups import gather_groups
+from segvit.modeling.continual.group_decoders import merge_groups
 from segvit.modeling.losses.loss_normalizers import shares
 
 ENCODERS = {
@@ -174,8 +174,8 @@ def test_groups_go_to_their_ids():
     outputs = [
         {"pred_logits": torch.zeros(1, k, k + 1), "pred_masks": torch.full((1, k, 2, 2), float(k))} for k in (2, 1)
     ]
-    gathered = gather_groups(outputs, ((3, 0), (1,)), num_classes=5, factors=[None, torch.tensor(2.0)])
-    torch.testing.assert_close(gathered["own_probabilities"], torch.tensor([[1 / 3, 1.0, 0, 1 / 3, 0]]))
+    gathered = merge_groups(outputs, ((3, 0), (1,)), num_classes=5, factors=[None, torch.tensor(2.0)])
+    torch.testing.assert_close(gathered["class_probabilities"], torch.tensor([[1 / 3, 1.0, 0, 1 / 3, 0]]))
     assert gathered["pred_masks"][0, :, 0, 0].tolist() == [2, 1, 0, 2, 0]
 
 

@@ -17,8 +17,7 @@ from helpers.two_processes import run_in_two_processes
 from segvit.d2.solver import build_optimizer
 from segvit.engine.hooks.ema import WeightAverage
 from segvit.engine.non_finite_guard import MOST_SKIPPED, NonFiniteError, NonFiniteGuard
-from segvit.engine.optimization_step import OptimizationStep
-from segvit.engine.precision import Precision, make_precision
+from segvit.engine.optimization_step import OptimizationStep, Precision, make_precision
 
 
 def make_step(model, batches, optimizer, folder, *, action="stop", precision=None, parts=1):

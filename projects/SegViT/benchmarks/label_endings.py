@@ -13,7 +13,7 @@ from torch import nn
 
 from segvit.modeling.postprocessing.pruned_argmax import pruned_labels
 from segvit.modeling.postprocessing.row_bands import labels_of_bands, resize_bands
-from segvit.modeling.postprocessing.semantic_inference import SemanticInference, own_probabilities
+from segvit.modeling.postprocessing.semantic_inference import SemanticInference, class_probabilities
 
 Outputs = dict[str, torch.Tensor]
 
@@ -67,7 +67,7 @@ class PrunedLabels(nn.Module):
 
     def forward(self, outputs: Outputs, size: tuple[int, int]) -> torch.Tensor:
         """(B, *wanted) int64."""
-        pairs = zip(outputs["pred_masks"], own_probabilities(outputs), strict=True)
+        pairs = zip(outputs["pred_masks"], class_probabilities(outputs), strict=True)
         return torch.stack(
             [pruned_labels(*pair, covered=size, size=size, wanted=self.wanted or size) for pair in pairs]
         )
@@ -105,7 +105,7 @@ class MadeScene(nn.Module):
         probabilities = 0.001 + 0.049 * torch.rand(num_classes, generator=generator)
         probabilities[present] = 0.9 + 0.05 * torch.rand(self.num_present, generator=generator)
         return {
-            "own_probabilities": probabilities.to(masks).expand(len(masks), -1),
+            "class_probabilities": probabilities.to(masks).expand(len(masks), -1),
             "pred_masks": scene.to(masks).expand(len(masks), -1, -1, -1),
         }
 

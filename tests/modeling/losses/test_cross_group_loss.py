@@ -5,7 +5,7 @@ Shape shorthand: B images, H x W pixels, K classes of the model, k of the new gr
 
 import torch
 
-from segvit.modeling.losses.cross_group_loss import GroupCompetition
+from segvit.modeling.losses.cross_group_loss import CrossGroupLoss
 from segvit.modeling.losses.mask_targets import targets_of_labels
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 
@@ -20,7 +20,7 @@ def outputs():
         "pred_masks": torch.randn(B, NEW, 4, 6, generator=generator),
     }
     older = {
-        "own_probabilities": torch.rand(B, K, generator=generator),
+        "class_probabilities": torch.rand(B, K, generator=generator),
         "pred_masks": torch.randn(B, K, 4, 6, generator=generator),
     }
     return new, older
@@ -33,7 +33,7 @@ def label_maps(*ids):
 
 def loss(new, older, labels, *, stride=1, weight=3.0):
     targets = targets_of_labels(labels, num_classes=NEW, ignore_value=IGNORED)
-    return GroupCompetition(weight=weight, stride=stride)(new, older, targets)
+    return CrossGroupLoss(weight=weight, stride=stride)(new, older, targets)
 
 
 def test_the_loss_is_the_cross_entropy_of_shares():

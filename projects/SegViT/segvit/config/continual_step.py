@@ -38,7 +38,7 @@ class ContinualStep:
         in_features: the stages that later groups read; empty for the first group's.
         query_upsampling: what restores the grid for later groups; empty for what does it for the first.
         shares_decoder: whether later groups ask the first one's decoder (`AddedQueries`).
-        competition_weight: of the loss that lets a new group compete with the older ones (`GroupCompetition`).
+        competition_weight: of the loss that lets a new group compete with the older ones (`CrossGroupLoss`).
         calibration: how the new group's factor is chosen behind its training, "none" or "bias".
     """
 

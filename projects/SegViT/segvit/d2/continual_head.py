@@ -23,11 +23,10 @@ from segvit.d2.sem_seg_head import (
     require_stages,
 )
 from segvit.errors import UserError
-from segvit.modeling.continual.added_group import AddedDecoder, AddedQueries, Decoder
 from segvit.modeling.continual.class_groups import ClassGroups
-from segvit.modeling.continual.merge_groups import gather_groups
+from segvit.modeling.continual.group_decoders import AddedDecoder, AddedQueries, Decoder, merge_groups
 from segvit.modeling.losses.criterion import SegViTCriterion
-from segvit.modeling.losses.cross_group_loss import GroupCompetition
+from segvit.modeling.losses.cross_group_loss import CrossGroupLoss
 from segvit.modeling.losses.mask_targets import MaskTargets
 from segvit.modeling.token_reduction.token_set import Stage
 
@@ -62,7 +61,7 @@ class ContinualHead(nn.Module):
         groups: ClassGroups,
         num_classes: int,
         criterion: SegViTCriterion,
-        competition: GroupCompetition | None = None,
+        competition: CrossGroupLoss | None = None,
     ) -> None:
         super().__init__()
         self.in_features = in_features
@@ -122,7 +121,7 @@ class ContinualHead(nn.Module):
             targets: one per image, in training, of the newest group's classes alone, by their ids in the model.
 
         Returns:
-            In training the weighted losses (see the criterion), else what `gather_groups` gives.
+            In training the weighted losses (see the criterion), else what `merge_groups` gives.
         """
         stages = [features[name] for name in self.in_features]
         added_stages = [features[name] for name in self.added_in_features]
@@ -139,10 +138,10 @@ class ContinualHead(nn.Module):
     def _predict(
         self, stages: list[Stage], added_stages: list[Stage], added: Sequence[AddedDecoder | AddedQueries]
     ) -> dict[str, torch.Tensor]:
-        """The outputs of the first group and of some later ones, see `gather_groups`."""
+        """The outputs of the first group and of some later ones, see `merge_groups`."""
         reading = self.decoder.read(stages)
         first = self.decoder.answer(reading, self.decoder.class_queries, self.decoder.class_embed, with_aux=False)
-        return gather_groups(
+        return merge_groups(
             [first, *(group(added_stages, self.decoder, reading) for group in added)],
             self.groups[: 1 + len(added)],
             num_classes=self.num_classes,

@@ -19,7 +19,7 @@ from segvit.modeling.losses.edge_loss import EdgeLoss
 from segvit.modeling.losses.mask_targets import MaskTargets, targets_of_labels
 from segvit.modeling.postprocessing.pruned_argmax import pruned_labels
 from segvit.modeling.postprocessing.row_bands import join_bands, labels_of_bands, resize_bands
-from segvit.modeling.postprocessing.semantic_inference import SemanticInference, own_probabilities
+from segvit.modeling.postprocessing.semantic_inference import SemanticInference, class_probabilities
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 from segvit.modeling.tokens import pad_to_size, padded_size
 
@@ -200,7 +200,7 @@ class SegViT(nn.Module):
         for size, indices in self._groups(images).items():
             batch = torch.stack([pad_to_size(images[index], size) for index in indices])
             outputs = self.sem_seg_head(self.backbone(batch))
-            for place in zip(indices, outputs["pred_masks"], own_probabilities(outputs), strict=True):
+            for place in zip(indices, outputs["pred_masks"], class_probabilities(outputs), strict=True):
                 yield *place, size
 
     def _score(self, images: list[torch.Tensor]) -> Iterator[tuple[int, Iterable[torch.Tensor]]]:

@@ -9,12 +9,12 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
 from segvit.errors import UserError
-from segvit.modeling.continual.added_group import AddedQueries
+from segvit.modeling.continual.group_decoders import AddedQueries
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.decoder_builder import build_decoder
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
 from segvit.modeling.losses.criterion import SegViTCriterion
-from segvit.modeling.losses.cross_group_loss import GroupCompetition
+from segvit.modeling.losses.cross_group_loss import CrossGroupLoss
 from segvit.modeling.losses.mask_targets import MaskTargets
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.token_reduction.token_set import Stage
@@ -136,9 +136,9 @@ def build_added_queries(cfg: CfgNode, *, num_classes: int) -> AddedQueries:
     return AddedQueries(num_classes=num_classes, hidden_dim=segvit.HIDDEN_DIM, init_std=segvit.INIT_STD)
 
 
-def build_competition(cfg: CfgNode, *, weight: float) -> GroupCompetition | None:
+def build_competition(cfg: CfgNode, *, weight: float) -> CrossGroupLoss | None:
     """The loss of a new group's classes against the older ones' (continual segmentation); None for the weight 0."""
-    return GroupCompetition(weight=weight, stride=cfg.MODEL.SEGVIT.MASK_LOSS_STRIDE) if weight else None
+    return CrossGroupLoss(weight=weight, stride=cfg.MODEL.SEGVIT.MASK_LOSS_STRIDE) if weight else None
 
 
 def build_criterion(cfg: CfgNode, *, num_classes: int) -> SegViTCriterion | PixelCrossEntropy:

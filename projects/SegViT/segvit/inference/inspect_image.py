@@ -14,7 +14,7 @@ from detectron2.data import transforms as T
 from segvit.data.augmentation import build_test_augmentations
 from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
-from segvit.modeling.postprocessing.semantic_inference import own_probabilities
+from segvit.modeling.postprocessing.semantic_inference import class_probabilities
 from segvit.modeling.token_reduction.edge_head import edge_scores
 from segvit.modeling.token_reduction.token_set import Stage, TokenSet
 
@@ -64,7 +64,7 @@ def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> Inspection:
     finally:
         for hook in hooks:
             hook.remove()
-    if not outputs.keys() & {"pred_logits", "own_probabilities"}:
+    if not outputs.keys() & {"pred_logits", "class_probabilities"}:
         raise UserError("there are no class queries to look at: MODEL.SEM_SEG_HEAD.NAME must be AttentionToMaskHead")
     patch_size = model.backbone.size_divisibility
     grid = (-(-resized.shape[0] // patch_size), -(-resized.shape[1] // patch_size))
@@ -74,7 +74,7 @@ def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> Inspection:
         edge_scores=None if edge_logits is None else edge_scores(edge_logits)[0].cpu().numpy(),
         kept=kept_cells(features[model.sem_seg_head.in_features[0]], grid),
         masks=outputs["pred_masks"][0].float().sigmoid().cpu().numpy(),
-        probabilities=own_probabilities(outputs)[0].float().cpu().numpy(),
+        probabilities=class_probabilities(outputs)[0].float().cpu().numpy(),
         patch_size=patch_size,
         labels=labels,
     )

@@ -13,7 +13,7 @@ from torch import nn
 
 from segvit.modeling.losses.loss_normalizers import normalizers
 from segvit.modeling.losses.mask_losses import focal_and_dice_loss
-from segvit.modeling.losses.mask_targets import MaskTargets
+from segvit.modeling.losses.mask_targets import MaskTargets, subsample_labels
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,4 @@ class SegViTCriterion(nn.Module):
         return {"loss_mask": focal.sum(), "loss_dice": dice.sum()}
 
     def _sampled(self, label_map: torch.Tensor) -> torch.Tensor:
-        return sample_labels(label_map, self.mask_stride)
-
-
-def sample_labels(label_map: torch.Tensor, stride: int) -> torch.Tensor:
-    """(..., H, W) -> (..., H / stride, W / stride): the middle of each stride x stride cell, as logits have it.
-
-    Cells of even width have no middle pixel; the one before is taken, half a pixel off.
-    """
-    middle = (stride - 1) // 2
-    top, left = (min(middle, length - 1) for length in label_map.shape[-2:])
-    return label_map[..., top::stride, left::stride]
+        return subsample_labels(label_map, self.mask_stride)

@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.losses.criterion import sample_labels
 from segvit.modeling.losses.loss_normalizers import normalizers
-from segvit.modeling.losses.mask_targets import MaskTargets
-from segvit.modeling.postprocessing.semantic_inference import class_scores, own_probabilities
+from segvit.modeling.losses.mask_targets import MaskTargets, subsample_labels
+from segvit.modeling.postprocessing.semantic_inference import class_probabilities, class_scores
 
 # The label of pixels that carry no loss.
 IGNORED = -1
@@ -23,7 +22,7 @@ IGNORED = -1
 FLOOR = 1e-6
 
 
-class GroupCompetition(nn.Module):
+class CrossGroupLoss(nn.Module):
     """Cross-entropy of each pixel over the new group's classes and the best of all older ones.
 
     The share of a class in the sum of the scores is taken for its probability. A background pixel is to go to the older
@@ -46,24 +45,24 @@ class GroupCompetition(nn.Module):
 
         Args:
             new: outputs of the new group's decoder: "pred_logits" (B, k, k + 1), "pred_masks" (B, k, ., .).
-            older: "own_probabilities" (B, K) and "pred_masks" (B, K, ., .) of the older groups, without gradients.
+            older: "class_probabilities" (B, K) and "pred_masks" (B, K, ., .) of the older groups, without gradients.
             targets: B images; classes are positions in the new group.
         """
         labels = torch.stack([self._labels(target) for target in targets])  # (B, H, W): 0 older, 1 + position
         size = (labels.shape[1], labels.shape[2])
         with torch.no_grad():
-            best_older = class_scores(older["pred_masks"], own_probabilities(older), size).amax(dim=1, keepdim=True)
-        scores = class_scores(new["pred_masks"], own_probabilities(new), size)
+            best_older = class_scores(older["pred_masks"], class_probabilities(older), size).amax(dim=1, keepdim=True)
+        scores = class_scores(new["pred_masks"], class_probabilities(new), size)
         logits = torch.cat([best_older, scores], dim=1).clamp(min=FLOOR).log()  # (B, 1 + k, H, W)
         total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
         return self.weight * total / normalizers(self.totals(targets), total.device)["loss_competition"]
 
     def totals(self, targets: list[MaskTargets]) -> dict[str, torch.Tensor]:
         """What counts in a batch: the number of pixels that are not ignored (see `normalizers`)."""
-        return {"loss_competition": sum(sample_labels(target.valid, self.stride).sum() for target in targets)}
+        return {"loss_competition": sum(subsample_labels(target.valid, self.stride).sum() for target in targets)}
 
     def _labels(self, target: MaskTargets) -> torch.Tensor:
-        valid = sample_labels(target.valid, self.stride)
-        masks = sample_labels(target.masks, self.stride)  # (m, H, W), disjoint
+        valid = subsample_labels(target.valid, self.stride)
+        masks = subsample_labels(target.masks, self.stride)  # (m, H, W), disjoint
         labels = (masks * (target.classes + 1)[:, None, None]).sum(dim=0)
         return labels.where(valid, labels.new_full((), IGNORED))

@@ -46,3 +46,14 @@ def targets_of_labels(labels: torch.Tensor, *, num_classes: int, ignore_value: i
         MaskTargets(classes=own, masks=label == own[:, None, None], valid=shown)
         for own, label, shown in zip(classes, labels, valid, strict=True)
     ]
+
+
+def subsample_labels(label_map: torch.Tensor, stride: int) -> torch.Tensor:
+    """Every `stride`-th row and column of a label map, (..., H, W) -> (..., H / stride, W / stride).
+
+    The middle pixel of each stride x stride cell is taken, as upsampled logits are aligned with it. Cells of even width
+    have no middle pixel; the one before it is taken, half a pixel off.
+    """
+    middle = (stride - 1) // 2
+    top, left = (min(middle, length - 1) for length in label_map.shape[-2:])
+    return label_map[..., top::stride, left::stride]

@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.losses.criterion import sample_labels
 from segvit.modeling.losses.loss_normalizers import normalizers
-from segvit.modeling.losses.mask_targets import MaskTargets
+from segvit.modeling.losses.mask_targets import MaskTargets, subsample_labels
 
 NO_CLASS = -100
 
@@ -78,7 +77,7 @@ def _counted(labels: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def label_map(target: MaskTargets, stride: int = 1) -> torch.Tensor:
     """(H / stride, W / stride) int64 classes of the sampled pixels, `NO_CLASS` where ignored."""
-    masks, valid = sample_labels(target.masks, stride), sample_labels(target.valid, stride)
+    masks, valid = subsample_labels(target.masks, stride), subsample_labels(target.valid, stride)
     labels = torch.full_like(valid, NO_CLASS, dtype=torch.int64)
     for class_id, mask in zip(target.classes, masks, strict=True):
         labels.masked_fill_(mask & valid, class_id)

@@ -14,15 +14,15 @@ from torch import nn
 from segvit.errors import UserError
 
 
-def own_probabilities(outputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def class_probabilities(outputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """(B, K): how sure each class query is of its own class, P(class c | query c). No score of class c is higher.
 
     Args:
-        outputs: "pred_logits" (B, K, K + 1), or "own_probabilities" (B, K), where groups of classes that do not know
-            of each other have been gathered (see `gather_groups`).
+        outputs: "pred_logits" (B, K, K + 1), or "class_probabilities" (B, K), where groups of classes that do not know
+            of each other have been gathered (see `merge_groups`).
     """
-    if "own_probabilities" in outputs:
-        return outputs["own_probabilities"]
+    if "class_probabilities" in outputs:
+        return outputs["class_probabilities"]
     return outputs["pred_logits"].softmax(dim=-1).diagonal(dim1=1, dim2=2)
 
 
@@ -99,7 +99,7 @@ class SemanticInference(nn.Module):
             (B, K, H, W); the classes of a pixel sum to one with "softmax" alone: the others leave "no object" out.
         """
         if self.mode == "diagonal":
-            return class_scores(outputs["pred_masks"], own_probabilities(outputs), size)
+            return class_scores(outputs["pred_masks"], class_probabilities(outputs), size)
         masks = _upsample(outputs["pred_masks"], size)
         if self.mode == "softmax":
             return masks.softmax(dim=1)
