@@ -1,21 +1,21 @@
-"""Errors that users can mend: commands print their message as one line, without a traceback (see `cli_errors`)."""
+"""Errors that a user can fix: commands print the message on one line, without a traceback (see `cli_errors`)."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Bad input: a file, a config key, an option or an argument. The message names it and the remedy."""
+    """Bad input: a file, a config key, an option or an argument. The message names it and says how to fix it."""
 
 
 class ArgumentError(UserError):
-    """An argument of the model's core that does not fit; its message begins with the argument's name.
+    """A wrong argument of a function or constructor in `segvit.modeling`, which knows no config keys.
 
-    Callers that take the argument from elsewhere (a config key, an option) put their own name in its place: see
-    `segvit.config.keys.config_keys`.
+    The message is the argument's name followed by `explanation`. The explanation may name other arguments in
+    backquotes. Where arguments come from a config, `segvit.config.keys.config_keys` replaces every name by its key.
 
     Attributes:
-        argument: its name.
-        explanation: the message behind the name.
+        argument: the argument's name, such as "name" or "out_indices".
+        explanation: the rest of the message, such as "'vit_bse' is not a timm model".
     """
 
     def __init__(self, argument: str, explanation: str) -> None:

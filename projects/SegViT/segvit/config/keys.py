@@ -1,23 +1,31 @@
-"""`config_keys`: errors of the model's core, which name its arguments, with the config keys in their place."""
+"""`config_keys`: turn errors that name arguments of `segvit.modeling` into errors that name config keys."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from segvit.errors import ArgumentError, UserError
 
+BACKQUOTED_NAME = re.compile(r"`(\w+)`")
+
 
 @contextmanager
 def config_keys(**keys: str) -> Iterator[None]:
-    """Around a constructor call in `from_config`: argument name -> config key, such as `name="MODEL.VIT.NAME"`.
+    """Wrap a constructor call in `from_config`: `with config_keys(name="MODEL.VIT.NAME", ...)`.
+
+    Args:
+        **keys: the config key that each argument comes from.
 
     Raises:
-        UserError: in place of an `ArgumentError` about one of these arguments, naming the key.
+        UserError: for an `ArgumentError` about one of these arguments, with keys in place of the arguments' names.
+            An error about any other argument is not touched.
     """
     try:
         yield
     except ArgumentError as error:
         if error.argument not in keys:
             raise
-        raise UserError(f"{keys[error.argument]} {error.explanation}") from error
+        explanation = BACKQUOTED_NAME.sub(lambda name: keys.get(name[1], name[0]), error.explanation)
+        raise UserError(f"{keys[error.argument]} {explanation}") from error

@@ -1,0 +1,17 @@
+"""`config_keys`: users of a config read its keys in error messages, not the arguments of the model's core."""
+
+import pytest
+
+from segvit.config.keys import config_keys
+from segvit.errors import ArgumentError, UserError
+
+
+def test_keys_replace_the_argument_and_backquoted_names():
+    with pytest.raises(UserError) as error, config_keys(mode="MODEL.MODE", kind="MODEL.KIND"):
+        raise ArgumentError("mode", "'a' does not fit `kind` 'b'; `depth` is 3")
+    assert str(error.value) == "MODEL.MODE 'a' does not fit MODEL.KIND 'b'; `depth` is 3"
+
+
+def test_errors_about_other_arguments_pass_unchanged():
+    with pytest.raises(ArgumentError, match="^depth 3 is too small$"), config_keys(mode="MODEL.MODE"):
+        raise ArgumentError("depth", "3 is too small")
