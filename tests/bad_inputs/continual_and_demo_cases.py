@@ -63,7 +63,7 @@ APPLICATIONS = [
     case(
         "demo",
         "a file for the folder",
-        "--output 'HOME/config.yaml': HOME/config.yaml is a file, not a folder; choose another place",
+        "--output 'HOME/config.yaml': HOME/config.yaml is a file, not a folder; choose another path",
         (*DEMO, "HOME/config.yaml"),
     ),
     case(

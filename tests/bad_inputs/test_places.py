@@ -10,7 +10,7 @@ import torch
 
 from helpers.dataset_replicas import write_ade20k
 from segvit.evaluation import SemSegConfusionEvaluator
-from segvit.output_files import require_folder, written_whole
+from segvit.output_files import atomic_write, require_folder
 
 resource = pytest.importorskip("resource")
 
@@ -41,7 +41,7 @@ def without_privileges():
         os.seteuid(0)
 
 
-NOT_A_FOLDER = "HOME/config.yaml is a file, not a folder; choose another place"
+NOT_A_FOLDER = "HOME/config.yaml is a file, not a folder; choose another path"
 PLACES = {
     "a file": ("HOME/config.yaml", f"OUTPUT_DIR 'HOME/config.yaml': {NOT_A_FOLDER}"),
     "below a file": ("HOME/config.yaml/a", f"OUTPUT_DIR 'HOME/config.yaml/a': {NOT_A_FOLDER}"),
@@ -70,7 +70,7 @@ def test_a_folder_that_may_not_be_written_to():
     finally:
         folder.rmdir()
     place = folder / "new" / "output"
-    assert caught == f"OUTPUT_DIR '{place}': {folder} may not be written to; choose another place"
+    assert caught == f"OUTPUT_DIR '{place}': {folder} is not writable; choose another path"
 
 
 TOOLS = {
@@ -99,7 +99,7 @@ def test_a_checkpoint_on_a_full_disk(world):
     """The log and the config are smaller; nothing is there that a later run would take for a checkpoint."""
     with file_size_limit(60_000):
         ended = world.train()
-    assert (ended.code, ended.error) == (2, f"HOME/output/model_final.pth: could not be written to its end; {FULL}")
+    assert (ended.code, ended.error) == (2, f"HOME/output/model_final.pth: could not be written completely; {FULL}")
     assert not [name for name in world.written() if name.endswith(".pth") or name == "last_checkpoint"]
     assert "Traceback" not in ended.stdout + ended.stderr
 
@@ -128,13 +128,13 @@ def test_preparation_on_a_full_disk(world):
 
 def test_a_file_is_whole_or_not_there(tmp_path):
     target = tmp_path / "new" / "a.txt"
-    with pytest.raises(RuntimeError, match="torch says so"), written_whole(target) as unfinished:
+    with pytest.raises(RuntimeError, match="torch says so"), atomic_write(target) as unfinished:
         unfinished.write_text("half")
         raise RuntimeError("torch says so")
     assert list(target.parent.iterdir()) == []
-    with pytest.raises(OSError, match=r"could not be written to its end: .*a\.txt"), written_whole(target):
+    with pytest.raises(OSError, match=r"could not be written completely: .*a\.txt"), atomic_write(target):
         raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
-    with written_whole(target) as unfinished:
+    with atomic_write(target) as unfinished:
         unfinished.write_text("whole")
         assert not target.exists()
     assert target.read_text() == "whole" and list(target.parent.iterdir()) == [target]

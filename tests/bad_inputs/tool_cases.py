@@ -5,7 +5,7 @@ from checkpoint_cases import CODE, pickled
 
 CONFIG = ("--config-file", "HOME/config.yaml")
 NO_WEIGHTS = "MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth"
-IS_A_FILE = "HOME/config.yaml is a file, not a folder; choose another place"
+IS_A_FILE = "HOME/config.yaml is a file, not a folder; choose another path"
 SHEET = (*CONFIG, "--output", "HOME/output/sheet.png")
 TOKENS = (*CONFIG, "--input", "HOME/data/images/val/f.png", "--output", "HOME/output")
 REPORT = ("check_dataset", "HOME/data", "--output", "HOME/output")

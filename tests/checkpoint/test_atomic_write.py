@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from segvit.checkpoint import atomic_write as checkpoint_writing
+from segvit import output_files
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.checkpoint.resume import load_newest
 
@@ -46,9 +46,9 @@ def written(tmp_path):
 def test_files_are_synced_before_they_are_named(tmp_path, monkeypatch):
     events = []
     for name in ("fsync", "replace"):
-        original = getattr(checkpoint_writing.os, name)
+        original = getattr(output_files.os, name)
         monkeypatch.setattr(
-            checkpoint_writing.os, name, lambda *args, name=name, call=original: (events.append(name), call(*args))
+            output_files.os, name, lambda *args, name=name, call=original: (events.append(name), call(*args))
         )
     checkpointer(tmp_path).save("model_0000001")
     assert events == ["fsync", "replace", "fsync"] * 2

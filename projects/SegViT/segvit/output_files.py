@@ -1,4 +1,4 @@
-"""Files that commands write: into folders that take them, and whole or not at all."""
+"""Atomic file writes, and the check that an output folder can be written to."""
 
 from __future__ import annotations
 
@@ -10,46 +10,84 @@ from pathlib import Path
 
 from segvit.errors import UserError
 
+# In the names of temporary files: ".<stem>.<process id>.unfinished<suffix>", beside the target.
 UNFINISHED = ".unfinished"
-# The part of torch that writes checkpoints; it does not say why it failed.
+# torch raises a RuntimeError that names this C++ file, and no errno, when it cannot write a checkpoint.
 TORCH_WRITER = "inline_container"
 
 
 @contextmanager
-def written_whole(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write to the path that this yields; it takes the name `target` at the end, and is gone after an error.
+def atomic_write(target: str | os.PathLike[str], *, sync: bool = False) -> Iterator[Path]:
+    """Yield a temporary path to write to, which is renamed to `target` at the end and deleted after an error.
 
-    The folder of the target is made. The path ends like the target, for writers that look at the extension.
+    Creates the target's folder. The temporary file has the target's suffix, for writers that choose a format by it.
+
+    Args:
+        target: the file to create or replace.
+        sync: fsync the file before it gets its name, and the folder afterwards, so that it survives a power failure.
 
     Raises:
-        OSError: naming the target, where writing fails, also where torch says so in its own way.
+        OSError: writing failed; the error names the target.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.stem}.{os.getpid()}{UNFINISHED}{target.suffix}")
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}{UNFINISHED}{target.suffix}")
     try:
-        yield unfinished
-        os.replace(unfinished, target)
+        yield temporary
+        if sync:
+            _fsync(temporary)
+        os.replace(temporary, target)
+        if sync:
+            _fsync(target.parent)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(unfinished)):
+        if error.errno is None or error.filename not in (None, str(temporary)):
             raise
         raise OSError(error.errno, error.strerror, str(target)) from error
     except RuntimeError as error:
         if TORCH_WRITER not in str(error):
             raise
-        raise OSError(errno.ENOSPC, "could not be written to its end", str(target)) from error
+        raise OSError(errno.ENOSPC, "could not be written completely", str(target)) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def atomic_write_text(target: str | os.PathLike[str], text: str, *, sync: bool = False) -> None:
+    """Write a UTF-8 text file atomically; see `atomic_write`."""
+    with atomic_write(target, sync=sync) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def remove_unfinished(folder: Path, suffix: str = "") -> None:
+    """Delete the temporary files, with this suffix or any, that a killed process left in a folder."""
+    for path in folder.glob(f".*{UNFINISHED}{suffix or '*'}"):
+        path.unlink(missing_ok=True)
 
 
 def require_folder(folder: str | os.PathLike[str], *, origin: str) -> None:
-    """Raise UserError, naming the key or option `origin`, where a folder is none or cannot be made or written to."""
+    """Check that a folder exists or can be created, and is writable.
+
+    Args:
+        folder: the folder.
+        origin: the config key or option that names it, for the message.
+
+    Raises:
+        UserError: naming `origin`.
+    """
     if not str(folder):
         raise UserError(f"{origin} is empty: name a folder")
     path = Path(folder).absolute()
     existing = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
     if not existing.is_dir():
-        raise UserError(f"{origin} {str(folder)!r}: {existing} is a file, not a folder; choose another place")
+        raise UserError(f"{origin} {str(folder)!r}: {existing} is a file, not a folder; choose another path")
     effective = os.access in os.supports_effective_ids
     if not os.access(existing, os.W_OK | os.X_OK, effective_ids=effective):
-        raise UserError(f"{origin} {str(folder)!r}: {existing} may not be written to; choose another place")
+        raise UserError(f"{origin} {str(folder)!r}: {existing} is not writable; choose another path")
+
+
+def _fsync(path: Path) -> None:
+    """Flush a file's content, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

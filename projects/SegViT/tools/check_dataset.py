@@ -31,7 +31,7 @@ from segvit.dataset_tools.doctor import (
     read_palette,
 )
 from segvit.dataset_tools.doctor.pictures import draw_histogram, draw_samples
-from segvit.output_files import require_folder, written_whole
+from segvit.output_files import atomic_write_text, require_folder
 
 
 @user_errors()
@@ -76,8 +76,7 @@ def default_output(target: str) -> Path:
 def write_report(diagnosis: Diagnosis, output: Path, num_images: int) -> list[Path]:
     """Write report and pictures; the files that were written."""
     report, histogram, sheet = (output / name for name in ("report.json", "histogram.png", "contact_sheet.png"))
-    with written_whole(report) as unfinished:
-        unfinished.write_text(json.dumps(as_json(diagnosis), indent=1) + "\n", encoding="utf-8")
+    atomic_write_text(report, json.dumps(as_json(diagnosis), indent=1) + "\n")
     draw_histogram(diagnosis, histogram)
     sheet.unlink(missing_ok=True)  # of an earlier run, where nothing can be drawn now
     has_sheet = draw_samples(diagnosis, sheet, num_images=num_images)

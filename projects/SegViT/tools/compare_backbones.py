@@ -28,9 +28,9 @@ from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
 from segvit.errors import UserError
 from segvit.experiments.backbone_comparison import BackboneChoice, BackboneResult, evaluate_backbone
-from segvit.experiments.cached_run import config_to_compare, merge, write_whole
+from segvit.experiments.cached_run import config_to_compare, merge
 from segvit.experiments.run_series import failure_lines, log_to_file, run_series, split_overrides
-from segvit.output_files import require_folder
+from segvit.output_files import atomic_write_text, require_folder
 from segvit.visualization.comparison import draw_comparison
 
 
@@ -94,8 +94,8 @@ def report(cfg: CfgNode, args: argparse.Namespace, results: Sequence[BackboneRes
     title = f"{what}, {budget['iterations']} iterations, {budget['dataset']}, seed {budget['seed']}"
     text = "\n".join([title, "", table(results), *changes(results), *failure_lines(failures)])
     content = {**budget, "backbones": [asdict(result) for result in results], "failures": failures}
-    write_whole(args.output / "comparison.txt", text + "\n")
-    write_whole(args.output / "comparison.json", json.dumps(content, indent=2) + "\n")
+    atomic_write_text(args.output / "comparison.txt", text + "\n")
+    atomic_write_text(args.output / "comparison.json", json.dumps(content, indent=2) + "\n")
     if results:
         curves = {result.name: (result.iterations, result.miou) for result in results}
         draw_comparison(curves, title, args.output / "comparison.png")

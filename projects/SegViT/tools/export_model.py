@@ -33,7 +33,7 @@ from segvit.export import (
     require_agreement,
 )
 from segvit.inference.sources import find_sources
-from segvit.output_files import written_whole
+from segvit.output_files import atomic_write
 
 
 @user_errors()
@@ -99,7 +99,7 @@ def export(
     """Write the file and check it; after an error none is left. Raises ExportError."""
     chosen, segmenter = FORMATS[args.format], source.segmenter(gives_labels=args.result == "labels")
     metadata = {**source.metadata, "result": json.dumps(args.result)}
-    with written_whole(args.output) as unfinished:
+    with atomic_write(args.output) as unfinished:
         try:
             chosen.write(segmenter, size, metadata, unfinished)
         except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:

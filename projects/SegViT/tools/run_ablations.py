@@ -27,9 +27,9 @@ from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
 from segvit.errors import UserError
 from segvit.experiments.ablations import AblationResult, ablation_config, with_seed
-from segvit.experiments.cached_run import RunResult, run_or_read, write_whole
+from segvit.experiments.cached_run import RunResult, run_or_read
 from segvit.experiments.run_series import failure_lines, log_to_file, run_series, split_overrides
-from segvit.output_files import require_folder
+from segvit.output_files import atomic_write_text, require_folder
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "ablations"
 GROUPS = {
@@ -124,8 +124,8 @@ def report(
     title = f"{budget['iterations']} iterations, {budget['dataset']}, seed {' '.join(map(str, seeds))}"
     text = "\n".join([title, "", table(results), *failure_lines(failures)])
     content = {**budget, "ablations": [result.as_dict() for result in results], "failures": failures}
-    write_whole(args.output / "ablations.txt", text + "\n")
-    write_whole(args.output / "ablations.json", json.dumps(content, indent=2) + "\n")
+    atomic_write_text(args.output / "ablations.txt", text + "\n")
+    atomic_write_text(args.output / "ablations.json", json.dumps(content, indent=2) + "\n")
     print(f"\n{text}\n\n  {args.output / 'ablations'}.{{txt,json}}")
 
 

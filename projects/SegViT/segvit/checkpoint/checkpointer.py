@@ -14,10 +14,10 @@ from detectron2.checkpoint import DetectionCheckpointer
 from timm.models import clean_state_dict
 from torch import nn
 
-from segvit.checkpoint.atomic_write import name_last_checkpoint, write_checkpoint
 from segvit.errors import UserError
 from segvit.modeling.weights.weight_files import code_error, read_weight_file, require_content
 from segvit.modeling.weights.weight_match import ShapeConflict, compare_weights
+from segvit.output_files import atomic_write, atomic_write_text, remove_unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -77,11 +77,14 @@ class SegViTCheckpointer(DetectionCheckpointer):
         content = {key: part.state_dict() for key, part in parts.items()}
         path = Path(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
-        write_checkpoint({**content, **extra}, path)
+        remove_unfinished(path.parent, suffix=".pth")
+        with atomic_write(path, sync=True) as temporary:
+            torch.save({**content, **extra}, temporary)
         self.tag_last_checkpoint(path.name)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        name_last_checkpoint(Path(self.save_dir, last_filename_basename))
+        """Write the name of the newest checkpoint, from which a run resumes, into `save_dir/last_checkpoint`."""
+        atomic_write_text(Path(self.save_dir, "last_checkpoint"), last_filename_basename, sync=True)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, object]:
         """Load a checkpoint; see `DetectionCheckpointer.load`.

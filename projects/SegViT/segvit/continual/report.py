@@ -10,7 +10,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from segvit.continual.run import StepResult
-from segvit.experiments.cached_run import write_whole
+from segvit.output_files import atomic_write_text
 from segvit.visualization.continual_curves import draw_continual_curves
 
 Results = Mapping[str, Sequence[StepResult]]
@@ -32,8 +32,8 @@ def write_report(results: Results, folder: Path, *, title: str) -> str:
         "share_of_joint": shares_of_joint(results),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "report.json", json.dumps(content, indent=2) + "\n")
-    write_whole(folder / "report.txt", text)
+    atomic_write_text(folder / "report.json", json.dumps(content, indent=2) + "\n")
+    atomic_write_text(folder / "report.txt", text)
     draw_continual_curves(results, folder / "report.png")
     return text
 

@@ -19,7 +19,8 @@ from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.continual.calibration import calibrate_newest_group
 from segvit.engine.trainer import Trainer
 from segvit.errors import UserError
-from segvit.experiments.cached_run import claim_folder, merge, train, write_whole
+from segvit.experiments.cached_run import claim_folder, merge, train
+from segvit.output_files import atomic_write_text
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ def run_or_read_step(cfg: CfgNode, method: str, hooks: Callable[[], list[HookBas
     result = None
     if comm.is_main_process():
         result = _step_result(cfg, step, method, metrics, checkpoint)
-        write_whole(result_file, json.dumps(asdict(result), indent=2))
+        atomic_write_text(result_file, json.dumps(asdict(result), indent=2))
     return comm.all_gather(result)[0]
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from segvit.engine.any_process import any_process
 from segvit.errors import UserError
-from segvit.output_files import written_whole
+from segvit.output_files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class NonFiniteGuard:
         path = self._folder / f"iteration_{iteration:07d}_rank{comm.get_rank()}.pth"
         images = [{key: value for key, value in image.items() if _is_plain(value)} for image in batch]
         content = {"iteration": iteration, "losses": terms, "parameters": names, "batch": images}
-        with written_whole(path) as unfinished:
+        with atomic_write(path) as unfinished:
             torch.save(content, unfinished)
         files = [str(image.get("file_name", "(no file name)")) for image in batch]
         shown = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else "")

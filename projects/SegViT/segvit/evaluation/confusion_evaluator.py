@@ -33,7 +33,7 @@ from segvit.evaluation.boundary_iou import BoundaryCounts, boundary_iou
 from segvit.evaluation.metrics import boundary_metrics, confusion_matrix, metrics_table, segmentation_metrics
 from segvit.evaluation.prediction_writer import PredictionWriter
 from segvit.modeling.postprocessing.argmax import predicted_labels, winning_classes
-from segvit.output_files import written_whole
+from segvit.output_files import atomic_write_text
 
 logger = logging.getLogger(__name__)
 
@@ -226,5 +226,4 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
             "classes": self._classes,
             "confusion_matrix": matrix.tolist(),
         }
-        with written_whole(Path(self._output_dir, "sem_seg_evaluation.json")) as unfinished:
-            unfinished.write_text(json.dumps(content), encoding="utf-8")
+        atomic_write_text(Path(self._output_dir, "sem_seg_evaluation.json"), json.dumps(content))

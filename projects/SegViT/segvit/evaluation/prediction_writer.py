@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segvit.output_files import written_whole
+from segvit.output_files import atomic_write
 
 Color = tuple[int, int, int]
 
@@ -45,5 +45,5 @@ class PredictionWriter:
 
 def _save(image: Image.Image, path: Path) -> None:
     """Under another name first: a run that is cut off leaves no half picture."""
-    with written_whole(path) as unfinished:
+    with atomic_write(path) as unfinished:
         image.save(unfinished, format="PNG")

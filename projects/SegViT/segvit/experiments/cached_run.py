@@ -21,7 +21,7 @@ from segvit.config.loading import load_config
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.trainer import Trainer
 from segvit.errors import UserError
-from segvit.output_files import written_whole
+from segvit.output_files import atomic_write_text
 from segvit.visualization.curves import read_metrics
 
 Overrides = dict[str, object]
@@ -97,7 +97,7 @@ def run_or_read(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]] 
         iterations=list(miou),
         miou=list(miou.values()),
     )
-    write_whole(result_file, json.dumps(asdict(result), indent=2))
+    atomic_write_text(result_file, json.dumps(asdict(result), indent=2))
     return result
 
 
@@ -109,13 +109,7 @@ def claim_folder(cfg: CfgNode, folder: Path) -> None:
         found = config_file.read_text(encoding="utf-8")
         if PLACE.sub("", found) != PLACE.sub("", cfg.dump()):
             raise UserError(f"{config_file} belongs to a run with another config: choose another --output")
-    write_whole(config_file, cfg.dump())
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is never seen half-written."""
-    with written_whole(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+    atomic_write_text(config_file, cfg.dump())
 
 
 def train(cfg: CfgNode, hooks: list[HookBase]) -> float:

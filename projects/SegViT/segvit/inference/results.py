@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from segvit.inference.video import VideoWriter
-from segvit.output_files import written_whole
+from segvit.output_files import atomic_write
 from segvit.visualization.legend import LegendOverlay
 from segvit.visualization.overlays import Color, color_labels
 
@@ -64,5 +64,5 @@ class ResultFolder:
         return VideoWriter(self._folder / "overlays" / f"{name}.mp4", fps=fps)
 
     def _write(self, kind: str, name: str, pixels: np.ndarray) -> None:
-        with written_whole(self._folder / kind / f"{name}.png") as path:
+        with atomic_write(self._folder / kind / f"{name}.png") as path:
             Image.fromarray(pixels).save(path)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from segvit.errors import UserError
-from segvit.output_files import written_whole
+from segvit.output_files import atomic_write
 
 VIDEO_EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 # Where a camera does not say how many frames it gives.
@@ -105,7 +105,7 @@ class VideoWriter:
         self._writer.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
 
     def _opened(self, width: int, height: int) -> cv2.VideoWriter:
-        unfinished = self._file.enter_context(written_whole(self._path))
+        unfinished = self._file.enter_context(atomic_write(self._path))
         writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, (width, height))
         if not writer.isOpened():
             raise OSError(f"{self._path}: OpenCV cannot write an MP4 video of {width} x {height} pixels here")

@@ -9,7 +9,7 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
 from segvit.errors import UserError
-from segvit.output_files import written_whole
+from segvit.output_files import atomic_write
 
 
 def require_figure_name(output: str | os.PathLike[str]) -> None:
@@ -22,5 +22,5 @@ def require_figure_name(output: str | os.PathLike[str]) -> None:
 def save_figure(figure: Figure, output: str | os.PathLike[str], *, dpi: int) -> None:
     """Write a figure whole, in the format that the extension stands for. Raises UserError where it stands for none."""
     require_figure_name(output)
-    with written_whole(output) as unfinished:
+    with atomic_write(output) as unfinished:
         figure.savefig(unfinished, dpi=dpi)

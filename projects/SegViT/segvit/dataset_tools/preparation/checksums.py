@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from segvit.dataset_tools.preparation.file_writing import write_text
+from segvit.output_files import atomic_write_text
 
 NAME = "prepared.sha256"
 LINE = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -36,7 +36,7 @@ class ChecksumFile:
     def begin(self) -> None:
         """Get ready for `append`; what an interrupted run noted stays, unless it was of another version."""
         if not (self._journal.is_file() and self._journal.read_bytes().startswith(self._header.encode())):
-            write_text(self._journal, self._header)
+            atomic_write_text(self._journal, self._header)
 
     def append(self, checksums: Mapping[Path, str]) -> None:
         """Note files that have been written while the run goes on."""
@@ -45,7 +45,7 @@ class ChecksumFile:
 
     def finish(self, checksums: Mapping[Path, str]) -> None:
         """Write the file anew; the run is over."""
-        write_text(self.path, self._header + "".join(sorted(self._lines(checksums), key=lambda line: line[66:])))
+        atomic_write_text(self.path, self._header + "".join(sorted(self._lines(checksums), key=lambda line: line[66:])))
         self._journal.unlink(missing_ok=True)
 
     def _lines(self, checksums: Mapping[Path, str]) -> list[str]:

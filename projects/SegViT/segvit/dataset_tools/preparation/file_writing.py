@@ -9,34 +9,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segvit.output_files import UNFINISHED, written_whole
+from segvit.output_files import atomic_write
 
 
 def write_label_map(target: Path, labels: np.ndarray) -> None:
     """Write (H, W) uint8 as a single-channel PNG."""
-    with written_whole(target) as unfinished:
+    with atomic_write(target) as unfinished:
         Image.fromarray(labels).save(unfinished, format="PNG")
-
-
-def write_text(target: Path, content: str) -> None:
-    """Write a text file in UTF-8."""
-    with written_whole(target) as unfinished:
-        unfinished.write_text(content, encoding="utf-8")
 
 
 def link_or_copy(source: Path, target: Path) -> None:
     """Make `target` another name of the file `source`, or a copy where the file system has no such links."""
     if target.exists() and target.samefile(source):
         return  # renaming one name of a file to another one of its names would leave both
-    with written_whole(target) as unfinished:
+    with atomic_write(target) as unfinished:
         unfinished.unlink(missing_ok=True)
         try:
             os.link(source.resolve(), unfinished)
         except OSError:
             shutil.copyfile(source, unfinished)
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Remove what an interrupted run left in a folder."""
-    for path in folder.glob(f".*{UNFINISHED}*"):
-        path.unlink(missing_ok=True)

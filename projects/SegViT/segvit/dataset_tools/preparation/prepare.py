@@ -12,12 +12,12 @@ import numpy as np
 from segvit.dataset_tools.preparation.checksums import ChecksumFile
 from segvit.dataset_tools.preparation.conversion import Converter, Job, Outcome
 from segvit.dataset_tools.preparation.distribution import Distribution, Problem, Split
-from segvit.dataset_tools.preparation.file_writing import remove_unfinished
 from segvit.dataset_tools.preparation.label_table import IGNORED
 from segvit.dataset_tools.preparation.report import Report, SplitReport
 from segvit.dataset_tools.preparation.workers import run_jobs
 from segvit.datasets.pairs import load_sem_seg_pairs
 from segvit.errors import UserError
+from segvit.output_files import remove_unfinished
 
 
 def prepare(distribution: Distribution, *, workers: int, force: bool = False) -> Report:

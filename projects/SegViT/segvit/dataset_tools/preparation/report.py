@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from segvit.dataset_tools.preparation.distribution import Problem
-from segvit.dataset_tools.preparation.file_writing import write_text
 from segvit.dataset_tools.preparation.label_table import IGNORED
+from segvit.output_files import atomic_write_text
 
 # How many problems of a kind are shown; all of them are in the file.
 MAX_SHOWN = 10
@@ -67,7 +67,9 @@ class Report:
             path.unlink(missing_ok=True)
         elif self.folder.is_dir():
             kinds = self._problems_by_kind()
-            write_text(path, "".join(f"{title}: {problem}\n" for title, problems in kinds for problem in problems))
+            atomic_write_text(
+                path, "".join(f"{title}: {problem}\n" for title, problems in kinds for problem in problems)
+            )
 
     def _class_lines(self) -> list[str]:
         if not self.pixels.any():
