@@ -13,5 +13,5 @@ def test_keys_replace_the_argument_and_backquoted_names():
 
 
 def test_errors_about_other_arguments_pass_unchanged():
-    with pytest.raises(ArgumentError, match="^depth 3 is too small$"), config_keys(mode="MODEL.MODE"):
+    with pytest.raises(ArgumentError, match=r"^depth 3 is too small$"), config_keys(mode="MODEL.MODE"):
         raise ArgumentError("depth", "3 is too small")
