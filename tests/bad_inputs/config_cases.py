@@ -180,8 +180,8 @@ FITS = [
     ),
     Case(
         "a window that leaves gaps",
-        "TEST.WINDOW.STRIDE [64, 65] must be two numbers from 1 to those of TEST.WINDOW.SIZE [64, 64]: windows farther "
-        "apart than they are large leave gaps",
+        "TEST.WINDOW.STRIDE [64, 65] must be two numbers from 1 to those of the window size [64, 64]: larger strides "
+        "leave gaps between windows",
         ("TEST.WINDOW.SIZE", "[64,64]", "TEST.WINDOW.STRIDE", "[64,65]"),
     ),
     Case(

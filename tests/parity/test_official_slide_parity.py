@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from test_official_parity import FIXTURES, build_model, decode
 
-from segvit.modeling.postprocessing.row_bands import join_bands, resize_bands
+from segvit.modeling.postprocessing.score_bands import join_bands, resize_bands
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 

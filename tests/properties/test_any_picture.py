@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from strategies import label_maps, picture, sizes
 
-from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
+from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.data import SegViTSemanticDatasetMapper
 
 NUM_CLASSES = 5

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import sizes
 
-from segvit.modeling.postprocessing import row_bands
-from segvit.modeling.postprocessing.row_bands import join_bands, labels_of_bands, resize_bands
+from segvit.modeling.postprocessing import score_bands
+from segvit.modeling.postprocessing.score_bands import join_bands, labels_of_bands, resize_bands
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 
 NUM_CLASSES = 3
@@ -38,11 +38,11 @@ def test_windows_give_what_the_whole_gives(window, size, wanted, rows, seed):
     image = torch.rand(1, *size, generator=torch.Generator().manual_seed(seed))
     whole = per_pixel_scores(image[None])
     expected = F.interpolate(whole, wanted, mode="bilinear", align_corners=False)[0]
-    elements, row_bands.ELEMENTS_PER_BAND = row_bands.ELEMENTS_PER_BAND, rows * NUM_CLASSES * wanted[1]
+    elements, score_bands.ELEMENTS_PER_BAND = score_bands.ELEMENTS_PER_BAND, rows * NUM_CLASSES * wanted[1]
     try:
         scores = join_bands(resize_bands(window.bands(image, per_pixel_scores), size, wanted), wanted)
         labels = labels_of_bands(resize_bands(window.bands(image, per_pixel_scores), size, wanted), wanted)
     finally:
-        row_bands.ELEMENTS_PER_BAND = elements
+        score_bands.ELEMENTS_PER_BAND = elements
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
     assert labels.shape == wanted and torch.equal(labels, scores.argmax(0))

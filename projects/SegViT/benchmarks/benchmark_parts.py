@@ -53,7 +53,7 @@ from segvit.d2 import load_config
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.evaluation import SemSegConfusionEvaluator
 from segvit.inference import SegViTPredictor, read_picture
-from segvit.modeling.postprocessing.argmax import winning_classes
+from segvit.modeling.postprocessing.score_bands import argmax_classes
 from training_step import TrainingStep, random_input
 
 CPU = torch.device("cpu")
@@ -199,7 +199,7 @@ def evaluation(args: argparse.Namespace, cfg: CfgNode) -> Rows:
         evaluator = SemSegConfusionEvaluator(folder, distributed=False)
         record = {"sem_seg_file_name": str(truth)}
         (scores,) = model([picture])
-        labels = {"sem_seg_labels": winning_classes(scores["sem_seg"])}
+        labels = {"sem_seg_labels": argmax_classes(scores["sem_seg"])}
         calls = {
             "model": lambda: model([picture]),
             "evaluator, of scores": lambda: evaluator.process([record], [scores]),
@@ -235,7 +235,7 @@ def precision(args: argparse.Namespace, cfg: CfgNode) -> Rows:
         agreed = []
         for picture in tqdm(args.pictures, desc="pictures", unit="picture"):
             images = input_images(cfg, size, batch=1, picture=picture)
-            labels = [winning_classes(scores(name, images)[0]) for name in models]
+            labels = [argmax_classes(scores(name, images)[0]) for name in models]
             agreed.append((labels[0] == labels[1]).float().mean().item())
         rows = timed({name: partial(scores, name, images) for name in models}, args.rounds)
     mean = sum(agreed) / len(agreed) if args.pictures != [None] else None  # of noise it would say nothing

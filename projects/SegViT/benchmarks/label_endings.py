@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.postprocessing.pruned_argmax import pruned_labels
-from segvit.modeling.postprocessing.row_bands import labels_of_bands, resize_bands
+from segvit.modeling.postprocessing.image_sizes import ImageSizes
+from segvit.modeling.postprocessing.pruned_argmax import pruned_argmax
+from segvit.modeling.postprocessing.score_bands import labels_of_bands, resize_bands
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference, class_probabilities
 
 Outputs = dict[str, torch.Tensor]
@@ -69,7 +70,7 @@ class PrunedLabels(nn.Module):
         """(B, *wanted) int64."""
         pairs = zip(outputs["pred_masks"], class_probabilities(outputs), strict=True)
         return torch.stack(
-            [pruned_labels(*pair, covered=size, size=size, wanted=self.wanted or size) for pair in pairs]
+            [pruned_argmax(*pair, ImageSizes(padded=size, image=size, output=self.wanted or size)) for pair in pairs]
         )
 
 

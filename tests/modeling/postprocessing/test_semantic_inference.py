@@ -1,4 +1,4 @@
-"""Per-pixel scores against the formulas of both modes, written out.
+"""`SemanticInference` against the formula of each mode, written out.
 
 Shape shorthand: B images, H x W pixels, h x w grid, K classes = queries.
 """
@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from segvit.errors import ArgumentError
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 
 B, K, GRID, SIZE = 2, 5, (3, 4), (24, 40)
@@ -37,7 +38,7 @@ def explicit(outputs, mode, size):
 
 @pytest.mark.parametrize("size", [SIZE, GRID, (7, 5)])
 @pytest.mark.parametrize("mode", MODES)
-def test_equals_the_formula(mode, size):
+def test_scores_equal_the_formula(mode, size):
     scores = SemanticInference(mode)(make_outputs(), size)
     assert scores.shape == (B, K, *size) and scores.dtype == torch.float32
     torch.testing.assert_close(scores.double(), explicit(make_outputs(), mode, size), rtol=1e-5, atol=1e-6)
@@ -46,7 +47,7 @@ def test_equals_the_formula(mode, size):
 @pytest.mark.parametrize("size", [SIZE, GRID])
 @pytest.mark.parametrize("context", [torch.inference_mode, torch.no_grad])
 @pytest.mark.parametrize("mode", MODES)
-def test_without_gradients_the_same_and_nothing_is_overwritten(mode, context, size):
+def test_scores_without_gradients_are_equal_and_leave_inputs_alone(mode, context, size):
     outputs = make_outputs()
     with_gradients = SemanticInference(mode)({name: x.requires_grad_() for name, x in make_outputs().items()}, size)
     with context():
@@ -58,7 +59,7 @@ def test_without_gradients_the_same_and_nothing_is_overwritten(mode, context, si
 
 @pytest.mark.parametrize("size", [SIZE, GRID, (7, 5)])
 def test_softmax_over_the_upsampled_masks(size):
-    """Class logits are not read, and classes sum to one."""
+    """Class logits are not read, and the classes of a pixel sum to one."""
     masks = make_outputs()["pred_masks"]
     scores = SemanticInference("softmax")({"pred_masks": masks}, size)
     exponentials = F.interpolate(masks.double(), size, mode="bilinear", align_corners=False).exp()
@@ -107,5 +108,5 @@ def test_modes_agree_where_queries_vote_for_themselves_alone():
 
 @pytest.mark.parametrize("mode", ["", "Mix", "argmax"])
 def test_unknown_mode(mode):
-    with pytest.raises(ValueError, match=r"MODEL\.SEGVIT\.OUTPUT .* must be 'mix', 'diagonal' or 'softmax'"):
+    with pytest.raises(ArgumentError, match=r"mode .* must be 'mix', 'diagonal' or 'softmax'"):
         SemanticInference(mode)

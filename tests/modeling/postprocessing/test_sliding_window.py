@@ -1,4 +1,4 @@
-"""Windows: where they stand, how their scores are averaged, and how little is kept.
+"""`SlidingWindow`: window positions, averaged scores, batches and memory.
 
 Shape shorthand: H x W pixels, h x w of a window, B windows of a batch, K classes.
 """
@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segvit.errors import ArgumentError
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow, window_starts
 
 
@@ -26,7 +27,7 @@ def test_windows_cover_everything_and_stay_inside(length, size, step):
     assert all(start % stride == 0 for start in starts[:-1])
 
 
-def test_published_windows():
+def test_windows_of_a_published_setting():
     """ViT-L at 640 with stride 608 on an ADE20K image of 640 x 853: two windows, the second shifted back."""
     assert window_starts(853, 640, 608) == [0, 213]
     assert window_starts(1024, 512, 341) == [0, 341, 512]
@@ -39,8 +40,8 @@ def test_published_windows():
     step=st.floats(0.2, 1),
     batch_size=st.integers(1, 5),
 )
-def test_scores_of_single_pixels_survive(size, window, step, batch_size):
-    """A scorer that looks at nothing but the pixel itself gives the same by windows as on the whole image."""
+def test_a_per_pixel_scorer_gives_the_same_by_windows(size, window, step, batch_size):
+    """Scores that depend on the pixel alone are those of the whole image."""
     stride = [max(1, int(edge * step)) for edge in window]
     windows = SlidingWindow(size=window, stride=stride, batch_size=batch_size, accumulate_on_cpu=False)
     image = torch.rand(2, *size, generator=torch.Generator().manual_seed(0))
@@ -60,7 +61,7 @@ def test_batches_are_full():
     assert seen == [(4, 1, 4, 4), (2, 1, 4, 4)]
 
 
-def test_rows_leave_as_soon_as_they_are_finished():
+def test_bands_are_yielded_as_soon_as_they_are_finished():
     """The first band comes before the last row of windows is scored, so not all scores exist at a time."""
     calls = []
     windows = SlidingWindow(size=(8, 8), stride=(5, 8), batch_size=1, accumulate_on_cpu=False)
@@ -69,8 +70,8 @@ def test_rows_leave_as_soon_as_they_are_finished():
     assert len(calls) == 2 < len(window_starts(40, 8, 5))
 
 
-def test_sums_on_the_cpu():
-    """Scores leave the scorer's device; here they have none to leave, but arrive in the same place."""
+def test_accumulate_on_cpu():
+    """`accumulate_on_cpu` returns scores in main memory."""
     windows = SlidingWindow(size=(8, 8), stride=(5, 5), batch_size=2, accumulate_on_cpu=True)
     image = torch.rand(1, 13, 9)
     result = torch.cat(list(windows.bands(image, lambda batch: batch)), dim=1)
@@ -87,23 +88,23 @@ def test_on_the_meta_device():
 @pytest.mark.parametrize(
     ("size", "stride", "batch_size"), [((8, 8), (9, 8), 1), ((8, 8), (8, 0), 1), ((8,), (8,), 1), ((8, 8), (8, 8), 0)]
 )
-def test_impossible_windows(size, stride, batch_size):
-    with pytest.raises(ValueError, match=r"TEST\.WINDOW"):
+def test_windows_that_cannot_cover_an_image_are_refused(size, stride, batch_size):
+    with pytest.raises(ArgumentError, match=r"^(size|stride|batch_size) "):
         SlidingWindow(size=size, stride=stride, batch_size=batch_size, accumulate_on_cpu=False)
 
 
-# Prints by how many bytes the peak of the process grows while a large image is segmented: 150 classes at 1500 x 2400
-# pixels, 2.2 GB of scores, by windows whose strip holds 0.18 GB.
+# Prints the growth of the process's peak memory in bytes while it segments a large image: 150 classes at 1500 x 2400
+# pixels, 2.2 GB of scores, by windows whose strip of sums holds 0.18 GB.
 MEASURE = """
 import pathlib, torch
-from segvit.modeling.postprocessing.row_bands import labels_of_bands, resize_bands
+from segvit.modeling.postprocessing.score_bands import labels_of_bands, resize_bands
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 
 def scorer(windows):
     return windows * torch.linspace(0, 1, 150)[:, None, None]
 
 def peak():
-    # Of this process alone: getrusage would start from the peak of the one that started it.
+    # Of this process alone: getrusage would start from the peak of its parent.
     return 1024 * int(pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
 image = torch.rand(1, 750, 1200)
@@ -117,9 +118,9 @@ print(peak() - before)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak is in other units elsewhere")
-def test_scores_of_a_large_image_never_exist_together():
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_stays_below_all_scores_of_a_large_image():
     done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
     strip, all_scores = 150 * 256 * 1200 * 4, 150 * 1500 * 2400 * 4
-    # Of the strip at least half is new memory: the rest may have been freed by what ran before.
+    # At least half of the strip is new memory; the rest may reuse what was freed before.
     assert strip / 2 < int(done.stdout) < all_scores / 2

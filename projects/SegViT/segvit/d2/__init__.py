@@ -6,9 +6,9 @@ from segvit.d2.backbone import PlainViT
 from segvit.d2.continual_head import ContinualHead
 from segvit.d2.hierarchical_backbone import HierarchicalViT
 from segvit.d2.meta_arch import SegViT
+from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.per_pixel_head import PerPixelHead
 from segvit.d2.sem_seg_head import AttentionToMaskHead
-from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 
 __all__ = [
     "AttentionToMaskHead",

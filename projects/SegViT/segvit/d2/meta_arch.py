@@ -14,11 +14,13 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, bu
 from torch import nn
 
 from segvit.checkpoint.checkpointer import require_all_weights_for_inference
+from segvit.config.keys import config_keys
 from segvit.errors import UserError
 from segvit.modeling.losses.edge_loss import EdgeLoss
 from segvit.modeling.losses.mask_targets import MaskTargets, targets_of_labels
-from segvit.modeling.postprocessing.pruned_argmax import pruned_labels
-from segvit.modeling.postprocessing.row_bands import join_bands, labels_of_bands, resize_bands
+from segvit.modeling.postprocessing.image_sizes import ImageSizes
+from segvit.modeling.postprocessing.pruned_argmax import pruned_argmax
+from segvit.modeling.postprocessing.score_bands import join_bands, labels_of_bands, resize_bands
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference, class_probabilities
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 from segvit.modeling.tokens import pad_to_size, padded_size
@@ -75,13 +77,15 @@ class SegViT(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:
         backbone, window = build_backbone(cfg), cfg.TEST.WINDOW
-        windows = SlidingWindow(
-            size=window.SIZE,
-            stride=window.STRIDE,
-            batch_size=window.BATCH_SIZE,
-            accumulate_on_cpu=window.ACCUMULATE_ON_CPU,
-        )
-        semantic_inference = SemanticInference(cfg.MODEL.SEGVIT.OUTPUT)
+        with config_keys(size="TEST.WINDOW.SIZE", stride="TEST.WINDOW.STRIDE", batch_size="TEST.WINDOW.BATCH_SIZE"):
+            windows = SlidingWindow(
+                size=window.SIZE,
+                stride=window.STRIDE,
+                batch_size=window.BATCH_SIZE,
+                accumulate_on_cpu=window.ACCUMULATE_ON_CPU,
+            )
+        with config_keys(mode="MODEL.SEGVIT.OUTPUT"):
+            semantic_inference = SemanticInference(cfg.MODEL.SEGVIT.OUTPUT)
         sem_seg_head = build_sem_seg_head(cfg, backbone.output_shape())
         require_trained_for(semantic_inference.mode, sem_seg_head.output_modes)
         if sem_seg_head.needs_frozen_backbone:
@@ -181,14 +185,8 @@ class SegViT(nn.Module):
         results: list[dict[str, torch.Tensor]] = [{} for _ in images]
         if self.labels_only and self.windows is None and self.semantic_inference.mode == "diagonal":
             for index, masks, probabilities, covered in self._masks(images):
-                labels = pruned_labels(
-                    masks,
-                    probabilities,
-                    covered=covered,
-                    size=sizes[index],
-                    wanted=wanted[index],
-                    dtype=self.label_dtype,
-                )
+                image_sizes = ImageSizes(covered, sizes[index], wanted[index])
+                labels = pruned_argmax(masks, probabilities, image_sizes, dtype=self.label_dtype)
                 results[index] = {"sem_seg_labels": labels}
             return results
         for index, bands in self._score(images):

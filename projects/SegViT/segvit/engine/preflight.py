@@ -14,8 +14,8 @@ from detectron2.modeling import build_model
 
 from segvit.config.continual_step import continual_step
 from segvit.config.device import require_device
+from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
-from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 from segvit.datasets import require_data_sets
 from segvit.engine.trainer import build_mapper
 from segvit.errors import UserError

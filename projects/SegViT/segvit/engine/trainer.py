@@ -17,8 +17,8 @@ from torch import nn
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.checkpoint.resume import load_newest
 from segvit.config.continual_step import continual_step
+from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
-from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.data.train_loader import build_train_loader, survive_one_sigterm
 from segvit.engine.auto_scale import parts_of_batch, scale_to_processes

@@ -32,7 +32,7 @@ from segvit.errors import UserError
 from segvit.evaluation.boundary_iou import BoundaryCounts, boundary_iou
 from segvit.evaluation.metrics import boundary_metrics, confusion_matrix, metrics_table, segmentation_metrics
 from segvit.evaluation.prediction_writer import PredictionWriter
-from segvit.modeling.postprocessing.argmax import predicted_labels, winning_classes
+from segvit.modeling.postprocessing.score_bands import argmax_classes, labels_of
 from segvit.output_files import atomic_write_text
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         for record, output in zip(inputs, outputs):
             path = self._ground_truth_file(record)
             truth = self._load_ground_truth(path)  # (H, W)
-            labels = self._predicted_labels(path, output, truth.shape)  # (H, W)
+            labels = self._checked_labels(path, output, truth.shape)  # (H, W)
             if self._matrix.device != labels.device:
                 self._matrix = self._matrix.to(labels.device)
             self._matrix += confusion_matrix(labels, truth.to(labels.device), len(self._classes), self._ignore_label)
@@ -184,7 +184,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
             labels = self._relabelling(labels)
         return torch.from_numpy(labels.astype(np.int64))
 
-    def _predicted_labels(self, path: str, output: Mapping[str, Tensor], size: torch.Size) -> Tensor:
+    def _checked_labels(self, path: str, output: Mapping[str, Tensor], size: torch.Size) -> Tensor:
         """(H, W) ids, checked against the ground truth's size and the number of classes."""
         num_classes = len(self._classes)
         if "sem_seg_labels" in output:
@@ -203,9 +203,9 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
                 "map as large as its image?"
             )
         if not self._among or "sem_seg_labels" in output:
-            return predicted_labels(output)
+            return labels_of(output)
         among = torch.tensor(self._among, device=labels.device)
-        return among[winning_classes(labels[among])]
+        return among[argmax_classes(labels[among])]
 
     def _merged(self) -> tuple[np.ndarray, np.ndarray, int]:
         """The matrix, the boundary counts and the number of images, summed over the processes."""

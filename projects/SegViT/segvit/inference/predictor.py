@@ -25,7 +25,7 @@ from segvit.data.augmentation import build_test_augmentations
 from segvit.errors import UserError
 from segvit.inference.class_names import class_list_of
 from segvit.inference.images import Picture, read_picture
-from segvit.modeling.postprocessing.row_bands import join_bands
+from segvit.modeling.postprocessing.score_bands import join_bands
 
 Output = Literal["labels", "scores"]
 ModelInput = dict[str, object]

@@ -1,1 +1,1 @@
-"""From class and mask logits to scores or labels at image size."""
+"""Decoder outputs to scores or labels at image size."""

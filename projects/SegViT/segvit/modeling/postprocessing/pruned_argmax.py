@@ -1,11 +1,15 @@
-"""Labels without the scores of every class: a class is scored only where it can still win.
+"""Argmax over the classes of the "diagonal" output that scores a class only where it can still win.
 
-In the "diagonal" output the score of class c is p_c * sigmoid(mask of c), so nowhere above p_c, and within a cell of
-the mask's grid between its lowest and its highest corner, for bilinear interpolation and the sigmoid stay between them.
-Most cells belong to one class for certain; in the others the most probable classes are scored first, and those that
-follow only where they reach the lowest winning score. The K x H x W scores never exist.
+The score of class c is p_c * sigmoid(mask of c). Bilinear interpolation and the sigmoid stay between the values at the
+corners of a cell of the mask's grid, so each class has a lower and an upper bound there:
 
-Shape shorthand: K classes, h x w grid, H x W pixels of the image, R x C tiles: regions between the grid's points.
+1. Cut the labels into tiles, the regions between the grid's points, and bound every class in every tile.
+2. A class whose upper bound is below another's lower bound loses that tile; a tile with one class left is decided.
+3. Go through the remaining classes by probability, the highest first, and keep a running argmax.
+4. Score a class only in the strips (rows of tiles) where its upper bound reaches the lowest score that wins so far.
+5. Do so for a part of the labels at a time, so that the K x H x W scores never exist.
+
+Shape shorthand: K classes, h x w grid, H x W pixels of the image, R x C tiles.
 """
 
 from __future__ import annotations
@@ -15,190 +19,216 @@ from collections.abc import Iterator
 
 import torch
 
-from segvit.modeling.postprocessing.bilinear_resize import BilinearResize, Range, source_positions
+from segvit.modeling.postprocessing.image_sizes import ImageSizes
+from segvit.modeling.postprocessing.score_bands import BilinearResize, Range, source_positions
 from segvit.modeling.postprocessing.semantic_inference import class_scores
 
-PIXELS = 2**20  # of the labels are decided together, or as many as the model reads where those are more
-CLASSES = 64  # have their bounds computed together
-STRIPS = 8  # rows of tiles are scored in about so many groups
-ROUNDING = 1e-5  # of a bound, by logit: several times what interpolation and sigmoid can be off
-SMALLEST = 1e-30  # below it scores have no full precision
+# Pixels of the labels that are decided together; at least as many as the model's input has.
+PIXELS_AT_ONCE = 2**20
+
+# Classes whose bounds are computed together.
+CLASSES_AT_ONCE = 64
+
+# Strips per part of the labels, about: finer ones prune more but take more calls.
+STRIPS = 8
+
+# Relative slack of an upper bound per unit of logit, several times the rounding of interpolation and sigmoid.
+BOUND_SLACK = 1e-5
+
+# Absolute slack: scores below it have no full float32 precision.
+SMALLEST_SCORE = 1e-30
 
 
-def pruned_labels(
-    masks: torch.Tensor,
-    probabilities: torch.Tensor,
-    *,
-    covered: tuple[int, int],
-    size: tuple[int, int],
-    wanted: tuple[int, int],
-    dtype: torch.dtype = torch.int64,
+def pruned_argmax(
+    masks: torch.Tensor, probabilities: torch.Tensor, sizes: ImageSizes, *, dtype: torch.dtype = torch.int64
 ) -> torch.Tensor:
-    """The class with the highest of `class_scores` at every pixel, the first of equals, to the last bit.
+    """The class with the highest of `class_scores` at every pixel.
+
+    Where the two best scores differ by less than 1e-6, rounding may choose either.
 
     Args:
-        masks: (K, h, w) logits, K below 65,536.
+        masks: (K, h, w) logits on a grid that covers `sizes.padded`, K below 65,536.
         probabilities: (K,).
-        covered: pixels that the grid covers: those of the image, padded to whole patches.
-        size: (H, W) of the image, at the top left of those.
-        wanted: height and width of the labels; the scores are resized to it before they are compared.
+        sizes: of the image; its scores are resized to `sizes.output` before they are compared.
         dtype: of the labels; it must hold K - 1.
 
     Returns:
-        (height, width) `dtype`. Beside it a part of its rows is held, with eight bytes per pixel.
+        (height, width) of `sizes.output`, of `dtype`. Beside it, eight bytes per pixel of one part are held.
     """
-    masks, probabilities = masks.float(), probabilities.float()
-    resize = BilinearResize(size, wanted, masks.device)
-    pixels = max(PIXELS, covered[0] * covered[1])
-    tiles = _Tiles(masks, probabilities, covered=covered, resize=resize, tallest=max(pixels // wanted[1], 1))
-    settled, contenders = tiles.settled_winners(), tiles.contenders(probabilities)
-    labels = torch.empty(wanted, dtype=dtype, device=masks.device)
-    for part in tiles.parts(pixels):
-        winners = _Winners(settled[slice(*part)], tiles, part, num_classes=len(masks))
-        for index in contenders:
-            strips = list(winners.open_strips(index))
+    masks = masks.float()
+    probabilities = probabilities.float()
+    height, width = sizes.image
+    resize = BilinearResize(sizes.image, sizes.output, masks.device)
+    pixels_at_once = max(PIXELS_AT_ONCE, sizes.padded[0] * sizes.padded[1])
+
+    # Bound every class in every tile: which tiles are decided, and which classes may win the others?
+    tiles = _Tiles(masks, probabilities, sizes, resize, max_rows=max(pixels_at_once // sizes.output[1], 1))
+    decided_labels = tiles.decided_labels()
+    candidate_classes = tiles.candidate_classes(probabilities)
+
+    # Score these, the most probable first, where they can still win.
+    labels = torch.empty(sizes.output, dtype=dtype, device=masks.device)
+    for part in tiles.parts(pixels_at_once):
+        running = _RunningArgmax(decided_labels[slice(*part)], tiles, part, num_classes=len(masks))
+        for index in candidate_classes:
+            strips = running.candidate_strips(index)
             if not strips:
                 continue
-            scores = class_scores(masks[None, index : index + 1], probabilities[None, index : index + 1], covered)
-            scores = scores[0, 0, : size[0], : size[1]]
+            one_class = slice(index, index + 1)
+            scores = class_scores(masks[None, one_class], probabilities[None, one_class], sizes.padded)
+            scores = scores[0, 0, :height, :width]
             for strip, rows, columns in strips:
-                winners.enter(index, resize.block(scores, rows, columns), strip, rows, columns)
-        labels[tiles.edges[0][part[0]] : tiles.edges[0][part[1]]] = winners.labels()
+                running.update(index, resize.block(scores, rows, columns), strip, rows, columns)
+        labels[tiles.row_edges[part[0]] : tiles.row_edges[part[1]]] = running.labels()
     return labels
 
 
 class _Tiles:
-    """What each class can score in each tile.
+    """Upper bounds of every class in every tile, and which classes may win it.
 
     Args:
-        covered: pixels that the grid of the masks (K, h, w) covers.
-        resize: from the image, at the top left of those, to the labels.
-        tallest: rows of labels that a tile may have.
+        masks: (K, h, w) logits.
+        probabilities: (K,).
+        sizes: of the image.
+        resize: from `sizes.image` to `sizes.output`.
+        max_rows: height that a tile may have in the labels.
     """
 
     def __init__(
         self,
         masks: torch.Tensor,
         probabilities: torch.Tensor,
-        *,
-        covered: tuple[int, int],
+        sizes: ImageSizes,
         resize: BilinearResize,
-        tallest: int,
+        *,
+        max_rows: int,
     ) -> None:
         grid = (masks.shape[1], masks.shape[2])
         self.device = masks.device
-        largest = (tallest, resize.wanted[1])
-        self.edges = [_tile_edges(*lengths) for lengths in zip(grid, covered, resize.size, resize.wanted, largest)]
-        supports = [_supports(self.edges[axis], grid[axis], covered[axis], resize.sources[axis]) for axis in (0, 1)]
-        slack = 1 + ROUNDING * (1 + torch.stack(masks.aminmax()).abs().max())
-        self.bounds = torch.empty(len(masks), *(len(edges) - 1 for edges in self.edges))  # (K, R, C), above every score
-        certain = torch.full(self.bounds.shape[1:], -torch.inf)  # (R, C): some class scores as much everywhere
-        for start in range(0, len(masks), CLASSES):
-            some = slice(start, start + CLASSES)
+        lengths = zip(grid, *sizes, (max_rows, sizes.output[1]), strict=True)
+        self.row_edges, self.column_edges = (_tile_edges(*axis) for axis in lengths)
+        supports = [
+            _tile_supports(edges, *axis)
+            for edges, *axis in zip((self.row_edges, self.column_edges), grid, sizes.padded, resize.sources)
+        ]
+        num_tiles = (len(self.row_edges) - 1, len(self.column_edges) - 1)
+        self.upper_bounds = torch.empty(len(masks), *num_tiles)  # (K, R, C)
+        best_lower_bound = torch.full(num_tiles, -torch.inf)  # (R, C)
+        slack = 1 + BOUND_SLACK * (1 + torch.stack(masks.aminmax()).abs().max())
+        for start in range(0, len(masks), CLASSES_AT_ONCE):
+            some = slice(start, start + CLASSES_AT_ONCE)
             corners = (masks[some].sigmoid() * probabilities[some, None, None]).permute(1, 2, 0).contiguous()
-            highest, lowest = (_window_maxima(bound, supports) for bound in (corners, -corners))
-            self.bounds[some] = (highest * slack + SMALLEST).permute(2, 0, 1).cpu()
-            certain = certain.maximum(-lowest.amin(dim=2).cpu())
-        self.open = ~(self.bounds < certain)  # (K, R, C), also where something is not a number
-        self.settled = self.open.sum(dim=0) == 1  # (R, C)
+            highest = _window_maxima(corners, supports)
+            lowest = -_window_maxima(-corners, supports)
+            self.upper_bounds[some] = (highest * slack + SMALLEST_SCORE).permute(2, 0, 1).cpu()
+            best_lower_bound = best_lower_bound.maximum(lowest.amax(dim=2).cpu())
+        # Written as "not below" so that a NaN leaves every class a candidate.
+        self.is_candidate = ~(self.upper_bounds < best_lower_bound)  # (K, R, C)
+        self.is_decided = self.is_candidate.sum(dim=0) == 1  # (R, C)
 
-    def settled_winners(self) -> torch.Tensor:
-        """(R, C): the class that wins a tile for certain; -1 where it takes scores to tell. Ask before `contenders`."""
-        return self.open.int().argmax(dim=0).where(self.settled, -1)
+    def decided_labels(self) -> torch.Tensor:
+        """(R, C): the only candidate of each decided tile, else -1. Call it before `candidate_classes`."""
+        return self.is_candidate.int().argmax(dim=0).where(self.is_decided, -1)
+
+    def candidate_classes(self, probabilities: torch.Tensor) -> list[int]:
+        """Classes that may win an undecided tile, the most probable first; they stay candidates there alone."""
+        self.is_candidate &= ~self.is_decided
+        order = probabilities.cpu().argsort(descending=True)
+        return order[self.is_candidate.flatten(1).any(dim=1)[order]].tolist()
 
     def parts(self, pixels: int) -> Iterator[Range]:
-        """Rows of tiles, one at least, that together hold at most so many pixels of the labels."""
-        edges, width, start = self.edges[0], self.edges[1][-1], 0
-        for stop in range(1, len(edges)):
-            if stop == len(edges) - 1 or (edges[stop + 1] - edges[start]) * width > pixels:
+        """Ranges of rows of tiles, each of at most so many pixels of the labels, or of one row."""
+        start = 0
+        width = self.column_edges[-1]
+        for stop in range(1, len(self.row_edges)):
+            is_last = stop == len(self.row_edges) - 1
+            if is_last or (self.row_edges[stop + 1] - self.row_edges[start]) * width > pixels:
                 yield start, stop
                 start = stop
 
-    def contenders(self, probabilities: torch.Tensor) -> list[int]:
-        """Classes that may win somewhere that is not settled, the most probable first."""
-        self.open &= ~self.settled
-        order = probabilities.cpu().argsort(descending=True)
-        return order[self.open.flatten(1).any(dim=1)[order]].tolist()
 
+class _RunningArgmax:
+    """The best score so far and its class at every pixel of a part of the labels, as one sortable integer (the key).
 
-class _Winners:
-    """The highest score so far and its class at every pixel, as one number that orders by both.
-
-    The bits of a float32 that is not negative, read as an integer, are in the order of the floats. Behind them stands
-    the class, the first as the highest: so the maximum of two numbers decides between equal scores, too, whatever the
-    order in which they come.
+    The bits of a non-negative float32, read as an integer, are in the order of the floats. The class fills the 16 bits
+    below them, the first class as the highest number: the maximum of two keys also decides between equal scores,
+    in whatever order the classes come.
 
     Args:
-        settled: classes of the part's tiles that need no scores, else -1.
-        tiles: what classes can score in each tile.
-        part: the rows of tiles that are decided here.
+        decided_labels: (rows, C) of the part's tiles, -1 where undecided.
+        tiles: of the whole labels.
+        part: the range of rows of tiles that is decided here.
     """
 
-    def __init__(self, settled: torch.Tensor, tiles: _Tiles, part: Range, *, num_classes: int) -> None:
-        self._last = num_classes - 1
+    def __init__(self, decided_labels: torch.Tensor, tiles: _Tiles, part: Range, *, num_classes: int) -> None:
         self._tiles = tiles
-        edges = (tiles.edges[0][part[0] : part[1] + 1], tiles.edges[1])
-        self._first = edges[0][0]  # the row of the labels that the first row here is
-        highest, none = torch.iinfo(torch.int32).max << 16, torch.iinfo(torch.int64).min
-        keys = (highest + self._last - settled).where(settled >= 0, none)
-        for axis in (1, 0):  # rows last: they are copied whole
-            keys = keys.repeat_interleave(torch.tensor(edges[axis]).diff(), dim=axis)
-        self._keys = keys.to(tiles.device)
-        step = -(-len(settled) // STRIPS)
+        self._last_class = num_classes - 1
+        row_edges = tiles.row_edges[part[0] : part[1] + 1]
+        self._first_row = row_edges[0]  # of the labels
+        # One key per tile, repeated for its pixels: columns first, because rows are copied whole.
+        decided, none = torch.iinfo(torch.int32).max << 16, torch.iinfo(torch.int64).min
+        keys = (decided + self._last_class - decided_labels).where(decided_labels >= 0, none)
+        keys = keys.repeat_interleave(torch.tensor(tiles.column_edges).diff(), dim=1)
+        self._keys = keys.repeat_interleave(torch.tensor(row_edges).diff(), dim=0).to(tiles.device)
+        # The highest bound of each class per strip, and the lowest score that wins there: 0 until every pixel has one.
+        step = -(-len(decided_labels) // STRIPS)
         self._strips = [(start, min(start + step, part[1])) for start in range(*part, step)]
-        self._lowest = [0.0] * len(self._strips)  # winning score of each strip, where every pixel has one
-        reach = tiles.bounds.masked_fill(~tiles.open, -torch.inf)
-        reach = torch.stack([reach[:, start:stop].flatten(1).amax(dim=1) for start, stop in self._strips], dim=1)
-        self._reach = reach.tolist()  # [class][strip]: above every score of the class there
+        bounds = tiles.upper_bounds.masked_fill(~tiles.is_candidate, -torch.inf)
+        bounds = torch.stack([bounds[:, start:stop].flatten(1).amax(dim=1) for start, stop in self._strips], dim=1)
+        self._upper_bounds = bounds.tolist()  # [class][strip]
+        self._strip_minimum = [0.0] * len(self._strips)
 
-    def open_strips(self, index: int) -> list[tuple[int, Range, Range]]:
-        """The strips in which a class may still win, each with the rows and columns of pixels that this concerns."""
-        edges, found = self._tiles.edges, []
+    def candidate_strips(self, index: int) -> list[tuple[int, Range, Range]]:
+        """Strips in which a class may still win, with the rows and columns of the labels where it may."""
+        tiles = self._tiles
+        strips = []
         for strip, (start, stop) in enumerate(self._strips):
-            if self._reach[index][strip] < self._lowest[strip]:
+            minimum = self._strip_minimum[strip]
+            if self._upper_bounds[index][strip] < minimum:
                 continue
-            reaches = ~(self._tiles.bounds[index, start:stop] < self._lowest[strip])
-            columns = (self._tiles.open[index, start:stop] & reaches).any(dim=0).nonzero()
-            across = (edges[1][int(columns[0])], edges[1][int(columns[-1]) + 1])
-            found.append((strip, (edges[0][start], edges[0][stop]), across))
-        return found
+            may_win = tiles.is_candidate[index, start:stop] & ~(tiles.upper_bounds[index, start:stop] < minimum)
+            columns = may_win.any(dim=0).nonzero()
+            column_range = (tiles.column_edges[int(columns[0])], tiles.column_edges[int(columns[-1]) + 1])
+            strips.append((strip, (tiles.row_edges[start], tiles.row_edges[stop]), column_range))
+        return strips
 
-    def enter(self, index: int, scores: torch.Tensor, strip: int, rows: Range, columns: Range) -> None:
-        """Let a class contend with its scores (rows, columns), none of them negative, in a part of a strip."""
-        strip_keys = self._keys[rows[0] - self._first : rows[1] - self._first]
-        held = strip_keys[:, columns[0] : columns[1]]
-        keys = scores.view(torch.int32).long().bitwise_left_shift_(16).bitwise_or_(self._last - index)
-        torch.maximum(held, keys, out=held)
+    def update(self, index: int, scores: torch.Tensor, strip: int, rows: Range, columns: Range) -> None:
+        """Compare the scores of a class (rows, columns), none of them negative, with the best so far."""
+        strip_keys = self._keys[rows[0] - self._first_row : rows[1] - self._first_row]
+        best_keys = strip_keys[:, columns[0] : columns[1]]
+        keys = scores.view(torch.int32).long().bitwise_left_shift_(16).bitwise_or_(self._last_class - index)
+        torch.maximum(best_keys, keys, out=best_keys)
         lowest = strip_keys.min() >> 16
-        self._lowest[strip] = float(lowest.clamp(min=0).int().view(torch.float32))
+        self._strip_minimum[strip] = float(lowest.clamp(min=0).int().view(torch.float32))
 
     def labels(self) -> torch.Tensor:
-        """(rows, width) int64, in the place of the keys: call it once, at the end."""
-        return self._keys.bitwise_and_(0xFFFF).neg_().add_(self._last)
+        """(rows, width) int64. It overwrites the keys: call it once, at the end."""
+        return self._keys.bitwise_and_(0xFFFF).neg_().add_(self._last_class)
 
 
-def _tile_edges(grid: int, covered: int, length: int, wanted: int, largest: int) -> list[int]:
-    """First rows (or columns) of tiles in the labels, and the end: they change where two points of the grid do.
+def _tile_edges(grid: int, padded: int, image: int, output: int, max_length: int) -> list[int]:
+    """First rows (or columns) of the tiles in the labels, and the end.
 
-    Those larger than `largest` are cut.
+    An edge lies where the two points of the grid that a pixel is interpolated from change; tiles longer than
+    `max_length` are cut.
     """
-    scale = covered / grid * wanted / length
-    inner = (math.ceil((index + 0.5) * scale - 0.5) for index in range(grid))
-    inner = {*inner, *range(largest, wanted, largest)}
-    return [0, *sorted(edge for edge in inner if 0 < edge < wanted), wanted]
+    scale = padded / grid * output / image
+    inner = {math.ceil((index + 0.5) * scale - 0.5) for index in range(grid)}
+    inner.update(range(max_length, output, max_length))
+    return [0, *sorted(edge for edge in inner if 0 < edge < output), output]
 
 
-def _supports(
-    edges: list[int], grid: int, covered: int, source: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+def _tile_supports(
+    edges: list[int], grid: int, padded: int, source: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(tiles,) each: the first and the last point of the grid that any pixel of a tile depends on."""
+    """(tiles,) each: the first and the last point of the grid that any pixel of a tile is interpolated from."""
     first, last, _ = source
-    above, below, _ = source_positions(grid, covered)
+    above, below, _ = source_positions(grid, padded)
     return above[first[edges[:-1]]], below[last[torch.tensor(edges[1:]) - 1]]
 
 
 def _window_maxima(values: torch.Tensor, supports: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """The highest of (h, w, K) values from each first to each last row, and in these from column to column."""
+    """The highest of (h, w, K) values between the first and last rows, then columns, of each tile: (R, C, K)."""
     for axis, (first, last) in enumerate(supports):
         highest = values.index_select(axis, first.to(values.device))
         for offset in range(1, int((last - first).max()) + 1):

@@ -1,4 +1,4 @@
-"""Segmentation of an image by overlapping windows (the official release's `slide` mode).
+"""Sliding-window segmentation: score overlapping windows of an image and average them (the official `slide` mode).
 
 Shape shorthand: H x W pixels of the image, h x w of a window, B windows of a batch, K classes.
 """
@@ -10,36 +10,39 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from segvit.errors import UserError
-from segvit.modeling.postprocessing.row_bands import band_ranges
+from segvit.errors import ArgumentError
+from segvit.modeling.postprocessing.score_bands import band_ranges
 
-Scorer = Callable[[torch.Tensor], torch.Tensor]
+Scorer = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
 
 class SlidingWindow:
-    """Segments windows of an image and averages the scores where they overlap.
+    """Scores windows of an image and averages the scores where they overlap.
 
-    Windows stand at multiples of the stride; the last of a row or column is shifted back to the border. An image lower
-    or narrower than a window has windows as low or narrow as itself.
+    Windows lie at multiples of the stride; the last of a row or column is shifted back to the border. An image lower or
+    narrower than a window has windows as low or narrow as itself.
 
     Args:
-        size: (h, w) in pixels.
+        size: (h, w) of a window in pixels.
         stride: rows and columns from one window to the next.
         batch_size: windows that are scored together.
-        accumulate_on_cpu: keep the sums, and give the scores, in main memory.
+        accumulate_on_cpu: keep the sums, and return the scores, in main memory.
 
     Raises:
-        UserError: for a stride that is not positive or leaves gaps between windows, or an empty batch.
+        ArgumentError: for a stride that is not positive or leaves gaps between windows, or an empty batch.
     """
 
     def __init__(self, *, size: Sequence[int], stride: Sequence[int], batch_size: int, accumulate_on_cpu: bool) -> None:
-        if not (len(size) == len(stride) == 2 and all(0 < step <= edge for step, edge in zip(stride, size))):
-            raise UserError(
-                f"TEST.WINDOW.STRIDE {list(stride)} must be two numbers from 1 to those of TEST.WINDOW.SIZE "
-                f"{list(size)}: windows farther apart than they are large leave gaps"
+        if len(size) != 2 or min(size) < 1:
+            raise ArgumentError("size", f"{list(size)} must be two positive numbers, height and width in pixels")
+        if not (len(stride) == 2 and all(0 < step <= edge for step, edge in zip(stride, size))):
+            raise ArgumentError(
+                "stride",
+                f"{list(stride)} must be two numbers from 1 to those of the window size {list(size)}: larger strides "
+                "leave gaps between windows",
             )
         if batch_size < 1:
-            raise UserError(f"TEST.WINDOW.BATCH_SIZE {batch_size} must be at least 1")
+            raise ArgumentError("batch_size", f"{batch_size} must be at least 1")
         self.size = (size[0], size[1])
         self.stride = (stride[0], stride[1])
         self.batch_size = batch_size
@@ -50,40 +53,45 @@ class SlidingWindow:
 
         Args:
             image: (C, H, W).
-            scorer: windows (B, C, h, w) to scores (B, K, h, w).
+            scorer: windows (B, C, h, w) to the scores (K, h, w) of each.
 
         Yields:
-            (K, rows, W): rows of scores, from top to bottom, as soon as no further window touches them.
+            (K, rows, W): bands of averaged scores from top to bottom, each as soon as no further window overlaps it.
         """
         height, width = image.shape[-2:]
         size = (min(self.size[0], height), min(self.size[1], width))
-        tops, lefts = window_starts(height, size[0], self.stride[0]), window_starts(width, size[1], self.stride[1])
-        corners, sums = itertools.product(tops, lefts), None
+        tops = window_starts(height, size[0], self.stride[0])
+        lefts = window_starts(width, size[1], self.stride[1])
+        corners = itertools.product(tops, lefts)
+        sums = None
         while batch := list(itertools.islice(corners, self.batch_size)):
+            # Score a batch of windows.
             windows = [image[:, top : top + size[0], left : left + size[1]] for top, left in batch]
             scores = scorer(torch.stack(windows))
             if self.accumulate_on_cpu:
-                scores = scores.cpu()
+                scores = [window.cpu() for window in scores]
             if sums is None:
                 sums = _RowSums(scores[0], tops=tops, lefts=lefts, image_size=(height, width))
+            # Add them; rows above the next window are finished.
             for (top, left), window in zip(batch, scores, strict=True):
                 yield from sums.means_above(top)
                 sums.add(window, left)
-            del scores, window  # the next batch needs their memory
-        yield from sums.means_above(height)
+            del scores, window  # free them before the next batch
+        if sums is not None:
+            yield from sums.means_above(height)
 
 
 def window_starts(length: int, size: int, stride: int) -> list[int]:
-    """First rows (or columns) of windows that cover `length`, which is not below `size`, without a gap."""
+    """First rows (or columns) of windows of `size` <= `length` that cover `length` without gaps."""
     count = -(-(length - size) // stride) + 1
     return [min(index * stride, length - size) for index in range(count)]
 
 
 class _RowSums:
-    """Sums of the scores in those rows of the image that further windows may touch: h rows that move down it.
+    """Sums of scores in the rows that further windows may overlap: a strip of h rows that moves down the image.
 
     Args:
-        like: the scores (K, h, w) of a window, for shape, type and device.
+        like: the scores (K, h, w) of a window, for shape, dtype and device.
         tops, lefts: first rows and columns of all windows.
         image_size: (H, W).
     """
@@ -91,26 +99,26 @@ class _RowSums:
     def __init__(self, like: torch.Tensor, *, tops: list[int], lefts: list[int], image_size: tuple[int, int]) -> None:
         num_classes, height, width = like.shape
         self._sums = like.new_zeros(num_classes, height, image_size[1])
-        self._first = 0  # the row of the image that the first row of the sums is
-        self._windows_by_row = _coverage(tops, height, image_size[0]).to(like)
-        self._windows_by_column = _coverage(lefts, width, image_size[1]).to(like)
+        self._first_row = 0  # the strip's first row in the image
+        self._windows_by_row = _count_windows(tops, height, image_size[0]).to(like)
+        self._windows_by_column = _count_windows(lefts, width, image_size[1]).to(like)
 
     def add(self, window: torch.Tensor, left: int) -> None:
-        """Add a window (K, h, w) whose first row is the first of the sums."""
+        """Add a window (K, h, w) at the top of the strip."""
         self._sums[:, :, left : left + window.shape[2]] += window
 
     def means_above(self, row: int) -> Iterator[torch.Tensor]:
-        """Yield the means of all rows above one of the image, (K, rows, W) at a time, and move on to that row."""
-        finished = row - self._first
+        """Yield bands (K, rows, W) of means of all rows above `row` of the image, and move the strip down to it."""
+        finished = row - self._first_row
         for start, stop in band_ranges(len(self._sums), (finished, self._sums.shape[2])):
-            windows = self._windows_by_row[self._first + start : self._first + stop, None] * self._windows_by_column
-            yield self._sums[:, start:stop] / windows
+            windows_by_row = self._windows_by_row[self._first_row + start : self._first_row + stop, None]
+            yield self._sums[:, start:stop] / (windows_by_row * self._windows_by_column)
         if finished:
             self._move_down(finished)
-            self._first = row
+            self._first_row = row
 
     def _move_down(self, rows: int) -> None:
-        """In place and by pieces that do not overlap their source: a second buffer would double the memory."""
+        """In place, by pieces that do not overlap their source: a second buffer would double the memory."""
         height = self._sums.shape[1]
         for start in range(0, height - rows, rows):
             stop = min(start + rows, height - rows)
@@ -118,8 +126,8 @@ class _RowSums:
         self._sums[:, height - rows :] = 0
 
 
-def _coverage(starts: list[int], size: int, length: int) -> torch.Tensor:
-    """(length,) float: how many windows cover each row or column."""
+def _count_windows(starts: list[int], size: int, length: int) -> torch.Tensor:
+    """(length,) float: the number of windows that cover each row or column."""
     counts = torch.zeros(length)
     for start in starts:
         counts[start : start + size] += 1

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from segvit.d2.meta_arch import SegViT
 from segvit.data.augmentation import ResizeShortestEdge
 from segvit.errors import UserError
-from segvit.modeling.postprocessing.row_bands import join_bands, mean_bands
+from segvit.modeling.postprocessing.score_bands import join_bands, mean_bands
 
 
 class SemanticSegmentorWithTTA(nn.Module):

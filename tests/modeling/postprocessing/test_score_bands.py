@@ -1,4 +1,4 @@
-"""Banded maps: read in order, resized as PyTorch does, averaged, joined.
+"""Bands of scores: reading, resizing as PyTorch does, averaging, joining and argmax.
 
 Shape shorthand: K classes, H x W pixels.
 """
@@ -7,11 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segvit.modeling.postprocessing import row_bands
-from segvit.modeling.postprocessing.row_bands import (
+from segvit.modeling.postprocessing import score_bands
+from segvit.modeling.postprocessing.score_bands import (
     RowReader,
+    argmax_classes,
     band_ranges,
     join_bands,
+    labels_of,
     labels_of_bands,
     mean_bands,
     resize_bands,
@@ -22,7 +24,7 @@ K = 3
 
 @pytest.fixture(autouse=True)
 def small_bands(monkeypatch):
-    monkeypatch.setattr(row_bands, "ELEMENTS_PER_BAND", 150)
+    monkeypatch.setattr(score_bands, "ELEMENTS_PER_BAND", 150)
 
 
 def make_map(height, width, seed=0):
@@ -30,18 +32,18 @@ def make_map(height, width, seed=0):
 
 
 def cut(scores, rows):
-    """An iterator, so that nothing can be read twice."""
+    """Bands of at most so many rows, as an iterator: nothing can be read twice."""
     return iter(scores.split(rows, dim=1))
 
 
 def test_ranges_cover_every_row_once():
     ranges = list(band_ranges(K, (17, 10)))
     assert ranges == [(0, 5), (5, 10), (10, 15), (15, 17)]
-    assert list(band_ranges(K, (2, 1000))) == [(0, 1), (1, 2)]  # a row is not divided
+    assert list(band_ranges(K, (2, 1000))) == [(0, 1), (1, 2)]  # at least one row
 
 
 @pytest.mark.parametrize("rows", [1, 4, 20])
-def test_reader(rows):
+def test_reader_returns_the_rows_of_the_map(rows):
     scores = make_map(20, 6)
     reader = RowReader(cut(scores, rows))
     for start, stop in [(0, 3), (2, 3), (2, 9), (15, 16), (15, 20), (19, 20)]:
@@ -49,18 +51,18 @@ def test_reader(rows):
 
 
 @pytest.mark.parametrize("rows", [1, 5, 100])
-@pytest.mark.parametrize("size", [(13, 17), (1, 1), (40, 7)])
-@pytest.mark.parametrize("wanted", [(13, 17), (31, 50), (5, 4), (1, 1), (26, 17), (13, 34), (64, 3)])
-def test_resize_equals_interpolate(size, wanted, rows):
-    scores = make_map(*size)
-    expected = F.interpolate(scores[None], wanted, mode="bilinear", align_corners=False)[0]
-    resized = torch.cat(list(resize_bands(cut(scores, rows), size, wanted)), dim=1)
+@pytest.mark.parametrize("input_size", [(13, 17), (1, 1), (40, 7)])
+@pytest.mark.parametrize("output_size", [(13, 17), (31, 50), (5, 4), (1, 1), (26, 17), (13, 34), (64, 3)])
+def test_resize_equals_interpolate(input_size, output_size, rows):
+    scores = make_map(*input_size)
+    expected = F.interpolate(scores[None], output_size, mode="bilinear", align_corners=False)[0]
+    resized = torch.cat(list(resize_bands(cut(scores, rows), input_size, output_size)), dim=1)
     torch.testing.assert_close(resized, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_resize_of_many_rows_rounds_as_interpolate(monkeypatch):
-    """At row 5000 a position in float32 is exact to a few ten-thousandths only; both must be off alike."""
-    monkeypatch.setattr(row_bands, "ELEMENTS_PER_BAND", 2**14)
+def test_resize_of_many_rows_equals_interpolate(monkeypatch):
+    """At row 5000 a float32 position is only exact to a few ten-thousandths; both must round it alike."""
+    monkeypatch.setattr(score_bands, "ELEMENTS_PER_BAND", 2**14)
     scores = make_map(1377, 2)
     expected = F.interpolate(scores[None], (5501, 2), mode="bilinear", align_corners=False)[0]
     resized = torch.cat(list(resize_bands(cut(scores, 100), (1377, 2), (5501, 2))), dim=1)
@@ -82,7 +84,19 @@ def test_mean_of_differently_cut_maps():
 def test_join_and_labels():
     scores = make_map(11, 4)
     assert torch.equal(join_bands(cut(scores, 3), (11, 4)), scores)
-    assert join_bands(iter([scores]), (11, 4)) is scores  # what is whole is not copied
+    assert join_bands(iter([scores]), (11, 4)) is scores  # no copy of a single band
     assert torch.equal(labels_of_bands(cut(scores, 3), scores.shape[1:]), scores.argmax(0))
     narrow = labels_of_bands(cut(scores, 3), scores.shape[1:], torch.uint8)
     assert narrow.dtype == torch.uint8 and torch.equal(narrow.long(), scores.argmax(0))
+
+
+def test_argmax_classes_takes_the_first_of_equals():
+    scores = torch.randint(0, 4, (9, 13, 11), generator=torch.Generator().manual_seed(0)).float()  # many ties
+    expected = (scores == scores.amax(dim=0)).int().argmax(dim=0)
+    assert torch.equal(argmax_classes(scores), expected)
+
+
+def test_labels_of_scores_and_of_labels():
+    scores = torch.rand(3, 4, 5)
+    for output in ({"sem_seg": scores}, {"sem_seg_labels": scores.argmax(0)}):
+        assert torch.equal(labels_of(output), scores.argmax(0))

@@ -14,7 +14,7 @@ from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from torch.nn.parallel import DistributedDataParallel
 
-from segvit.d2.test_time_augmentation import SemanticSegmentorWithTTA
+from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.engine import Trainer
 
 NUM_CLASSES = 5
@@ -102,7 +102,7 @@ def test_a_symmetric_image_has_symmetric_scores(tta_cfg, make_input):
 
 @pytest.mark.parametrize("windows", [False, True])
 def test_labels_alone(tta_cfg, make_input, monkeypatch, windows):
-    monkeypatch.setattr("segvit.modeling.postprocessing.row_bands.ELEMENTS_PER_BAND", 7 * NUM_CLASSES * SIZE[1])
+    monkeypatch.setattr("segvit.modeling.postprocessing.score_bands.ELEMENTS_PER_BAND", 7 * NUM_CLASSES * SIZE[1])
     if windows:
         use_windows(tta_cfg)
     image = make_input(*SIZE)["image"]
