@@ -179,6 +179,18 @@ def test_groups_go_to_their_ids():
     assert gathered["pred_masks"][0, :, 0, 0].tolist() == [2, 1, 0, 2, 0]
 
 
+@pytest.mark.parametrize("second", [torch.float16, torch.float32])
+def test_groups_with_the_dtypes_of_cuda_autocast(second):
+    """There, the softmax is float32, and masks are half unless they were interpolated."""
+    outputs = [
+        {"class_probabilities": torch.full((1, 1), 0.25), "pred_masks": torch.ones(1, 1, 2, 2, dtype=dtype)}
+        for dtype in (torch.float16, second)
+    ]
+    merged = merge_groups(outputs, ((0,), (1,)), num_classes=2, factors=[None, torch.tensor(2.0)])
+    assert merged["class_probabilities"].tolist() == [[0.25, 0.5]]
+    assert merged["pred_masks"].dtype == second and bool(merged["pred_masks"].eq(1).all())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

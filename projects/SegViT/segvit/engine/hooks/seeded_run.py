@@ -36,4 +36,5 @@ class SeededRun(HookBase):
         seed = mixed_seed(self._batches.seed, self.trainer.iter, comm.get_rank() + 1)
         seed_randomness(seed)
         if torch.cuda.is_available():
-            torch.cuda.manual_seed(seed)
+            # Of all GPUs: MODEL.DEVICE may name another one than the current one.
+            torch.cuda.manual_seed_all(seed)

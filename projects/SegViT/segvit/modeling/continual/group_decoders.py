@@ -6,6 +6,7 @@ Shape shorthand: B images, h x w grid, D decoder width, K classes of the whole m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import nn
@@ -87,11 +88,22 @@ def merge_groups(
     Returns:
         "class_probabilities" (B, K) and "pred_masks" (B, K, h, w), what the "diagonal" inference reads.
     """
-    first = outputs[0]["pred_masks"]
-    probabilities = first.new_zeros(first.shape[0], num_classes)
-    masks = first.new_zeros(first.shape[0], num_classes, *first.shape[2:])
-    for group, output, factor in zip(groups, outputs, factors, strict=True):
-        own = class_probabilities(output)
-        probabilities[:, group] = own if factor is None else own * factor
-        masks[:, group] = output["pred_masks"]
-    return {"class_probabilities": probabilities, "pred_masks": masks}
+    probabilities = [class_probabilities(output) for output in outputs]
+    scaled = [own if factor is None else own * factor for own, factor in zip(probabilities, factors, strict=True)]
+    return {
+        "class_probabilities": _merge_channels(scaled, groups, num_classes=num_classes),
+        "pred_masks": _merge_channels([output["pred_masks"] for output in outputs], groups, num_classes=num_classes),
+    }
+
+
+def _merge_channels(tensors: Sequence[torch.Tensor], groups: ClassGroups, *, num_classes: int) -> torch.Tensor:
+    """Each group's (B, k, ...) -> (B, K, ...) by class id, 0 for the classes of no group.
+
+    Autocast may give groups different dtypes (on CUDA, a softmax is float32); the result has the widest of them.
+    """
+    dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
+    first = tensors[0]
+    merged = first.new_zeros(first.shape[0], num_classes, *first.shape[2:], dtype=dtype)
+    for group, tensor in zip(groups, tensors, strict=True):
+        merged[:, group] = tensor.to(dtype)
+    return merged
