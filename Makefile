@@ -1,14 +1,14 @@
-# `make demo` and `make test` set up everything they need first; `make setup` alone does only that.
+# Every target installs what it needs into .venv first; `make setup` does only that.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup browser demo test lint
+.PHONY: setup demo test test-browser lint
 
 setup: $(VENV)/.ready
 
-# An existing torch in the environment is kept; the pinned pair is what this release was tested with.
+# A torch that is already installed is kept; the pinned versions are those that this release was tested with.
 $(VENV)/.ready: setup.py scripts/install_detectron2.py
 	$(PYTHON) -c "import sys; sys.exit(None if sys.version_info[:2] in ((3, 10), (3, 11), (3, 12)) else \
 		'SegViT needs Python 3.10, 3.11 or 3.12: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)')"
@@ -23,15 +23,12 @@ $(VENV)/.ready: setup.py scripts/install_detectron2.py
 demo: setup
 	$(BIN)/python projects/SegViT/demo/toy_demo.py --output output/demo
 
-# The web page is tested in Debian's Chromium, which is installed where that is possible; else that test says so.
-browser:
-	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
-		{ test "$$(id -u)" = 0 && apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium chromium-driver; } || \
-		echo "NO BROWSER, THE WEB PAGE IS NOT TESTED IN ONE: apt-get install chromium chromium-driver"
-
-test: setup browser
+test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# The web page in a browser; skipped with a warning if there is none (Debian: apt-get install chromium chromium-driver).
+test-browser: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/web
 
 lint: setup
 	$(BIN)/ruff check .

@@ -131,7 +131,7 @@ PREDICTIONS = [
     tool(
         "draw_tokens",
         "an unknown class",
-        "--classes: the data set has no class 'gras'; near: grass, road",
+        "--classes: the dataset has no class 'gras'; near: grass, road",
         (*TOKENS, "--classes", "gras", "--opts", *WEIGHTS),
     ),
     tool(

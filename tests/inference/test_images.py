@@ -1,4 +1,4 @@
-"""Files, Pillow images and arrays of every mode become the same kind of picture.
+"""`load_image`: files, Pillow images and arrays of every mode become upright (H, W, 3) uint8 arrays.
 
 Shape shorthand: H x W pixels.
 """
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvit.inference import read_picture
+from segvit.inference import load_image
 
 HEIGHT, WIDTH = 5, 7
 
@@ -18,17 +18,17 @@ def colors():
 
 
 def through_file(image, folder, extension="png", **options):
-    image.save(folder / f"picture.{extension}", **options)
-    return read_picture(folder / f"picture.{extension}")
+    image.save(folder / f"image.{extension}", **options)
+    return load_image(folder / f"image.{extension}")
 
 
-def test_orders_of_channels(colors):
-    assert np.array_equal(read_picture(colors, format="RGB", array_format="RGB"), colors)
-    assert np.array_equal(read_picture(colors, format="BGR", array_format="BGR"), colors)
-    assert np.array_equal(read_picture(colors), colors[:, :, ::-1])
+def test_channel_orders(colors):
+    assert np.array_equal(load_image(colors, format="RGB", array_format="RGB"), colors)
+    assert np.array_equal(load_image(colors, format="BGR", array_format="BGR"), colors)
+    assert np.array_equal(load_image(colors), colors[:, :, ::-1])
     image = Image.fromarray(colors)
-    assert np.array_equal(read_picture(image), colors)
-    assert np.array_equal(read_picture(image, format="BGR"), colors[:, :, ::-1])
+    assert np.array_equal(load_image(image), colors)
+    assert np.array_equal(load_image(image, format="BGR"), colors[:, :, ::-1])
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
@@ -37,17 +37,17 @@ def test_alpha_is_dropped(colors, mode, tmp_path):
     if mode == "RGBA":
         image.putalpha(7)
         with_alpha = np.asarray(image)
-        assert np.array_equal(read_picture(with_alpha, array_format="RGB"), colors)
-        assert np.array_equal(read_picture(with_alpha[:, :, [2, 1, 0, 3]]), colors)
-    assert np.array_equal(read_picture(image), colors)
+        assert np.array_equal(load_image(with_alpha, array_format="RGB"), colors)
+        assert np.array_equal(load_image(with_alpha[:, :, [2, 1, 0, 3]]), colors)
+    assert np.array_equal(load_image(image), colors)
     assert np.array_equal(through_file(image, tmp_path), colors)
 
 
-def test_grey(colors, tmp_path):
+def test_greyscale_becomes_three_equal_channels(colors, tmp_path):
     grey = colors[:, :, 0]
     expected = np.stack([grey] * 3, axis=2)
-    for picture in (grey, grey[:, :, None], Image.fromarray(grey)):
-        assert np.array_equal(read_picture(picture), expected)
+    for image in (grey, grey[:, :, None], Image.fromarray(grey)):
+        assert np.array_equal(load_image(image), expected)
     assert np.array_equal(through_file(Image.fromarray(grey), tmp_path), expected)
     with_alpha = Image.merge("LA", [Image.fromarray(grey), Image.fromarray(grey)])
     assert np.array_equal(through_file(with_alpha, tmp_path), expected)
@@ -56,17 +56,17 @@ def test_grey(colors, tmp_path):
 
 
 @pytest.mark.parametrize("extension", ["png", "tif"])
-def test_of_sixteen_bits_the_upper_eight(colors, extension, tmp_path):
+def test_16_bit_images_keep_the_upper_eight_bits(colors, extension, tmp_path):
     grey = colors[:, :, 0]
     levels = grey.astype(np.uint16) * 256 + 99
     expected = np.stack([grey] * 3, axis=2)
     assert np.array_equal(through_file(Image.fromarray(levels), tmp_path, extension), expected)
-    assert np.array_equal(read_picture(levels), expected)
-    assert np.array_equal(read_picture(colors.astype(np.uint16) * 256 + 3), colors[:, :, ::-1])
-    assert np.array_equal(read_picture(levels.astype(">u2")), expected)
+    assert np.array_equal(load_image(levels), expected)
+    assert np.array_equal(load_image(colors.astype(np.uint16) * 256 + 3), colors[:, :, ::-1])
+    assert np.array_equal(load_image(levels.astype(">u2")), expected)
 
 
-def test_palettes(tmp_path):
+def test_palette_images_become_colours(tmp_path):
     indices = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % 3
     palette = np.array([[255, 0, 0], [0, 255, 0], [10, 20, 30]], dtype=np.uint8)
     image = Image.fromarray(indices)
@@ -75,62 +75,62 @@ def test_palettes(tmp_path):
         assert np.array_equal(through_file(image, tmp_path, **options), palette[indices])
 
 
-def test_cmyk(colors, tmp_path):
+def test_cmyk_images_become_three_channels(colors, tmp_path):
     assert through_file(Image.fromarray(colors).convert("CMYK"), tmp_path, "tif").shape == colors.shape
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_upright_as_the_exif_data_say(orientation, tmp_path):
-    """Stored in each of the eight ways, the picture that is seen is one and the same."""
-    seen = np.zeros((32, 48, 3), dtype=np.uint8)
-    seen[:16, :24] = (255, 0, 0)
-    seen[16:, 24:] = (0, 0, 255)
+def test_exif_orientation_is_applied(orientation, tmp_path):
+    """An image stored in any of the eight orientations is read upright."""
+    upright = np.zeros((32, 48, 3), dtype=np.uint8)
+    upright[:16, :24] = (255, 0, 0)
+    upright[16:, 24:] = (0, 0, 255)
     undo = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"}
     undo |= {6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270"}
-    stored = Image.fromarray(seen)
+    stored = Image.fromarray(upright)
     if orientation in undo:
         stored = stored.transpose(Image.Transpose[undo[orientation]])
     exif = Image.Exif()
     exif[0x0112] = orientation
     read = through_file(stored, tmp_path, "jpg", exif=exif, quality=100, subsampling=0)
-    with Image.open(tmp_path / "picture.jpg") as image:
-        assert np.array_equal(read_picture(image), read)
-    assert read.shape == seen.shape
-    assert np.abs(read.astype(int) - seen).mean() < 3
+    with Image.open(tmp_path / "image.jpg") as image:
+        assert np.array_equal(load_image(image), read)
+    assert read.shape == upright.shape
+    assert np.abs(read.astype(int) - upright).mean() < 3
 
 
-def test_the_first_frame_of_an_animation(tmp_path):
+def test_an_animation_is_read_as_its_first_frame(tmp_path):
     frames = [Image.new("RGB", (WIDTH, HEIGHT), color) for color in ("red", "blue")]
     read = through_file(frames[0], tmp_path, "gif", save_all=True, append_images=frames[1:])
     assert (read == [255, 0, 0]).all()
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
-        (np.zeros((4, 4, 3), dtype=np.float32), "float32 is ambiguous"),
-        (np.zeros((4, 4), dtype=np.int64), "int64 is ambiguous"),
-        (np.zeros((4, 4, 2), dtype=np.uint8), r"shape \(4, 4, 2\) is no picture"),
-        (np.zeros((3, 4, 4, 3), dtype=np.uint8), "is no picture"),
-        (np.zeros((0, 4, 3), dtype=np.uint8), "is no picture"),
-        (Image.new("F", (4, 4)), "a Pillow image: a picture whose levels are not whole numbers"),
-        (None, "a NoneType is no picture"),
-        (7, "an? int is no picture"),
+        (np.zeros((4, 4, 3), dtype=np.float32), "float32"),
+        (np.zeros((4, 4), dtype=np.int64), "int64"),
+        (np.zeros((4, 4, 2), dtype=np.uint8), r"shape \(4, 4, 2\)"),
+        (np.zeros((3, 4, 4, 3), dtype=np.uint8), r"shape \(3, 4, 4, 3\)"),
+        (np.zeros((0, 4, 3), dtype=np.uint8), r"shape \(0, 4, 3\)"),
+        (Image.new("F", (4, 4)), "a Pillow image: "),
+        (None, "NoneType"),
+        (7, "int"),
     ],
 )
-def test_what_is_no_picture(picture, message):
+def test_other_inputs_are_refused(image, message):
     with pytest.raises(ValueError, match=message):
-        read_picture(picture)
+        load_image(image)
 
 
-def test_files_that_are_no_pictures(tmp_path):
+def test_unreadable_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.png"):
-        read_picture(tmp_path / "gone.png")
+        load_image(tmp_path / "gone.png")
     for content in (b"", b"a text that was renamed"):
         (tmp_path / "text.png").write_bytes(content)
         with pytest.raises(ValueError, match=r"text\.png: "):
-            read_picture(tmp_path / "text.png")
+            load_image(tmp_path / "text.png")
     Image.effect_noise((200, 200), 90).save(tmp_path / "cut.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:3000])
     with pytest.raises(ValueError, match=r"cut\.jpg: "):
-        read_picture(tmp_path / "cut.jpg")
+        load_image(tmp_path / "cut.jpg")

@@ -1,4 +1,4 @@
-"""What an inspected image shows: grids that cover the picture, the tokens that were kept, and a drawing of them."""
+"""`inspect_image` and `draw_token_views`: grids that cover the image, kept tokens, and their drawing."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ REDUCTIONS = {"none": "none", "shrunk": "learned", "shrunk++": "nearest"}
 
 @pytest.fixture
 def make_predictor(tiny_cfg, tmp_path):
-    """A factory of the predictor around random weights."""
+    """A factory of predictors with random weights, by token reduction."""
 
     def make(reduction):
         vit = tiny_cfg.MODEL.VIT
@@ -32,27 +32,27 @@ def make_predictor(tiny_cfg, tmp_path):
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_grids_cover_the_picture(make_predictor, bgr_image, reduction):
+def test_grids_cover_the_image(make_predictor, bgr_image, reduction):
     predictor = make_predictor(reduction)
-    inspection = inspect_image(predictor, bgr_image)  # 30 x 43 pixels in patches of 8
-    assert np.array_equal(inspection.image, bgr_image[:, :, ::-1])
-    assert inspection.kept.shape == (4, 6) and inspection.masks.shape == (5, 4, 6)
-    assert inspection.probabilities.shape == (5,) and inspection.patch_size == 8
+    view = inspect_image(predictor, bgr_image)  # 30 x 43 pixels in patches of 8
+    assert np.array_equal(view.image, bgr_image[:, :, ::-1])
+    assert view.kept.shape == (4, 6) and view.masks.shape == (5, 4, 6)
+    assert view.probabilities.shape == (5,) and view.patch_size == 8
     expected = np.zeros((4, 6), dtype=bool)
     if reduction == "none":
         expected[:] = True
     else:
         expected[::2, ::2] = True
     if reduction == "shrunk++":
-        expected |= inspection.edge_scores > 0.5
+        expected |= view.edge_scores > 0.5
         assert expected.sum() > 6
     else:
-        assert inspection.edge_scores is None
-    assert np.array_equal(inspection.kept, expected)
-    assert not predictor.model.backbone._forward_hooks, "the model is left as it was"
+        assert view.edge_scores is None
+    assert np.array_equal(view.kept, expected)
+    assert not predictor.model.backbone._forward_hooks, "the hooks are removed"
 
 
-def test_dropped_patches_are_dark():
+def test_dropped_patches_are_darkened():
     image = np.full((10, 13, 3), 200, dtype=np.uint8)
     kept = np.array([[True, False], [False, True]])
     dimmed = dim_dropped(image, kept, 8)
@@ -61,20 +61,20 @@ def test_dropped_patches_are_dark():
     assert (dimmed[:8, 8:] == 40).all() and (dimmed[8:, :8] == 40).all()
 
 
-def test_smooth_values_keep_patch_centres():
+def test_smooth_upsampling_keeps_the_values_at_patch_centres():
     pixels = to_pixels(np.array([[0.0, 1.0]]), (5, 10), 5, smooth=True)
     assert pixels.shape == (5, 10)
     assert pixels[0, 2] == pytest.approx(0) and pixels[0, 7] == pytest.approx(1)
     assert 0 < pixels[0, 4] < pixels[0, 5] < 1
 
 
-def test_drawing(make_predictor, bgr_image, tmp_path):
-    inspection = inspect_image(make_predictor("shrunk++"), bgr_image)
+def test_drawing_has_a_panel_for_each_view(make_predictor, bgr_image, tmp_path):
+    view = inspect_image(make_predictor("shrunk++"), bgr_image)
     draw_token_views(
-        inspection.image,
-        edge_scores=inspection.edge_scores,
-        kept=inspection.kept,
-        masks=[("sky", inspection.masks[0])],
+        view.image,
+        edge_scores=view.edge_scores,
+        kept=view.kept,
+        masks=[("sky", view.masks[0])],
         patch_size=8,
         output=tmp_path / "views" / "image.png",
     )

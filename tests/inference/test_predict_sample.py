@@ -1,4 +1,4 @@
-"""Predictions that are to be drawn come from trained weights."""
+"""`predict_sample`: needs weights, and returns the same labels from scores and from labels."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,13 @@ def test_empty_weights_are_refused(tiny_cfg):
         predict_sample(tiny_cfg, "toy_scenes_sem_seg_val", num_images=1)
 
 
-def test_labels_alone_draw_the_same(tiny_cfg, toy_scenes_root, tmp_path, monkeypatch):
+def test_labels_only_gives_the_same_labels(tiny_cfg, toy_scenes_root, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
     torch.manual_seed(0)
     torch.save({"model": build_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
     tiny_cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
-    (by_scores,) = predict_sample(tiny_cfg, "toy_scenes_sem_seg_val", num_images=1)
+    (from_scores,) = predict_sample(tiny_cfg, "toy_scenes_sem_seg_val", num_images=1)
     tiny_cfg.TEST.LABELS_ONLY = True
-    (by_labels,) = predict_sample(tiny_cfg, "toy_scenes_sem_seg_val", num_images=1)
-    assert by_scores.labels.shape == by_scores.truth.shape
-    assert np.array_equal(by_labels.labels, by_scores.labels)
+    (from_labels,) = predict_sample(tiny_cfg, "toy_scenes_sem_seg_val", num_images=1)
+    assert from_scores.labels.shape == from_scores.truth.shape
+    assert np.array_equal(from_labels.labels, from_scores.labels)

@@ -32,7 +32,7 @@ def overlay(count):
 
 
 def test_the_legend_lists_the_classes_of_the_picture(picture):
-    drawn = overlay(40).of_picture(picture, labels_of([3, 17]))
+    drawn = overlay(40).draw_image(picture, labels_of([3, 17]))
     height, width = picture.shape[:2]
     assert drawn.dtype == np.uint8 and drawn.shape[0] > height and drawn.shape[1] == width
     assert np.array_equal(drawn[:height], blend_labels(picture, labels_of([3, 17]), COLORS))
@@ -42,25 +42,25 @@ def test_the_legend_lists_the_classes_of_the_picture(picture):
 
 @pytest.mark.parametrize("count", [10, 40])
 def test_frames_have_one_size_whatever_is_in_them(picture, count):
-    drawn = [overlay(count).of_frame(picture, labels_of(ids)) for ids in ([0], [0, 3, 5], range(count))]
+    drawn = [overlay(count).draw_frame(picture, labels_of(ids)) for ids in ([0], [0, 3, 5], range(count))]
     assert len({frame.shape for frame in drawn}) == 1
     assert drawn[0].shape[0] > picture.shape[0] and drawn[0].shape[1] >= picture.shape[1]
 
 
 def test_few_classes_stay_in_the_legend_of_a_video(picture):
-    legends = [overlay(10).of_frame(picture, labels_of(ids))[60:] for ids in ([0], [4, 5])]
+    legends = [overlay(10).draw_frame(picture, labels_of(ids))[60:] for ids in ([0], [4, 5])]
     assert np.array_equal(*legends) and set(COLORS[:10]) <= swatches(legends[0])
 
 
 def test_of_many_classes_a_video_lists_the_largest(picture):
     labels = labels_of([39, 39, 2])
-    seen = swatches(overlay(40).of_frame(picture, labels)[60:])
+    seen = swatches(overlay(40).draw_frame(picture, labels)[60:])
     assert {COLORS[39], COLORS[2]} <= seen and COLORS[5] not in seen
 
 
 def test_a_narrow_picture_is_widened_for_its_legend():
     picture = np.zeros((4, 6, 3), dtype=np.uint8)
-    drawn = overlay(10).of_picture(picture, labels_of([1, 2], (4, 6)))
+    drawn = overlay(10).draw_image(picture, labels_of([1, 2], (4, 6)))
     assert drawn.shape[1] > 6 and (drawn[:4, 6:] == 255).all()
 
 

@@ -1,8 +1,9 @@
-"""A web page that segments pictures, with the areas and masks of their classes. Needs Gradio: pip install -e ".[demo]"
+"""Web page that segments uploaded images and shows the areas and masks of their classes.
 
 app.py --config-file FILE [--weights FILE] [--port PORT] [--opts KEY VALUE ...]
 
-The page is for this machine alone (127.0.0.1), unless --host says otherwise. It ends with Ctrl-C.
+Needs Gradio: pip install -e ".[demo]". Only this machine can open the page (127.0.0.1) unless --host is given. Stop it
+with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -16,28 +17,29 @@ from pathlib import Path
 from segvit.cli_errors import positive, user_errors
 from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
-from segvit.web.analysis import PictureAnalyst
+from segvit.web.analysis import ImageAnalyzer
 from segvit.web.uploads import UploadLimits
 
-# Gradio reads them when it is imported.
-SILENT = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-WHOLE_PICTURES = ("TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False)
+# Gradio reads these variables when it is imported.
+NO_TELEMETRY = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+# Masks and kept tokens are those of whole images.
+WHOLE_IMAGES = ("TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False)
 
 
 @user_errors()
 def main() -> None:
     args = parse_arguments()
-    os.environ.update(SILENT)
+    os.environ.update(NO_TELEMETRY)
     serve = import_server()
-    predictor = SegViTPredictor(args.config_file, args.weights, opts=[*args.opts, *WHOLE_PICTURES])
+    predictor = SegViTPredictor(args.config_file, args.weights, opts=[*args.opts, *WHOLE_IMAGES])
     limits = UploadLimits(
         max_megabytes=args.max_megabytes,
         max_megapixels=args.max_megapixels,
         work_megapixels=args.work_megapixels,
     )
-    analyst = PictureAnalyst(predictor, limits=limits, seconds=args.seconds)
-    analyst.rehearse()
-    serve(analyst, host=args.host, port=args.port, max_waiting=args.max_waiting, announce=announce)
+    analyzer = ImageAnalyzer(predictor, limits=limits, seconds=args.seconds)
+    analyzer.warm_up()
+    serve(analyzer, host=args.host, port=args.port, max_waiting=args.max_waiting, announce=announce)
 
 
 def announce(address: str) -> None:
@@ -45,7 +47,7 @@ def announce(address: str) -> None:
 
 
 def import_server() -> Callable[..., None]:
-    """`serve` of the package's part that needs Gradio."""
+    """`segvit.web.server.serve`, or a UserError if Gradio is not installed."""
     try:
         from segvit.web.server import serve
     except ModuleNotFoundError as error:
@@ -56,18 +58,39 @@ def import_server() -> Callable[..., None]:
 def parse_arguments() -> argparse.Namespace:
     limits = UploadLimits()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, help="a YAML file, or the name of a config of the project")
-    parser.add_argument("--weights", type=Path, help="the checkpoint; by default MODEL.WEIGHTS")
-    parser.add_argument("--host", default="127.0.0.1", help="the address; 0.0.0.0 lets the whole network in")
-    parser.add_argument("--port", type=int, default=7860, help="7860 by default; 0 takes a free one")
-    parser.add_argument("--max-megabytes", type=amount, default=limits.max_megabytes, help="of a file")
-    parser.add_argument("--max-megapixels", type=amount, default=limits.max_megapixels, help="more are refused")
+    parser.add_argument("--config-file", required=True, help="A YAML file, or the name of a shipped config.")
+    parser.add_argument("--weights", type=Path, help="The checkpoint. Default: MODEL.WEIGHTS.")
     parser.add_argument(
-        "--work-megapixels", type=amount, default=limits.work_megapixels, help="larger pictures are scaled down to it"
+        "--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 admits the network. Default: 127.0.0.1."
     )
-    parser.add_argument("--seconds", type=amount, default=60, help="that the model may take for a picture")
-    parser.add_argument("--max-waiting", type=positive, default=8, help="pictures; more are turned away")
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, last on the line")
+    parser.add_argument("--port", type=int, default=7860, help="The port; 0 takes a free one. Default: 7860.")
+    parser.add_argument(
+        "--max-megabytes",
+        type=amount,
+        default=limits.max_megabytes,
+        help=f"Refuse larger files. Default: {limits.max_megabytes}.",
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        type=amount,
+        default=limits.max_megapixels,
+        help=f"Refuse larger images. Default: {limits.max_megapixels}.",
+    )
+    parser.add_argument(
+        "--work-megapixels",
+        type=amount,
+        default=limits.work_megapixels,
+        help=f"Scale larger images down to this size. Default: {limits.work_megapixels}.",
+    )
+    parser.add_argument(
+        "--seconds", type=amount, default=60, help="Stop the model on an image after this time. Default: 60."
+    )
+    parser.add_argument(
+        "--max-waiting", type=positive, default=8, help="Refuse an image if this many are waiting. Default: 8."
+    )
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs that override the config; must come last."
+    )
     args = parser.parse_args()
     if not 0 <= args.port < 2**16:
         parser.error(f"--port {args.port} must be from 0 to {2**16 - 1}")
@@ -75,7 +98,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def amount(text: str) -> float:
-    """A number above 0, as argparse wants to be told the type of an option."""
+    """An argparse type: a finite number above 0."""
     value = float(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")

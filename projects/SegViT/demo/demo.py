@@ -1,10 +1,11 @@
-"""Segment pictures, folders of them, videos or a camera, and draw what was found. No window is opened.
+"""Segment images, folders, videos or a camera with a trained model, and write the results to a folder.
 
 demo.py --config-file FILE --weights FILE --input PATH [PATH ...] --output FOLDER [--opts KEY VALUE ...]
 demo.py --config-file FILE --weights FILE --webcam [CAMERA] --output FOLDER [--max-frames N]
 
-Per picture: labels/NAME.png (class ids), colors/NAME.png, overlays/NAME.png (with a legend). Per video and camera:
-overlays/NAME.mp4, without sound. What cannot be read is skipped and named at the end; the exit code is 1 then.
+An image gives labels/NAME.png (class ids), colors/NAME.png and overlays/NAME.png (with a legend); a video or camera
+gives overlays/NAME.mp4, without sound. Unreadable files are skipped and listed at the end; the exit code is then 1.
+No window is opened.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from segvit.cli_errors import describe, user_errors
-from segvit.inference import SegViTPredictor, read_picture
+from segvit.cli_errors import describe, positive, user_errors
+from segvit.inference import SegViTPredictor, load_image
 from segvit.inference.results import KINDS, ResultFolder
 from segvit.inference.sources import Source, find_sources
 from segvit.inference.video import VideoError, VideoReader, VideoWriter
@@ -30,7 +31,7 @@ from segvit.output_files import require_folder
 @user_errors()
 def main() -> None:
     args = parse_arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidies up as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Clean up as after Ctrl-C.
     require_folder(args.output, origin="--output")
     skipped: list[str] = []
     sources = find_sources(args.input or [], on_error=lambda error: skipped.append(str(error)))
@@ -42,13 +43,13 @@ def main() -> None:
         kinds=args.kinds,
         opacity=args.opacity,
     )
-    demo = Demo(predictor, results, batch_size=args.batch_size, frames=args.frames, skipped=skipped)
+    demo = Demo(predictor, results, batch_size=args.batch_size, write_frames=args.frames, skipped=skipped)
     if args.webcam is None:
-        demo.run(sources)
+        demo.segment_files(sources)
     else:
-        demo.record(args.webcam, args.max_frames)
+        demo.segment_camera(args.webcam, args.max_frames)
     print(args.output)
-    for line in demo.remarks:
+    for line in demo.notes:
         print(f"note: {line}", file=sys.stderr)
     for line in demo.skipped:
         print(f"skipped: {line}", file=sys.stderr)
@@ -56,53 +57,63 @@ def main() -> None:
 
 
 class Demo:
-    """Runs a model over sources; `skipped` grows by what could not be read, and why, `remarks` by what looks odd."""
+    """Segments files and cameras.
+
+    Attributes:
+        skipped: a line for each input that could not be read.
+        notes: a line for each input that was read but looks incomplete.
+    """
 
     def __init__(
-        self, predictor: SegViTPredictor, results: ResultFolder, *, batch_size: int, frames: bool, skipped: list[str]
+        self,
+        predictor: SegViTPredictor,
+        results: ResultFolder,
+        *,
+        batch_size: int,
+        write_frames: bool,
+        skipped: list[str],
     ) -> None:
         self.predictor = predictor
         self.results = results
         self.batch_size = batch_size
-        self.frames = frames
+        self.write_frames = write_frames
         self.skipped = skipped
-        self.remarks: list[str] = []
+        self.notes: list[str] = []
 
-    def run(self, sources: list[Source]) -> None:
-        """Segment files one after the other."""
+    def segment_files(self, sources: list[Source]) -> None:
         for source in tqdm(sources, unit="file", dynamic_ncols=True):
             if source.is_video:
                 self.segment_video(source)
             else:
-                self.segment_picture(source)
+                self.segment_image(source)
 
-    def segment_picture(self, source: Source) -> None:
+    def segment_image(self, source: Source) -> None:
         try:
-            picture = read_picture(source.path)
+            image = load_image(source.path)
         except (OSError, ValueError) as error:
             self.skipped.append(describe(error))
             return
-        self.results.write(source.name, picture, self.predictor(picture))
+        self.results.write(source.name, image, self.predictor(image))
 
     def segment_video(self, source: Source) -> None:
         try:
             with VideoReader(source.path) as video, self.results.video(source.name, fps=video.fps) as writer:
                 self.segment_frames(source.name, video, writer, total=video.frame_count or None)
             if video.missing_frames:
-                missing = f"{video.missing_frames} fewer frames than it says"
-                self.remarks.append(f"{source.path} has {missing}: cut off or trimmed")
+                missing = f"{video.missing_frames} fewer frames than its header says"
+                self.notes.append(f"{source.path} has {missing}: truncated or trimmed")
         except VideoError as error:
             self.skipped.append(str(error))
 
-    def record(self, camera: str, max_frames: int | None) -> None:
-        """Segment what a camera sees, until it ends, enough frames were seen, or Ctrl-C."""
+    def segment_camera(self, camera: str, max_frames: int | None) -> None:
+        """Segment a camera's frames until it ends, `max_frames` were read, or Ctrl-C."""
         with (
             VideoReader(int(camera) if camera.isdecimal() else camera) as video,
             self.results.video("webcam", fps=video.fps) as writer,
         ):
             try:
                 self.segment_frames("webcam", islice(video, max_frames), writer, total=max_frames)
-            except KeyboardInterrupt:  # what was seen so far is a whole video
+            except KeyboardInterrupt:  # The frames so far make a complete video.
                 sys.stderr.write("\nstopped\n")
 
     def segment_frames(
@@ -110,38 +121,38 @@ class Demo:
     ) -> None:
         segmented = self.predictor.stream(frames, batch_size=self.batch_size)
         for index, (frame, labels) in enumerate(tqdm(segmented, name, total, leave=False, unit="frame")):
-            writer.write(self.results.overlay.of_frame(frame, labels))
-            if self.frames:
+            writer.write(self.results.overlay.draw_frame(np.asarray(frame), labels))
+            if self.write_frames:
                 self.results.write_labels(f"{name}/{index:06d}", labels)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, help="a YAML file, or the name of a config of the project")
-    parser.add_argument("--weights", type=Path, help="the checkpoint; by default MODEL.WEIGHTS")
+    parser.add_argument("--config-file", required=True, help="A YAML file, or the name of a shipped config.")
+    parser.add_argument("--weights", type=Path, help="The checkpoint. Default: MODEL.WEIGHTS.")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", type=Path, nargs="+", metavar="PATH", help="pictures, videos and folders of them")
+    source.add_argument("--input", type=Path, nargs="+", metavar="PATH", help="Images, videos, and folders of them.")
     source.add_argument(
         "--webcam",
         nargs="?",
         const="0",
         metavar="CAMERA",
-        help="record a camera until Ctrl-C: its number (0 by default), or a device or address that OpenCV opens",
+        help="Record a camera until Ctrl-C: its number, or a device or address that OpenCV can open. Default: 0.",
     )
-    parser.add_argument("--output", type=Path, required=True, help="the folder for the results")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of results; by default all")
-    parser.add_argument("--opacity", type=float, default=0.6, help="of the colours in overlays, 0 to 1")
-    parser.add_argument("--frames", action="store_true", help="also write ids and colours of each frame of videos")
-    parser.add_argument("--batch-size", type=int, default=1, help="frames of a video that are segmented together")
-    parser.add_argument("--max-frames", type=int, help="of the camera")
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, last on the line")
+    parser.add_argument("--output", type=Path, required=True, help="The folder for the results.")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="The results to write. Default: all.")
+    parser.add_argument("--opacity", type=float, default=0.6, help="Opacity of overlay colours, 0 to 1. Default: 0.6.")
+    parser.add_argument("--frames", action="store_true", help="Also write the labels and colours of each video frame.")
+    parser.add_argument("--batch-size", type=positive, default=1, help="Video frames per forward pass. Default: 1.")
+    parser.add_argument("--max-frames", type=positive, help="Stop the camera after this many frames.")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs that override the config; must come last."
+    )
     args = parser.parse_args()
     if not 0 <= args.opacity <= 1:
         parser.error(f"--opacity {args.opacity} must be from 0 to 1")
-    if args.batch_size < 1:
-        parser.error(f"--batch-size {args.batch_size} must be at least 1")
-    if args.max_frames is not None and (args.webcam is None or args.max_frames < 1):
-        parser.error("--max-frames goes with --webcam and must be at least 1")
+    if args.max_frames is not None and args.webcam is None:
+        parser.error("--max-frames needs --webcam")
     return args
 
 

@@ -1,34 +1,50 @@
-"""Segment a picture with an exported ONNX file, without torch: python onnx_example.py model.onnx photo.jpg labels.png
+"""Segment an image with an exported ONNX file, without torch.
 
-Needs numpy, onnxruntime and Pillow. Writes an index PNG: the value of a pixel is its class, void is never predicted.
+python onnx_example.py model.onnx photo.jpg labels.png
+
+Needs numpy, onnxruntime and Pillow. Writes a palette PNG whose pixel values are class ids.
 """
 
+import argparse
 import json
-import sys
 
 import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
 
-def segment(model: str, picture: str) -> Image.Image:
-    """The classes of a picture's pixels, as an index image in the data set's colours."""
+def segment(model: str, image_file: str) -> Image.Image:
+    """Class ids of an image file's pixels, as a palette image in the dataset's colours."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    told = {name: json.loads(value) for name, value in session.get_modelmeta().custom_metadata_map.items()}
-    image = ImageOps.exif_transpose(Image.open(picture)).convert("RGB")
+    metadata = {name: json.loads(value) for name, value in session.get_modelmeta().custom_metadata_map.items()}
+
+    # Resize as in training: to the fixed size of the graph, or to the short side, limited by the long side.
+    image = ImageOps.exif_transpose(Image.open(image_file)).convert("RGB")
     width, height = image.size
-    size = session.get_inputs()[0].shape[2:]  # [H, W], or names where any size is taken
-    if isinstance(size[0], str):  # as in training: the short side as told, the long side at most as told
-        scale = min(told["short_side"] / min(image.size), told["max_long_side"] / max(image.size)) or 1.0
-        size = [int(height * scale + 0.5), int(width * scale + 0.5)]
-    pixels = np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
-    pixels = pixels if told["pixel_format"] == "RGB" else pixels[:, :, ::-1]
+    input_height, input_width = session.get_inputs()[0].shape[2:]
+    if isinstance(input_height, str):  # A dynamic size has names in place of numbers.
+        scale = min(metadata["short_side"] / min(image.size), metadata["max_long_side"] / max(image.size)) or 1.0
+        input_height, input_width = int(height * scale + 0.5), int(width * scale + 0.5)
+    pixels = np.asarray(image.resize((input_width, input_height), Image.Resampling.BILINEAR))
+    if metadata["pixel_format"] == "BGR":
+        pixels = pixels[:, :, ::-1]
+
+    # The graph takes (1, 3, H, W) uint8 and returns labels (1, H, W) or scores (1, K, H, W).
     (result,) = session.run(None, {"images": np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])})
-    labels = result[0] if told["result"] == "labels" else result[0].argmax(axis=0)
-    index = Image.fromarray(labels.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
-    index.putpalette(np.asarray(told["palette"], dtype=np.uint8).tobytes())
-    return index
+    labels = result[0] if metadata["result"] == "labels" else result[0].argmax(axis=0)
+    palette_image = Image.fromarray(labels.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
+    palette_image.putpalette(np.asarray(metadata["palette"], dtype=np.uint8).tobytes())
+    return palette_image
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="The ONNX file that tools/export_model.py wrote.")
+    parser.add_argument("image", help="The image to segment.")
+    parser.add_argument("output", help="The PNG to write.")
+    args = parser.parse_args()
+    segment(args.model, args.image).save(args.output)
 
 
 if __name__ == "__main__":
-    segment(sys.argv[1], sys.argv[2]).save(sys.argv[3])
+    main()

@@ -1,4 +1,4 @@
-"""The demo: generate the toy scenes, train a small SegViT on them, evaluate it and draw what it learnt.
+"""Train a small SegViT on generated toy scenes, evaluate it, and draw its predictions and learning curve.
 
 python projects/SegViT/demo/toy_demo.py [--output FOLDER] [KEY VALUE ...]
 """
@@ -35,8 +35,10 @@ CONFIG_FILE = Path(__file__).parents[1] / "configs" / "quick_schedules" / "toy_s
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("output/demo"))
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that override the demo's config")
+    parser.add_argument(
+        "--output", type=Path, default=Path("output/demo"), help="The folder for all results. Default: output/demo."
+    )
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that override the demo's config.")
     args = parser.parse_args(argv)
     cfg = load_config(CONFIG_FILE, args.opts)
     rehearse(cfg, trains=True)
@@ -45,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(cfg: CfgNode, output: Path) -> None:
-    """Train, evaluate and draw into the folder `output`, and print what came out."""
+    """Train, evaluate and draw into the folder `output`, then print the metrics."""
     start = time.perf_counter()
     output.mkdir(parents=True, exist_ok=True)
-    (output / "metrics.json").unlink(missing_ok=True)  # the curve is that of this run alone
+    (output / "metrics.json").unlink(missing_ok=True)  # Training would append to it.
     cfg.OUTPUT_DIR = str(output)
     os.environ["DETECTRON2_DATASETS"] = str(output / "datasets")
     log_to_file(output)
@@ -61,7 +63,7 @@ def run(cfg: CfgNode, output: Path) -> None:
 
 
 def log_to_file(output: Path) -> None:
-    """Everything goes to log.txt; the terminal shows warnings, the progress bar and the result."""
+    """Log everything to log.txt, and only warnings to the terminal, beside the progress bar."""
     for name in ("detectron2", "fvcore", "segvit"):
         logger = setup_logger(str(output), name=name)
         for handler in logger.handlers:
@@ -77,6 +79,7 @@ def train(cfg: CfgNode) -> None:
 
 
 def report(cfg: CfgNode, output: Path, minutes: float) -> None:
+    """Draw the learning curve and some predictions, and print and write the table of metrics."""
     dataset = cfg.DATASETS.TEST[0]
     metadata = MetadataCatalog.get(dataset)
     draw_training_curves([output], output / "curve.png")

@@ -1,4 +1,4 @@
-"""Draw a model's predictions beside image and ground truth, for a few images of its test set.
+"""Draw image, ground truth and prediction side by side for a few images of a model's test set.
 
 draw_predictions.py --config-file FILE --output PNG [--num-images N] [KEY VALUE ...]
 """
@@ -21,10 +21,10 @@ from segvit.visualization import draw_prediction_sheet
 def main(argv: Sequence[str] | None = None) -> None:
     """Predict and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True, help="the PNG to write")
-    parser.add_argument("--num-images", type=positive, default=4)
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs such as MODEL.WEIGHTS model_best.pth")
+    parser.add_argument("--config-file", type=Path, required=True, help="A YAML config.")
+    parser.add_argument("--output", type=Path, required=True, help="The PNG to write.")
+    parser.add_argument("--num-images", type=positive, default=4, help="Rows of the drawing. Default: 4.")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, such as MODEL.WEIGHTS FILE.")
     args = parser.parse_args(argv)
     cfg = load_config(args.config_file, args.opts)
     require_folder(args.output.parent, origin="--output")

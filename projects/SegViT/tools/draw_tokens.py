@@ -1,6 +1,8 @@
-"""Draw what a model sees in an image: edge scores and kept tokens (Shrunk++), and the masks of chosen classes.
+"""Draw the edge scores, kept tokens and class masks of a model over an image.
 
 draw_tokens.py --config-file FILE --input IMAGE [IMAGE ...] --output FOLDER [--classes NAME ...] [--opts KEY VALUE ...]
+
+Edge scores exist for models with Shrunk++ only.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from segvit.cli_errors import user_errors
@@ -18,7 +21,7 @@ from segvit.data.image_reading import read_image
 from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
 from segvit.inference.class_names import class_list_of
-from segvit.inference.inspect_image import Inspection, inspect_image
+from segvit.inference.inspect_image import ModelView, inspect_image
 from segvit.output_files import require_folder
 from segvit.visualization.token_views import draw_token_views
 
@@ -29,12 +32,21 @@ NUM_MOST_PROBABLE = 3
 def main(argv: Sequence[str] | None = None) -> None:
     """Segment and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", type=Path, required=True)
-    parser.add_argument("--input", type=Path, nargs="+", required=True, help="images")
-    parser.add_argument("--output", type=Path, required=True, help="the folder for one PNG per image")
-    parser.add_argument("--classes", nargs="+", default=[], help="their masks; by default the three most probable")
+    parser.add_argument("--config-file", type=Path, required=True, help="A YAML config.")
+    parser.add_argument("--input", type=Path, nargs="+", required=True, metavar="IMAGE", help="The images to draw.")
+    parser.add_argument("--output", type=Path, required=True, help="The folder for the drawings, a PNG per image.")
     parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, MODEL.WEIGHTS one of them"
+        "--classes",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="Draw the masks of these classes. Default: the three most probable ones.",
+    )
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        help="KEY VALUE pairs that override the config, such as MODEL.WEIGHTS FILE; must come last.",
     )
     args = parser.parse_args(argv)
     cfg = load_config(args.config_file, [*args.opts, "TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False])
@@ -48,34 +60,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_folder(args.output, origin="--output")
     predictor = SegViTPredictor(cfg)
     for path in tqdm(args.input, unit="image"):
-        inspection = inspect_image(predictor, read_image(path, format="BGR"))
+        view = inspect_image(predictor, read_image(path, format="BGR"))
         draw_token_views(
-            inspection.image,
-            edge_scores=inspection.edge_scores,
-            kept=inspection.kept,
-            masks=[mask_panel(inspection, index, names) for index in chosen or most_probable(inspection)],
-            patch_size=inspection.patch_size,
+            view.image,
+            edge_scores=view.edge_scores,
+            kept=view.kept,
+            masks=[mask_panel(view, index, names) for index in chosen or most_probable(view)],
+            patch_size=view.patch_size,
             output=args.output / f"{path.stem}.png",
         )
     print(args.output)
 
 
 def class_index(name: str, names: Sequence[str]) -> int:
-    """The id of a class. Raises UserError, with the nearest names, where the data set has none of that name."""
+    """The id of a class. Raises UserError, with the nearest names, if the dataset has no such class."""
     if name not in names:
         near = get_close_matches(name, names, n=3, cutoff=0.4) or names[:3]
-        raise UserError(f"--classes: the data set has no class {name!r}; near: {', '.join(near)}")
+        raise UserError(f"--classes: the dataset has no class {name!r}; near: {', '.join(near)}")
     return names.index(name)
 
 
-def most_probable(inspection: Inspection) -> list[int]:
-    """The ids of the classes that the model is surest to see."""
-    return inspection.probabilities.argsort()[::-1][:NUM_MOST_PROBABLE].tolist()
+def most_probable(view: ModelView) -> list[int]:
+    """The ids of the classes whose queries give them the highest probabilities."""
+    return view.probabilities.argsort()[::-1][:NUM_MOST_PROBABLE].tolist()
 
 
-def mask_panel(inspection: Inspection, index: int, names: Sequence[str]) -> tuple[str, object]:
-    """The title and the values of a class's panel."""
-    return f"{names[index]} (p = {inspection.probabilities[index]:.2f})", inspection.masks[index]
+def mask_panel(view: ModelView, index: int, names: Sequence[str]) -> tuple[str, np.ndarray]:
+    """Title and mask of a class."""
+    return f"{names[index]} (p = {view.probabilities[index]:.2f})", view.masks[index]
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from segvit.data.augmentation import build_test_augmentations
 from segvit.errors import UserError
 from segvit.export.agreement import Agreement, require_agreement_on
 from segvit.export.formats import ImageSize, Runner
-from segvit.inference.images import read_picture
+from segvit.inference.images import load_image
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def read_pictures(paths: Iterable[Path], cfg: CfgNode, size: ImageSize) -> list[
     one_size, (test_size,) = T.Resize((size.height, size.width)), build_test_augmentations(cfg)
     augmentation, pictures = test_size if size.is_dynamic else one_size, []
     for path in paths:
-        pixels = read_picture(path, format=cfg.INPUT.FORMAT)
+        pixels = load_image(path, format=cfg.INPUT.FORMAT)
         pixels = augmentation.get_transform(pixels).apply_image(pixels)
         if size.is_dynamic and min(pixels.shape[:2]) < size.smallest:
             raise UserError(

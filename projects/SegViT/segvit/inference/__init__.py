@@ -1,6 +1,6 @@
-"""Segmenting pictures with a trained model: anything that holds a picture in, labels or scores out."""
+"""Inference with a trained model: images in, labels or scores out."""
 
-from segvit.inference.images import Picture, read_picture
+from segvit.inference.images import ImageLike, load_image
 from segvit.inference.predictor import SegViTPredictor
 
-__all__ = ["Picture", "SegViTPredictor", "read_picture"]
+__all__ = ["ImageLike", "SegViTPredictor", "load_image"]

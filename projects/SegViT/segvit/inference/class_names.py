@@ -1,4 +1,4 @@
-"""What the classes of a config are called, and in which colours they are drawn.
+"""Class names and drawing colours of a config's dataset.
 
 Shape shorthand: K classes.
 """
@@ -8,26 +8,28 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-import segvit.data  # noqa: F401  (registers the data sets)
+import segvit.data  # noqa: F401  (registers the datasets)
 from segvit.datasets import ClassList
 from segvit.datasets.palette import distinct_colors
 
 
 def class_list_of(cfg: CfgNode) -> ClassList:
-    """The K names and colours of the config's data set, those to be tested on first.
+    """K names and colours, from the first dataset of DATASETS.TEST and then DATASETS.TRAIN that has K classes.
 
-    Where none of its data sets is known here (a folder that stayed on another machine), or they have another number of
-    classes, the names are "class 0", "class 1" and so on.
+    The names are "class 0", "class 1" and so on if none of these datasets is registered on this machine (such as a
+    folder that exists elsewhere) or none has K classes.
     """
     num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-    for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
-        if name not in DatasetCatalog:
+    default_colors = distinct_colors(num_classes, start=1)
+    for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
+        if dataset not in DatasetCatalog:
             continue
-        metadata = MetadataCatalog.get(name)
-        names, colors = metadata.get("stuff_classes", ()), metadata.get("stuff_colors", ())
+        metadata = MetadataCatalog.get(dataset)
+        names = metadata.get("stuff_classes", ())
+        colors = metadata.get("stuff_colors", ())
         if len(names) == num_classes:
-            given = len(colors) == num_classes
-            palette = [tuple(color) for color in colors] if given else distinct_colors(num_classes, start=1)
-            return ClassList(names=tuple(names), colors=tuple(palette), colors_given=given)
+            colors_given = len(colors) == num_classes
+            palette = [tuple(color) for color in colors] if colors_given else default_colors
+            return ClassList(names=tuple(names), colors=tuple(palette), colors_given=colors_given)
     names = tuple(f"class {index}" for index in range(num_classes))
-    return ClassList(names=names, colors=tuple(distinct_colors(num_classes, start=1)), colors_given=False)
+    return ClassList(names=names, colors=tuple(default_colors), colors_given=False)

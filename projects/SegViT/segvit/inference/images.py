@@ -1,6 +1,6 @@
-"""Anything that holds a picture, as 8-bit colours.
+"""`load_image`: a file, a Pillow image or a NumPy array as an upright (H, W, 3) uint8 array.
 
-Shape shorthand in this module: H x W: pixels, upright as the EXIF data say.
+Shape shorthand in this module: H x W: pixels, after the rotation that the EXIF data ask for.
 """
 
 from __future__ import annotations
@@ -13,44 +13,47 @@ from PIL import Image, ImageOps
 from segvit.data.image_reading import read_image, to_colors
 from segvit.errors import UserError
 
-Picture = str | os.PathLike[str] | np.ndarray | Image.Image
+ImageLike = str | os.PathLike[str] | np.ndarray | Image.Image
 
-_CHANNELS = (1, 3, 4)
+_CHANNEL_COUNTS = (1, 3, 4)
 
 
-def read_picture(picture: Picture, *, format: str = "RGB", array_format: str = "BGR") -> np.ndarray:
-    """(H, W, 3) uint8 of a file, a Pillow image or an array.
+def load_image(image: ImageLike, *, format: str = "RGB", array_format: str = "BGR") -> np.ndarray:
+    """(H, W, 3) uint8 pixels of a path, a Pillow image or an array.
 
-    Files and Pillow images are turned upright as their EXIF data say. Grey, palette, CMYK and the like become colours;
-    alpha is dropped, as in training; of 16 bits the upper eight are kept; of an animation the first frame is read.
+    Files and Pillow images are rotated as their EXIF data say. Greyscale, palette and CMYK images are converted to
+    colours; alpha is dropped, as in training; 16-bit images keep their upper eight bits; an animation is read as its
+    first frame.
 
     Args:
-        picture: a path; a Pillow image; or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8 or uint16.
-        format: the order of the channels that is wanted, "RGB" or "BGR".
-        array_format: the order of the channels of an array; its fourth channel is alpha.
+        image: a path, a Pillow image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8 or uint16.
+        format: the channel order of the result, "RGB" or "BGR".
+        array_format: the channel order of an array; a fourth channel is alpha.
 
     Raises:
-        OSError: where a file is missing or may not be read.
-        UserError: where a file is no picture or damaged, or what it holds has no agreed black and white: fractions,
-            levels of more than 16 bits.
+        OSError: for a missing or unreadable file.
+        UserError: for a file that is damaged or not an image, and for values without a fixed black and white: floats,
+            and integers of more than 16 bits.
     """
-    if isinstance(picture, np.ndarray):
-        return _of_array(picture, format=format, array_format=array_format)
-    if isinstance(picture, Image.Image):
-        return to_colors(ImageOps.exif_transpose(picture), format=format, name="a Pillow image")
-    if isinstance(picture, str | os.PathLike):
-        return read_image(picture, format=format)
-    raise UserError(f"a {type(picture).__name__} is no picture: give a path, a Pillow image or a NumPy array")
+    if isinstance(image, np.ndarray):
+        return _array_to_colors(image, format=format, array_format=array_format)
+    if isinstance(image, Image.Image):
+        return to_colors(ImageOps.exif_transpose(image), format=format, name="a Pillow image")
+    if isinstance(image, str | os.PathLike):
+        return read_image(image, format=format)
+    raise UserError(f"a {type(image).__name__} is not an image: give a path, a Pillow image or a NumPy array")
 
 
-def _of_array(array: np.ndarray, *, format: str, array_format: str) -> np.ndarray:
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in _CHANNELS) or 0 in array.shape:
+def _array_to_colors(array: np.ndarray, *, format: str, array_format: str) -> np.ndarray:
+    has_channels = array.ndim == 3 and array.shape[2] in _CHANNEL_COUNTS
+    if not (array.ndim == 2 or has_channels) or array.size == 0:
+        counts = ", ".join(map(str, _CHANNEL_COUNTS))
         raise UserError(
-            f"an array of shape {array.shape} is no picture: (height, width), or (height, width, channels) with "
-            f"{', '.join(map(str, _CHANNELS))} channels is needed"
+            f"an array of shape {array.shape} is not an image: give (height, width) or (height, width, channels) "
+            f"with {counts} channels"
         )
     if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
-        raise UserError(f"a picture of {array.dtype} is ambiguous: convert it to uint8, 0 to 255 (or uint16)")
+        raise UserError(f"an image of {array.dtype} has no fixed range: convert it to uint8, 0 to 255 (or uint16)")
     if array.dtype.itemsize == 2:
         array = (array >> 8).astype(np.uint8)
     if array.ndim == 2 or array.shape[2] == 1:

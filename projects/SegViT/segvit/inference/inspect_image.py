@@ -1,6 +1,6 @@
-"""What a model sees in one image: edge scores, the tokens that it keeps, and the mask of each class.
+"""`inspect_image`: labels of one image together with the edge scores, kept tokens and class masks behind them.
 
-Shape shorthand: H x W pixels, P patch, h x w grid, N = h*w cells, K classes.
+Shape shorthand: H x W pixels, P patch, h x w grid, N = h*w patches, K classes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from segvit.modeling.token_reduction.token_set import Stage, TokenSet
 
 
 @dataclass(frozen=True)
-class Inspection:
-    """One image seen through the model.
+class ModelView:
+    """Intermediate results of the model for one image.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB, at the size that the model read.
-        edge_scores: (h, w) probabilities of an edge; None without an edge head.
-        kept: (h, w) bool, the tokens that reach the last block.
-        masks: (K, h, w) in 0 to 1, each class query's similarity map behind the sigmoid.
-        probabilities: (K,) in 0 to 1, each class query's probability of its own class.
+        image: (H, W, 3) uint8 RGB, at the size of the model's input.
+        edge_scores: (h, w) edge probabilities; None for a model without an edge head.
+        kept: (h, w) bool, True for patches whose tokens reach the last block.
+        masks: (K, h, w) in 0 to 1, the similarity map of each class query after the sigmoid.
+        probabilities: (K,) in 0 to 1, the probability that query c gives to class c.
         patch_size: P.
-        labels: class ids at the size of the image that was given, as the predictor returns them.
+        labels: class ids at the size of the original image, as `SegViTPredictor` returns them.
     """
 
     image: np.ndarray
@@ -42,17 +42,15 @@ class Inspection:
     labels: np.ndarray
 
 
-def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> Inspection:
-    """Segment one image (H, W, 3) uint8 BGR as a whole, and keep what the predictor does not return.
+def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> ModelView:
+    """Segment one image (H, W, 3) uint8 BGR without windows, and record the intermediate results.
 
-    Hooks hang in the model meanwhile: one thread at a time.
+    Not thread-safe: it registers forward hooks on the model while it runs.
 
     Raises:
-        UserError: where the model has no class queries.
+        UserError: for a model without class queries.
     """
-    model, resized = predictor.model, T.AugInput(image)
-    T.AugmentationList(build_test_augmentations(predictor.cfg))(resized)
-    resized = resized.image
+    model = predictor.model
     features: dict[str, Stage] = {}
     outputs: dict[str, torch.Tensor] = {}
     hooks = [
@@ -65,14 +63,17 @@ def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> Inspection:
         for hook in hooks:
             hook.remove()
     if not outputs.keys() & {"pred_logits", "class_probabilities"}:
-        raise UserError("there are no class queries to look at: MODEL.SEM_SEG_HEAD.NAME must be AttentionToMaskHead")
+        raise UserError("MODEL.SEM_SEG_HEAD.NAME must be AttentionToMaskHead: this head has no class queries")
+    model_input = T.AugInput(image)
+    T.AugmentationList(build_test_augmentations(predictor.cfg))(model_input)
     patch_size = model.backbone.size_divisibility
-    grid = (-(-resized.shape[0] // patch_size), -(-resized.shape[1] // patch_size))
+    height, width = model_input.image.shape[:2]
+    grid = (-(-height // patch_size), -(-width // patch_size))
     edge_logits = features.get("edge_logits")
-    return Inspection(
-        image=np.ascontiguousarray(resized[:, :, ::-1]),
-        edge_scores=None if edge_logits is None else edge_scores(edge_logits)[0].cpu().numpy(),
-        kept=kept_cells(features[model.sem_seg_head.in_features[0]], grid),
+    return ModelView(
+        image=np.ascontiguousarray(model_input.image[:, :, ::-1]),
+        edge_scores=edge_scores(edge_logits)[0].cpu().numpy() if isinstance(edge_logits, torch.Tensor) else None,
+        kept=kept_patches(features[model.sem_seg_head.in_features[0]], grid),
         masks=outputs["pred_masks"][0].float().sigmoid().cpu().numpy(),
         probabilities=class_probabilities(outputs)[0].float().cpu().numpy(),
         patch_size=patch_size,
@@ -80,8 +81,11 @@ def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> Inspection:
     )
 
 
-def kept_cells(stage: Stage, grid: tuple[int, int]) -> np.ndarray:
-    """(h, w) bool: the cells whose tokens the stage of one image holds."""
+def kept_patches(stage: Stage, grid: tuple[int, int]) -> np.ndarray:
+    """(h, w) bool: the patches whose tokens a stage of one image contains.
+
+    A dense stage has either the whole grid or, after query downsampling, every other row and column of it.
+    """
     kept = np.zeros(grid, dtype=bool)
     if isinstance(stage, TokenSet):
         kept.flat[stage.cells[0].cpu().numpy()] = True

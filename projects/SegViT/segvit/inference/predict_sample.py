@@ -1,4 +1,4 @@
-"""Predictions of a model on a sample of a data set, ready to be drawn."""
+"""`predict_sample`: predictions on a few images of a dataset, with image and ground truth, ready to draw."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from segvit.visualization.overlays import Prediction
 
 
 def predict_sample(cfg: CfgNode, dataset_name: str, num_images: int) -> list[Prediction]:
-    """Segment images spread evenly over a data set with the weights of MODEL.WEIGHTS, at their own size.
+    """Segment `num_images` images, evenly spaced over a dataset, with the weights of MODEL.WEIGHTS.
 
-    Raises UserError where MODEL.WEIGHTS is empty: predictions of random weights are not worth drawing; ValueError or
-    OSError where the weights, the data set or one of its files are not there or cannot be read.
+    Raises:
+        UserError: for empty MODEL.WEIGHTS, an unknown dataset, weights that do not fit, and damaged files.
+        OSError: for missing or unreadable files.
     """
     if not cfg.MODEL.WEIGHTS:
         raise UserError("MODEL.WEIGHTS is empty: name the checkpoint whose predictions are to be drawn")
@@ -34,7 +35,7 @@ def predict_sample(cfg: CfgNode, dataset_name: str, num_images: int) -> list[Pre
 
 
 def first_test_set(cfg: CfgNode) -> str:
-    """The data set that is drawn or measured. Raises UserError where there is none."""
+    """The first dataset of DATASETS.TEST. Raises UserError if there is none."""
     if not cfg.DATASETS.TEST:
-        raise UserError("DATASETS.TEST is empty: name a data set, such as \"('folder_val',)\"")
+        raise UserError("DATASETS.TEST is empty: name a dataset, such as \"('folder_val',)\"")
     return cfg.DATASETS.TEST[0]

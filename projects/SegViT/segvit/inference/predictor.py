@@ -1,15 +1,14 @@
-"""A trained model, ready to segment pictures of any kind.
+"""`SegViTPredictor`: load a trained model and segment images one by one, in batches or in streams.
 
-Shape shorthand in this module: H x W: pixels of a picture, h x w: those that the model reads, K: classes.
+Shape shorthand in this module: H x W: pixels of the original image, h x w: pixels of the model's input, K: classes.
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 import torch
@@ -24,33 +23,47 @@ from segvit.d2 import load_config
 from segvit.data.augmentation import build_test_augmentations
 from segvit.errors import UserError
 from segvit.inference.class_names import class_list_of
-from segvit.inference.images import Picture, read_picture
+from segvit.inference.images import ImageLike, load_image
 from segvit.modeling.postprocessing.score_bands import join_bands
 
 Output = Literal["labels", "scores"]
-ModelInput = dict[str, object]
+ErrorHandler = Callable[[ImageLike, Exception], None]
+
+
+class PreparedImage(TypedDict):
+    """One input of the model.
+
+    Attributes:
+        image: uint8 (3, h, w), resized, channels in the order of INPUT.FORMAT.
+        height: H.
+        width: W.
+    """
+
+    image: torch.Tensor
+    height: int
+    width: int
 
 
 class SegViTPredictor:
-    """Labels or scores of pictures, one by one, in batches or in streams.
+    """A trained model in eval mode that returns labels or scores at the size of the original image.
 
-    What comes out, for a picture of H x W pixels upright:
-        labels: NumPy (H, W), uint8 where K <= 255, else int32; class ids 0 to K - 1, never void. The scores of all
-            classes do not exist together for them.
-        scores: NumPy (K, H, W) float32 in main memory, as `SemanticInference` defines them; their argmax over the first
-            axis are the labels.
-    Class i is `class_names[i]`, drawn in `class_colors[i]` (RGB).
+    For an image of H x W pixels:
+        labels: NumPy (H, W) class ids in 0 to K - 1, uint8 if K <= 255, else int32. Pixels are never void. The scores
+            of all classes are never in memory at once.
+        scores: NumPy (K, H, W) float32, see `SemanticInference`; their argmax over the first axis are the labels.
+    Class i is `class_names[i]` and drawn in `class_colors[i]` (RGB).
 
-    Any number of threads may use one predictor at the same time.
+    Thread-safe: any number of threads may share one predictor.
 
     Args:
         cfg: a config, the path to one, or the name of a shipped one (see `find_config`).
-        weights: the checkpoint; by default MODEL.WEIGHTS.
+        weights: the checkpoint; MODEL.WEIGHTS by default.
         opts: KEY VALUE pairs that override the config, such as ("MODEL.DEVICE", "cuda").
-        array_format: the order of the channels of NumPy arrays that come in: "BGR", as OpenCV reads them, or "RGB".
+        array_format: the channel order of NumPy arrays given as images: "BGR", as OpenCV reads them, or "RGB".
 
     Raises:
-        UserError: where the config is faulty, the device is not there, or the checkpoint does not fit.
+        UserError: for an invalid config, an unavailable device, and a checkpoint that does not fit.
+        OSError: for a missing or unreadable file.
     """
 
     def __init__(
@@ -63,10 +76,11 @@ class SegViTPredictor:
     ) -> None:
         if array_format not in ("BGR", "RGB"):
             raise UserError(f"array_format {array_format!r} must be 'BGR' or 'RGB'")
-        self.cfg = _config(cfg, weights, opts)
+        self.cfg = _inference_config(cfg, weights, opts)
         self.array_format = array_format
         classes = class_list_of(self.cfg)
-        self.class_names, self.class_colors = classes.names, classes.colors
+        self.class_names = classes.names
+        self.class_colors = classes.colors
         self.model = build_model(self.cfg).eval()
         self.model.label_dtype = torch.uint8 if self.num_classes <= 255 else torch.int32
         SegViTCheckpointer(self.model).load(self.cfg.MODEL.WEIGHTS)
@@ -80,117 +94,117 @@ class SegViTPredictor:
     def device(self) -> torch.device:
         return self.model.device
 
-    def __call__(self, picture: Picture, *, output: Output = "labels") -> np.ndarray:
-        """Segment one picture.
+    def __call__(self, image: ImageLike, *, output: Output = "labels") -> np.ndarray:
+        """Segment one image.
 
         Args:
-            picture: see `read_picture`.
-            output: "labels" (H, W) or "scores" (K, H, W).
+            image: a path, a Pillow image or an array, see `load_image`.
+            output: "labels" returns (H, W), "scores" (K, H, W).
 
         Raises:
-            OSError, ValueError: where the picture cannot be read.
+            OSError, ValueError: for an image that cannot be read.
         """
-        return self.batch([picture], output=output)[0]
+        return self.batch([image], output=output)[0]
 
-    def batch(self, pictures: Sequence[Picture], *, output: Output = "labels") -> list[np.ndarray]:
-        """Segment pictures of any sizes; those of one padded size share a forward pass. Raises as for one picture."""
-        if isinstance(pictures, str | os.PathLike | Image.Image):
-            raise UserError("batch takes a list of pictures: call the predictor itself with a single one")
-        return self._segment([self.prepare(picture) for picture in pictures], output)
+    def batch(self, images: Sequence[ImageLike], *, output: Output = "labels") -> list[np.ndarray]:
+        """Segment images of any sizes; those of the same padded size share a forward pass. Raises as for one image."""
+        if isinstance(images, str | os.PathLike | Image.Image):
+            raise UserError("batch takes a list of images: for a single image call the predictor itself")
+        return self._segment([self.prepare(image) for image in images], output)
 
     def stream(
         self,
-        pictures: Iterable[Picture],
+        images: Iterable[ImageLike],
         *,
         output: Output = "labels",
         batch_size: int = 1,
-        on_error: Callable[[Picture, Exception], None] | None = None,
-    ) -> Iterator[tuple[Picture, np.ndarray]]:
-        """Segment any number of pictures in constant memory.
+        on_error: ErrorHandler | None = None,
+    ) -> Iterator[tuple[ImageLike, np.ndarray]]:
+        """Segment any number of images in constant memory.
+
+        While one batch is segmented, a thread reads the next one; there are never more than these two in memory.
 
         Args:
-            pictures: taken from the iterable as they are needed: two batches at most are held at a time, one that is
-                segmented and one that is read meanwhile.
-            output: see `__call__`.
-            batch_size: pictures that are segmented together.
-            on_error: is given each picture that cannot be read, with the OSError or ValueError, and the stream goes on
-                without it. By default that error is raised when the picture's turn comes, as is one of the iterable.
+            images: any iterable, such as a generator of video frames.
+            output: "labels" or "scores".
+            batch_size: images per forward pass.
+            on_error: called with each unreadable image and its OSError or ValueError; the stream continues without
+                it. By default the error is raised when it is the image's turn. An error of the iterable itself is
+                always raised, after the results of the images before it.
 
         Yields:
-            Each picture as it came in, with its labels or scores, in order.
+            Each image as it was given and its labels or scores, in order.
         """
         if batch_size < 1:
             raise UserError(f"batch_size {batch_size} must be at least 1")
-        pictures, failure = iter(pictures), None
+        images = iter(images)
+        waiting: list[tuple[ImageLike, Future[PreparedImage]]] = []
         with ThreadPoolExecutor(max_workers=1) as reader:
-            ahead: deque[list[tuple[Picture, Future[ModelInput]]]] = deque()
-            while failure is None:
-                batch, failure = _take(pictures, batch_size)
-                if not batch:
+            while True:
+                batch, failure = _take(images, batch_size)
+                reading = [(image, reader.submit(self.prepare, image)) for image in batch]
+                yield from self._finish(waiting, output, on_error)
+                waiting = reading
+                if len(batch) < batch_size:
                     break
-                ahead.append([(picture, reader.submit(self.prepare, picture)) for picture in batch])
-                if len(ahead) == 2:
-                    yield from self._finish(ahead.popleft(), output, on_error)
-            if ahead:
-                yield from self._finish(ahead.popleft(), output, on_error)
+            yield from self._finish(waiting, output, on_error)
         if failure is not None:
             raise failure
 
-    def prepare(self, picture: Picture) -> ModelInput:
-        """What `model` takes for a picture: "image", uint8 (3, h, w), and "height" and "width", H and W.
-
-        Raises:
-            OSError, ValueError: where the picture cannot be read.
-        """
-        order = self.array_format if isinstance(picture, np.ndarray) else "RGB"
-        pixels = read_picture(picture, format=order, array_format=self.array_format)
+    def prepare(self, image: ImageLike) -> PreparedImage:
+        """Read and resize one image for `model`. Raises OSError or ValueError for an image that cannot be read."""
+        order = self.array_format if isinstance(image, np.ndarray) else "RGB"
+        pixels = load_image(image, format=order, array_format=self.array_format)
         transform = self._resize.get_transform(pixels)
-        # One channel at a time: of all three Pillow would make a copy with four bytes per pixel.
-        channels = range(3) if order == self.cfg.INPUT.FORMAT else (2, 1, 0)
-        image = np.stack([transform.apply_image(np.ascontiguousarray(pixels[:, :, index])) for index in channels])
-        return {"image": torch.from_numpy(image), "height": pixels.shape[0], "width": pixels.shape[1]}
+        # Resized channel by channel: Pillow would copy a colour image to four bytes per pixel.
+        channels = range(3) if order == self.cfg.INPUT.FORMAT else range(2, -1, -1)
+        resized = [transform.apply_image(np.ascontiguousarray(pixels[:, :, channel])) for channel in channels]
+        return {"image": torch.from_numpy(np.stack(resized)), "height": pixels.shape[0], "width": pixels.shape[1]}
 
-    def _segment(self, inputs: list[ModelInput], output: Output) -> list[np.ndarray]:
+    def _segment(self, inputs: list[PreparedImage], output: Output) -> list[np.ndarray]:
         if output not in ("labels", "scores"):
             raise UserError(f"output {output!r} must be 'labels' or 'scores'")
         with torch.inference_mode():
             if output == "scores":
-                return [self._scores(one) for one in inputs]
+                return [self._scores(prepared) for prepared in inputs]
             return [result["sem_seg_labels"].cpu().numpy() for result in self.model(inputs)]
 
-    def _scores(self, inputs: ModelInput) -> np.ndarray:
-        """Bands leave the device one by one."""
-        size = (inputs["height"], inputs["width"])
-        bands = self.model.score_bands(inputs["image"], size)
-        return join_bands((band.float().cpu() for band in bands), size).numpy()
+    def _scores(self, prepared: PreparedImage) -> np.ndarray:
+        """(K, H, W) scores, copied from the device in bands of rows."""
+        output_size = (prepared["height"], prepared["width"])
+        bands = self.model.score_bands(prepared["image"], output_size)
+        return join_bands((band.float().cpu() for band in bands), output_size).numpy()
 
     def _finish(
         self,
-        batch: list[tuple[Picture, Future[ModelInput]]],
+        batch: list[tuple[ImageLike, Future[PreparedImage]]],
         output: Output,
-        on_error: Callable[[Picture, Exception], None] | None,
-    ) -> Iterator[tuple[Picture, np.ndarray]]:
-        pictures, inputs, failure = [], [], None
-        for picture, future in batch:
+        on_error: ErrorHandler | None,
+    ) -> Iterator[tuple[ImageLike, np.ndarray]]:
+        """Segment a batch once it has been read; without `on_error`, stop at the first unreadable image."""
+        images: list[ImageLike] = []
+        inputs: list[PreparedImage] = []
+        failure: Exception | None = None
+        for image, future in batch:
             try:
                 inputs.append(future.result())
-                pictures.append(picture)
+                images.append(image)
             except (OSError, ValueError) as error:
                 if on_error is None:
                     failure = error
                     break
-                on_error(picture, error)
-        yield from zip(pictures, self._segment(inputs, output), strict=True)
+                on_error(image, error)
+        yield from zip(images, self._segment(inputs, output), strict=True)
         if failure is not None:
             raise failure
 
 
-def _take(pictures: Iterator[Picture], count: int) -> tuple[list[Picture], Exception | None]:
-    """The next ones, fewer at the end; and the error that ended the iterator, which is for those behind them."""
-    taken: list[Picture] = []
+def _take(images: Iterator[ImageLike], count: int) -> tuple[list[ImageLike], Exception | None]:
+    """The next `count` images; fewer at the end of the iterator, or if it raises, which is returned as well."""
+    taken: list[ImageLike] = []
     try:
         while len(taken) < count:
-            taken.append(next(pictures))
+            taken.append(next(images))
     except StopIteration:
         return taken, None
     except Exception as error:
@@ -198,16 +212,16 @@ def _take(pictures: Iterator[Picture], count: int) -> tuple[list[Picture], Excep
     return taken, None
 
 
-def _config(
+def _inference_config(
     cfg: CfgNode | str | os.PathLike[str], weights: str | os.PathLike[str] | None, opts: Sequence[object]
 ) -> CfgNode:
-    """A config of its own for inference, which gives labels."""
-    if isinstance(cfg, CfgNode):
+    """A copy of the config with the overrides, the weights and label output."""
+    if isinstance(cfg, str | os.PathLike):
+        cfg = load_config(find_config(os.fspath(cfg)), opts)
+    else:
         cfg = cfg.clone()
         cfg.defrost()
         cfg.merge_from_list(list(opts))
-    else:
-        cfg = load_config(find_config(cfg), opts)
     if weights is not None:
         cfg.MODEL.WEIGHTS = os.fspath(weights)
     if not cfg.MODEL.WEIGHTS:

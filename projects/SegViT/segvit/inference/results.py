@@ -1,4 +1,4 @@
-"""A folder of what a model found in pictures and videos: class ids, colours, and overlays with a legend.
+"""`ResultFolder`: label maps, colour images and overlays of segmented images and videos.
 
 Shape shorthand: H x W pixels, K classes.
 """
@@ -23,13 +23,14 @@ KINDS = ("labels", "colors", "overlays")
 class ResultFolder:
     """Writes `labels/NAME.png`, `colors/NAME.png` and `overlays/NAME.png`, or `overlays/NAME.mp4` for a video.
 
-    A file is written under another name first; an existing one is replaced.
+    Writes are atomic and replace existing files.
 
     Args:
-        folder: made where it does not exist.
-        names, colors: of the K classes.
-        kinds: those of `KINDS` that are wanted.
-        opacity: of the colours in overlays; 0 shows the picture, 1 the colours alone.
+        folder: created if it does not exist.
+        names: of the K classes.
+        colors: of the K classes, RGB.
+        kinds: the kinds of results to write, a subset of `KINDS`.
+        opacity: of the colours in overlays; 0 shows the image alone, 1 the colours alone.
     """
 
     def __init__(
@@ -46,21 +47,21 @@ class ResultFolder:
         self._kinds = kinds
         self.overlay = LegendOverlay(names=names, colors=colors, opacity=opacity)
 
-    def write(self, name: str, picture: np.ndarray, labels: np.ndarray) -> None:
-        """Write what is wanted for a picture (H, W, 3) uint8 RGB with the class ids `labels` (H, W)."""
+    def write(self, name: str, image: np.ndarray, labels: np.ndarray) -> None:
+        """Write the results of an image (H, W, 3) uint8 RGB with the class ids `labels` (H, W)."""
         self.write_labels(name, labels)
         if "overlays" in self._kinds:
-            self._write("overlays", name, self.overlay.of_picture(picture, labels))
+            self._write("overlays", name, self.overlay.draw_image(image, labels))
 
     def write_labels(self, name: str, labels: np.ndarray) -> None:
-        """Write what is wanted of ids and colours: ids of one byte, or of two where there are more than 256 classes."""
+        """Write the label map and its colours; ids take one byte, or two if there are more than 256 classes."""
         if "labels" in self._kinds:
             self._write("labels", name, labels.astype(np.uint8 if len(self._colors) <= 256 else np.uint16, copy=False))
         if "colors" in self._kinds:
             self._write("colors", name, color_labels(labels, self._colors))
 
     def video(self, name: str, *, fps: float) -> VideoWriter:
-        """A video for the frames that `overlay.of_frame` makes."""
+        """A writer for the frames that `overlay.draw_frame` returns."""
         return VideoWriter(self._folder / "overlays" / f"{name}.mp4", fps=fps)
 
     def _write(self, kind: str, name: str, pixels: np.ndarray) -> None:

@@ -1,6 +1,8 @@
-"""A legend below a picture, in its pixels: for files and video frames, where a figure's axes would rescale the picture.
+"""`LegendOverlay`: label colours over an image, with a legend of class names below it.
 
-Shape shorthand: H x W pixels of the picture, L rows of pixels of the legend.
+Drawn directly into the pixels, for files and video frames: a matplotlib figure would rescale the image.
+
+Shape shorthand: H x W pixels of the image, L rows of pixels of the legend, K classes.
 """
 
 from __future__ import annotations
@@ -15,20 +17,25 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segvit.visualization.overlays import Color, blend_labels
 
-# The height of text in pixels: a share of the picture's width, within limits.
-SMALLEST_TEXT, LARGEST_TEXT, TEXTS_PER_WIDTH = 11, 40, 45
-WHITE, BLACK = 255, 0
-# The legend of a video lists all classes where there are no more than these, else the largest of each frame.
-CLASSES_OF_A_FIXED_LEGEND = 24
-LINES_OF_A_CHANGING_LEGEND = 3
+# The text height in pixels is the image's width over TEXTS_PER_WIDTH, clipped to the other two.
+TEXTS_PER_WIDTH = 45
+SMALLEST_TEXT = 11
+LARGEST_TEXT = 40
+WHITE = (255, 255, 255)
+BLACK = (0, 0, 0)
+# A video's legend has a fixed height: it lists all classes if there are at most MAX_LISTED_CLASSES, otherwise the
+# largest classes of each frame in FRAME_LEGEND_LINES lines.
+MAX_LISTED_CLASSES = 24
+FRAME_LEGEND_LINES = 3
 
 
 class LegendOverlay:
-    """Lays labels over pictures, with a legend below.
+    """Draws labels over images, with a legend below.
 
     Args:
-        names, colors: of the K classes.
-        opacity: of the colours; 0 shows the picture, 1 the colours alone.
+        names: of the K classes.
+        colors: of the K classes, RGB.
+        opacity: of the colours; 0 shows the image alone, 1 the colours alone.
     """
 
     def __init__(self, *, names: Sequence[str], colors: Sequence[Color], opacity: float = 0.6) -> None:
@@ -36,62 +43,68 @@ class LegendOverlay:
         self._colors = colors
         self._opacity = opacity
 
-    def of_picture(self, picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """(H + L, at least W, 3) for a picture (H, W, 3) uint8 RGB and its ids (H, W); lists the classes in it."""
-        return self._joined(picture, labels, self._legend(np.unique(labels), picture.shape[1]))
+    def draw_image(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """(H + L, at least W, 3) for an image (H, W, 3) uint8 RGB and its labels (H, W), listing its classes."""
+        legend = self._legend(np.unique(labels).tolist(), image.shape[1])
+        return self._draw(image, labels, legend)
 
-    def of_frame(self, frame: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The same for a frame of a video: of one size for all frames of a size, whatever is in them."""
-        count, width = len(self._names), frame.shape[1]
-        if count <= CLASSES_OF_A_FIXED_LEGEND:
-            return self._joined(frame, labels, self._legend(range(count), width))
-        areas = np.bincount(labels.ravel(), minlength=count)
-        largest = [index for index in areas.argsort(kind="stable")[::-1] if areas[index]]
-        return self._joined(frame, labels, self._legend(largest, width, lines=LINES_OF_A_CHANGING_LEGEND)[:, :width])
+    def draw_frame(self, frame: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """As `draw_image`, but of the same size for every frame of a video, whatever its classes."""
+        num_classes, width = len(self._names), frame.shape[1]
+        if num_classes <= MAX_LISTED_CLASSES:
+            return self._draw(frame, labels, self._legend(range(num_classes), width))
+        areas = np.bincount(labels.ravel(), minlength=num_classes)
+        largest_first = [int(index) for index in areas.argsort(kind="stable")[::-1] if areas[index]]
+        legend = self._legend(largest_first, width, lines=FRAME_LEGEND_LINES)
+        return self._draw(frame, labels, legend[:, :width])
 
     def _legend(self, ids: Iterable[int], width: int, lines: int | None = None) -> np.ndarray:
-        chosen = [(self._names[index], self._colors[index]) for index in ids]
-        return draw_legend([name for name, _ in chosen], [color for _, color in chosen], width=width, lines=lines)
+        ids = list(ids)
+        names = [self._names[index] for index in ids]
+        colors = [self._colors[index] for index in ids]
+        return draw_legend(names, colors, width=width, lines=lines)
 
-    def _joined(self, picture: np.ndarray, labels: np.ndarray, legend: np.ndarray) -> np.ndarray:
-        return add_legend(blend_labels(picture, labels, self._colors, self._opacity), legend)
+    def _draw(self, image: np.ndarray, labels: np.ndarray, legend: np.ndarray) -> np.ndarray:
+        return add_legend(blend_labels(image, labels, self._colors, self._opacity), legend)
 
 
 def draw_legend(names: Sequence[str], colors: Sequence[Color], *, width: int, lines: int | None = None) -> np.ndarray:
-    """A white strip (L, W', 3) uint8 that says which colour is which class.
+    """A white strip (L, W', 3) uint8 with a coloured square and a name per class, in columns of equal width.
 
     Args:
-        names, colors: of the classes to be listed, in their order.
-        width: of the picture that the strip belongs to; W' is larger where a name does not fit.
-        lines: of text; those classes that do not fit are left out. By default as many as the classes need.
+        names: of the listed classes, in order.
+        colors: of the listed classes, RGB.
+        width: of the image above the strip; W' is larger if a name does not fit.
+        lines: of text; classes that do not fit are left out. By default as many as the classes need.
     """
-    size = min(max(width // TEXTS_PER_WIDTH, SMALLEST_TEXT), LARGEST_TEXT)
-    font, gap = _font(size), size // 2
-    widths = [int(font.getlength(name)) for name in names]
-    cell = max(widths, default=0) + size + 2 * gap
-    columns = max((width - gap) // cell, 1)
+    text_size = min(max(width // TEXTS_PER_WIDTH, SMALLEST_TEXT), LARGEST_TEXT)
+    font, gap = _font(text_size), text_size // 2
+    column_width = max((int(font.getlength(name)) for name in names), default=0) + text_size + 2 * gap
+    columns = max((width - gap) // column_width, 1)
     lines = -(-len(names) // columns) if lines is None else lines
-    height = lines * (size + gap) + gap if lines else 0
-    strip = Image.new("RGB", (max(width, cell + gap), height), (WHITE,) * 3)
+    height = lines * (text_size + gap) + gap if lines else 0
+    strip = Image.new("RGB", (max(width, column_width + gap), height), WHITE)
     draw = ImageDraw.Draw(strip)
     for index, (name, color) in enumerate(zip(names[: lines * columns], colors)):
         row, column = divmod(index, columns)
-        left, top = gap + column * cell, gap + row * (size + gap)
-        draw.rectangle((left, top, left + size - 1, top + size - 1), fill=tuple(color), outline=(BLACK,) * 3)
-        draw.text((left + size + gap, top + size // 2), name, fill=(BLACK,) * 3, font=font, anchor="lm")
+        left = gap + column * column_width
+        top = gap + row * (text_size + gap)
+        square = (left, top, left + text_size - 1, top + text_size - 1)
+        draw.rectangle(square, fill=tuple(color), outline=BLACK)
+        draw.text((left + text_size + gap, top + text_size // 2), name, fill=BLACK, font=font, anchor="lm")
     return np.asarray(strip)
 
 
-def add_legend(picture: np.ndarray, legend: np.ndarray) -> np.ndarray:
-    """(H + L, max(W, W'), 3): the picture above the legend; where one is narrower, it is filled up with white."""
-    width = max(picture.shape[1], legend.shape[1])
-    joined = np.full((picture.shape[0] + legend.shape[0], width, 3), WHITE, dtype=np.uint8)
-    joined[: picture.shape[0], : picture.shape[1]] = picture
-    joined[picture.shape[0] :, : legend.shape[1]] = legend
+def add_legend(image: np.ndarray, legend: np.ndarray) -> np.ndarray:
+    """(H + L, max(W, W'), 3): the image above the legend (L, W', 3), the narrower one padded with white."""
+    width = max(image.shape[1], legend.shape[1])
+    joined = np.full((image.shape[0] + legend.shape[0], width, 3), WHITE, dtype=np.uint8)
+    joined[: image.shape[0], : image.shape[1]] = image
+    joined[image.shape[0] :, : legend.shape[1]] = legend
     return joined
 
 
 @lru_cache(maxsize=8)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib: names of classes need not be ASCII."""
+    """DejaVu Sans, which comes with matplotlib and covers class names that are not ASCII."""
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)

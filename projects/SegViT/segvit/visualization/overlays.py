@@ -1,4 +1,4 @@
-"""Label maps drawn over their images.
+"""Label maps as colours: alone, blended over their image, and in a sheet of image, ground truth and prediction.
 
 Shape shorthand: H x W pixels, K classes.
 """
@@ -17,11 +17,13 @@ from matplotlib.patches import Patch
 from segvit.visualization.figure_file import save_figure
 
 Color = tuple[int, int, int]
+# Classes in each line of a sheet's legend.
+LEGEND_COLUMNS = 8
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One row of the sheet: an RGB image (H, W, 3) uint8 with its true and predicted labels (H, W)."""
+    """An RGB image (H, W, 3) uint8 with its ground truth and its predicted labels, both (H, W)."""
 
     image: np.ndarray
     truth: np.ndarray
@@ -29,34 +31,35 @@ class Prediction:
 
 
 def color_labels(labels: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
-    """(H, W) ids as (H, W, 3) uint8 of K RGB colours; black where an id has none."""
+    """(H, W) ids -> (H, W, 3) uint8 RGB; ids without one of the K colours become black."""
     table = np.zeros((max(len(colors) + 1, 256), 3), dtype=np.uint8)
     table[: len(colors)] = colors
-    if labels.dtype == np.uint8:  # ten times as fast as indexing, and without an index of eight bytes per pixel
+    if labels.dtype == np.uint8:
+        # OpenCV's lookup is ten times as fast as indexing, which would also need eight bytes per pixel.
         return cv2.merge([cv2.LUT(labels, np.ascontiguousarray(channel)) for channel in table[:256].T])
-    return table[np.where(_have_color(labels, colors), labels, len(colors))]
+    return table[np.where(_has_color(labels, colors), labels, len(colors))]
 
 
 def blend_labels(image: np.ndarray, labels: np.ndarray, colors: Sequence[Color], opacity: float = 0.6) -> np.ndarray:
-    """Colour every labelled pixel of an RGB image.
+    """Blend the colours of the labels into an RGB image.
 
     Args:
         image: (H, W, 3) uint8.
-        labels: (H, W) ids; those without a colour (ignored pixels) are left as they are, dimmed.
+        labels: (H, W) ids; pixels whose id has no colour (ignored pixels) show the dimmed image.
         colors: K RGB colours.
-        opacity: 0 shows the image, 1 the colours alone.
+        opacity: 0 shows the image alone, 1 the colours alone.
 
     Returns:
         (H, W, 3) uint8.
     """
     image = np.ascontiguousarray(image)
     blended = cv2.addWeighted(image, 1 - opacity, color_labels(labels, colors), opacity, 0)
-    ignored = ~_have_color(labels, colors)
+    ignored = ~_has_color(labels, colors)
     blended[ignored] = (image[ignored] * 0.4).round()
     return blended
 
 
-def _have_color(labels: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
+def _has_color(labels: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
     return (labels >= 0) & (labels < len(colors))
 
 
@@ -66,11 +69,12 @@ def draw_prediction_sheet(
     colors: Sequence[Color],
     output: str | os.PathLike[str],
 ) -> None:
-    """Draw image, ground truth and prediction side by side, one row per image, with a legend, into a PNG."""
-    rows, width = len(predictions), 12
-    height, columns = predictions[0].image.shape[0] / predictions[0].image.shape[1], 3
-    legend_height = 0.3 * -(-len(classes) // 8) + 0.1
-    figure = Figure(figsize=(width, rows * width / columns * height + legend_height + 0.4), layout="constrained")
+    """Write a PNG with a row per image (image, ground truth, prediction) and a legend below."""
+    rows, columns, width = len(predictions), 3, 12
+    aspect_ratio = predictions[0].image.shape[0] / predictions[0].image.shape[1]
+    legend_height = 0.3 * -(-len(classes) // LEGEND_COLUMNS) + 0.1
+    height = rows * width / columns * aspect_ratio + legend_height + 0.4
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for row, prediction in zip(axes, predictions, strict=True):
         row[0].imshow(prediction.image)
@@ -85,6 +89,9 @@ def draw_prediction_sheet(
 
 
 def add_class_legend(figure: Figure, classes: Sequence[str], colors: Sequence[Color]) -> None:
-    """A line or more below the axes that say which colour is which class."""
-    patches = [Patch(color=np.asarray(color) / 255, label=name) for name, color in zip(classes, colors, strict=True)]
-    figure.legend(handles=patches, loc="outside lower center", ncols=8, frameon=False, fontsize=9)
+    """Add a legend of the classes below the axes."""
+    patches = [
+        Patch(color=(red / 255, green / 255, blue / 255), label=name)
+        for name, (red, green, blue) in zip(classes, colors, strict=True)
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False, fontsize=9)

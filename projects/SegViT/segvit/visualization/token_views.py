@@ -1,4 +1,4 @@
-"""Edge scores, kept tokens and class masks over the picture they belong to.
+"""Drawings of edge scores, kept tokens and class masks over their image.
 
 Shape shorthand: H x W pixels, P patch, h x w grid.
 """
@@ -25,21 +25,21 @@ def draw_token_views(
     patch_size: int,
     output: str | os.PathLike[str],
 ) -> None:
-    """Draw the panels side by side into a PNG: image, edge scores, kept tokens, and a panel per mask.
+    """Write a PNG of panels side by side: image, edge scores, kept tokens, and one per mask.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        edge_scores: (h, w) in 0 to 1; None draws no such panel.
+        edge_scores: (h, w) in 0 to 1; None leaves out this panel.
         kept: (h, w) bool.
         masks: titles and (h, w) values in 0 to 1.
         patch_size: P.
+        output: the PNG.
     """
     panels = [("image", image)]
     if edge_scores is not None:
         panels.append(("edge score", overlay_heat(image, edge_scores, patch_size)))
-    panels.append(
-        (f"kept tokens: {kept.sum()} of {kept.size} ({kept.mean():.0%})", dim_dropped(image, kept, patch_size))
-    )
+    kept_title = f"kept tokens: {kept.sum()} of {kept.size} ({kept.mean():.0%})"
+    panels.append((kept_title, dim_dropped(image, kept, patch_size)))
     panels += [(title, overlay_heat(image, values, patch_size, smooth=True)) for title, values in masks]
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
@@ -48,14 +48,14 @@ def draw_token_views(
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
-    for axis, (title, picture) in zip(axes.flat, panels, strict=False):
-        axis.imshow(picture)
+    for axis, (title, pixels) in zip(axes.flat, panels, strict=False):
+        axis.imshow(pixels)
         axis.set_title(title, fontsize=11)
     save_figure(figure, output, dpi=90)
 
 
 def overlay_heat(image: np.ndarray, values: np.ndarray, patch_size: int, *, smooth: bool = False) -> np.ndarray:
-    """Lay (h, w) values in 0 to 1 over an image as colours; the higher, the brighter and the more opaque."""
+    """Blend (h, w) values in 0 to 1 over an image (H, W, 3) as a heat map, brighter and more opaque with the value."""
     heat = to_pixels(values, image.shape[:2], patch_size, smooth=smooth)
     colors = colormaps["inferno"](heat)[..., :3] * 255
     opacity = 0.35 + 0.5 * heat[..., None]
@@ -63,14 +63,14 @@ def overlay_heat(image: np.ndarray, values: np.ndarray, patch_size: int, *, smoo
 
 
 def dim_dropped(image: np.ndarray, kept: np.ndarray, patch_size: int) -> np.ndarray:
-    """The image with the patches that were dropped darkened."""
-    stays = to_pixels(kept.astype(np.float32), image.shape[:2], patch_size, smooth=False)[..., None]
-    return (image * (0.2 + 0.8 * stays)).round().astype(np.uint8)
+    """The image (H, W, 3) with its dropped patches darkened; `kept` is (h, w) bool."""
+    brightness = to_pixels(kept.astype(np.float32), image.shape[:2], patch_size, smooth=False)[..., None]
+    return (image * (0.2 + 0.8 * brightness)).round().astype(np.uint8)
 
 
-def to_pixels(values: np.ndarray, size: tuple[int, int], patch_size: int, *, smooth: bool) -> np.ndarray:
-    """(h, w) values of patches -> (H, W), cut at the image's end; bilinear between patch centres where `smooth`."""
-    covered = (values.shape[1] * patch_size, values.shape[0] * patch_size)
+def to_pixels(values: np.ndarray, image_size: tuple[int, int], patch_size: int, *, smooth: bool) -> np.ndarray:
+    """(h, w) values of patches -> (H, W), cropped to the image; `smooth` interpolates between patch centres."""
+    padded_width_height = (values.shape[1] * patch_size, values.shape[0] * patch_size)
     interpolation = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
-    pixels = cv2.resize(values.astype(np.float32), covered, interpolation=interpolation)
-    return pixels[: size[0], : size[1]].clip(0, 1)
+    pixels = cv2.resize(values.astype(np.float32), padded_width_height, interpolation=interpolation)
+    return pixels[: image_size[0], : image_size[1]].clip(0, 1)

@@ -1,1 +1,1 @@
-"""A web page that segments pictures. Gradio, an optional requirement, is imported by `page` and `server` alone."""
+"""Web page that segments images. Only `page` and `server` import Gradio, which is an optional requirement."""

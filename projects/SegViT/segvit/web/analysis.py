@@ -1,4 +1,4 @@
-"""What the page knows of a picture once the model has seen it.
+"""`ImageAnalyzer`: segments uploaded images one at a time, within size and time limits.
 
 Shape shorthand: H x W pixels, K classes.
 """
@@ -13,82 +13,83 @@ import numpy as np
 
 from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
-from segvit.inference.inspect_image import Inspection, inspect_image
-from segvit.web.time_limit import time_limit, watch
+from segvit.inference.inspect_image import ModelView, inspect_image
+from segvit.web.time_limit import check_deadline_in, time_limit
 from segvit.web.uploads import Upload, UploadLimits, read_upload
 
-REHEARSAL_SIDE = 64
+WARM_UP_SIDE = 64
 
 
 @dataclass(frozen=True)
 class ClassArea:
-    """A class that was found: its id, and its share of the pixels, above 0 and up to 1."""
+    """A class id and the fraction of the pixels with this label, above 0 and up to 1."""
 
     index: int
-    share: float
+    fraction: float
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """A picture, and what the model made of it, in one pass."""
+    """An uploaded image and the model's view of it."""
 
     upload: Upload
-    inspection: Inspection
+    view: ModelView
 
     @property
     def labels(self) -> np.ndarray:
-        return self.inspection.labels
+        return self.view.labels
 
     @property
     def drops_tokens(self) -> bool:
-        return not self.inspection.kept.all()
+        return not self.view.kept.all()
 
 
 def class_areas(labels: np.ndarray) -> list[ClassArea]:
-    """The classes in a label map (H, W), the largest first."""
+    """The classes of a label map (H, W), largest first."""
     counts = np.bincount(labels.ravel())
-    order = [int(index) for index in np.argsort(-counts, kind="stable") if counts[index]]
-    return [ClassArea(index=index, share=float(counts[index] / labels.size)) for index in order]
+    largest_first = [int(index) for index in np.argsort(-counts, kind="stable") if counts[index]]
+    return [ClassArea(index=index, fraction=float(counts[index] / labels.size)) for index in largest_first]
 
 
-class PictureAnalyst:
-    """Segments uploads, one at a time, within limits.
+class ImageAnalyzer:
+    """Segments image files, one at a time.
 
     Args:
-        predictor: with windows off: masks and kept tokens are those of a whole picture. Its model is watched from now
-            on, see `time_limit`.
-        limits: of the files.
-        seconds: that the model may take for a picture.
+        predictor: must not use windows or test-time augmentation, since masks and kept tokens are those of a whole
+            image. Its model checks the time limit from now on, see `check_deadline_in`.
+        limits: on the files.
+        seconds: the time limit of the model per image.
     """
 
     def __init__(self, predictor: SegViTPredictor, *, limits: UploadLimits, seconds: float) -> None:
         self.predictor = predictor
         self.limits = limits
         self.seconds = seconds
-        self._one_at_a_time = threading.Lock()  # an inspection hangs hooks into the model
-        watch(predictor.model)
+        # `inspect_image` is not thread-safe.
+        self._lock = threading.Lock()
+        check_deadline_in(predictor.model)
 
-    def rehearse(self) -> None:
-        """Segment a black picture: what does not work with this model shows at once, and visitors wait for no warm-up.
+    def warm_up(self) -> None:
+        """Segment a black image, so that an unsuitable model fails at the start and the first visitor does not wait.
 
         Raises:
-            UserError: where the model has no class queries.
+            UserError: for a model without class queries.
         """
-        inspect_image(self.predictor, np.zeros((REHEARSAL_SIDE, REHEARSAL_SIDE, 3), dtype=np.uint8))
+        inspect_image(self.predictor, np.zeros((WARM_UP_SIDE, WARM_UP_SIDE, 3), dtype=np.uint8))
 
     def __call__(self, path: str | os.PathLike[str]) -> Analysis:
-        """Segment the picture in a file.
+        """Segment an image file.
 
         Raises:
-            UserError: where the file is refused, see `read_upload`, or the time did not suffice.
+            UserError: for a file that `read_upload` refuses, and when the time limit is exceeded.
         """
-        with self._one_at_a_time:
+        with self._lock:
             upload = read_upload(path, self.limits)
             try:
                 with time_limit(self.seconds):
-                    inspection = inspect_image(self.predictor, upload.picture[:, :, ::-1])
+                    view = inspect_image(self.predictor, upload.image[:, :, ::-1])
             except TimeoutError as error:
                 raise UserError(
-                    f"the model needs more than {self.seconds:g} seconds for this picture: send a smaller one"
+                    f"the model needs more than {self.seconds:g} seconds for this image: send a smaller one"
                 ) from error
-        return Analysis(upload=upload, inspection=inspection)
+        return Analysis(upload=upload, view=view)

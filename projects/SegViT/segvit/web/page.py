@@ -1,12 +1,14 @@
-"""The page: a place to drop a picture, and what the model sees in it."""
+"""`Page`: the layout and events of the web page, which shows labels, class areas, masks and kept tokens of an image."""
 
 from __future__ import annotations
 
 import logging
+from typing import NamedTuple
 
 import gradio as gr
+import numpy as np
 
-from segvit.web.analysis import Analysis, PictureAnalyst, class_areas
+from segvit.web.analysis import Analysis, ImageAnalyzer, class_areas
 from segvit.web.uploads import EXTENSIONS
 from segvit.web.views import (
     areas_table,
@@ -19,94 +21,144 @@ from segvit.web.views import (
     mask_title,
 )
 
-OPACITY = 0.6
-# Analyses and files are forgotten after this time.
-FORGET_AFTER_SECONDS, LOOK_EVERY_SECONDS = 900, 60
-# Visitors whose last analysis is kept; a megapixel and its masks take some 10 MB.
+DEFAULT_OPACITY = 0.6
+# Gradio looks for expired analyses and files every CLEANUP_INTERVAL seconds and deletes those older than EXPIRY.
+EXPIRY = 900
+CLEANUP_INTERVAL = 60
+# Analyses are kept for this many visitors; one of a megapixel takes some 10 MB.
 MAX_VISITORS = 32
-PICTURE = {"format": "jpeg", "interactive": False, "buttons": ["download", "fullscreen"]}
 
 logger = logging.getLogger(__name__)
 
 
+class Outputs(NamedTuple):
+    """Values of the page's outputs, in the order of the components that receive them."""
+
+    analysis: Analysis | None
+    status: str
+    areas: str
+    overlay: np.ndarray | None
+    selected_class: gr.Dropdown
+    mask: gr.Image
+    kept: gr.Image
+
+
 class Page:
-    """Builds the page around an analyst, and answers its events.
+    """The page around an analyzer.
 
     Args:
-        analyst: is asked for one picture at a time.
-        max_waiting: requests that may wait; more are turned away.
+        analyzer: called with one image at a time.
+        max_waiting: requests that may wait; more are refused.
     """
 
-    def __init__(self, analyst: PictureAnalyst, *, max_waiting: int) -> None:
-        self.analyst = analyst
-        self.names = analyst.predictor.class_names
-        self.colors = analyst.predictor.class_colors
+    def __init__(self, analyzer: ImageAnalyzer, *, max_waiting: int) -> None:
+        self.analyzer = analyzer
+        self.names = analyzer.predictor.class_names
+        self.colors = analyzer.predictor.class_colors
         self.max_waiting = max_waiting
 
     def build(self) -> gr.Blocks:
-        """The page, with its events and its queue."""
-        blocks = gr.Blocks(
-            analytics_enabled=False, title="SegViT", delete_cache=(LOOK_EVERY_SECONDS, FORGET_AFTER_SECONDS)
-        )
+        """The page with its layout, events and queue."""
+        blocks = gr.Blocks(analytics_enabled=False, title="SegViT", delete_cache=(CLEANUP_INTERVAL, EXPIRY))
         with blocks:
-            analysis = gr.State(time_to_live=FORGET_AFTER_SECONDS)
+            analysis = gr.State(time_to_live=EXPIRY)
             with gr.Row():
                 with gr.Column(scale=1):
-                    upload = gr.File(label="Picture", file_types=list(EXTENSIONS), height=130, elem_id="upload")
-                    gr.HTML(describe_limits(self.analyst.limits))
+                    upload = gr.File(label="Image", file_types=list(EXTENSIONS), height=130, elem_id="upload")
+                    gr.HTML(describe_limits(self.analyzer.limits))
                     status = gr.HTML(elem_id="status")
                     areas = gr.HTML(elem_id="areas")
                 with gr.Column(scale=3):
-                    overlay = gr.Image(label="Overlay", elem_id="overlay", **PICTURE)
+                    overlay = _image_panel("Overlay", "overlay")
                     with gr.Row():
-                        opacity = gr.Slider(0, 1, OPACITY, step=0.05, label="Opacity of the colours", elem_id="opacity")
-                        chosen = gr.Dropdown(choices=[], label="Class of the mask", interactive=True, elem_id="class")
+                        opacity = gr.Slider(
+                            0, 1, DEFAULT_OPACITY, step=0.05, label="Opacity of the colours", elem_id="opacity"
+                        )
+                        selected = gr.Dropdown(choices=[], label="Class of the mask", interactive=True, elem_id="class")
                     with gr.Row():
-                        mask = gr.Image(label="Mask", elem_id="mask", **PICTURE)
-                        kept = gr.Image(label="Kept tokens", elem_id="kept", visible=False, **PICTURE)
-            results = [analysis, status, areas, overlay, chosen, mask, kept]
-            private = {"api_visibility": "private", "show_progress": "minimal"}
-            upload.upload(self.analyse, [upload, opacity], results, concurrency_limit=1, **private)
-            upload.clear(self.clear, None, results, queue=False, **private)
-            opacity.input(self.redraw, [analysis, opacity], overlay, trigger_mode="always_last", **private)
-            chosen.input(self.show_mask, [analysis, chosen], mask, trigger_mode="always_last", **private)
+                        mask = _image_panel("Mask", "mask")
+                        kept = _image_panel("Kept tokens", "kept", visible=False)
+            outputs = [analysis, status, areas, overlay, selected, mask, kept]
+            upload.upload(
+                self.analyze,
+                [upload, opacity],
+                outputs,
+                concurrency_limit=1,
+                api_visibility="private",
+                show_progress="minimal",
+            )
+            upload.clear(self.clear, None, outputs, queue=False, api_visibility="private", show_progress="minimal")
+            opacity.input(
+                self.redraw,
+                [analysis, opacity],
+                overlay,
+                trigger_mode="always_last",
+                api_visibility="private",
+                show_progress="minimal",
+            )
+            selected.input(
+                self.show_mask,
+                [analysis, selected],
+                mask,
+                trigger_mode="always_last",
+                api_visibility="private",
+                show_progress="minimal",
+            )
         blocks.state_session_capacity = MAX_VISITORS
         return blocks.queue(max_size=self.max_waiting, api_open=False)
 
-    def analyse(self, path: str, opacity: float) -> tuple[object, ...]:
-        """Everything about a new picture, or why it is refused."""
+    def analyze(self, path: str, opacity: float) -> Outputs:
+        """Everything about a new image, or the reason why it is refused."""
         try:
-            analysis = self.analyst(path)
+            analysis = self.analyzer(path)
         except ValueError as error:
-            return None, describe_refusal(error), *self._nothing()
+            return self._empty(describe_refusal(error))
         except Exception:
-            logger.exception("a picture of %s", path)
-            return None, describe_refusal(RuntimeError("this picture broke the model: see the log")), *self._nothing()
+            logger.exception("an image of %s", path)
+            return self._empty(describe_refusal(RuntimeError("the model failed on this image: see the server log")))
         largest = class_areas(analysis.labels)[0].index
-        return (
-            analysis,
-            describe_analysis(analysis),
-            areas_table(analysis, self.names, self.colors),
-            draw_overlay(analysis, self.names, self.colors, opacity),
-            gr.Dropdown(choices=[(name, index) for index, name in enumerate(self.names)], value=largest),
-            self.show_mask(analysis, largest),
-            gr.Image(draw_kept_tokens(analysis) if analysis.drops_tokens else None, visible=analysis.drops_tokens),
+        return Outputs(
+            analysis=analysis,
+            status=describe_analysis(analysis),
+            areas=areas_table(analysis, self.names, self.colors),
+            overlay=draw_overlay(analysis, self.names, self.colors, opacity),
+            selected_class=gr.Dropdown(choices=[(name, i) for i, name in enumerate(self.names)], value=largest),
+            mask=self.show_mask(analysis, largest),
+            kept=gr.Image(draw_kept_tokens(analysis) if analysis.drops_tokens else None, visible=analysis.drops_tokens),
         )
 
-    def clear(self) -> tuple[object, ...]:
+    def clear(self) -> Outputs:
         """An empty page."""
-        return None, "", *self._nothing()
+        return self._empty(status="")
 
-    def redraw(self, analysis: Analysis | None, opacity: float) -> object:
-        """The overlay at another opacity."""
+    def redraw(self, analysis: Analysis | None, opacity: float) -> np.ndarray | None:
+        """The overlay at another opacity; None without an analysis, which may have expired."""
         return None if analysis is None else draw_overlay(analysis, self.names, self.colors, opacity)
 
-    def show_mask(self, analysis: Analysis | None, index: int | None) -> object:
-        """The mask of another class."""
+    def show_mask(self, analysis: Analysis | None, index: int | None) -> gr.Image:
+        """The mask of another class; empty without an analysis."""
         if analysis is None or index is None:
             return gr.Image(None, label="Mask")
         return gr.Image(draw_mask(analysis, index), label=mask_title(analysis, index, self.names))
 
-    def _nothing(self) -> tuple[object, ...]:
-        """Table, overlay, class, mask and kept tokens where there are none."""
-        return "", None, gr.Dropdown(choices=[], value=None), self.show_mask(None, None), gr.Image(None, visible=False)
+    def _empty(self, status: str) -> Outputs:
+        return Outputs(
+            analysis=None,
+            status=status,
+            areas="",
+            overlay=None,
+            selected_class=gr.Dropdown(choices=[], value=None),
+            mask=self.show_mask(None, None),
+            kept=gr.Image(None, visible=False),
+        )
+
+
+def _image_panel(label: str, elem_id: str, *, visible: bool = True) -> gr.Image:
+    return gr.Image(
+        label=label,
+        elem_id=elem_id,
+        visible=visible,
+        format="jpeg",
+        interactive=False,
+        buttons=["download", "fullscreen"],
+    )

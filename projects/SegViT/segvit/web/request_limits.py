@@ -1,7 +1,7 @@
-"""Requests that cost too much, or ask for files of others, end before the page sees them.
+"""`RequestLimits`: ASGI middleware that refuses oversized requests, and events that name files by URL.
 
-Gradio bounds the size of uploaded files, but not that of other requests; and where a file is expected, it would fetch
-any address that it is given.
+Gradio limits the size of uploaded files but not of other requests, and it fetches any URL that an event gives in place
+of an uploaded file.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# What the page's own scripts send, except for files.
+# The page's own events are far smaller.
 MAX_EVENT_BYTES = 64 * 1024
-# Around the file in an upload.
+# An upload's form fields and boundaries, in addition to the file itself.
 MAX_FORM_BYTES = 16 * 1024
 UPLOAD_PATH = "/gradio_api/upload"
-# The page needs scripts and styles in its text, but nothing from other servers.
+# The page needs inline scripts and styles, but nothing from other servers.
 CONTENT_SECURITY_POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; "
     "frame-ancestors 'none'"
@@ -26,11 +26,11 @@ CONTENT_SECURITY_POLICY = (
 
 
 class RequestLimits:
-    """An ASGI application around another, which never sees too large a body, or an event with an address in it.
+    """Wraps an ASGI application.
 
     Args:
-        app: the application.
-        max_upload_bytes: of a file; other bodies are limited to `MAX_EVENT_BYTES`.
+        app: the wrapped application.
+        max_upload_bytes: per uploaded file; other bodies are limited to `MAX_EVENT_BYTES`.
     """
 
     def __init__(self, app: ASGIApp, *, max_upload_bytes: int) -> None:
@@ -38,7 +38,7 @@ class RequestLimits:
         self._max_upload_bytes = max_upload_bytes + MAX_FORM_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; other kinds of events pass."""
+        """Check an HTTP request; other ASGI scopes pass unchecked."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif scope["path"] == UPLOAD_PATH:
@@ -47,10 +47,10 @@ class RequestLimits:
             await self._receive_event(scope, receive, send)
 
     async def _receive_upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Gradio writes it to the disk part by part; its length must be told before."""
+        """Require a Content-Length: Gradio writes an upload to disk while it receives it."""
         length = Headers(scope=scope).get("content-length", "")
         if not length.isdecimal():
-            await PlainTextResponse("the length of an upload must be given", 411)(scope, receive, send)
+            await PlainTextResponse("an upload needs a Content-Length", 411)(scope, receive, send)
         elif int(length) > self._max_upload_bytes:
             await PlainTextResponse("the file is too large", 413)(scope, receive, send)
         else:
@@ -61,7 +61,7 @@ class RequestLimits:
         while True:
             message = await receive()
             if message["type"] != "http.request":
-                return  # the visitor has gone
+                return  # The client has disconnected.
             body += message.get("body", b"")
             if len(body) > MAX_EVENT_BYTES:
                 await PlainTextResponse("the request is too large", 413)(scope, receive, send)
@@ -71,16 +71,16 @@ class RequestLimits:
         try:
             event = json.loads(body) if body else None
         except (ValueError, RecursionError):
-            await PlainTextResponse("the request is no JSON", 400)(scope, receive, send)
+            await PlainTextResponse("the request is not JSON", 400)(scope, receive, send)
             return
         if any("://" in path or path.startswith("//") for path in _paths(event)):
-            await PlainTextResponse("files are uploaded, not fetched", 403)(scope, receive, send)
+            await PlainTextResponse("files must be uploaded, not named by URL", 403)(scope, receive, send)
             return
-        await self._app(scope, _replayed(body, receive), _with_policy(send))
+        await self._app(scope, _replay(body, receive), _with_policy(send))
 
 
 def _paths(event: object) -> Iterator[str]:
-    """Where the files in an event are said to be."""
+    """All file paths in an event, at any depth."""
     pending = [event]
     while pending:
         item = pending.pop()
@@ -92,17 +92,19 @@ def _paths(event: object) -> Iterator[str]:
             pending += item
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Gives the body again, and then what comes after it: that the visitor has gone."""
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that returns the body once more, then the messages after it."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def replay() -> Message:
+    async def receive_again() -> Message:
         return messages.pop() if messages else await receive()
 
-    return replay
+    return receive_again
 
 
 def _with_policy(send: Send) -> Send:
+    """A `send` that adds the security headers to responses."""
+
     async def send_with_policy(message: Message) -> None:
         if message["type"] == "http.response.start":
             policy = [

@@ -1,4 +1,4 @@
-"""Serves the page, and nothing else: from its own temporary folder, at one address, without a tunnel."""
+"""`serve`: runs the web page at one address, with its files in a temporary folder, and nothing else."""
 
 from __future__ import annotations
 
@@ -15,73 +15,75 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from segvit.web.analysis import PictureAnalyst
+from segvit.web.analysis import ImageAnalyzer
 from segvit.web.page import Page
 from segvit.web.request_limits import RequestLimits
 
-# Connections at a time; each visitor holds up to three.
+# Open connections; each visitor holds up to three.
 MAX_CONNECTIONS = 128
-SECONDS_TO_FINISH = 3
+# Running requests may finish for this many seconds after the server is stopped.
+SHUTDOWN_TIMEOUT = 3
 
 
-def serve(analyst: PictureAnalyst, *, host: str, port: int, max_waiting: int, announce: Callable[[str], None]) -> None:
-    """Answer requests until the process is interrupted or told to end. For the main thread: it handles SIGTERM.
+def serve(analyzer: ImageAnalyzer, *, host: str, port: int, max_waiting: int, announce: Callable[[str], None]) -> None:
+    """Serve the page until Ctrl-C or SIGTERM. Call it from the main thread, since it installs a signal handler.
 
     Args:
-        analyst: behind the page.
+        analyzer: segments the uploaded images.
         host: an address of this machine; only a loopback address keeps the page private.
-        port: 0 takes one that is free.
-        max_waiting: pictures that may wait.
-        announce: is told the page's address once it can be asked for.
+        port: 0 takes a free one.
+        max_waiting: images that may wait; more are refused.
+        announce: called with the page's URL once it accepts connections.
 
     Raises:
-        OSError: where the address is not this machine's, or the port is taken.
+        OSError: for an address that is not this machine's, and a port in use.
     """
-    with _listening(host, port) as listener, tempfile.TemporaryDirectory(prefix="segvit-web-") as folder:
-        # Uvicorn shuts down and raises the signal again; by default the process would then end without tidying up.
+    with _listen(host, port) as listener, tempfile.TemporaryDirectory(prefix="segvit-web-") as folder:
+        # Uvicorn shuts down and raises the signal again; the default handler would then skip the clean-up.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-        os.environ["GRADIO_TEMP_DIR"] = folder  # where Gradio keeps uploads and pictures
-        app = build_app(analyst, host=host, max_waiting=max_waiting)
+        # Gradio stores uploads and images here.
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        app = build_app(analyzer, host=host, max_waiting=max_waiting)
         config = uvicorn.Config(
             app,
             log_level="warning",
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=5,
-            timeout_graceful_shutdown=SECONDS_TO_FINISH,
+            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
         )
         address, number = listener.getsockname()[:2]
         announce(f"http://{f'[{address}]' if ':' in address else address}:{number}/")
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def build_app(analyst: PictureAnalyst, *, host: str, max_waiting: int) -> FastAPI:
-    """The page as an application: no files but those of its own folder (GRADIO_TEMP_DIR), no REST interface."""
-    undocumented = {"docs_url": None, "redoc_url": None, "openapi_url": None}
-    app = FastAPI(**undocumented)
+def build_app(analyzer: ImageAnalyzer, *, host: str, max_waiting: int) -> FastAPI:
+    """The page as an ASGI application that serves only files in GRADIO_TEMP_DIR and has no REST interface."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     fonts = [gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")]
     gr.mount_gradio_app(
         app,
-        Page(analyst, max_waiting=max_waiting).build(),
+        Page(analyzer, max_waiting=max_waiting).build(),
         path="/",
         footer_links=[],
         run_history=False,
-        app_kwargs=undocumented,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
         allowed_paths=[],
         show_error=False,
-        max_file_size=analyst.limits.max_bytes,
+        max_file_size=analyzer.limits.max_bytes,
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
         theme=gr.themes.Default(font=fonts, font_mono=[gr.themes.Font("monospace")]),
     )
-    if _is_loopback(host):  # else a page elsewhere could reach it through a name that it points here
+    if _is_loopback(host):
+        # Against DNS rebinding: a foreign page could resolve its own name to 127.0.0.1.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
-    app.add_middleware(RequestLimits, max_upload_bytes=analyst.limits.max_bytes)
+    app.add_middleware(RequestLimits, max_upload_bytes=analyzer.limits.max_bytes)
     return app
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)

@@ -1,4 +1,4 @@
-"""A model that gives up when its time is over, where a thread could not be stopped from outside."""
+"""`time_limit`: makes a running model raise TimeoutError; a thread cannot be stopped from outside."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import nn
 _DEADLINE: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
-def watch(model: nn.Module) -> None:
-    """From now on every module of the model looks at the clock before it starts."""
+def check_deadline_in(model: nn.Module) -> None:
+    """Make every module of the model check the deadline of `time_limit` before its forward pass."""
     for module in model.modules():
-        module.register_forward_pre_hook(_look_at_the_clock)
+        module.register_forward_pre_hook(_check_deadline)
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Watched models that run in this block, in this thread, raise TimeoutError once the seconds are over."""
+    """Prepared models that run inside this block, in this thread, raise TimeoutError after `seconds`."""
     token = _DEADLINE.set(time.monotonic() + seconds)
     try:
         yield
@@ -28,7 +28,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         _DEADLINE.reset(token)
 
 
-def _look_at_the_clock(module: nn.Module, inputs: object) -> None:
+def _check_deadline(module: nn.Module, inputs: object) -> None:
     deadline = _DEADLINE.get()
     if deadline is not None and time.monotonic() >= deadline:
-        raise TimeoutError("the time for this picture is over")
+        raise TimeoutError("the time limit for this image is exceeded")
