@@ -12,7 +12,6 @@ from detectron2.modeling import build_model
 
 from segvit.config.continual_step import continual_step
 from segvit.modeling.continual.group_decoders import merge_groups
-from segvit.modeling.losses.loss_normalizers import shares
 
 ENCODERS = {
     "plain": {},
@@ -97,7 +96,6 @@ def test_the_frozen_parts_have_neither_gradients_nor_dropout(cfg, make_input):
         "",
         "sem_seg_head",
         "semantic_inference",
-        "edge_loss",
         "sem_seg_head.criterion",
         "sem_seg_head.added",
         *(f"sem_seg_head.added.0{name and '.' + name}" for name, _ in model.sem_seg_head.added[0].named_modules()),
@@ -144,14 +142,12 @@ def test_parts_of_a_batch_add_up(cfg, make_input):
     cfg.MODEL.VIT.DROP_PATH_RATE = cfg.MODEL.SEGVIT.DROPOUT = 0.0
     model = next_step(None, cfg, step=1, COMPETITION_WEIGHT=2.0)
     inputs = [make_input(32, 48, seed=seed, ids=(4, 1, 5, 255)[seed:]) for seed in range(3)]
-    parts = [inputs[:1], inputs[1:]]
-    factors = shares([model.loss_totals(part) for part in parts], model.device)
-    summed = [
-        {name: loss * share[re.sub(r"_\d+$", "", name)] for name, loss in model(part).items()}
-        for part, share in zip(parts, factors, strict=True)
-    ]
-    for name, loss in model(inputs).items():
-        torch.testing.assert_close(sum(part[name] for part in summed), loss, rtol=1e-5, atol=1e-6)
+    normalizers = model.loss_normalizers(inputs)
+    parts = [model(part, normalizers) for part in (inputs[:1], inputs[1:])]
+    whole = model(inputs)
+    assert {re.sub(r"_\d+$", "", name) for name in whole} == set(normalizers)
+    for name, loss in whole.items():
+        torch.testing.assert_close(sum(part[name] for part in parts), loss, rtol=1e-5, atol=1e-6)
 
 
 def test_images_without_the_classes_have_finite_losses(cfg, make_input):

@@ -18,6 +18,7 @@ from segvit.d2.solver import build_optimizer
 from segvit.engine.hooks.ema import WeightAverage
 from segvit.engine.non_finite_guard import MOST_SKIPPED, NonFiniteError, NonFiniteGuard
 from segvit.engine.optimization_step import OptimizationStep, Precision, make_precision
+from segvit.errors import UserError
 
 
 def make_step(model, batches, optimizer, folder, *, action="stop", precision=None, parts=1):
@@ -84,11 +85,9 @@ def test_a_batch_in_parts_equals_the_whole(tiny_cfg, make_input, tmp_path, losse
         assert_close(stepped(cfg, batch, tmp_path, parts=parts), whole)
 
 
-def test_a_loss_that_does_not_say_what_counts_has_no_parts(tmp_path):
-    model, step = breakable([1.0], tmp_path, parts=2)
-    step.data_loader = [batch_of(1.0) + batch_of(2.0)]
-    model.loss_totals = lambda part: {"loss_other": 1.0}
-    with pytest.raises(ValueError, match="loss_value does not say what it is divided by"):
+def test_a_model_without_normalizers_cannot_accumulate(tmp_path):
+    _, step = breakable([1.0, 2.0], tmp_path, parts=2)
+    with pytest.raises(UserError, match=r"SOLVER\.ACCUM_STEPS 2 .* Breakable"):
         run_steps(step)
 
 

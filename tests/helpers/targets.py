@@ -1,13 +1,8 @@
-"""Labels as the model hands them to a criterion."""
+"""Targets as the model hands them to a criterion, from label maps."""
 
-from segvit.modeling.losses.mask_targets import MaskTargets
+from segvit.modeling.losses.mask_targets import MaskTargets, targets_of_labels
 
 
-def mask_targets(labels, *, ignored=255):
-    """(B, H, W) labels -> the targets of each image."""
-    targets = []
-    for label in labels:
-        classes = label.unique()
-        classes = classes[classes != ignored]
-        targets.append(MaskTargets(classes, label == classes[:, None, None], label != ignored))
-    return targets
+def mask_targets(labels, *, ignored=255) -> list[MaskTargets]:
+    """(B, H, W) labels below 255 -> the targets of each image."""
+    return targets_of_labels(labels, num_classes=255, ignore_value=ignored)

@@ -88,7 +88,7 @@ def work_and_kept_bytes(num_classes, num_present, size=(256, 256)):
     labels = torch.arange(size[0]) * num_present // size[0]
     labels = labels[:, None].expand(size)
     classes = torch.arange(num_present)
-    target = MaskTargets(classes, labels == classes[:, None, None], torch.ones(size, dtype=torch.bool))
+    target = MaskTargets(classes, labels)
     outputs = {
         "pred_logits": torch.zeros(1, num_classes, num_classes + 1, requires_grad=True),
         "pred_masks": torch.zeros(1, num_classes, size[0] // 16, size[1] // 16, requires_grad=True),

@@ -1,23 +1,22 @@
-"""Targets made of label maps, against comparisons class by class."""
+"""`targets_of_labels` against a comparison class by class."""
 
 import pytest
 import torch
 
-from segvit.modeling.losses.mask_targets import targets_of_labels
+from segvit.modeling.losses.mask_targets import BACKGROUND, IGNORED, targets_of_labels
 
-K, IGNORED = 4, 255
-BACKGROUND = K  # any label that is neither a class nor ignored
+K, IGNORE_VALUE = 4, 255
 
 
 @pytest.mark.parametrize(
     ("ids", "ignored"),
     [
-        ((0, 1, 3, IGNORED), IGNORED),
-        ((0, 2, BACKGROUND, -7, IGNORED), IGNORED),
+        ((0, 1, 3, IGNORE_VALUE), IGNORE_VALUE),
+        ((0, 2, K, -7, IGNORE_VALUE), IGNORE_VALUE),
         ((0, 1, 2, 3), 0),
         ((1, -1), -1),
-        ((IGNORED,), IGNORED),
-        ((BACKGROUND,), IGNORED),
+        ((IGNORE_VALUE,), IGNORE_VALUE),
+        ((K,), IGNORE_VALUE),
     ],
 )
 def test_targets_are_the_classes_of_the_labels(ids, ignored):
@@ -29,6 +28,7 @@ def test_targets_are_the_classes_of_the_labels(ids, ignored):
     for label, target in zip(labels, targets, strict=True):
         present = [class_id for class_id in range(K) if class_id != ignored and (label == class_id).any()]
         assert target.classes.tolist() == present and target.classes.dtype == torch.int64
-        assert target.masks.shape == (len(present), 5, 7) and target.masks.dtype == torch.bool
-        assert all(torch.equal(mask, label == class_id) for mask, class_id in zip(target.masks, present, strict=True))
-        assert torch.equal(target.valid, label != ignored)
+        for class_id in present:
+            assert torch.equal(target.labels == class_id, label == class_id)
+        assert torch.equal(target.labels == IGNORED, label == ignored)
+        assert set(target.labels.unique().tolist()) <= {*present, BACKGROUND, IGNORED}

@@ -11,6 +11,7 @@ from torch import nn
 from segvit.errors import UserError
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
+from segvit.modeling.token_reduction.edge_head import EdgeHead
 from segvit.modeling.token_reduction.reduction_builder import TokenReduction
 from segvit.modeling.token_reduction.token_set import Stage
 
@@ -39,6 +40,11 @@ class EncoderBackbone(Backbone):
         self.frozen = True
         self.encoder.requires_grad_(False)
         self.eval()
+
+    @property
+    def trains_edge_head(self) -> bool:
+        """Whether the encoder has an edge head (Shrunk++) that is not frozen: it then needs an edge loss."""
+        return not self.frozen and any(isinstance(module, EdgeHead) for module in self.encoder.modules())
 
     def train(self, mode: bool = True) -> EncoderBackbone:
         return super().train(mode and not self.frozen)

@@ -27,6 +27,7 @@ from segvit.modeling.continual.class_groups import ClassGroups
 from segvit.modeling.continual.group_decoders import AddedDecoder, AddedQueries, Decoder, merge_groups
 from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.losses.cross_group_loss import CrossGroupLoss
+from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers
 from segvit.modeling.losses.mask_targets import MaskTargets
 from segvit.modeling.token_reduction.token_set import Stage
 
@@ -113,12 +114,18 @@ class ContinualHead(nn.Module):
             older.eval()
         return self
 
-    def forward(self, features: dict[str, Stage], targets: list[MaskTargets] | None = None) -> dict[str, torch.Tensor]:
+    def forward(
+        self,
+        features: dict[str, Stage],
+        targets: list[MaskTargets] | None = None,
+        normalizers: LossNormalizers | None = None,
+    ) -> dict[str, torch.Tensor]:
         """Decode the stages.
 
         Args:
             features: stage name -> (B, C, h, w), or the `TokenSet` that Shrunk++ leaves.
             targets: one per image, in training, of the newest group's classes alone, by their ids in the model.
+            normalizers: the divisors of the losses (see `SegViTCriterion.forward`).
 
         Returns:
             In training the weighted losses (see the criterion), else what `merge_groups` gives.
@@ -127,11 +134,11 @@ class ContinualHead(nn.Module):
         added_stages = [features[name] for name in self.added_in_features]
         if self.training:
             outputs = self.added[-1](added_stages, self.decoder) if self.added else self.decoder(stages)
-            targets = [self._in_group(target) for target in targets]
-            losses = self.criterion(outputs, targets)
+            targets = [self._within_group(target) for target in targets]
+            losses = self.criterion(outputs, targets, normalizers)
             if self.competition is not None and self.added:
                 older = self._predict(stages, added_stages, self.added[:-1])
-                losses["loss_competition"] = self.competition(outputs, older, targets)
+                losses["loss_competition"] = self.competition(outputs, older, targets, normalizers)
             return losses
         return self._predict(stages, added_stages, self.added)
 
@@ -148,14 +155,20 @@ class ContinualHead(nn.Module):
             factors=[None, *(group.factor for group in added)],
         )
 
-    def totals(self, targets: list[MaskTargets]) -> dict[str, torch.Tensor | float]:
-        """What the losses of a batch are divided by (see `normalizers`)."""
-        totals = self.criterion.totals(targets)
-        return totals if self.competition is None else {**totals, **self.competition.totals(targets)}
+    def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
+        """What the losses of a batch are divided by (see `loss_normalizers`)."""
+        counts = self.criterion.loss_counts(targets)
+        if self.competition is not None and self.added:
+            counts |= self.competition.loss_counts(targets)
+        return counts
 
-    def _in_group(self, target: MaskTargets) -> MaskTargets:
-        """Targets by the positions of their classes in the newest group."""
-        return MaskTargets(classes=self.positions[target.classes], masks=target.masks, valid=target.valid)
+    def _within_group(self, target: MaskTargets) -> MaskTargets:
+        """Targets of the newest group, its classes as indices within the group."""
+        labels = target.labels
+        return MaskTargets(
+            classes=self.positions[target.classes],
+            labels=self.positions[labels.clamp(min=0)].where(labels >= 0, labels),
+        )
 
 
 def build_added_group(

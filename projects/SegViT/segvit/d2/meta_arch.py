@@ -17,6 +17,7 @@ from segvit.checkpoint.checkpointer import require_all_weights_for_inference
 from segvit.config.keys import config_keys
 from segvit.errors import UserError
 from segvit.modeling.losses.edge_loss import EdgeLoss
+from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers, mean_over_processes
 from segvit.modeling.losses.mask_targets import MaskTargets, targets_of_labels
 from segvit.modeling.postprocessing.image_sizes import ImageSizes
 from segvit.modeling.postprocessing.pruned_argmax import pruned_argmax
@@ -34,7 +35,7 @@ class SegViT(nn.Module):
         backbone: normalised images to named stages.
         sem_seg_head: stages to losses (training) or class and mask logits (inference).
         semantic_inference: class and mask logits to per-pixel class scores.
-        edge_loss: of the edge head, where the backbone has one (Shrunk++).
+        edge_loss: of the edge head; None for a backbone without one (all but Shrunk++) or with frozen weights.
         num_classes: K; in training, labels that are neither below nor ignored are background.
         pixel_mean, pixel_std: per channel, in the order of INPUT.FORMAT.
         ignore_value: the label without a class; also fills the labels of padded pixels.
@@ -52,7 +53,7 @@ class SegViT(nn.Module):
         backbone: Backbone,
         sem_seg_head: nn.Module,
         semantic_inference: SemanticInference,
-        edge_loss: EdgeLoss,
+        edge_loss: EdgeLoss | None,
         num_classes: int,
         pixel_mean: list[float],
         pixel_std: list[float],
@@ -90,15 +91,18 @@ class SegViT(nn.Module):
         require_trained_for(semantic_inference.mode, sem_seg_head.output_modes)
         if sem_seg_head.needs_frozen_backbone:
             backbone.freeze()
+        edge_loss = None
+        if backbone.trains_edge_head:
+            edge_loss = EdgeLoss(
+                ignore_value=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+                weight=cfg.MODEL.SEGVIT.EDGE_WEIGHT,
+                edge_weight=cfg.MODEL.SEGVIT.EDGE_CLASS_WEIGHT,
+            )
         return {
             "backbone": backbone,
             "sem_seg_head": sem_seg_head,
             "semantic_inference": semantic_inference,
-            "edge_loss": EdgeLoss(
-                ignore_value=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
-                weight=cfg.MODEL.SEGVIT.EDGE_WEIGHT,
-                edge_weight=cfg.MODEL.SEGVIT.EDGE_CLASS_WEIGHT,
-            ),
+            "edge_loss": edge_loss,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "pixel_mean": list(cfg.MODEL.PIXEL_MEAN),
             "pixel_std": list(cfg.MODEL.PIXEL_STD),
@@ -112,7 +116,7 @@ class SegViT(nn.Module):
         return self.pixel_mean.device
 
     def forward(
-        self, batched_inputs: list[dict[str, object]]
+        self, batched_inputs: list[dict[str, object]], normalizers: LossNormalizers | None = None
     ) -> dict[str, torch.Tensor] | list[dict[str, torch.Tensor]]:
         """Train on or segment a batch of images of any sizes.
 
@@ -120,6 +124,7 @@ class SegViT(nn.Module):
             batched_inputs: one dict per image, with "image": (3, H, W) in the order and range of INPUT.FORMAT. In
                 training also "sem_seg" (H, W) int64, as any of Detectron2's mappers of label maps gives it. In
                 inference optionally "height" and "width", the size asked for; the size of "image" by default.
+            normalizers: in training on a part of a batch, the `loss_normalizers` of the whole batch.
 
         Returns:
             In training the dict of weighted losses; in inference, per image, {"sem_seg": (K, height, width) float
@@ -127,31 +132,46 @@ class SegViT(nn.Module):
         """
         images = [self._normalize(inputs["image"]) for inputs in batched_inputs]
         if self.training:
-            return self._losses(images, batched_inputs)
+            return self._losses(images, batched_inputs, normalizers)
         return self._segment(images, batched_inputs)
 
     def _normalize(self, image: torch.Tensor) -> torch.Tensor:
         return (image.to(self.device) - self.pixel_mean).div_(self.pixel_std)
 
-    def _losses(self, images: list[torch.Tensor], batched_inputs: list[dict[str, object]]) -> dict[str, torch.Tensor]:
-        # Targets first: how many classes there are is waited for, and behind the encoder that would take long.
+    def _losses(
+        self,
+        images: list[torch.Tensor],
+        batched_inputs: list[dict[str, object]],
+        normalizers: LossNormalizers | None,
+    ) -> dict[str, torch.Tensor]:
+        # Targets come first: `nonzero` synchronizes with the GPU, and after the encoder it would wait for the encoder.
         labels, targets = self._labels_and_targets(batched_inputs)
+        if normalizers is None:
+            normalizers = mean_over_processes(self._loss_counts(labels, targets), self.device)
         size = (labels.shape[1], labels.shape[2])
         features = self.backbone(torch.stack([pad_to_size(image, size) for image in images]))
-        losses = self.sem_seg_head(features, targets)
-        if "edge_logits" in features and not self.backbone.frozen:
-            losses["loss_edge"] = self.edge_loss(features["edge_logits"], labels)
+        losses = self.sem_seg_head(features, targets, normalizers)
+        if self.edge_loss is not None:
+            losses["loss_edge"] = self.edge_loss(features["edge_logits"], labels, normalizers)
         return losses
 
-    def loss_totals(self, batched_inputs: list[dict[str, object]]) -> dict[str, torch.Tensor | float]:
-        """What counts in a part of a batch, by loss, so that its losses can be made summands of the whole's.
+    def loss_normalizers(self, batched_inputs: list[dict[str, object]]) -> dict[str, torch.Tensor]:
+        """The divisors of the losses of a whole batch, for `forward` on each of its parts.
+
+        Every process must call it: counts are averaged over all of them.
 
         Args:
             batched_inputs: of training, see `forward`.
         """
         labels, targets = self._labels_and_targets(batched_inputs)
-        grid = (labels.shape[1] // self.backbone.size_divisibility, labels.shape[2] // self.backbone.size_divisibility)
-        return {**self.sem_seg_head.totals(targets), **self.edge_loss.totals(labels, grid)}
+        return mean_over_processes(self._loss_counts(labels, targets), self.device)
+
+    def _loss_counts(self, labels: torch.Tensor, targets: list[MaskTargets]) -> LossCounts:
+        counts = self.sem_seg_head.loss_counts(targets)
+        if self.edge_loss is not None:
+            patch = self.backbone.size_divisibility
+            counts |= self.edge_loss.loss_counts(labels, (labels.shape[1] // patch, labels.shape[2] // patch))
+        return counts
 
     def _labels_and_targets(self, batched_inputs: list[dict[str, object]]) -> tuple[torch.Tensor, list[MaskTargets]]:
         """(B, H, W) labels, padded to one size, and the targets of each image."""

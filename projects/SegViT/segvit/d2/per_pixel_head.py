@@ -11,6 +11,7 @@ from torch import nn
 from segvit.d2.sem_seg_head import build_criterion, head_stages, require_maps
 from segvit.errors import UserError
 from segvit.modeling.decoder.linear_head import LinearHead
+from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers
 from segvit.modeling.losses.mask_targets import MaskTargets
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
 
@@ -52,21 +53,25 @@ class PerPixelHead(nn.Module):
         return {"classifier": classifier, "criterion": criterion}
 
     def forward(
-        self, features: dict[str, torch.Tensor], targets: list[MaskTargets] | None = None
+        self,
+        features: dict[str, torch.Tensor],
+        targets: list[MaskTargets] | None = None,
+        normalizers: LossNormalizers | None = None,
     ) -> dict[str, torch.Tensor | list[dict[str, torch.Tensor]]]:
         """Classify the tokens of the stage.
 
         Args:
             features: stage name -> (B, C, h, w).
             targets: one per image, in training.
+            normalizers: the divisors of the losses (see `SegViTCriterion.forward`).
 
         Returns:
             In training the weighted loss (see `PixelCrossEntropy`), else "pred_masks" (B, K, h, w), the class logits,
             and "aux_outputs", which is empty.
         """
         outputs = {"pred_masks": self.classifier(features), "aux_outputs": []}
-        return self.criterion(outputs, targets) if self.training else outputs
+        return self.criterion(outputs, targets, normalizers) if self.training else outputs
 
-    def totals(self, targets: list[MaskTargets]) -> dict[str, torch.Tensor | float]:
-        """What the losses of a batch are divided by (see `normalizers`)."""
-        return self.criterion.totals(targets)
+    def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
+        """What the losses of a batch are divided by (see `loss_normalizers`)."""
+        return self.criterion.loss_counts(targets)

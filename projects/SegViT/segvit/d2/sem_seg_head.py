@@ -15,6 +15,7 @@ from segvit.modeling.decoder.decoder_builder import build_decoder
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
 from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.losses.cross_group_loss import CrossGroupLoss
+from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers
 from segvit.modeling.losses.mask_targets import MaskTargets
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.token_reduction.token_set import Stage
@@ -56,22 +57,28 @@ class AttentionToMaskHead(nn.Module):
             "criterion": build_criterion(cfg, num_classes=num_classes),
         }
 
-    def forward(self, features: dict[str, Stage], targets: list[MaskTargets] | None = None) -> dict[str, torch.Tensor]:
+    def forward(
+        self,
+        features: dict[str, Stage],
+        targets: list[MaskTargets] | None = None,
+        normalizers: LossNormalizers | None = None,
+    ) -> dict[str, torch.Tensor]:
         """Decode the stages.
 
         Args:
             features: stage name -> (B, C, h, w), or the `TokenSet` that Shrunk++ leaves.
             targets: one per image, in training.
+            normalizers: the divisors of the losses (see `SegViTCriterion.forward`).
 
         Returns:
             In training the weighted losses (see the criterion), else the logits (see `ATMDecoder`).
         """
         outputs = self.decoder([features[name] for name in self.in_features])
-        return self.criterion(outputs, targets) if self.training else outputs
+        return self.criterion(outputs, targets, normalizers) if self.training else outputs
 
-    def totals(self, targets: list[MaskTargets]) -> dict[str, torch.Tensor | float]:
-        """What the losses of a batch are divided by (see `normalizers`)."""
-        return self.criterion.totals(targets)
+    def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
+        """What the losses of a batch are divided by (see `loss_normalizers`)."""
+        return self.criterion.loss_counts(targets)
 
 
 def head_stages(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> list[str]:

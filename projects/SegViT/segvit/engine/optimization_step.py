@@ -1,8 +1,7 @@
-"""One step of the optimiser: over a batch at once or in parts, in any precision, and not on what is no number."""
+"""`OptimizationStep`: one optimizer step, with autocast, accumulated gradients and a guard against NaN and infinity."""
 
 from __future__ import annotations
 
-import re
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,19 +14,16 @@ from torch.nn.parallel import DistributedDataParallel
 
 from segvit.engine.non_finite_guard import Batch, NonFiniteGuard
 from segvit.errors import UserError
-from segvit.modeling.losses.loss_normalizers import shares
-
-STAGE = re.compile(r"_\d+$")  # of an auxiliary loss
 
 
 @dataclass(frozen=True)
 class Precision:
-    """How a step computes.
+    """The number format of forward and backward passes.
 
     Attributes:
         device_type: "cuda" or "cpu".
         dtype: of autocast; float32 for none.
-        grad_scaler: scales the loss, where it is enabled.
+        grad_scaler: scales the loss; disabled unless `dtype` is float16.
     """
 
     device_type: str
@@ -45,13 +41,13 @@ class Precision:
 
 
 def build_precision(cfg: CfgNode, device_type: str) -> Precision:
-    """What SOLVER.AMP asks for. Raises UserError for another precision, or float16 on a CPU."""
+    """The precision of SOLVER.AMP. Raises UserError for an unknown one, and for float16 on a CPU."""
     amp = cfg.SOLVER.AMP
     return make_precision(amp.PRECISION if amp.ENABLED else "float32", device_type)
 
 
 def make_precision(name: str, device_type: str) -> Precision:
-    """ "float32", "float16" with loss scaling, or "bfloat16", whose range needs none; errors as above."""
+    """Precision "float32", "float16" with loss scaling, or "bfloat16", whose range needs none; errors as above."""
     if name not in ("float32", "float16", "bfloat16"):
         raise UserError(f"SOLVER.AMP.PRECISION {name!r} must be 'float16' or 'bfloat16'")
     if name == "float16" and device_type == "cpu":
@@ -61,15 +57,16 @@ def make_precision(name: str, device_type: str) -> Precision:
 
 
 class OptimizationStep(SimpleTrainer):
-    """`SimpleTrainer` with autocast, accumulated gradients and a guard.
+    """`SimpleTrainer` with autocast on any device, gradient accumulation and a `NonFiniteGuard`.
 
-    Differs from Detectron2's `AMPTrainer`, which runs on CUDA alone. The gradients of a batch in parts are those of the
-    whole batch, for every part's losses are divided by what counts in the whole (`SegViT.loss_totals`).
+    Differs from Detectron2's `AMPTrainer`, which runs on CUDA alone. Gradients that are accumulated over the parts of a
+    batch are those of the whole batch, because the losses of every part are divided by the normalizers of the whole
+    batch (see `SegViT.loss_normalizers`).
 
     Args:
         precision: of the forward passes.
-        guard: looks at losses and gradients before the optimiser's step.
-        parts: how many forward and backward passes share a batch, which must be a multiple of it.
+        guard: checks losses and gradients before the optimizer steps.
+        parts: number of forward and backward passes per batch; must divide the batch size.
     """
 
     def __init__(
@@ -103,44 +100,43 @@ class OptimizationStep(SimpleTrainer):
 
     def _accumulate_gradients(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Run all parts forward and backward -> the losses of the whole batch."""
+        if self.parts == 1:
+            return self._forward_backward(batch)
+        normalizers = self._loss_normalizers(batch)
         size = len(batch) // self.parts
-        parts = [batch[start : start + size] for start in range(0, len(batch), size)]
-        whole: dict[str, torch.Tensor] = {}
-        for index, (part, share) in enumerate(zip(parts, self._shares(parts), strict=True)):
-            with self._synchronized(last=index == len(parts) - 1):
-                with self.precision.autocast():
-                    losses = self.model(part)
-                if share:
-                    losses = {name: loss * _share_of(name, share) for name, loss in losses.items()}
-                self.precision.grad_scaler.scale(sum(losses.values())).backward()
-            whole = {name: whole.get(name, 0) + loss.detach() for name, loss in losses.items()}
-        return whole
+        summed: dict[str, torch.Tensor] = {}
+        for start in range(0, len(batch), size):
+            is_last = start + size >= len(batch)
+            with nullcontext() if is_last else self._without_all_reduce():
+                losses = self._forward_backward(batch[start : start + size], normalizers)
+            summed = {name: summed.get(name, 0) + loss for name, loss in losses.items()}
+        return summed
 
-    def _shares(self, parts: list[Batch]) -> list[dict[str, torch.Tensor]]:
-        if len(parts) == 1:
-            return [{}]
+    def _forward_backward(self, *arguments: object) -> dict[str, torch.Tensor]:
+        """Add the gradients of one call of the model -> its losses, detached."""
+        with self.precision.autocast():
+            losses = self.model(*arguments)
+        self.precision.grad_scaler.scale(sum(losses.values())).backward()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _loss_normalizers(self, batch: Batch) -> dict[str, torch.Tensor]:
         model = self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
-        return shares([model.loss_totals(part) for part in parts], model.device)
+        if not hasattr(model, "loss_normalizers"):
+            raise UserError(
+                f"SOLVER.ACCUM_STEPS {self.parts} needs a model with `loss_normalizers`, which {type(model).__name__} "
+                "does not have; set 1"
+            )
+        return model.loss_normalizers(batch)
 
-    def _synchronized(self, *, last: bool) -> AbstractContextManager[None]:
-        """Gradients are averaged over the processes once, in the last part's backward pass."""
-        if last or not isinstance(self.model, DistributedDataParallel):
-            return nullcontext()
-        return self.model.no_sync()
+    def _without_all_reduce(self) -> AbstractContextManager[None]:
+        """DistributedDataParallel averages gradients over processes once, in the last part's backward pass."""
+        return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
 
     def state_dict(self) -> dict[str, object]:
         return {**super().state_dict(), "grad_scaler": self.precision.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, object]) -> None:
         super().load_state_dict(state_dict)
-        # A run without mixed precision has written none, or an empty one; this one's scale then starts anew.
+        # A run without loss scaling wrote no state, or an empty one: this run's scaler keeps its initial scale.
         if state_dict.get("grad_scaler") and self.precision.grad_scaler.is_enabled():
             self.precision.grad_scaler.load_state_dict(state_dict["grad_scaler"])
-
-
-def _share_of(name: str, share: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Of a loss or an auxiliary one. Raises UserError where the model does not say what counts in it."""
-    total = STAGE.sub("", name)
-    if total not in share:
-        raise UserError(f"{name} does not say what it is divided by (`loss_totals`): set SOLVER.ACCUM_STEPS 1")
-    return share[total]

@@ -1,4 +1,4 @@
-"""Losses of the ATM decoder, without matching: query c answers for class c (SegViT v1, section 3.3).
+"""`SegViTCriterion`: the losses of the ATM decoder, without matching: query c learns class c (SegViT v1, section 3.3).
 
 Shape shorthand: B images, H x W pixels, h x w grid, K classes = queries, M masks of present classes in the batch.
 """
@@ -11,22 +11,22 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.losses.loss_normalizers import normalizers
+from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers, mean_over_processes
 from segvit.modeling.losses.mask_losses import focal_and_dice_loss
-from segvit.modeling.losses.mask_targets import MaskTargets, subsample_labels
+from segvit.modeling.losses.mask_targets import IGNORED, MaskTargets, subsample_labels
 
 
 @dataclass(frozen=True)
 class PresentMasks:
-    """The targets of a batch, mask by mask.
+    """The masks of all classes present in a batch.
 
     Attributes:
-        images, classes: (M,) int64, what each mask is of.
+        image_indices, classes: (M,) int64, the image and the class of each mask.
         masks: (M, H, W) bool.
-        valid: (M, H, W) bool, or None where all pixels count.
+        valid: (M, H, W) bool, False at ignored pixels; or None where all pixels count.
     """
 
-    images: torch.Tensor
+    image_indices: torch.Tensor
     classes: torch.Tensor
     masks: torch.Tensor
     valid: torch.Tensor | None
@@ -35,19 +35,19 @@ class PresentMasks:
 class SegViTCriterion(nn.Module):
     """Class cross-entropy over all queries; focal and dice loss over the masks of the classes that are present.
 
-    Every stage is supervised alike. All losses are computed in float32 whatever the autocast, and every call returns
-    the same keys, attached to the graph, whatever the labels.
+    Every stage has the same losses. They are computed in float32 under any autocast, and every call returns the same
+    keys, attached to the graph, for any labels.
 
     Args:
         num_classes: K.
         class_weight, focal_weight, dice_weight: factors of the three losses.
         no_object_weight: weight of "no object", the target of the queries whose class is absent.
-        exclude_ignored_pixels: give ignored pixels no mask loss; False counts them as negatives of every mask, as
-            the official release does.
+        exclude_ignored_pixels: leave ignored pixels out of the mask losses; False counts them as negatives of every
+            mask, as the official release does.
         mask_stride: compute mask losses on every n-th row and column of the labels.
 
     Attributes:
-        output_modes: the modes of `SemanticInference` that take the masks for what this trains them to be.
+        output_modes: the modes of `SemanticInference` that fit masks trained by these losses.
     """
 
     output_modes = ("mix", "diagonal")
@@ -73,61 +73,60 @@ class SegViTCriterion(nn.Module):
         class_weights[-1] = no_object_weight
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def forward(self, outputs: dict[str, torch.Tensor], targets: list[MaskTargets]) -> dict[str, torch.Tensor]:
-        """Weighted losses of one batch.
+    def forward(
+        self, outputs: dict[str, torch.Tensor], targets: list[MaskTargets], normalizers: LossNormalizers | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Weighted losses of one batch, or of one part of a larger batch.
 
         Args:
             outputs: "pred_logits" (B, K, K + 1), "pred_masks" (B, K, h, w), and "aux_outputs", a list of the same.
-            targets: B images; all label maps of one size, the size that the grid covers.
+            targets: B images; all label maps (H, W) have one size, which the grid covers.
+            normalizers: the divisors of the losses, where this batch is a part of a larger one; by default the
+                `loss_counts` of these targets, averaged over all processes.
 
         Returns:
             "loss_ce", "loss_mask", "loss_dice" of the last stage, and the same with "_<s>" for auxiliary stage s.
         """
         device = outputs["pred_masks"].device
-        # Before anything that depends on the labels: every process takes part, whatever it has.
-        divisors = normalizers(self.totals(targets), device)
+        # Normalizers come first: all processes join the all-reduce, also one without any label.
+        normalizers = normalizers or mean_over_processes(self.loss_counts(targets), device)
         present = self._present_masks(targets)
-        names = ["", *(f"_{index}" for index in range(len(outputs["aux_outputs"])))]
+        suffixes = ["", *(f"_{index}" for index in range(len(outputs["aux_outputs"])))]
         losses = {}
         with torch.autocast(device.type, enabled=False):
-            for suffix, stage in zip(names, [outputs, *outputs["aux_outputs"]], strict=True):
+            for suffix, stage in zip(suffixes, [outputs, *outputs["aux_outputs"]], strict=True):
                 sums = {"loss_ce": self._class_loss(stage["pred_logits"].float(), targets)}
                 sums |= self._mask_losses(stage["pred_masks"].float(), present)
-                losses |= {
-                    name + suffix: self.weight_dict[name] * total / divisors[name] for name, total in sums.items()
-                }
+                for name, summed in sums.items():
+                    losses[name + suffix] = self.weight_dict[name] * summed / normalizers[name]
         return losses
 
-    def totals(self, targets: list[MaskTargets]) -> dict[str, float]:
-        """What counts in a batch, by loss: the weight of all queries, and the number of masks (see `normalizers`)."""
+    def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
+        """The weight of all queries in a batch, and the number of its masks."""
         present = sum(len(target.classes) for target in targets)
         absent = len(targets) * self.num_classes - present
         return {"loss_ce": present + self.no_object_weight * absent, "loss_mask": present, "loss_dice": present}
 
     def _present_masks(self, targets: list[MaskTargets]) -> PresentMasks:
-        sizes = torch.tensor([len(target.classes) for target in targets])
+        counts = torch.tensor([len(target.classes) for target in targets])
         classes = torch.cat([target.classes for target in targets])
-        images = torch.repeat_interleave(sizes).to(classes.device)
-        valid = None
-        if self.exclude_ignored_pixels:
-            valid = torch.stack([self._sampled(target.valid) for target in targets])[images]
-        masks = torch.cat([self._sampled(target.masks) for target in targets])
-        return PresentMasks(images=images, classes=classes, masks=masks, valid=valid)
+        image_indices = torch.repeat_interleave(counts).to(classes.device)
+        labels = [subsample_labels(target.labels, self.mask_stride) for target in targets]
+        masks = torch.cat([label == target.classes[:, None, None] for label, target in zip(labels, targets)])
+        valid = (torch.stack(labels) != IGNORED)[image_indices] if self.exclude_ignored_pixels else None
+        return PresentMasks(image_indices=image_indices, classes=classes, masks=masks, valid=valid)
 
     def _class_loss(self, pred_logits: torch.Tensor, targets: list[MaskTargets]) -> torch.Tensor:
-        wanted = torch.full(pred_logits.shape[:2], self.num_classes, device=pred_logits.device)  # "no object"
-        for image, target in enumerate(targets):
-            wanted[image, target.classes] = target.classes
-        return F.cross_entropy(pred_logits.flatten(0, 1), wanted.flatten(), self.class_weights, reduction="sum")
+        target_classes = torch.full(pred_logits.shape[:2], self.num_classes, device=pred_logits.device)  # "no object"
+        for index, target in enumerate(targets):
+            target_classes[index, target.classes] = target.classes
+        return F.cross_entropy(pred_logits.flatten(0, 1), target_classes.flatten(), self.class_weights, reduction="sum")
 
     def _mask_losses(self, pred_masks: torch.Tensor, present: PresentMasks) -> dict[str, torch.Tensor]:
-        """Only the masks of present classes are upsampled: cost follows M, not B * K."""
+        """Sums over the masks of present classes. No other mask is upsampled: cost grows with M, not with B * K."""
         if not len(present.classes):
-            nothing = pred_masks.sum() * 0
-            return {"loss_mask": nothing, "loss_dice": nothing}
-        logits = pred_masks[present.images, present.classes]  # (M, h, w)
+            zero = pred_masks.sum() * 0
+            return {"loss_mask": zero, "loss_dice": zero}
+        logits = pred_masks[present.image_indices, present.classes]  # (M, h, w)
         focal, dice = focal_and_dice_loss(logits, present.masks, present.valid)
         return {"loss_mask": focal.sum(), "loss_dice": dice.sum()}
-
-    def _sampled(self, label_map: torch.Tensor) -> torch.Tensor:
-        return subsample_labels(label_map, self.mask_stride)

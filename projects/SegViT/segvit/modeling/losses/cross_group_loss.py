@@ -1,7 +1,7 @@
-"""Let a new group of classes learn to win its own pixels, and no others, against the frozen groups before it: ours.
+"""`CrossGroupLoss`: a new group of classes learns to win its own pixels against the frozen older groups (ours).
 
-The losses of the ATM decoder train each mask by itself; in prediction the highest score among the classes of all groups
-wins, and groups that are trained apart never met. Here they do, on the new step's own labels.
+The losses of the ATM decoder train each mask by itself, but in inference the highest score among the classes of all
+groups wins. This loss compares the scores of separately trained groups, on the labels of the new step alone.
 
 Shape shorthand: B images, H x W pixels, K classes of the whole model, k classes of the new group.
 """
@@ -12,25 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.losses.loss_normalizers import normalizers
-from segvit.modeling.losses.mask_targets import MaskTargets, subsample_labels
+from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers, mean_over_processes
+from segvit.modeling.losses.mask_targets import IGNORED, MaskTargets, subsample_labels
 from segvit.modeling.postprocessing.semantic_inference import class_probabilities, class_scores
 
-# The label of pixels that carry no loss.
-IGNORED = -1
-# Scores below are as good as none; their logarithms would be without bounds.
+# Lower scores are clamped, because their logarithms are unbounded.
 FLOOR = 1e-6
 
 
 class CrossGroupLoss(nn.Module):
-    """Cross-entropy of each pixel over the new group's classes and the best of all older ones.
+    """Cross-entropy of each pixel over the new group's classes and the best older class.
 
-    The share of a class in the sum of the scores is taken for its probability. A background pixel is to go to the older
-    groups, whichever of their classes it is: no label of theirs is read. Gradients reach the new group alone.
+    The probability of a class is its score divided by the sum of these 1 + k scores. On a background pixel any older
+    class may win: no labels of older classes are needed. Gradients reach the new group alone.
 
     Args:
         weight: factor of the loss.
-        stride: compute it on every n-th row and column of the labels.
+        stride: compute the loss on every n-th row and column of the labels.
     """
 
     def __init__(self, *, weight: float, stride: int) -> None:
@@ -39,30 +37,35 @@ class CrossGroupLoss(nn.Module):
         self.stride = stride
 
     def forward(
-        self, new: dict[str, torch.Tensor], older: dict[str, torch.Tensor], targets: list[MaskTargets]
+        self,
+        new: dict[str, torch.Tensor],
+        older: dict[str, torch.Tensor],
+        targets: list[MaskTargets],
+        normalizers: LossNormalizers | None = None,
     ) -> torch.Tensor:
-        """The weighted loss of a batch, 0 where every pixel is ignored.
+        """The weighted loss of a batch, 0 if every pixel is ignored.
 
         Args:
             new: outputs of the new group's decoder: "pred_logits" (B, k, k + 1), "pred_masks" (B, k, ., .).
             older: "class_probabilities" (B, K) and "pred_masks" (B, K, ., .) of the older groups, without gradients.
-            targets: B images; classes are positions in the new group.
+            targets: B images; classes are indices within the new group.
+            normalizers: see `SegViTCriterion.forward`.
         """
-        labels = torch.stack([self._labels(target) for target in targets])  # (B, H, W): 0 older, 1 + position
+        normalizers = normalizers or mean_over_processes(self.loss_counts(targets), new["pred_masks"].device)
+        # Channel 0 stands for the older classes (label BACKGROUND), channel 1 + c for class c of the new group.
+        labels = self._labels(targets) + 1  # (B, H, W)
         size = (labels.shape[1], labels.shape[2])
         with torch.no_grad():
-            best_older = class_scores(older["pred_masks"], class_probabilities(older), size).amax(dim=1, keepdim=True)
-        scores = class_scores(new["pred_masks"], class_probabilities(new), size)
-        logits = torch.cat([best_older, scores], dim=1).clamp(min=FLOOR).log()  # (B, 1 + k, H, W)
-        total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-        return self.weight * total / normalizers(self.totals(targets), total.device)["loss_competition"]
+            older_scores = class_scores(older["pred_masks"], class_probabilities(older), size)
+            best_older = older_scores.amax(dim=1, keepdim=True)
+        new_scores = class_scores(new["pred_masks"], class_probabilities(new), size)
+        logits = torch.cat([best_older, new_scores], dim=1).clamp(min=FLOOR).log()  # (B, 1 + k, H, W)
+        loss = F.cross_entropy(logits, labels, ignore_index=IGNORED + 1, reduction="sum")
+        return self.weight * loss / normalizers["loss_competition"]
 
-    def totals(self, targets: list[MaskTargets]) -> dict[str, torch.Tensor]:
-        """What counts in a batch: the number of pixels that are not ignored (see `normalizers`)."""
-        return {"loss_competition": sum(subsample_labels(target.valid, self.stride).sum() for target in targets)}
+    def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
+        """The number of pixels that are not ignored in a batch."""
+        return {"loss_competition": (self._labels(targets) != IGNORED).sum()}
 
-    def _labels(self, target: MaskTargets) -> torch.Tensor:
-        valid = subsample_labels(target.valid, self.stride)
-        masks = subsample_labels(target.masks, self.stride)  # (m, H, W), disjoint
-        labels = (masks * (target.classes + 1)[:, None, None]).sum(dim=0)
-        return labels.where(valid, labels.new_full((), IGNORED))
+    def _labels(self, targets: list[MaskTargets]) -> torch.Tensor:
+        return subsample_labels(torch.stack([target.labels for target in targets]), self.stride)

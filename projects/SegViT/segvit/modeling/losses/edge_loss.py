@@ -1,4 +1,4 @@
-"""The loss of the edge head, and its targets: the patches of a label map that hold a class boundary (v2, section 3.4).
+"""`EdgeLoss` of the edge head, and its targets: the patches that hold a class boundary (v2, section 3.4).
 
 Shape shorthand: B images, H x W pixels, P patch, h = H/P, w = W/P.
 """
@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.losses.loss_normalizers import normalizers
+from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers, mean_over_processes
 
 
 class EdgeLoss(nn.Module):
-    """Cross-entropy of the edge head over patches, edges weighted; patches without any label count for nothing.
+    """Cross-entropy of the edge head over patches, with a weight for edges; patches without any label are left out.
 
     Args:
         ignore_value: the label without a class: it makes no boundary.
@@ -27,20 +27,29 @@ class EdgeLoss(nn.Module):
         self.weight = weight
         self.register_buffer("class_weights", torch.tensor([1.0, edge_weight]), persistent=False)
 
-    def forward(self, edge_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """(B, 2, h, w) logits and (B, H, W) labels -> a scalar, attached to the graph whatever the labels."""
-        targets, weights = self._weighted_patches(labels, (edge_logits.shape[-2], edge_logits.shape[-1]))
-        divisor = normalizers({"loss_edge": weights.sum()}, edge_logits.device)["loss_edge"]
+    def forward(
+        self, edge_logits: torch.Tensor, labels: torch.Tensor, normalizers: LossNormalizers | None = None
+    ) -> torch.Tensor:
+        """The weighted loss of a batch, a scalar attached to the graph for any labels.
+
+        Args:
+            edge_logits: (B, 2, h, w).
+            labels: (B, H, W) int64.
+            normalizers: see `SegViTCriterion.forward`.
+        """
+        grid = (edge_logits.shape[-2], edge_logits.shape[-1])
+        normalizers = normalizers or mean_over_processes(self.loss_counts(labels, grid), edge_logits.device)
+        targets, weights = self._weighted_patches(labels, grid)
         with torch.autocast(edge_logits.device.type, enabled=False):
             losses = F.cross_entropy(edge_logits.float(), targets, reduction="none")
-            return self.weight * (losses * weights).sum() / divisor
+            return self.weight * (losses * weights).sum() / normalizers["loss_edge"]
 
-    def totals(self, labels: torch.Tensor, grid: tuple[int, int]) -> dict[str, torch.Tensor]:
-        """The weight of all labelled patches in a batch (see `normalizers`)."""
+    def loss_counts(self, labels: torch.Tensor, grid: tuple[int, int]) -> LossCounts:
+        """The weight of all labelled patches in a batch."""
         return {"loss_edge": self._weighted_patches(labels, grid)[1].sum()}
 
     def _weighted_patches(self, labels: torch.Tensor, grid: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, h, w) each: whether a patch holds an edge, as int64, and its weight."""
+        """(B, h, w) each: 1 for patches with an edge, else 0 (int64), and the weights of the patches."""
         targets = edge_patches(labels, grid, ignore_value=self.ignore_value).long()
         labelled = any_in_patch(labels != self.ignore_value, grid)
         return targets, self.class_weights[targets] * labelled
@@ -52,7 +61,8 @@ def edge_patches(labels: torch.Tensor, grid: tuple[int, int], *, ignore_value: i
 
 
 def boundary_pixels(labels: torch.Tensor, *, ignore_value: int) -> torch.Tensor:
-    """(B, H, W) labels -> (B, H, W) bool: pixels with another class beside, above or below; ignored ones have none."""
+    """(B, H, W) labels -> (B, H, W) bool: pixels with a neighbour (left, right, above, below) of another
+    class. Ignored pixels make no boundary."""
     boundary = torch.zeros_like(labels, dtype=torch.bool)
     for dim in (1, 2):
         length = labels.shape[dim] - 1

@@ -1,40 +1,37 @@
-"""What sums of losses are divided by, so that parts of a batch, on several processes or one after the other, add up.
+"""Loss normalizers: the counts that sums of losses are divided by, averaged over all processes.
 
-A loss is a sum over what counts (masks, queries, pixels, patches) divided by their total weight. The weights of all
-processes are averaged, so that gradients that are averaged, too, are those of one large batch.
+A loss is a sum over masks, queries, pixels or patches divided by their total weight. The total is counted over the
+whole batch, also when the batch runs in several parts, and averaged over the processes. Gradients that are summed over
+the parts and averaged over the processes are then those of one large batch (DETR divides its losses by `num_boxes` in
+the same way).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 import torch.distributed as dist
 
-# Where nothing counts the sum is 0, and so shall be the loss.
+# Counts by loss name, of one process; and what they become in `mean_over_processes`.
+LossCounts = dict[str, torch.Tensor | float]
+LossNormalizers = Mapping[str, torch.Tensor]
+# The least divisor: a sum over nothing is 0, and its loss is 0 too.
 SMALLEST = 1e-6
 
 
-def normalizers(totals: Mapping[str, torch.Tensor | float], device: torch.device) -> dict[str, torch.Tensor]:
-    """The mean of each total over all processes, above 0; every process takes part, whatever it has.
+def mean_over_processes(counts: LossCounts, device: torch.device) -> dict[str, torch.Tensor]:
+    """Average each count over all processes, in one all-reduce that every process must join.
 
     Args:
-        totals: loss name -> scalar.
-        device: where the losses are.
+        counts: loss name -> scalar; the same names on every process.
+        device: of the losses.
+
+    Returns:
+        Loss name -> positive float32 scalar.
     """
-    values = torch.stack([torch.as_tensor(total, dtype=torch.float32, device=device) for total in totals.values()])
+    values = torch.stack([torch.as_tensor(count, dtype=torch.float32, device=device) for count in counts.values()])
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(values)
         values /= dist.get_world_size()
-    return dict(zip(totals, values.clamp(min=SMALLEST).unbind(), strict=True))
-
-
-def shares(parts: Sequence[Mapping[str, torch.Tensor | float]], device: torch.device) -> list[dict[str, torch.Tensor]]:
-    """Factors that turn the losses of the parts of a batch into summands of the losses of the whole.
-
-    Args:
-        parts: of each part the totals by loss name; all have the same names.
-        device: where the losses are.
-    """
-    whole = normalizers({name: sum(part[name] for part in parts) for name in parts[0]}, device)
-    return [{name: part[name] / whole[name] for name in whole} for part in (normalizers(p, device) for p in parts)]
+    return dict(zip(counts, values.clamp(min=SMALLEST).unbind(), strict=True))

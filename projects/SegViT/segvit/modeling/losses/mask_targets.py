@@ -1,4 +1,4 @@
-"""What a label map asks of the masks, without matching: query c answers for class c (SegViT v1, section 3.3).
+"""`MaskTargets`: the classes and labels of an image, as the losses need them (SegViT v1, section 3.3).
 
 Shape shorthand: B images, H x W pixels, K classes, m classes present in an image.
 """
@@ -9,51 +9,53 @@ from dataclasses import dataclass
 
 import torch
 
+# The label of a pixel of no class of the model, and of a pixel without a label (the default of `F.cross_entropy`).
+BACKGROUND, IGNORED = -1, -100
+
 
 @dataclass(frozen=True)
 class MaskTargets:
-    """What one image asks for.
+    """The classes and labels of one image.
 
     Attributes:
         classes: (m,) int64, the classes present, each once.
-        masks: (m, H, W) bool, where each of them is.
-        valid: (H, W) bool, False where the label is ignored.
+        labels: (H, W) int64, one of `classes`, `BACKGROUND` or `IGNORED`.
     """
 
     classes: torch.Tensor
-    masks: torch.Tensor
-    valid: torch.Tensor
+    labels: torch.Tensor
 
 
 def targets_of_labels(labels: torch.Tensor, *, num_classes: int, ignore_value: int) -> list[MaskTargets]:
-    """The targets of each image, where its labels are.
+    """Make the targets of a batch, on the device of its labels.
 
     Args:
-        labels: (B, H, W) int64. What is neither in 0..K-1 nor ignored is background: valid, and in no mask.
+        labels: (B, H, W) int64. Labels that are neither in 0..K-1 nor ignored are background.
         num_classes: K.
-        ignore_value: the label of pixels without a class, in 0..K-1 or not.
+        ignore_value: the label of pixels without a class, inside 0..K-1 or not.
 
     Returns:
         B targets, their classes in ascending order.
     """
-    valid = labels != ignore_value
-    counted = valid & (labels >= 0) & (labels < num_classes)
-    slots = torch.where(counted, labels, num_classes).flatten(1)
+    ignored = labels == ignore_value
+    has_class = ~ignored & (labels >= 0) & (labels < num_classes)
+    slots = torch.where(has_class, labels, num_classes).flatten(1)
+    # (B, K) by one scatter, which neither sorts pixels (`unique`) nor compares them with every class.
     present = torch.zeros(len(labels), num_classes + 1, dtype=torch.bool, device=labels.device)
-    present = present.scatter_(1, slots, True)[:, :-1]  # (B, K); neither sorted nor compared class by class
-    classes = [image.nonzero().squeeze(1) for image in present]
+    present = present.scatter_(1, slots, True)[:, :-1]
+    labels = labels.where(has_class, BACKGROUND).masked_fill_(ignored, IGNORED)
     return [
-        MaskTargets(classes=own, masks=label == own[:, None, None], valid=shown)
-        for own, label, shown in zip(classes, labels, valid, strict=True)
+        MaskTargets(classes=classes.nonzero().squeeze(1), labels=image_labels)
+        for classes, image_labels in zip(present, labels, strict=True)
     ]
 
 
-def subsample_labels(label_map: torch.Tensor, stride: int) -> torch.Tensor:
-    """Every `stride`-th row and column of a label map, (..., H, W) -> (..., H / stride, W / stride).
+def subsample_labels(labels: torch.Tensor, stride: int) -> torch.Tensor:
+    """Every `stride`-th row and column of label maps, (..., H, W) -> (..., H / stride, W / stride).
 
-    The middle pixel of each stride x stride cell is taken, as upsampled logits are aligned with it. Cells of even width
-    have no middle pixel; the one before it is taken, half a pixel off.
+    The middle pixel of each stride x stride cell is taken, because upsampled logits are aligned with it. Cells of even
+    width have no middle pixel; the one before it is taken, half a pixel off.
     """
     middle = (stride - 1) // 2
-    top, left = (min(middle, length - 1) for length in label_map.shape[-2:])
-    return label_map[..., top::stride, left::stride]
+    top, left = (min(middle, length - 1) for length in labels.shape[-2:])
+    return labels[..., top::stride, left::stride]
