@@ -11,7 +11,7 @@ from segvit.dataset_tools.preparation.command import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prepare. Returns the exit code."""
+    """Prepare the dataset. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     return run_command(lambda options: find_coco_stuff_10k(options.root), parser=parser, arguments=arguments)
 

@@ -1,4 +1,4 @@
-"""Findings on single files: unreadable ones, label maps that are colour pictures, sizes that disagree."""
+"""Findings on single files: unreadable files, colour label maps, and label maps whose size is not their image's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from segvit.dataset_tools.doctor.inspection import Inspection
 
 
 def check_files(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]:
-    """What is wrong with single files of a split."""
+    """Unreadable files, colour label maps and wrong sizes in a split."""
     yield from _unreadable(split, inspections)
     yield from _colored(split, inspections)
     yield from _sizes(split, inspections)
@@ -18,18 +18,18 @@ def check_files(split: str, inspections: Sequence[Inspection]) -> Iterator[Findi
 def _unreadable(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]:
     images = tuple(it.image_error for it in inspections if it.image_error)
     if images:
-        yield Finding("unreadable_image", "error", split, "images that cannot be read", images)
+        yield Finding("unreadable_image", "error", split, "images cannot be read", images)
     label_maps = tuple(it.label_error for it in inspections if it.label_error)
     if label_maps:
-        yield Finding("unreadable_label_map", "error", split, "label maps that cannot be read", label_maps)
+        yield Finding("unreadable_label_map", "error", split, "label maps cannot be read", label_maps)
 
 
 def _colored(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]:
     files = tuple(f"{it.pair.label_map}: {it.channels} channels" for it in inspections if it.channels > 1)
     if files:
         message = (
-            "label maps are colour pictures, where each pixel must be one class id; "
-            "--convert-colors writes ids in place of the colours"
+            "label maps are colour images, but each pixel must be one class id; "
+            "--convert-colors converts the colours to ids"
         )
         yield Finding("colored_label_map", "error", split, message, files)
 
@@ -39,8 +39,8 @@ def _sizes(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]:
     wrong = [it for it in readable if it.image_size != it.label_size]
     if wrong:
         files = tuple(f"{it.pair.label_map}: {_size(it.label_size)}, its image {_size(it.image_size)}" for it in wrong)
-        turned = all(it.image_size == it.label_size[::-1] for it in wrong)
-        hint = "; they are turned by 90 degrees: images are read upright, as their EXIF data say" if turned else ""
+        rotated = all(it.image_size == it.label_size[::-1] for it in wrong)
+        hint = "; they are rotated by 90 degrees: images are read with their EXIF rotation" if rotated else ""
         yield Finding("sizes", "error", split, f"label maps differ in size from their image{hint}", files)
 
 

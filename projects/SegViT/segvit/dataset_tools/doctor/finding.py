@@ -1,4 +1,4 @@
-"""What the dataset doctor can find."""
+"""`Finding`: one kind of problem in a dataset, with the files concerned."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning"]
-# Of a long list of files a message names these; the report file has all.
-MAX_NAMED = 5
+# How many files a message lists; report.json has all.
+MAX_LISTED = 5
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of problem in one split (or, with the split "", between them).
+    """One kind of problem in one split (or, with the split "", in the whole dataset).
 
-    An error stops training or makes its figures wrong; a warning may be meant that way. `kind` is a short constant
-    name, `files` all that are concerned.
+    Attributes:
+        kind: a short constant name, such as "shifted_ids".
+        severity: an "error" stops training or invalidates its metrics; a "warning" may be intended.
+        split: the name of the split.
+        message: the problem and its remedy.
+        files: all files concerned.
     """
 
     kind: str
@@ -30,8 +34,8 @@ class Finding:
         where = f" in {self.split}" if self.split else ""
         count = f" ({len(self.files)})" if self.files else ""
         title = f"{self.severity.upper()} {self.kind}{where}{count}: {self.message}"
-        return "\n".join([title, *(f"    {file}" for file in self._named())])
+        return "\n".join([title, *(f"    {file}" for file in self._listed())])
 
-    def _named(self) -> Sequence[str]:
-        more = len(self.files) - MAX_NAMED
-        return [*self.files[:MAX_NAMED], *([f"... and {more} more"] if more > 0 else [])]
+    def _listed(self) -> Sequence[str]:
+        more = len(self.files) - MAX_LISTED
+        return [*self.files[:MAX_LISTED], *([f"... and {more} more"] if more > 0 else [])]

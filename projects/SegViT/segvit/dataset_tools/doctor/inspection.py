@@ -1,4 +1,4 @@
-"""Reads a pair as the dataset mapper would, and notes what the rules need to know about it.
+"""`Inspection`: the facts about one pair that the rules need; files are read as the dataset mapper reads them.
 
 Shape shorthand in this module: H x W: pixels of the file.
 """
@@ -14,49 +14,54 @@ import cv2
 import numpy as np
 
 from segvit.data.image_reading import read_image, read_levels
-from segvit.dataset_tools.doctor.listing import Pair
+from segvit.dataset_tools.doctor.checked_dataset import Pair
 
 THUMBNAIL_SIZE = 16
 
 
 @dataclass
 class Inspection:
-    """What one pair holds; fields stay empty where a file could not be read, and an error says why, naming the file."""
+    """The content of one pair. Fields of an unreadable file stay empty, and its error message names the file.
+
+    Attributes:
+        channels: of the label map; 1 means that pixels are ids.
+        ids: id -> number of pixels, of a label map with one channel.
+        digest: hash of the decoded image.
+        thumbnail: (THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3) uint8.
+    """
 
     pair: Pair
     image_error: str = ""
     label_error: str = ""
     image_size: tuple[int, int] = (0, 0)  # (H, W)
     label_size: tuple[int, int] = (0, 0)
-    # Channels of the label map: 1 where pixels are ids.
     channels: int = 1
-    # Id -> number of pixels, of a label map with one channel.
     ids: dict[int, int] = field(default_factory=dict)
     digest: bytes = b""
-    thumbnail: np.ndarray | None = None  # (THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3) uint8
+    thumbnail: np.ndarray | None = None
 
     @property
     def is_sound(self) -> bool:
-        """Whether image and label map can be laid over each other."""
+        """Whether both files are readable, with one id per pixel and equal sizes."""
         readable = not self.image_error and not self.label_error
         return readable and self.channels == 1 and self.image_size == self.label_size
 
 
 def inspect_pairs(pairs: Sequence[Pair], *, workers: int) -> Iterator[Inspection]:
-    """Inspect pairs in threads (decoding leaves Python's lock), in their order."""
+    """Inspect pairs in threads (decoding releases the GIL); results keep the order of the pairs."""
     with ThreadPoolExecutor(workers) as pool:
         yield from pool.map(inspect_pair, pairs)
 
 
 def inspect_pair(pair: Pair) -> Inspection:
-    """Read both files. Nothing is raised for files that cannot be read; that is noted."""
+    """Read both files. An unreadable file is recorded in the result, not raised."""
     inspection = Inspection(pair)
     try:
-        _note_image(inspection, read_image(pair.image, format="RGB"))
+        _record_image(inspection, read_image(pair.image, format="RGB"))
     except (OSError, ValueError) as error:
         inspection.image_error = str(error)
     try:
-        _note_label_map(inspection, read_levels(pair.label_map))
+        _record_label_map(inspection, read_levels(pair.label_map))
     except (OSError, ValueError) as error:
         inspection.label_error = str(error)
     return inspection
@@ -71,16 +76,17 @@ def count_ids(label_map: np.ndarray) -> dict[int, int]:
     return {int(value): int(count) for value, count in zip(values, counts)}
 
 
-def _note_image(inspection: Inspection, image: np.ndarray) -> None:
-    inspection.image_size = image.shape[:2]
-    inspection.digest = hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() + bytes(
-        str(image.shape), "ascii"
-    )
+def _record_image(inspection: Inspection, image: np.ndarray) -> None:
+    height, width = image.shape[:2]
+    inspection.image_size = (height, width)
+    content = hashlib.blake2b(image.tobytes(), digest_size=16)
+    inspection.digest = content.digest() + str(image.shape).encode()
     inspection.thumbnail = cv2.resize(image, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
 
 
-def _note_label_map(inspection: Inspection, label_map: np.ndarray) -> None:
-    inspection.label_size = label_map.shape[:2]
+def _record_label_map(inspection: Inspection, label_map: np.ndarray) -> None:
+    height, width = label_map.shape[:2]
+    inspection.label_size = (height, width)
     if label_map.ndim == 2:
         inspection.ids = count_ids(label_map)
     else:

@@ -1,6 +1,6 @@
-"""The checksums of the files that were written, in the format of `sha256sum`, which can check them.
+"""SHA-256 checksums of the prepared files, in a file that `sha256sum --check` reads.
 
-While a run goes on they are appended to a second file, so that an interrupted run knows what it need not do again.
+During a run they are appended to a journal, so that an interrupted run can continue.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def checksum(path: Path) -> str:
 
 
 class ChecksumFile:
-    """`folder/prepared.sha256`. Its first line, a comment, is the `version`; a file of another one counts as none."""
+    """`folder/prepared.sha256`. Its first line is a comment with the `version`; files of other versions are ignored."""
 
     def __init__(self, folder: Path, *, version: str) -> None:
         self.folder, self.path = folder, folder / NAME
@@ -30,22 +30,23 @@ class ChecksumFile:
         self._journal = folder / f".{NAME}.journal"
 
     def read(self) -> dict[Path, str]:
-        """File -> checksum, of the last run and of one that was interrupted after it."""
+        """File -> checksum, from the last complete run and from an interrupted run after it."""
         return {**self._parse(self.path), **self._parse(self._journal)}
 
     def begin(self) -> None:
-        """Get ready for `append`; what an interrupted run noted stays, unless it was of another version."""
+        """Prepare for `append`; keeps the journal of an interrupted run of the same version."""
         if not (self._journal.is_file() and self._journal.read_bytes().startswith(self._header.encode())):
             atomic_write_text(self._journal, self._header)
 
     def append(self, checksums: Mapping[Path, str]) -> None:
-        """Note files that have been written while the run goes on."""
+        """Add files to the journal."""
         with self._journal.open("a", encoding="utf-8") as file:
             file.writelines(self._lines(checksums))
 
     def finish(self, checksums: Mapping[Path, str]) -> None:
-        """Write the file anew; the run is over."""
-        atomic_write_text(self.path, self._header + "".join(sorted(self._lines(checksums), key=lambda line: line[66:])))
+        """Write the checksum file and remove the journal."""
+        lines = sorted(self._lines(checksums), key=lambda line: line[66:])  # by file name, after 64 digits
+        atomic_write_text(self.path, self._header + "".join(lines))
         self._journal.unlink(missing_ok=True)
 
     def _lines(self, checksums: Mapping[Path, str]) -> list[str]:
@@ -58,5 +59,5 @@ class ChecksumFile:
             return {}
         if header != self._header:
             return {}
-        found = [LINE.fullmatch(line.rstrip("\n")) for line in lines if line.endswith("\n")]
-        return {self.folder / match[2]: match[1] for match in found if match}
+        matches = [LINE.fullmatch(line.rstrip("\n")) for line in lines if line.endswith("\n")]
+        return {self.folder / match[2]: match[1] for match in matches if match}

@@ -1,45 +1,47 @@
-"""Converts the labels of one picture and verifies what was written: the work of one process.
+"""`Converter`: convert the labels of one image and verify the written files; runs in a worker process.
 
 Shape shorthand in this module: H x W pixels.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from segvit.dataset_tools.preparation.checksums import checksum
-from segvit.dataset_tools.preparation.damaged_file import DamagedFileError
-from segvit.dataset_tools.preparation.distribution import Picture, Problem
-from segvit.dataset_tools.preparation.file_writing import link_or_copy, write_label_map
+from segvit.dataset_tools.preparation.distribution import LabelledImage, Problem
 from segvit.dataset_tools.preparation.label_table import IGNORED, LabelTable
-from segvit.dataset_tools.preparation.readers import read_image_size, read_index_png
+from segvit.dataset_tools.preparation.readers import DamagedFileError, read_image_size, read_index_png
+from segvit.output_files import atomic_write
 
 
 @dataclass(frozen=True)
 class Job:
-    """A picture, the files to make of it, and the checksums that these had when they were last made."""
+    """An image, its output files, and their checksums from an earlier run."""
 
     split: str
-    picture: Picture
+    image: LabelledImage
     image_target: Path
     label_targets: Sequence[Path]
     known_checksums: Mapping[Path, str]
 
     @property
-    def written(self) -> list[Path]:
-        """The files that are made: the label maps, and a link to the image unless it is in its place already."""
-        linked = [self.image_target] if self.image_target != self.picture.image else []
+    def outputs(self) -> list[Path]:
+        """The output files: the label maps, and a link to the image unless it already is in the output folder."""
+        linked = [self.image_target] if self.image_target != self.image.image else []
         return [*self.label_targets, *linked]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: the checksums and the pixels of each id of the first label map, or a problem."""
+    """The result of a job: checksums and the pixels of each id (256,) of the first label map, or a problem."""
 
     split: str
     checksums: Mapping[Path, str] = field(default_factory=dict)
@@ -49,18 +51,19 @@ class Outcome:
 
 
 class Converter:
-    """Callable on a job; it can be sent to another process.
+    """A picklable function of a `Job`.
 
-    Files that are there with the checksum that they had, and are not older than what they are made from, are kept.
+    Output files that still have their checksum and are not older than their sources are kept.
     """
 
     def __init__(self, *, read: Callable[[Any], np.ndarray], tables: Sequence[LabelTable]) -> None:
-        self._read, self._tables = read, tables
+        self._read = read
+        self._tables = tables
 
     def __call__(self, job: Job) -> Outcome:
-        """Damaged files become the outcome's problem; an OSError in writing (a full disk) is raised."""
+        """Convert or keep, and verify. A damaged file becomes the outcome's problem; errors in writing are raised."""
         try:
-            size = read_image_size(job.picture.image)
+            size = read_image_size(job.image.image)
             is_kept = _is_current(job)
             if not is_kept:
                 self._convert(job, size)
@@ -69,27 +72,40 @@ class Converter:
                 for path, table in zip(job.label_targets, self._tables, strict=True)
             ]
         except DamagedFileError as error:
-            return Outcome(job.split, problem=Problem(error.path, error.what))
-        checksums = job.known_checksums if is_kept else {path: checksum(path) for path in job.written}
+            return Outcome(job.split, problem=Problem(error.path, error.reason))
+        checksums = job.known_checksums if is_kept else {path: checksum(path) for path in job.outputs}
         return Outcome(job.split, checksums, pixels[0], is_kept)
 
     def _convert(self, job: Job, size: tuple[int, int]) -> None:
-        raw = self._read(job.picture.source)
-        _check_size(job.picture.source_file, raw, size, job.picture.stem)
+        raw = self._read(job.image.source)
+        _check_size(job.image.source_file, raw, size, job.image.stem)
         try:
             label_maps = [table.apply(raw) for table in self._tables]
         except ValueError as error:
-            raise DamagedFileError(job.picture.source_file, f"{job.picture.stem}: {error}") from error
+            raise DamagedFileError(job.image.source_file, f"{job.image.stem}: {error}") from error
         for target, labels in zip(job.label_targets, label_maps, strict=True):
-            write_label_map(target, labels)
-        if job.image_target != job.picture.image:
-            link_or_copy(job.picture.image, job.image_target)
+            with atomic_write(target) as temporary:
+                Image.fromarray(labels).save(temporary, format="PNG")
+        if job.image_target != job.image.image:
+            link_or_copy(job.image.image, job.image_target)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` a hard link to `source`, or a copy where the file system has no hard links."""
+    if target.exists() and target.samefile(source):
+        return  # renaming a hard link over another one of the same file does nothing, and would leave both
+    with atomic_write(target) as temporary:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(source.resolve(), temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def count_pixels(path: Path, *, size: tuple[int, int], num_classes: int) -> np.ndarray:
-    """Read a label map that was written -> pixels of each id (256,).
+    """Read a written label map -> pixels of each id (256,).
 
-    Raises DamagedFileError where its size or an id is not what it must be.
+    Raises DamagedFileError if its size or an id is wrong.
     """
     labels = read_index_png(path)
     _check_size(path, labels, size, path.stem)
@@ -101,9 +117,10 @@ def count_pixels(path: Path, *, size: tuple[int, int], num_classes: int) -> np.n
 
 
 def _is_current(job: Job) -> bool:
-    if set(job.written) != set(job.known_checksums) or not all(path.is_file() for path in job.written):
+    """Whether all output files exist, are not older than their sources, and have their known checksums."""
+    if set(job.outputs) != set(job.known_checksums) or not all(path.is_file() for path in job.outputs):
         return False
-    sources = (job.picture.source_file, job.picture.image)
+    sources = (job.image.source_file, job.image.image)
     newest = max(path.stat().st_mtime_ns for path in sources)
     return all(path.stat().st_mtime_ns >= newest for path in job.label_targets) and all(
         checksum(path) == known for path, known in job.known_checksums.items()

@@ -1,4 +1,4 @@
-"""What was found of a benchmark, and where what is made of it goes."""
+"""`Distribution`: the files of a benchmark as downloaded, and where the prepared files go."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segvit.dataset_tools.preparation.label_table import LabelTable
 
 @dataclass(frozen=True)
 class Problem:
-    """What is missing, or else wrong, and where."""
+    """A file or folder that is missing (`is_missing`) or wrong."""
 
     path: Path
     what: str
@@ -25,8 +25,8 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image as distributed, with its labels: `source` is what the reader takes, `source_file` the file it is in."""
+class LabelledImage:
+    """An image and its labels: `source` is the argument of the reader, `source_file` the file that holds it."""
 
     stem: str
     image: Path
@@ -36,37 +36,37 @@ class Picture:
 
 @dataclass(frozen=True)
 class Split:
-    """The pictures that were found of a split, and the folders that its registrations read.
+    """The images found of a split, and the folders that its registered datasets read.
 
-    Images are linked into `image_dir`, unless they are there already. `expected` is how many the benchmark has.
+    Images are linked into `image_dir`, unless they are there already. `expected` is the benchmark's number of images.
     """
 
     name: str
     expected: int
     image_dir: Path
     annotation_dirs: Sequence[Path]
-    pictures: Sequence[Picture]
+    images: Sequence[LabelledImage]
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """A benchmark as it was found.
+    """A downloaded benchmark.
 
     Args:
-        name: of the benchmark, for people.
-        folder: holds everything that is written, and the file of checksums.
-        data_set: what is written stays below this folder, which may itself be a link to another disk.
-        version: names the way in which the files are made; files made in another way are made again.
-        read: `Picture.source` -> raw label map (H, W). It must be picklable, and raise `DamagedFileError`.
+        name: display name of the benchmark.
+        folder: root of all output files, and of the checksum file.
+        dataset_folder: files are written below this folder only; it may itself be a link to another disk.
+        version: identifies the conversion; files made by another version are made again.
+        read: `LabelledImage.source` -> raw label map (H, W). Picklable; raises `DamagedFileError`.
         tables: one for each of a split's annotation folders.
-        splits: with at least the pictures that can be prepared.
-        problems: what was missing or wrong already.
-        notes: what else a user should know.
+        splits: with the images that can be prepared.
+        problems: files that are missing or wrong.
+        notes: further remarks for the report.
     """
 
     name: str
     folder: Path
-    data_set: Path
+    dataset_folder: Path
     version: str
     read: Callable[[Any], np.ndarray]
     tables: Sequence[LabelTable]
@@ -76,7 +76,7 @@ class Distribution:
 
 
 def files_by_exact_stem(folder: Path, extension: str) -> dict[str, Path]:
-    """Stem -> file, for the files with exactly that extension; nothing where there is no folder."""
+    """Stem -> file, for the files with exactly this extension; empty if the folder does not exist."""
     if not folder.is_dir():
         return {}
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix == extension}

@@ -1,36 +1,43 @@
-"""Prepares a benchmark: converts, verifies, writes checksums, and reports."""
+"""Prepare a benchmark: convert its labels in worker processes, verify the files, write checksums, and report."""
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from segvit.dataset_tools.preparation.checksums import ChecksumFile
 from segvit.dataset_tools.preparation.conversion import Converter, Job, Outcome
 from segvit.dataset_tools.preparation.distribution import Distribution, Problem, Split
 from segvit.dataset_tools.preparation.label_table import IGNORED
 from segvit.dataset_tools.preparation.report import Report, SplitReport
-from segvit.dataset_tools.preparation.workers import run_jobs
 from segvit.datasets.pairs import load_sem_seg_pairs
 from segvit.errors import UserError
 from segvit.output_files import remove_unfinished
+from segvit.output_files import remove_unfinished
+
+# Jobs sent to a worker at once: large enough for low overhead, small enough that an interruption loses little.
+CHUNK_SIZE = 8
 
 
 def prepare(distribution: Distribution, *, workers: int, force: bool = False) -> Report:
-    """Write what the registrations of a benchmark read; files that an earlier run made are verified and kept.
+    """Write the files that a benchmark's registered datasets read; sound files of an earlier run are kept.
 
     Args:
-        distribution: what was found.
-        workers: processes that convert.
-        force: make every file anew.
+        distribution: the files found.
+        workers: number of processes.
+        force: make all files again.
 
     Raises:
-        OSError: where a file cannot be written.
-        UserError: where a link leads out of the data set's folder.
+        OSError: a file cannot be written.
+        UserError: a link points out of the dataset's folder.
+        concurrent.futures.process.BrokenProcessPool: a worker was killed.
     """
     _require_inside(distribution)
     checksum_file = ChecksumFile(distribution.folder, version=distribution.version)
@@ -43,27 +50,46 @@ def prepare(distribution: Distribution, *, workers: int, force: bool = False) ->
             remove_unfinished(folder)
     converter = Converter(read=distribution.read, tables=distribution.tables)
     checksum_file.begin()
-    outcomes = run_jobs(converter, jobs, workers=workers, title=distribution.name)
+    outcomes = _run_jobs(converter, jobs, workers=workers, title=distribution.name)
     tally = _collect(outcomes, checksum_file)
     checksum_file.finish(tally.checksums)
     return _report(distribution, tally, checksum_file)
 
 
+def _run_jobs(converter: Converter, jobs: Sequence[Job], *, workers: int, title: str) -> Iterator[Outcome]:
+    """Yield the outcome of every job, in order, with a progress bar. One worker means this process."""
+    if workers == 1:
+        yield from tqdm(map(converter, jobs), total=len(jobs), desc=title, unit="image")
+        return
+    with ProcessPoolExecutor(workers, initializer=_ignore_interrupts) as pool:
+        try:
+            # Start the processes before the progress bar: it has a thread, which must not be forked.
+            outcomes = pool.map(converter, jobs, chunksize=CHUNK_SIZE)
+            yield from tqdm(outcomes, total=len(jobs), desc=title, unit="image")
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches every process: workers finish their chunk, and the parent reports the interruption once."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _require_inside(distribution: Distribution) -> None:
-    """An archive may hold links; what is written must not follow them to anywhere."""
-    data_set = distribution.data_set.resolve()
+    """Refuse links out of the dataset's folder, which an archive may contain: files would be written through them."""
+    dataset_folder = distribution.dataset_folder.resolve()
     folders = [folder for split in distribution.splits for folder in (split.image_dir, *split.annotation_dirs)]
     for folder in (distribution.folder, *folders):
-        if not folder.resolve().is_relative_to(data_set):
+        if not folder.resolve().is_relative_to(dataset_folder):
             raise UserError(
-                f"{folder} leads to {folder.resolve()}, out of the data set's folder: remove this link (to keep a data "
-                f"set elsewhere, make {distribution.data_set} as a whole a link)"
+                f"{folder} is a link to {folder.resolve()}, outside the dataset's folder: remove it (to keep the "
+                f"dataset on another disk, make {distribution.dataset_folder} as a whole a link)"
             )
 
 
 @dataclass
 class _Tally:
-    """The outcomes so far."""
+    """Sums over the outcomes."""
 
     checksums: dict[Path, str] = field(default_factory=dict)
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(IGNORED + 1, dtype=np.int64))
@@ -74,12 +100,12 @@ class _Tally:
 
 def _jobs(split: Split, known: dict[Path, str]) -> list[Job]:
     jobs = []
-    for picture in split.pictures:
-        image_target = split.image_dir / picture.image.name
-        label_targets = [folder / f"{picture.stem}.png" for folder in split.annotation_dirs]
+    for image in split.images:
+        image_target = split.image_dir / image.image.name
+        label_targets = [folder / f"{image.stem}.png" for folder in split.annotation_dirs]
         targets = (image_target, *label_targets)
         checksums = {path: known[path] for path in targets if path in known}
-        jobs.append(Job(split.name, picture, image_target, label_targets, checksums))
+        jobs.append(Job(split.name, image, image_target, label_targets, checksums))
     return jobs
 
 
@@ -100,11 +126,11 @@ def _collect(outcomes: Iterable[Outcome], checksum_file: ChecksumFile) -> _Tally
 
 def _report(distribution: Distribution, tally: _Tally, checksum_file: ChecksumFile) -> Report:
     problems = [*distribution.problems, *tally.problems]
-    is_sound = all(problem.is_missing for problem in problems)  # else the stems would repeat what is known
+    is_sound = all(problem.is_missing for problem in problems)  # otherwise unpaired files are already reported
     for split in distribution.splits:
         done = tally.written[split.name] + tally.kept[split.name]
         if done != split.expected:
-            what = f"{done} pictures are prepared, {split.expected} belong to the benchmark's {split.name} split"
+            what = f"{done} images are prepared, the benchmark's {split.name} split has {split.expected}"
             problems.append(Problem(split.annotation_dirs[0], what, is_missing=done < split.expected))
         if done and is_sound:
             problems.extend(_unpaired(split))

@@ -1,36 +1,56 @@
-"""Reads images and the label maps of distributions.
+"""Read images, label maps and lists of a benchmark's distribution; `DamagedFileError` for what cannot be read.
 
 Shape shorthand in this module: H x W pixels.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import scipy.io
 from PIL import Image
 
-from segvit.dataset_tools.preparation.damaged_file import DamagedFileError
+from segvit.dataset_tools.preparation.distribution import Problem
+from segvit.errors import UserError
 
 EXIF_ORIENTATION = 0x0112
-TURNED_ORIENTATIONS = (5, 6, 7, 8)
+# EXIF orientations that swap width and height.
+TRANSPOSED_ORIENTATIONS = (5, 6, 7, 8)
 # What Pillow raises on damaged files.
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
+class DamagedFileError(UserError):
+    """A file that cannot be read or whose content is invalid.
+
+    Attributes:
+        path: the file.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = Path(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[DamagedFileError], tuple[Path, str]]:
+        return type(self), (self.path, self.reason)  # pickle would call the constructor with the message alone
+
+
 def read_image_size(path: Path) -> tuple[int, int]:
-    """(H, W) of an image as Detectron2 will read it, turned as its EXIF tag says. Decodes it, to find damage."""
+    """(H, W) of an image after EXIF rotation, as Detectron2 reads it. Decodes the whole file, to detect damage."""
     try:
         with Image.open(path) as image:
             width, height = image.size
             orientation = image.getexif().get(EXIF_ORIENTATION)
-            # A JPEG decoded at an eighth of its size takes less time, and must still be read to its end.
+            # Decoding a JPEG at an eighth of its size is faster and still reads the file to its end.
             image.draft(None, (width // 8, height // 8))
             image.load()
     except PILLOW_ERRORS as error:
         raise DamagedFileError(path, f"not a readable image ({error})") from error
-    return (width, height) if orientation in TURNED_ORIENTATIONS else (height, width)
+    return (width, height) if orientation in TRANSPOSED_ORIENTATIONS else (height, width)
 
 
 def read_index_png(path: Path) -> np.ndarray:
@@ -41,7 +61,7 @@ def read_index_png(path: Path) -> np.ndarray:
     except PILLOW_ERRORS as error:
         raise DamagedFileError(path, f"not a readable image ({error})") from error
     if labels.ndim != 2:
-        raise DamagedFileError(path, f"has {labels.shape[2]} channels: a picture, not a label map")
+        raise DamagedFileError(path, f"has {labels.shape[2]} channels: a colour image, not a label map")
     return labels
 
 
@@ -49,7 +69,7 @@ def read_mat(path: Path, *, field: str) -> np.ndarray:
     """(H, W) array `field` of a MATLAB file."""
     try:
         content = scipy.io.loadmat(path, variable_names=[field])
-    except Exception as error:  # on damaged files SciPy raises whatever its parsing happens to run into
+    except Exception as error:  # SciPy raises errors of any type on damaged files
         raise DamagedFileError(path, f"not a readable MATLAB file ({error})") from error
     if field not in content:
         raise DamagedFileError(path, f"has no variable {field}")
@@ -57,3 +77,18 @@ def read_mat(path: Path, *, field: str) -> np.ndarray:
     if labels.ndim != 2 or labels.dtype.kind not in "uif":
         raise DamagedFileError(path, f"{field} is not a matrix of numbers")
     return labels
+
+
+def read_split_list(path: Path, problems: list[Problem]) -> list[str]:
+    """The unique stems of a split list, one per line, in order; a missing or empty list is added to `problems`."""
+    try:
+        stems = list(dict.fromkeys(path.read_text(encoding="utf-8").split()))
+    except FileNotFoundError:
+        problems.append(Problem(path, "the list of the split's images", is_missing=True))
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem(path, f"not a readable list of images ({error})"))
+        return []
+    if not stems:
+        problems.append(Problem(path, "an empty list of images", is_missing=True))
+    return stems

@@ -1,0 +1,68 @@
+"""`check_dataset`: read every pair of a dataset once, apply all rules, and return a `DatasetReport`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from segvit.dataset_tools.doctor.checked_dataset import CheckedDataset
+from segvit.dataset_tools.doctor.coverage_rules import ClassCounts, check_classes, check_ignored, count_classes
+from segvit.dataset_tools.doctor.duplicate_rules import check_duplicates
+from segvit.dataset_tools.doctor.file_rules import check_files
+from segvit.dataset_tools.doctor.finding import Finding
+from segvit.dataset_tools.doctor.id_rules import check_ids
+from segvit.dataset_tools.doctor.inspection import Inspection, inspect_pairs
+
+# Findings that leave classes without a pixel, so that absent classes are no news.
+EXPLAIN_ABSENT_CLASSES = ("shifted_ids", "ignored_foreground")
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """Findings, errors first; the inspected pairs and the class counts of each split."""
+
+    dataset: CheckedDataset
+    findings: tuple[Finding, ...]
+    inspections: dict[str, list[Inspection]]
+    counts: dict[str, ClassCounts]
+
+    @property
+    def has_errors(self) -> bool:
+        return any(finding.severity == "error" for finding in self.findings)
+
+
+def check_dataset(dataset: CheckedDataset, *, workers: int, progress: bool = True) -> DatasetReport:
+    """Read all files with `workers` threads, showing a progress bar, and apply all rules."""
+    inspections: dict[str, list[Inspection]] = {}
+    total = sum(len(split.pairs) for split in dataset.splits)
+    with tqdm(total=total, desc="reading", unit="pair", disable=not progress) as bar:
+        for split in dataset.splits:
+            inspections[split.name] = []
+            for inspection in inspect_pairs(split.pairs, workers=workers):
+                inspections[split.name].append(inspection)
+                bar.update()
+    num_classes = len(dataset.classes.names)
+    counts = {
+        name: count_classes(items, num_classes=num_classes, ignore_value=dataset.ignore_value)
+        for name, items in inspections.items()
+    }
+    findings = sorted(_findings(dataset, inspections, counts), key=lambda finding: finding.severity != "error")
+    return DatasetReport(dataset, tuple(findings), inspections, counts)
+
+
+def _findings(
+    dataset: CheckedDataset, inspections: dict[str, list[Inspection]], counts: dict[str, ClassCounts]
+) -> Iterator[Finding]:
+    for split in dataset.splits:
+        yield from split.findings
+        yield from check_files(split.name, inspections[split.name])
+    num_classes = len(dataset.classes.names)
+    id_findings = list(check_ids(inspections, num_classes=num_classes, ignore_value=dataset.ignore_value))
+    yield from id_findings
+    for name, items in inspections.items():
+        yield from check_ignored(name, items, counts[name], ignore_value=dataset.ignore_value)
+    if not any(finding.kind in EXPLAIN_ABSENT_CLASSES for finding in id_findings):
+        yield from check_classes(counts, dataset.classes.names)
+    yield from check_duplicates(inspections)
