@@ -17,7 +17,7 @@ PREPARATION_CASES = [
     tool(
         "prepare_pascal_context",
         "half a JSON",
-        "HOME/voc/trainval_merged.json: not JSON, perhaps a download that was cut short (Expecting property name "
+        "HOME/voc/trainval_merged.json: not JSON, perhaps an incomplete download (Expecting property name "
         "enclosed in double quotes: line 1 column 2 (char 1))",
         ("--voc", "HOME/voc", "--workers", "1"),
         written("voc/trainval_merged.json", "{"),
@@ -25,7 +25,7 @@ PREPARATION_CASES = [
     tool(
         "prepare_pascal_context",
         "labels that are no list",
-        "HOME/voc/labels.txt: not a list of labels, with a line such as '2: aeroplane' for each",
+        "HOME/voc/labels.txt: not a list of labels, with one line such as '2: aeroplane' per label",
         ("--voc", "HOME/voc", "--workers", "1"),
         both(written("voc/labels.txt", "aeroplane\n"), written("voc/trainval/a.mat", "")),
     ),

@@ -190,14 +190,15 @@ DATA = [
     tool(
         "check_dataset",
         "no data set",
-        "'camvid_sem_seg' is no folder, and no data set for semantic segmentation whose folder exists begins so; near: "
+        "'camvid_sem_seg' is neither a folder nor the name (or first part of the name) of a semantic segmentation "
+        "dataset whose folder exists; near: "
         "camvid_sem_seg_val, camvid_sem_seg_test, camvid_sem_seg_train",
         ("camvid_sem_seg",),
     ),
     tool(
         "check_dataset",
         "no folder",
-        "there is no folder 'HOME/nowhere'",
+        "folder 'HOME/nowhere' does not exist",
         ("HOME/nowhere",),
     ),
     tool(
@@ -219,7 +220,7 @@ DATA = [
     tool(
         "check_dataset",
         "a palette of another form",
-        'HOME/config.yaml: a JSON list of {"name": ..., "color": [r, g, b]} is needed',
+        'HOME/config.yaml: must be a JSON list of {"name": ..., "color": [r, g, b]}',
         (*REPORT[1:], "--convert-colors", "HOME/new", "--palette", "HOME/config.yaml"),
         leaves=("contact_sheet.png", "histogram.png", "report.json"),
     ),

@@ -92,7 +92,7 @@ def test_a_wrong_call_is_no_finding(check, capsys):
     with pytest.raises(SystemExit) as ended:
         check("nowhere")
     assert ended.value.code == 2
-    assert "'nowhere' is no folder" in capsys.readouterr().err
+    assert "'nowhere' is neither a folder" in capsys.readouterr().err
 
 
 def test_nothing_is_converted_unasked(check, folder, colored):
@@ -137,7 +137,7 @@ def test_a_colour_that_is_not_listed_stops_everything(check, folder, colored, tm
         check(folder, *target)
     said = capsys.readouterr().err
     assert "b.png: the palette lacks 1 of its colours: (0, 0, 0)" in said and "f.png" in said and "a.png" not in said
-    assert said.rstrip().endswith("or add --unlisted-as-ignored")
+    assert said.rstrip().endswith("or use --unlisted-as-ignored")
     assert contents(folder) == before
     assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".new*"))
 
@@ -159,9 +159,9 @@ def test_a_palette_of_its_own(check, folder, colored, tmp_path):
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("[", r"palette.json: a JSON list of"),
-        ('[{"name": "lawn", "color": [1, 2, 3]}]', "'lawn' is none of the classes grass, road, sky"),
-        ('[{"color": [1, 2, 3]}]', "is needed"),
+        ("[", r"palette.json: must be a JSON list of"),
+        ('[{"name": "lawn", "color": [1, 2, 3]}]', "'lawn' is not one of the classes grass, road, sky"),
+        ('[{"color": [1, 2, 3]}]', "must be a JSON list"),
         ('[{"name": "sky", "color": [1, 2]}]', "a colour is [red, green, blue]"),
         ('[{"name": "sky", "color": [1, 2, 3]}, {"name": "road", "color": [1, 2, 3]}]', "listed twice"),
     ],
@@ -178,7 +178,7 @@ def test_classes_without_colours_need_a_palette(check, tmp_path, capsys):
     color(folder / "annotations/train/b.png")
     with pytest.raises(SystemExit):
         check(folder, "--convert-in-place")
-    assert "there is no palette for its colours" in capsys.readouterr().err
+    assert "no palette for its colours" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])

@@ -9,7 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from helpers.folders import CLASSES, COLORS, HEIGHT, WIDTH, picture, write_folder
-from segvit.dataset_tools.doctor import as_json, describe, examine, open_subject
+from segvit.dataset_tools.doctor import as_json, check_dataset, describe, open_dataset
 from segvit.dataset_tools.doctor.inspection import count_ids
 from segvit.datasets import register_sem_seg_split
 
@@ -22,11 +22,11 @@ def folder(tmp_path):
 
 
 def diagnose(target, **options):
-    return examine(open_subject(str(target), **options), workers=2, progress=False)
+    return check_dataset(open_dataset(str(target), **options), workers=2, progress=False)
 
 
-def kinds(diagnosis):
-    return [(finding.kind, finding.severity) for finding in diagnosis.findings]
+def kinds(report):
+    return [(finding.kind, finding.severity) for finding in report.findings]
 
 
 def edit(path, change):
@@ -45,9 +45,9 @@ def label_maps(folder):
 
 
 def test_nothing_is_found_in_sound_data(folder):
-    diagnosis = diagnose(folder)
-    assert diagnosis.findings == () and not diagnosis.has_errors
-    assert "nothing found" in describe(diagnosis)
+    report = diagnose(folder)
+    assert report.findings == () and not report.has_errors
+    assert "nothing found" in describe(report)
 
 
 def color_a_label_map(folder):
@@ -161,7 +161,7 @@ ERRORS = {
     shift_all_ids: ("shifted_ids", "ids run from 1 to 3"),
     call_the_background_zero: ("shifted_ids", "ids run from 0 to 3"),
     crop_a_label_map: ("sizes", f"b.png: {WIDTH} x {HEIGHT - 4}, its image {WIDTH} x {HEIGHT}"),
-    turn_a_label_map: ("sizes", "turned by 90 degrees"),
+    turn_a_label_map: ("sizes", "rotated by 90 degrees"),
     lose_a_label_map: ("image_without_label_map", "b.jpg"),
     lose_an_image: ("label_map_without_image", "b.png"),
     cut_off_an_image: ("unreadable_image", "f.png: "),
@@ -178,7 +178,7 @@ WARNINGS = {
     ignore_a_whole_label_map: ("unlabelled", "b.png"),
     ignore_most_pixels: ("mostly_ignored", "67 % of the pixels"),
     never_use_a_class: ("absent_classes", "1 road"),
-    never_use_the_last_class: ("absent_classes", "are ids one too small"),
+    never_use_the_last_class: ("absent_classes", "are all ids too small by one"),
     repeat_an_image: ("repeated_image", "c.bmp = "),
 }
 
@@ -186,13 +186,13 @@ WARNINGS = {
 @pytest.mark.parametrize("plant", [*ERRORS, *WARNINGS], ids=lambda plant: plant.__name__)
 def test_each_planted_fault_is_found_and_no_other(folder, plant):
     plant(folder)
-    kind, said = (ERRORS | WARNINGS)[plant]
+    kind, text = (ERRORS | WARNINGS)[plant]
     severity = "error" if plant in ERRORS else "warning"
-    diagnosis = diagnose(folder)
-    assert kinds(diagnosis) == [(kind, severity)]
-    assert diagnosis.has_errors is (plant in ERRORS)
-    assert said in describe(diagnosis)
-    (reported,) = as_json(diagnosis)["findings"]
+    report = diagnose(folder)
+    assert kinds(report) == [(kind, severity)]
+    assert report.has_errors is (plant in ERRORS)
+    assert text in describe(report)
+    (reported,) = as_json(report)["findings"]
     assert reported["kind"] == kind and all(isinstance(file, str) for file in reported["files"])
 
 
@@ -241,9 +241,9 @@ def write_pair(folder, split, stem, seed):
 def test_the_void_of_a_few_files_is_no_shift(folder):
     """The ignore value is in use, so that id 3 in one label map is a mistake there."""
     edit(folder / "annotations/train/b.png", lambda labels: np.where(labels == 0, 3, labels).astype(np.uint8))
-    diagnosis = diagnose(folder)
-    assert kinds(diagnosis) == [("ids_out_of_range", "error")]
-    assert "is 0 background that the list does not name, or 3 void?" in describe(diagnosis)
+    report = diagnose(folder)
+    assert kinds(report) == [("ids_out_of_range", "error")]
+    assert "is 0 a background that the list lacks, or 3 void?" in describe(report)
 
 
 def test_palette_and_sixteen_bit_label_maps_are_sound(folder):
@@ -274,14 +274,14 @@ def test_dark_images_are_not_taken_for_each_other(folder):
 
 
 def test_another_ignore_value(folder):
-    diagnosis = diagnose(folder, ignore_value=254)
-    assert {kind for kind, _ in kinds(diagnosis)} == {"ids_out_of_range"}
-    assert "is 0 background" not in describe(diagnosis)
+    report = diagnose(folder, ignore_value=254)
+    assert {kind for kind, _ in kinds(report)} == {"ids_out_of_range"}
+    assert "is 0 a background" not in describe(report)
 
 
 def test_an_ignore_value_that_is_a_class_is_refused_as_in_training(folder):
     with pytest.raises(ValueError, match=r"ignore value 2 is also the id of class .*--ignore-value"):
-        open_subject(str(folder), ignore_value=2)
+        open_dataset(str(folder), ignore_value=2)
 
 
 def test_counts_are_exact(folder):
@@ -292,7 +292,7 @@ def test_counts_are_exact(folder):
             expected += np.bincount(np.array(image).ravel(), minlength=256)
     assert counts.pixels.tolist() == expected[:3].tolist() and counts.images.tolist() == [4, 4, 4]
     assert counts.ignored == expected[255] and counts.total == expected.sum()
-    assert counts.ignored_share == pytest.approx(1 / HEIGHT)
+    assert counts.ignored_fraction == pytest.approx(1 / HEIGHT)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, bool])
@@ -313,7 +313,7 @@ def test_registered_data_sets_by_name_and_by_what_names_begin_with(folder):
             register_sem_seg_split(
                 name, folder=folder, split=name.rpartition("_")[2], stuff_classes=CLASSES, stuff_colors=COLORS
             )
-        assert [split.name for split in open_subject("test_doctor").splits] == names[:2]
+        assert [split.name for split in open_dataset("test_doctor").splits] == names[:2]
         assert diagnose("test_doctor_val").findings == ()
         assert kinds(diagnose("test_doctor_gone")) == [("missing_folder", "error")]
     finally:
@@ -326,9 +326,9 @@ def test_a_data_set_of_detectron2_without_colours(folder, monkeypatch):
     meta = MetadataCatalog.get("ade20k_sem_seg_val")
     for key, kind in (("image_root", "images"), ("sem_seg_root", "annotations")):
         monkeypatch.setitem(meta.__dict__, key, str(folder / kind / "val"))
-    diagnosis = diagnose("ade20k_sem_seg_val")
-    assert len(diagnosis.subject.classes.names) == len(set(diagnosis.subject.classes.colors)) == 150
-    assert kinds(diagnosis) == [("absent_classes", "warning")]
+    report = diagnose("ade20k_sem_seg_val")
+    assert len(report.dataset.classes.names) == len(set(report.dataset.classes.colors)) == 150
+    assert kinds(report) == [("absent_classes", "warning")]
 
 
 def test_a_further_split_need_not_be_labelled(folder):
@@ -339,16 +339,16 @@ def test_a_further_split_need_not_be_labelled(folder):
 
 
 def test_unknown_targets_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"'nowhere' is no folder, .*camvid_sem_seg_train"):
-        open_subject("nowhere")
+    with pytest.raises(ValueError, match=r"'nowhere' is neither a folder .*camvid_sem_seg_train"):
+        open_dataset("nowhere")
     with pytest.raises(ValueError, match=r"no classes\.txt"):
-        open_subject(str(tmp_path))
+        open_dataset(str(tmp_path))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CAMVID, reason="set SEGVIT_CAMVID to the folder of CamVid to examine it")
 def test_clean_camvid(monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", os.path.dirname(os.path.abspath(CAMVID)))
-    diagnosis = diagnose("camvid_sem_seg")
-    assert [len(items) for items in diagnosis.inspections.values()] == [367, 101]
-    assert diagnosis.findings == ()
+    report = diagnose("camvid_sem_seg")
+    assert [len(items) for items in report.inspections.values()] == [367, 101]
+    assert report.findings == ()

@@ -60,8 +60,8 @@ def main(root, *options, find=None):
 def test_a_complete_benchmark(root, capfd):
     assert main(root) == 0
     output, _ = capfd.readouterr()
-    assert "training: 4 of 4 pictures (4 written, 0 kept)" in output
-    assert "validation: 2 of 2 pictures" in output
+    assert "training: 4 of 4 images (4 written, 0 kept)" in output
+    assert "validation: 2 of 2 images" in output
     assert "missing" not in output and "wrong" not in output
     stems = [f"ADE_train_{number:08d}" for number in (1, 2, 3, 4)] + [f"ADE_val_{number:08d}" for number in (1, 2)]
     assert sorted(Path(name).stem for name in written(root)) == [*stems, "prepared"]
@@ -141,7 +141,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(root, tmp_path_factory, c
         return replace(ade20k.find_ade20k(options.root), read=Interrupted(after=3))
 
     assert main(root, find=find) == 130
-    assert "goes on from there" in capsys.readouterr().err
+    assert "run the same command again" in capsys.readouterr().err
     assert sum(name.endswith(".png") for name in written(root)) == 3
     assert "prepared.sha256" not in written(root)
     # As a killed process would leave it: half a file, and half a line of what has been done.
@@ -197,7 +197,7 @@ DAMAGES = {
     "truncated labels": ("annotations", "png", truncate, "not a readable image"),
     "coloured labels": ("annotations", "png", recolour, "has 3 channels"),
     "labels of another size": ("annotations", "png", enlarge, "labels of 32 x 25 pixels for an image of 32 x 24"),
-    "unknown id": ("annotations", "png", exceed, "label ids 151 do not occur in this data set"),
+    "unknown id": ("annotations", "png", exceed, "label ids 151 do not occur in this dataset"),
 }
 
 
@@ -212,7 +212,7 @@ def test_damaged_files_are_named_and_the_others_prepared(root, capfd, damage):
     assert "Traceback" not in output + errors
     (line,) = [line for line in output.splitlines() if line.startswith(f"  {path}: ")]
     assert re.search(message, line)
-    assert "training: 3 of 4 pictures" in output
+    assert "training: 3 of 4 images" in output
     listing = root / "ADEChallengeData2016" / "annotations_detectron2" / "preparation_problems.txt"
     assert str(path) in listing.read_text()
     path.write_bytes(sound)
@@ -232,7 +232,7 @@ def test_nothing_there_is_a_list_of_what_to_get(tmp_path, capfd):
 def test_a_part_is_enough_where_that_is_asked_for(tmp_path, capfd):
     write_ade20k(tmp_path, training=0, validation=1)
     assert main(tmp_path) == 1
-    assert "1 pictures are prepared, 2 belong to the benchmark's validation split" in capfd.readouterr().out
+    assert "1 images are prepared, the benchmark's validation split has 2" in capfd.readouterr().out
     assert main(tmp_path, "--partial") == 0
 
 
@@ -260,7 +260,7 @@ def test_long_lists_are_shortened_but_kept_whole_in_a_file(root):
         (root / "ADEChallengeData2016" / "images" / "training" / f"x{number}.jpg").touch()
     report = run(root)
     report.write_problems()
-    assert "and 16 more, all of them in" in report.text()
+    assert "and 16 more, all in" in report.text()
     listing = root / "ADEChallengeData2016" / "annotations_detectron2" / "preparation_problems.txt"
     assert len(listing.read_text().splitlines()) == len(report.problems) == 28
 

@@ -242,7 +242,7 @@ def test_labels_with_other_names_are_noted(tmp_path):
     found = find_pascal(tmp_path)
     assert not found.problems and found.notes == [f"{labels}: label 258 is called motorcycle, here motorbike"]
     labels.unlink()
-    assert "taken to be numbered as in the distribution" in find_pascal(tmp_path).notes[0]
+    assert "assuming that the labels are numbered as in the distribution" in find_pascal(tmp_path).notes[0]
 
 
 def test_damaged_masks_are_named(tmp_path):
@@ -253,7 +253,7 @@ def test_damaged_masks_are_named(tmp_path):
     write_pascal_json(write_voc2010(tmp_path), change=shrink)
     report = prepare(find_pascal(tmp_path), workers=1)
     first, last = [problem.what for problem in report.problems if problem.path.name == "trainval_merged.json"]
-    assert "2008_000001.jpg: a mask cannot be read" in first and "by its own account" in first
+    assert "2008_000001.jpg: a mask cannot be read" in first and "but its area is" in first
     assert "2009_000003.jpg: a mask cannot be read (KeyError('counts'))" in last
     assert [split.written for split in report.splits] == [3, 2]
 
@@ -268,8 +268,10 @@ def test_masks_with_uncompressed_counts_are_read(tmp_path):
     assert prepare(find_pascal(tmp_path), workers=1).is_complete()
 
 
-@pytest.mark.parametrize("content, message", [("{", "not JSON"), ("{}", "not laid out as"), ("[]", "not laid out as")])
-def test_a_json_that_is_not_that_of_pascal_in_detail(tmp_path, call, content, message):
+@pytest.mark.parametrize(
+    "content, message", [("{", "not JSON"), ("{}", "not in the format"), ("[]", "not in the format")]
+)
+def test_a_json_in_another_format_than_pascal_in_detail_is_named(tmp_path, call, content, message):
     voc = write_voc2010(tmp_path)
     (voc / "trainval_merged.json").write_text(content)
     code, _, errors = call("prepare_pascal_context.py", tmp_path)
@@ -304,7 +306,7 @@ def test_every_script_counts_against_the_benchmark(tmp_path, monkeypatch, call, 
     monkeypatch.undo()  # the true sizes
     write(tmp_path)
     code, output, _ = call(script, tmp_path)
-    assert code == 1 and "4 pictures are prepared" in output
+    assert code == 1 and "4 images are prepared" in output
     assert call(script, tmp_path, "--partial")[0] == 0
     assert sum(1 for _ in (tmp_path / prepared).rglob("*.png")) in (6, 14)
 

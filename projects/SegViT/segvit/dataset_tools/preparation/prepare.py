@@ -20,7 +20,6 @@ from segvit.dataset_tools.preparation.report import Report, SplitReport
 from segvit.datasets.pairs import load_sem_seg_pairs
 from segvit.errors import UserError
 from segvit.output_files import remove_unfinished
-from segvit.output_files import remove_unfinished
 
 # Jobs sent to a worker at once: large enough for low overhead, small enough that an interruption loses little.
 CHUNK_SIZE = 8
