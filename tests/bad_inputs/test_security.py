@@ -119,8 +119,8 @@ def test_a_link_leads_no_preparation_out_of_the_data_set(link, world):
     path = f"HOME/datasets/ADEChallengeData2016/{link}"
     assert ended.code == 2
     assert ended.error == (
-        f"{path} is a link to HOME/outside, outside the dataset's folder: remove it (to keep the dataset on another disk, "
-        "make HOME/datasets/ADEChallengeData2016 as a whole a link)"
+        f"{path} is a link to HOME/outside, outside the dataset's folder: remove it (to keep the dataset on another "
+        "disk, make HOME/datasets/ADEChallengeData2016 as a whole a link)"
     )
     assert unchanged(world.home / "outside")
 
