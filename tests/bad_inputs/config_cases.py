@@ -186,7 +186,7 @@ FITS = [
     ),
     Case(
         "scales to test at without any",
-        "TEST.AUG.MIN_SIZES is empty: name the short sides to test at, such as (384, 512, 640)",
+        "TEST.AUG.MIN_SIZES is empty: set the short sides to test at, such as (384, 512, 640)",
         (*EVALUATION, "TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "()"),
         checkpoint(),
     ),

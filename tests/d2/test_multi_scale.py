@@ -1,4 +1,4 @@
-"""Multi-scale and flipped testing against a plain loop over the views, and in an evaluation.
+"""Multi-scale and flipped testing: against a plain loop over the views, and in an evaluation.
 
 Shape shorthand: H x W pixels, K classes.
 """
@@ -14,6 +14,7 @@ from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from torch.nn.parallel import DistributedDataParallel
 
+from helpers.labels import assert_labels_are_argmax
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.engine import Trainer
 
@@ -47,7 +48,7 @@ def resized(image, min_size, max_size):
 
 
 def naive_mean(model, image, cfg, size):
-    """Every view segmented as an image of its own, flipped back, resized and summed."""
+    """Segment every view as a single image, flip it back, resize and average."""
     total, count = torch.zeros(NUM_CLASSES, *size), 0
     for min_size in cfg.TEST.AUG.MIN_SIZES:
         view = resized(image, min_size, cfg.TEST.AUG.MAX_SIZE)
@@ -67,7 +68,7 @@ def use_windows(cfg):
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("windows", [False, True])
 @pytest.mark.parametrize("size", [SIZE, (61, 80)])
-def test_equals_a_plain_loop(tta_cfg, make_input, flip, windows, size):
+def test_scores_equal_a_plain_loop_over_the_views(tta_cfg, make_input, flip, windows, size):
     tta_cfg.TEST.AUG.FLIP = flip
     if windows:
         use_windows(tta_cfg)
@@ -90,7 +91,7 @@ def test_one_scale_without_flip_equals_the_model(tta_cfg, make_input, windows):
 
 
 def test_a_symmetric_image_has_symmetric_scores(tta_cfg, make_input):
-    """Widths of whole patches: elsewhere the padding, on one side only, is what is not symmetric."""
+    """At widths of whole patches: padding is on one side only and would break the symmetry."""
     tta_cfg.TEST.AUG.MIN_SIZES = (32,)
     model, tta = build(tta_cfg)
     half = make_input(32, 24)["image"]
@@ -101,7 +102,7 @@ def test_a_symmetric_image_has_symmetric_scores(tta_cfg, make_input):
 
 
 @pytest.mark.parametrize("windows", [False, True])
-def test_labels_alone(tta_cfg, make_input, monkeypatch, windows):
+def test_labels_are_the_argmax_of_the_mean_scores(tta_cfg, make_input, monkeypatch, windows):
     monkeypatch.setattr("segvit.modeling.postprocessing.score_bands.ELEMENTS_PER_BAND", 7 * NUM_CLASSES * SIZE[1])
     if windows:
         use_windows(tta_cfg)
@@ -110,7 +111,7 @@ def test_labels_alone(tta_cfg, make_input, monkeypatch, windows):
     tta_cfg.TEST.LABELS_ONLY = True
     (result,) = build(tta_cfg)[1]([{"image": image}])
     assert set(result) == {"sem_seg_labels"}
-    assert torch.equal(result["sem_seg_labels"], scores.argmax(0))
+    assert_labels_are_argmax(result["sem_seg_labels"], scores)
 
 
 def test_a_batch_equals_one_by_one(tta_cfg, make_input):
@@ -122,8 +123,8 @@ def test_a_batch_equals_one_by_one(tta_cfg, make_input):
         assert set(one) == {"image"}
 
 
-def test_the_original_size_is_kept_within_the_limit(tta_cfg, make_input):
-    """MAX_SIZE bounds the long side, as it does in Detectron2."""
+def test_max_size_limits_the_long_side(tta_cfg, make_input):
+    """As in Detectron2."""
     tta_cfg.TEST.AUG.MIN_SIZES, tta_cfg.TEST.AUG.MAX_SIZE, tta_cfg.TEST.AUG.FLIP = (300,), 64, False
     model, tta = build(tta_cfg)
     seen = []
@@ -153,18 +154,18 @@ def test_in_a_default_predictor(tta_cfg, bgr_image, tmp_path):
 
 def test_normalised_images_are_refused(tta_cfg):
     _, tta = build(tta_cfg)
-    with pytest.raises(ValueError, match="levels are from 0 to 255, not from -1"):
+    with pytest.raises(ValueError, match="must be from 0 to 255, not from -1"):
         scores_of(tta, torch.linspace(-1, 1, 3 * 8 * 8).view(3, 8, 8))
 
 
-def test_no_scales(tta_cfg):
+def test_empty_min_sizes_are_refused(tta_cfg):
     tta_cfg.TEST.AUG.MIN_SIZES = ()
     with pytest.raises(ValueError, match=r"TEST\.AUG\.MIN_SIZES is empty"):
         build(tta_cfg)
 
 
 def test_evaluation_at_several_scales(tta_cfg, toy_scenes_root, tmp_path, monkeypatch, caplog):
-    """From the original images, whatever MIN_SIZE_TEST says, into a folder of its own."""
+    """On the original images, whatever MIN_SIZE_TEST is; results go to the subfolder `tta`."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
     tta_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 10
     tta_cfg.DATASETS.TEST, tta_cfg.DATALOADER.NUM_WORKERS = ("toy_scenes_sem_seg_val",), 0

@@ -1,4 +1,4 @@
-"""Multi-scale and flipped testing.
+"""`SemanticSegmentorWithTTA`: multi-scale and flipped testing.
 
 Shape shorthand: K classes, H x W pixels.
 """
@@ -6,6 +6,7 @@ Shape shorthand: K classes, H x W pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,26 +15,28 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from segvit.d2.meta_arch import SegViT
+from segvit.d2.model_types import ModelInput, ModelOutput, requested_size
 from segvit.data.augmentation import ResizeShortestEdge
 from segvit.errors import UserError
+from segvit.modeling.postprocessing.image_sizes import Size
 from segvit.modeling.postprocessing.score_bands import join_bands, mean_bands
 
 
 class SemanticSegmentorWithTTA(nn.Module):
     """The mean of a model's scores over scales and mirror images; called as the model is, in inference.
 
-    A view of an image is segmented as the model segments any image, by windows where TEST.WINDOW says so. Scores are
-    averaged as they are; the official release puts them through another softmax first, which changes the vote.
+    A view of an image is segmented as the model segments any image, by windows if TEST.WINDOW is enabled. Scores are
+    averaged as they are; the official release applies another softmax first, which changes the result.
 
-    The views are made from "image" as it comes in: give the original, not one that INPUT.MIN_SIZE_TEST has resized.
+    Views are resized from "image": pass the original, not one already resized to INPUT.MIN_SIZE_TEST.
 
-    Memory does not grow with the number of views: one view at a time is added to the sum. With `labels_only` there is
-    no sum of the whole image; the views advance side by side, each with the rows of its windows.
+    Memory does not grow with the number of views: each is added to one sum. With `labels_only` there is no sum of the
+    whole image either; the views are computed side by side, band by band.
 
     Args:
-        model: trained, possibly wrapped for several processes.
-        min_sizes: the short side of each view, in pixels.
-        max_size: what no side of a view exceeds.
+        model: trained; a DistributedDataParallel is unwrapped.
+        min_sizes: short side of each view, in pixels.
+        max_size: upper limit of a view's long side.
         flip: also segment the mirror image of each view.
     """
 
@@ -42,14 +45,14 @@ class SemanticSegmentorWithTTA(nn.Module):
         self, model: SegViT | DistributedDataParallel, *, min_sizes: Sequence[int], max_size: int, flip: bool
     ) -> None:
         super().__init__()
-        self.model = model.module if isinstance(model, DistributedDataParallel) else model
+        self.model: SegViT = model.module if isinstance(model, DistributedDataParallel) else model
         self.resizes = [ResizeShortestEdge(min_size, max_size) for min_size in min_sizes]
         self.flips = (False, True) if flip else (False,)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, model: SegViT | DistributedDataParallel) -> dict[str, object]:
+    def from_config(cls, cfg: CfgNode, model: SegViT | DistributedDataParallel) -> dict[str, Any]:
         if not cfg.TEST.AUG.MIN_SIZES:
-            raise UserError("TEST.AUG.MIN_SIZES is empty: name the short sides to test at, such as (384, 512, 640)")
+            raise UserError("TEST.AUG.MIN_SIZES is empty: set the short sides to test at, such as (384, 512, 640)")
         return {
             "model": model,
             "min_sizes": cfg.TEST.AUG.MIN_SIZES,
@@ -58,40 +61,39 @@ class SemanticSegmentorWithTTA(nn.Module):
         }
 
     @torch.no_grad()
-    def forward(self, batched_inputs: list[dict[str, object]]) -> list[dict[str, torch.Tensor]]:
-        """Inputs and outputs of `SegViT.forward` in inference. Raises UserError for levels outside 0 to 255."""
+    def forward(self, batched_inputs: list[ModelInput]) -> list[ModelOutput]:
+        """Inputs and outputs of `SegViT.forward` in inference. Raises UserError for pixel values outside 0 to 255."""
         return [self._segment(inputs) for inputs in batched_inputs]
 
-    def _segment(self, inputs: dict[str, object]) -> dict[str, torch.Tensor]:
-        height, width = inputs["image"].shape[-2:]
-        size = (inputs.get("height", height), inputs.get("width", width))
+    def _segment(self, inputs: ModelInput) -> ModelOutput:
+        size = requested_size(inputs)
         pixels = _as_bytes(inputs["image"]).permute(1, 2, 0).numpy()
-        maps = [self._bands(pixels, resize, flipped, size) for resize in self.resizes for flipped in self.flips]
-        mean = mean_bands(maps, size) if self.model.labels_only else _mean_one_by_one(maps, size)
+        views = [self._bands(pixels, resize, flipped, size) for resize in self.resizes for flipped in self.flips]
+        mean = mean_bands(views, size) if self.model.labels_only else _mean_one_by_one(views, size)
         return self.model.result(mean, size)
 
     def _bands(
-        self, pixels: np.ndarray, resize: ResizeShortestEdge, flipped: bool, size: tuple[int, int]
+        self, pixels: np.ndarray, resize: ResizeShortestEdge, flipped: bool, size: Size
     ) -> Iterator[torch.Tensor]:
-        """Banded scores of a view of (H, W, 3) pixels, turned back and at the size of the result."""
+        """Bands of the scores of a view of (H, W, 3) pixels, flipped back and at the output size."""
         view = torch.from_numpy(resize.get_transform(pixels).apply_image(pixels).copy()).permute(2, 0, 1)
         for band in self.model.score_bands(view.flip(-1) if flipped else view, size):
             yield band.flip(-1) if flipped else band
 
 
 def _as_bytes(image: torch.Tensor) -> torch.Tensor:
-    """(3, H, W) uint8 in main memory: what Detectron2 resizes as in training. `DefaultPredictor` gives floats."""
+    """(3, H, W) uint8 in main memory, as training resizes images. Detectron2's `DefaultPredictor` passes floats."""
     if image.min() < 0 or image.max() > 255:
-        raise UserError(f"an image's levels are from 0 to 255, not from {image.min():.4g} to {image.max():.4g}")
+        raise UserError(f"pixel values must be from 0 to 255, not from {image.min():.4g} to {image.max():.4g}")
     return image.round().byte().cpu() if image.is_floating_point() else image.cpu()
 
 
-def _mean_one_by_one(maps: Sequence[Iterator[torch.Tensor]], size: tuple[int, int]) -> Iterator[torch.Tensor]:
-    """The mean of banded maps as one band: the first map becomes the sum, each further one is added and forgotten."""
-    total = join_bands(maps[0], size)
-    for bands in maps[1:]:
+def _mean_one_by_one(views: Sequence[Iterator[torch.Tensor]], size: Size) -> Iterator[torch.Tensor]:
+    """The mean of banded maps as a single band; one map at a time is added to the sum."""
+    total = join_bands(views[0], size)
+    for bands in views[1:]:
         row = 0
         for band in bands:
             total[:, row : row + band.shape[1]] += band
             row += band.shape[1]
-    yield total.div_(len(maps))
+    yield total.div_(len(views))

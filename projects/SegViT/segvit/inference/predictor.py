@@ -13,13 +13,12 @@ from typing import Literal, TypedDict
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from PIL import Image
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.config.device import require_device
 from segvit.config.shipped import find_config
-from segvit.d2 import load_config
+from segvit.d2 import SegViT, load_config
 from segvit.data.augmentation import build_test_augmentations
 from segvit.errors import UserError
 from segvit.inference.class_names import class_list_of
@@ -81,8 +80,8 @@ class SegViTPredictor:
         classes = class_list_of(self.cfg)
         self.class_names = classes.names
         self.class_colors = classes.colors
-        self.model = build_model(self.cfg).eval()
-        self.model.label_dtype = torch.uint8 if self.num_classes <= 255 else torch.int32
+        label_dtype = torch.uint8 if self.num_classes <= 255 else torch.int32
+        self.model = SegViT(self.cfg, label_dtype=label_dtype).to(self.cfg.MODEL.DEVICE).eval()
         SegViTCheckpointer(self.model).load(self.cfg.MODEL.WEIGHTS)
         (self._resize,) = build_test_augmentations(self.cfg)
 

@@ -106,10 +106,10 @@ class _Tiles:
         grid = (masks.shape[1], masks.shape[2])
         self.device = masks.device
         lengths = zip(grid, *sizes, (max_rows, sizes.output[1]), strict=True)
-        self.row_edges, self.column_edges = (_tile_edges(*axis) for axis in lengths)
+        self.row_edges, self.column_edges = (_tile_edges(*axis_lengths) for axis_lengths in lengths)
         supports = [
-            _tile_supports(edges, *axis)
-            for edges, *axis in zip((self.row_edges, self.column_edges), grid, sizes.padded, resize.sources)
+            _tile_supports(self.row_edges, grid[0], sizes.padded[0], resize.sources[0]),
+            _tile_supports(self.column_edges, grid[1], sizes.padded[1], resize.sources[1]),
         ]
         num_tiles = (len(self.row_edges) - 1, len(self.column_edges) - 1)
         self.upper_bounds = torch.empty(len(masks), *num_tiles)  # (K, R, C)

@@ -6,6 +6,7 @@ Shape shorthand: B images, H x W pixels, h x w grid, K classes = queries.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from torch import nn
 from segvit.errors import ArgumentError
 
 
-def class_probabilities(outputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def class_probabilities(outputs: Mapping[str, Any]) -> torch.Tensor:
     """P(class c | query c) of every class: (B, K). It bounds the "diagonal" score of the class from above.
 
     Args:
@@ -67,7 +68,7 @@ class SemanticInference(nn.Module):
             raise ArgumentError("mode", f"{mode!r} must be 'mix', 'diagonal' or 'softmax'")
         self.mode = mode
 
-    def forward(self, outputs: Mapping[str, torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+    def forward(self, outputs: Mapping[str, Any], size: tuple[int, int]) -> torch.Tensor:
         """Score every class at every pixel of a batch.
 
         Args:

@@ -1,0 +1,48 @@
+"""`ModelInput` and `ModelOutput`: the dicts that the meta-architecture takes and returns, one per image.
+
+Shape shorthand: H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import torch
+
+from segvit.modeling.postprocessing.image_sizes import Size
+
+
+class _Image(TypedDict):
+    image: torch.Tensor
+
+
+class ModelInput(_Image, total=False):
+    """One image, as Detectron2's mappers return it.
+
+    Attributes:
+        image: (3, H, W) in the channel order and range of INPUT.FORMAT.
+        sem_seg: (H, W) int64 labels, in training.
+        height, width: output size in inference; the size of `image` by default.
+    """
+
+    sem_seg: torch.Tensor
+    height: int
+    width: int
+
+
+class ModelOutput(TypedDict, total=False):
+    """The result of one image: one of the two.
+
+    Attributes:
+        sem_seg: (K, height, width) float scores, see `SemanticInference`.
+        sem_seg_labels: (height, width) labels, where the model returns labels only.
+    """
+
+    sem_seg: torch.Tensor
+    sem_seg_labels: torch.Tensor
+
+
+def requested_size(inputs: ModelInput) -> Size:
+    """Height and width of the result of an image: the image's own unless the input names others."""
+    image = inputs["image"]
+    return inputs.get("height", image.shape[-2]), inputs.get("width", image.shape[-1])

@@ -1,0 +1,103 @@
+"""`build_segvit`: the whole network, with its sizes, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from segvit.modeling.decoder.decoder_builder import build_decoder
+from segvit.modeling.encoder.vit_builder import build_vit_encoder
+from segvit.modeling.postprocessing.semantic_inference import SemanticInference
+from segvit.modeling.segvit import DecoderHead, SegViT
+from segvit.modeling.token_reduction.reduction_builder import TokenReduction
+
+# Of RGB channels from 0 to 255.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+# Names of the encoder and the head in a checkpoint of the Detectron2 model, and their names in `SegViT`.
+CHECKPOINT_PREFIXES = {"backbone.encoder.": "encoder.", "sem_seg_head.": "head."}
+
+
+def build_segvit(
+    *,
+    num_classes: int,
+    encoder_name: str = "vit_base_patch16_384",
+    img_size: tuple[int, int] = (512, 512),
+    out_indices: Sequence[int] = (5, 7, 11),
+    pretrained: str = "",
+    reduction: TokenReduction | None = None,
+    query_upsampling: str = "none",
+    upsampling_layers: int = 3,
+    decoder_dim: int = 384,
+    decoder_layers: int = 3,
+    decoder_heads: int = 12,
+    drop_path_rate: float = 0.1,
+    dropout: float = 0.1,
+    output: str = "mix",
+    pixel_mean: Sequence[float] = IMAGENET_MEAN,
+    pixel_std: Sequence[float] = IMAGENET_STD,
+    **encoder_sizes: int,
+) -> SegViT:
+    """Build SegViT without Detectron2; the defaults are the paper's ViT-B model.
+
+    Args:
+        num_classes: K.
+        encoder_name: of a plain ViT in timm, without its tag.
+        img_size: (H, W) in pixels that positions are made for.
+        out_indices: 0-based blocks whose outputs the decoder reads, the deepest first.
+        pretrained: "" for random weights, a timm tag, or a local file of encoder weights.
+        reduction: tokens that the encoder drops (Shrunk, Shrunk++); None keeps all.
+        query_upsampling: "none", or how the decoder restores the grid after a reduction, see `build_decoder`.
+        upsampling_layers: layers of that restoration per stage.
+        decoder_dim, decoder_layers, decoder_heads: width of the decoder, layers per stage, attention heads.
+        drop_path_rate: stochastic depth of the encoder's last block, in training.
+        dropout: of the decoder, in training.
+        output: "mix", "diagonal" or "softmax", see `SemanticInference`.
+        pixel_mean, pixel_std: of each channel, in the range of the images; ImageNet's in RGB by default.
+        **encoder_sizes: timm's arguments that replace the named ViT's: patch_size, embed_dim, depth, num_heads.
+
+    Raises:
+        UserError: for an unknown encoder or option, or stages that do not fit each other.
+    """
+    encoder = build_vit_encoder(
+        name=encoder_name,
+        img_size=img_size,
+        out_indices=list(out_indices),
+        pretrained=pretrained,
+        reduction=reduction,
+        drop_path_rate=drop_path_rate,
+        **encoder_sizes,
+    )
+    in_features = [f"block{index}" for index in sorted(out_indices, reverse=True)]
+    return SegViT(
+        encoder=encoder,
+        head=DecoderHead(
+            in_features=in_features,
+            decoder=build_decoder(
+                num_classes=num_classes,
+                in_dims=[encoder.embed_dim for _ in in_features],
+                grid_size=encoder.embedding.grid_size,
+                query_upsampling=query_upsampling,
+                upsampling_layers=upsampling_layers,
+                hidden_dim=decoder_dim,
+                num_layers=decoder_layers,
+                num_heads=decoder_heads,
+                dropout=dropout,
+            ),
+        ),
+        inference=SemanticInference(output),
+        patch_size=encoder.embedding.patch_size[0],
+        pixel_mean=pixel_mean,
+        pixel_std=pixel_std,
+    )
+
+
+def weights_from_detectron2(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint of the Detectron2 model under the names of `SegViT`, for `load_state_dict`."""
+    weights = {}
+    for name, tensor in state_dict.items():
+        prefix = next((prefix for prefix in CHECKPOINT_PREFIXES if name.startswith(prefix)), "")
+        weights[CHECKPOINT_PREFIXES.get(prefix, "") + name[len(prefix) :]] = tensor
+    return weights
