@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from baselines import build_contenders
+from baselines import build_models
 from helpers.repository import PROJECT
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import load_config
@@ -147,7 +147,7 @@ def test_benchmark_against_another_config(tmp_path, capsys):
 
 def test_variants_share_one_encoder_and_give_one_shape():
     cfg = load_config(BASE, TINY)
-    variants = build_contenders(cfg, ["linear", "segmenter", "diagonal", "mix"], (32, 48))
+    variants = build_models(cfg, ["linear", "segmenter", "diagonal", "mix"], (32, 48))
     images = torch.rand(1, 3, 32, 48)
     with torch.inference_mode():
         assert {tuple(variant(images).shape) for variant in variants.values()} == {(1, 5, 32, 48)}

@@ -21,7 +21,7 @@ from segvit.d2 import load_config
 from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 
 PROJECT = ROOT / "projects" / "SegViT"
-FOLDERS = [PROJECT, PROJECT / "tools", PROJECT / "benchmarks", PROJECT / "demo", ROOT / "datasets"]
+FOLDERS = [PROJECT, PROJECT / "benchmarks", PROJECT / "tools", PROJECT / "demo", ROOT / "datasets"]
 LOGGERS = [logging.getLogger(name) for name in ("detectron2", "fvcore", "segvit")]
 
 CONFIG = """\

@@ -1,4 +1,4 @@
-"""What surrounds the model, timed: the parts' names and figures, and what a step of the criterion is."""
+"""benchmark_parts.py: lines and figures of each part, and the step of the criterion."""
 
 import importlib.util
 import json
@@ -14,21 +14,21 @@ from segvit.analysis.from_config import build_random_model
 from segvit.datasets.toy_scenes import TOY_SCENES_CATEGORIES
 from training_step import random_input
 
-TOOLS = PROJECT / "benchmarks"
+BENCHMARKS = PROJECT / "benchmarks"
 TOY_CLASSES = ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", str(len(TOY_SCENES_CATEGORIES)))
 
 
 @pytest.fixture
 def measure(tiny_cfg, tmp_path, capsys):
-    """Runs a part on the tiny model -> its lines by name."""
-    spec = importlib.util.spec_from_file_location("benchmark_parts", TOOLS / "benchmark_parts.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    """Runs a part on the tiny model; returns its rows by name."""
+    spec = importlib.util.spec_from_file_location("benchmark_parts", BENCHMARKS / "benchmark_parts.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
 
     def run(part, *arguments):
         config = tmp_path / "tiny.yaml"
         config.write_text(tiny_cfg.dump())
-        tool.main([part, "--config-file", str(config), "--rounds", "2", "--json", *arguments])
+        benchmark.main([part, "--config-file", str(config), "--rounds", "2", "--json", *arguments])
         report = json.loads(capsys.readouterr().out)
         assert set(report) == {"machine", "threads", "parts"}
         assert all(row["median_ms"] > 0 for row in report["parts"])
@@ -38,21 +38,21 @@ def measure(tiny_cfg, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_criterion(measure):
-    rows = measure("criterion", "--present", "1", "3", "--classes", "4", "--step")
-    assert list(rows) == ["1 of 4 classes", "3 of 4 classes", "whole model"]
+def test_criterion_part(measure):
+    rows = measure("criterion", "--present", "3", "--classes", "4", "--step")
+    assert list(rows) == ["3 of 4 classes", "whole model"]
     assert rows["3 of 4 classes"]["peak_mb"] > 0 and rows["whole model"]["peak_mb"] is None
 
 
 @pytest.mark.slow
-def test_labels(measure):
-    rows = measure("labels", "--present", "2", "--classes", "4", "150", "--input-size", "512", "512")
-    assert list(rows) == [f"{name}, 2 of {count} classes" for count in (4, 150) for name in ("pruned", "all")]
+def test_labels_part(measure):
+    rows = measure("labels", "--present", "2", "--classes", "150", "--input-size", "512", "512")
+    assert list(rows) == ["pruned, 2 of 150 classes", "all, 2 of 150 classes"]
     assert rows["all, 2 of 150 classes"]["peak_mb"] > 100 + rows["pruned, 2 of 150 classes"]["peak_mb"]
 
 
 @pytest.mark.slow
-def test_mapper(measure, toy_scenes_root, monkeypatch):
+def test_mapper_part(measure, toy_scenes_root, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
     rows = measure("mapper", "--images", "3", "DATASETS.TRAIN", "('toy_scenes_sem_seg_train',)", *TOY_CLASSES)
     assert list(rows) == ["here", "one worker"]
@@ -60,30 +60,29 @@ def test_mapper(measure, toy_scenes_root, monkeypatch):
         assert row["images_per_s"] == pytest.approx(3000 / row["median_ms"])
 
 
-def test_evaluation(measure):
+def test_evaluation_part(measure):
     assert list(measure("evaluation")) == ["model", "evaluator, of scores", "evaluator, of labels"]
 
 
-def test_predictor(measure, tiny_cfg, tmp_path):
+def test_predictor_part(measure, tiny_cfg, tmp_path):
     torch.save({"model": build_random_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.png")
-    rows = measure("predictor", "--picture", str(tmp_path / "a.png"), "MODEL.WEIGHTS", str(tmp_path / "model.pth"))
+    rows = measure("predictor", "--image", str(tmp_path / "a.png"), "MODEL.WEIGHTS", str(tmp_path / "model.pth"))
     assert list(rows) == ["model", "predictor, one by one", "predictor, stream"]
 
 
-def test_precision(measure, tmp_path):
-    pictures = [str(tmp_path / f"{seed}.png") for seed in (0, 1)]
-    for seed, path in enumerate(pictures):
+def test_precision_part(measure, tmp_path):
+    images = [str(tmp_path / f"{seed}.png") for seed in (0, 1)]
+    for seed, path in enumerate(images):
         Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 60, 3), np.uint8)).save(path)
     torch.manual_seed(0)
-    rows = measure("precision", "--pictures", *pictures, "--input-size", "32", "48")
+    rows = measure("precision", "--images", *images, "--input-size", "32", "48")
     assert list(rows) == ["fp32", "bf16"]
     assert 0.8 < rows["bf16"]["labels_agree"] <= 1
 
 
-def test_steps_of_the_criterion_are_those_of_the_model(tiny_cfg):
-    """As many stages and classes as the model has, and a gradient for all of their logits."""
-    step = CriterionStep(tiny_cfg, batch_size=2, size=(32, 48), num_present=3)
+def test_criterion_step_has_the_models_stages_and_gradients_for_all_logits(tiny_cfg):
+    step = CriterionStep(tiny_cfg, batch_size=2, image_size=(32, 48), num_present=3)
     assert step() > 0
     assert len(step.stages) == 2
     for stage in step.stages:
@@ -93,7 +92,7 @@ def test_steps_of_the_criterion_are_those_of_the_model(tiny_cfg):
 
 
 @pytest.mark.parametrize("num_present", [1, 10, 64])
-def test_random_labels_hold_all_classes_asked_for(num_present):
+def test_random_labels_contain_all_present_classes(num_present):
     image = random_input((64, 96), num_present, seed=3)
     assert image["sem_seg"].unique().tolist() == list(range(num_present))
     assert image["sem_seg"].dtype == torch.int64 and image["image"].dtype == torch.uint8

@@ -315,7 +315,7 @@ def trains_on_two_machines(command, workspace):
 
 def times_a_tiny_model(command, workspace):
     """Not compiled, which takes a C++ compiler; tests/analysis holds that there is one graph."""
-    command = re.sub(r" --picture \S+| MODEL.WEIGHTS \S+| --compile", "", command)
+    command = re.sub(r" --image \S+| MODEL.WEIGHTS \S+| --compile", "", command)
     command = re.sub(rf" ({'|'.join(PEERS)})\b", "", command)  # of full size, from a package that users may not have
     shorter = re.sub(r"--rounds \d+", "--rounds 2", re.sub(r"--input-size \d+ \d+", "--input-size 64 64", command))
     output = workspace.shell(shorter, {**TINY_VIT, "MODEL.VIT.IMG_SIZE": "(64,64)", "MODEL.VIT.REDUCTION_BLOCK": "1"})
@@ -333,8 +333,8 @@ def times_what_surrounds_a_tiny_model(command, workspace):
 def times_a_trained_model(command, workspace):
     """A trained model's documented command, with that of the demo; one on random weights as it is, but small."""
     workspace.once("the demo's model", lambda: prepare_the_demo(workspace))
-    shorter = re.sub(r"--rounds \d+", "--rounds 1", command).replace("picture.jpg", "photo.jpg")
-    shorter = re.sub(r"--pictures \S+", "--pictures photo.jpg", shorter)
+    shorter = re.sub(r"--rounds \d+", "--rounds 1", command).replace("image.jpg", "photo.jpg")
+    shorter = re.sub(r"--images \S+", "--images photo.jpg", shorter)
     if "MODEL.WEIGHTS" in command:
         shorter = re.sub(r"(--config-file) \S+(.*MODEL\.WEIGHTS) \S+", rf"\1 {DEMO_CONFIG}\2 {DEMO_MODEL}", shorter)
         output = workspace.shell(shorter)
@@ -558,9 +558,9 @@ COVERAGE = {
     TRAIN + r".*--machine-rank \d .*" + ADE20K: trains_on_two_machines,
     TRAIN + r"(--num-gpus \d )?" + ADE20K + ".*": trains_on_ade20k,
     r"python projects/SegViT/tools/analyze_model\.py .*": runs,
-    r"(GLIBC_TUNABLES=\S+ )?python projects/SegViT/tools/benchmark\.py .*": times_a_tiny_model,
-    r"python projects/SegViT/tools/benchmark_parts\.py (predictor|precision) .*": times_a_trained_model,
-    r"python projects/SegViT/tools/benchmark_parts\.py .*": times_what_surrounds_a_tiny_model,
+    r"(GLIBC_TUNABLES=\S+ )?python projects/SegViT/benchmarks/benchmark\.py .*": times_a_tiny_model,
+    r"python projects/SegViT/benchmarks/benchmark_parts\.py (predictor|precision) .*": times_a_trained_model,
+    r"python projects/SegViT/benchmarks/benchmark_parts\.py .*": times_what_surrounds_a_tiny_model,
     r"python projects/SegViT/tools/compare_backbones\.py .*": compares_backbones,
     r"python projects/SegViT/tools/run_ablations\.py.*": runs_ablations,
     r"python projects/SegViT/tools/convert_official_checkpoint\.py .*": converts_a_tiny_official_checkpoint,

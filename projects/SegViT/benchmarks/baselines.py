@@ -1,131 +1,137 @@
-"""The models that a benchmark sets beside a config's own, by name.
+"""The models that benchmark.py compares, by name: a config's SegViT, baselines on its encoder, and peers.
 
 Shape shorthand: B images, H x W pixels, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from detectron2.modeling import Backbone
 from PIL import Image
 from torch import nn
 
-from label_endings import ArgmaxOfScores, MadeScene, PrunedLabels, WinnersOfScores
+from label_endings import Argmax, BandedArgmax, PrunedArgmax, SyntheticScene
 from peers import PEERS, build_peer
 from segmenter_head import SegmenterHead
 from segvit.analysis.from_config import build_random_model
 from segvit.analysis.pipeline import BilinearUpsampling, DensePredictor
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
+from segvit.d2.meta_arch import SegViT
 from segvit.data.image_reading import open_upright
 from segvit.errors import UserError
 from segvit.modeling.decoder.linear_head import LinearHead
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 
+# SegViT with another MODEL.SEGVIT.OUTPUT.
 OUTPUTS = ("diagonal", "mix")
-BANDED = "linear-bands"
-VARIANTS = ("linear", BANDED, "segmenter", *OUTPUTS)
+# The same encoder with another head.
+OTHER_HEADS = ("linear", "linear-bands", "segmenter")
+VARIANTS = (*OTHER_HEADS, *OUTPUTS)
 
 
 @dataclass(frozen=True)
-class Ending:
-    """What the models of one benchmark end in.
+class OutputKind:
+    """What the compared models return.
 
     Attributes:
-        labels: labels and not scores.
-        size: of the labels; None for that of the input.
-        num_present: classes that the heads are made to see (`MadeScene`); 0 leaves them as they are.
+        labels: labels in place of scores.
+        label_size: (H, W) of the labels; None for that of the input.
+        num_present: classes of the synthetic scene that replaces the output of SegViT's head; 0 for no scene.
     """
 
     labels: bool = False
-    size: tuple[int, int] | None = None
+    label_size: tuple[int, int] | None = None
     num_present: int = 0
 
-    def predictor(
-        self, backbone: nn.Module, head: nn.Module, inference: nn.Module, *, banded: bool = False
-    ) -> DensePredictor:
-        """The three as one model in eval mode, with this ending.
-
-        Args:
-            banded: whether labels are found as SegViT finds them where it cannot prune, also for another head.
-
-        Raises:
-            UserError: for a scene that the output cannot show.
-        """
-        own = isinstance(inference, SemanticInference)
-        if own and self.num_present:
+    def segvit(self, backbone: nn.Module, head: nn.Module, inference: SemanticInference) -> DensePredictor:
+        """SegViT with this output, in eval mode. Raises UserError for a scene with the output "mix"."""
+        if self.num_present:
             if inference.mode != "diagonal":
                 raise UserError(
                     f"--present makes a scene for the output 'diagonal', not for {inference.mode!r}: "
                     "set MODEL.SEGVIT.OUTPUT diagonal, and leave other outputs out"
                 )
-            head = MadeScene(head, self.num_present)
+            head = SyntheticScene(head, self.num_present)
+        ending: nn.Module = inference
         if self.labels:
-            if own and inference.mode == "diagonal":
-                inference = PrunedLabels(self.size)
-            else:
-                inference = (WinnersOfScores if own or banded else ArgmaxOfScores)(inference, self.size)
-        return DensePredictor(backbone=backbone, sem_seg_head=head, inference=inference).eval()
+            pruned = inference.mode == "diagonal"
+            ending = PrunedArgmax(self.label_size) if pruned else BandedArgmax(inference, self.label_size)
+        return DensePredictor(backbone=backbone, sem_seg_head=head, inference=ending).eval()
+
+    def per_pixel(self, backbone: nn.Module, head: nn.Module, *, banded: bool = False) -> DensePredictor:
+        """A head with scores per grid cell, in eval mode; `banded` finds the labels as SegViT does for "mix"."""
+        ending: nn.Module = BilinearUpsampling()
+        if self.labels:
+            ending = (BandedArgmax if banded else Argmax)(ending, self.label_size)
+        return DensePredictor(backbone=backbone, sem_seg_head=head, inference=ending).eval()
 
 
-def build_loaded_model(cfg: CfgNode) -> nn.Module:
-    """The config's model; its weights are random unless MODEL.WEIGHTS names some."""
-    model = build_random_model(cfg)
+SCORES = OutputKind()
+
+
+def override(cfg: CfgNode, *opts: object) -> CfgNode:
+    """A copy of the config with KEY, VALUE, ... pairs merged into it."""
+    cfg = cfg.clone()
+    cfg.merge_from_list(list(opts))
+    return cfg
+
+
+def build_loaded_model(cfg: CfgNode) -> SegViT:
+    """The config's model with the weights of MODEL.WEIGHTS, or random ones if that is empty."""
+    model = cast(SegViT, build_random_model(cfg))
     if cfg.MODEL.WEIGHTS:
         SegViTCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model
 
 
-def build_whole(cfg: CfgNode, ending: Ending = Ending()) -> DensePredictor:
-    """The same with an ending."""
-    return _with_ending(build_loaded_model(cfg), ending)
+def build_segvit(cfg: CfgNode, kind: OutputKind = SCORES) -> DensePredictor:
+    """The config's model with an output kind."""
+    model = build_loaded_model(cfg)
+    return kind.segvit(model.backbone, model.sem_seg_head, model.semantic_inference)
 
 
-def _with_ending(model: nn.Module, ending: Ending) -> DensePredictor:
-    return ending.predictor(model.backbone, model.sem_seg_head, model.semantic_inference)
-
-
-def build_contenders(
-    cfg: CfgNode, names: Sequence[str], size: tuple[int, int], ending: Ending = Ending()
+def build_models(
+    cfg: CfgNode, names: Collection[str], image_size: tuple[int, int], kind: OutputKind = SCORES
 ) -> dict[str, nn.Module]:
-    """The config's model, named by its output, and the wanted others: the floor first, peers last.
+    """The config's model, named by its output, and the named baselines: "linear" first, peers last.
 
-    Variants share one encoder.
+    All but the peers share one encoder. Names of neither `VARIANTS` nor `PEERS` are ignored.
 
     Raises:
-        UserError: for a peer that is not installed, or of which labels are asked, and for bands of scores.
+        UserError: for a peer without `transformers` or with labels, and for "linear-bands" with scores.
     """
-    model = build_loaded_model(cfg)
-    whole = _with_ending(model, ending)
-    heads = {"linear": build_linear, BANDED: build_linear, "segmenter": build_segmenter}
-    if BANDED in names and not ending.labels:
-        raise UserError(f"{BANDED!r} is another way to labels: add --labels, or leave it out")
-    built = {
-        name: ending.predictor(whole.backbone, build(cfg, whole.backbone), BilinearUpsampling(), banded=name == BANDED)
-        for name, build in heads.items()
-        if name in names
-    }
-    own = model.semantic_inference.mode
-    floor = {name: built.pop(name) for name in ("linear",) if name in built}
-    head = whole.sem_seg_head.head if isinstance(whole.sem_seg_head, MadeScene) else whole.sem_seg_head
-    outputs = {
-        name: ending.predictor(whole.backbone, head, SemanticInference(name))
-        for name in OUTPUTS
-        if name in names and name != own
-    }
-    peers = [name for name in names if name in PEERS]
-    if peers and ending.labels:
+    peers = [name for name in PEERS if name in names]
+    if peers and kind.labels:
         raise UserError(f"{peers[0]!r} is compared by its scores: leave out --labels")
-    num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-    others = {name: build_peer(name, num_classes=num_classes, image_size=max(size)) for name in peers}
-    return {**floor, own: whole, **outputs, **built, **others}
+    if "linear-bands" in names and not kind.labels:
+        raise UserError("'linear-bands' is another way to labels: add --labels, or leave it out")
+    model = build_loaded_model(cfg)
+    backbone, head = model.backbone, model.sem_seg_head
+    models: dict[str, nn.Module] = {}
+    if "linear" in names:
+        models["linear"] = kind.per_pixel(backbone, build_linear(cfg, backbone))
+    models[model.semantic_inference.mode] = kind.segvit(backbone, head, model.semantic_inference)
+    for output in OUTPUTS:
+        if output in names and output not in models:
+            models[output] = kind.segvit(backbone, head, SemanticInference(output))
+    if "linear-bands" in names:
+        models["linear-bands"] = kind.per_pixel(backbone, build_linear(cfg, backbone), banded=True)
+    if "segmenter" in names:
+        models["segmenter"] = kind.per_pixel(backbone, build_segmenter(cfg, backbone))
+    for name in peers:
+        num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+        models[name] = build_peer(name, num_classes=num_classes, image_size=max(image_size))
+    return models
 
 
-def build_linear(cfg: CfgNode, backbone: nn.Module) -> LinearHead:
-    """A linear head on the deepest stage: the least that a segmentation head can do."""
+def build_linear(cfg: CfgNode, backbone: Backbone) -> LinearHead:
+    """A linear classifier of the deepest stage's tokens: the cheapest segmentation head."""
     stage = cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES[0]
     return LinearHead(
         in_feature=stage,
@@ -134,42 +140,45 @@ def build_linear(cfg: CfgNode, backbone: nn.Module) -> LinearHead:
     )
 
 
-def build_segmenter(cfg: CfgNode, backbone: nn.Module) -> SegmenterHead:
-    """Segmenter's head on the deepest stage, with heads of 64 channels."""
+def build_segmenter(cfg: CfgNode, backbone: Backbone) -> SegmenterHead:
+    """Segmenter's mask transformer on the deepest stage, with attention heads of 64 channels."""
     stage = cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES[0]
-    channels = backbone.output_shape()[stage].channels
+    embed_dim = backbone.output_shape()[stage].channels
     return SegmenterHead(
         in_feature=stage,
-        embed_dim=channels,
+        embed_dim=embed_dim,
         num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-        num_heads=max(1, channels // 64),
+        num_heads=max(1, embed_dim // 64),
     )
 
 
-def input_images(cfg: CfgNode, size: tuple[int, int], *, batch: int, picture: str | None) -> torch.Tensor:
-    """(B, 3, H, W): noise, or copies of a picture, resized and normalised."""
-    if picture is None:
-        return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0))
-    pixels = np.array(open_upright(picture).convert("RGB").resize((size[1], size[0]), Image.Resampling.BILINEAR))
-    channels = torch.from_numpy(pixels).permute(2, 0, 1).float()
-    channels = channels.flip(0) if cfg.INPUT.FORMAT == "BGR" else channels
+def input_images(cfg: CfgNode, image_size: tuple[int, int], *, batch: int, image_file: str | None) -> torch.Tensor:
+    """(B, 3, H, W) normalised: copies of a resized image file, or noise if that is None."""
+    height, width = image_size
+    if image_file is None:
+        return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
+    image = open_upright(image_file).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+    if cfg.INPUT.FORMAT == "BGR":
+        pixels = pixels.flip(0)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD))
-    return ((channels - mean) / std).expand(batch, -1, -1, -1).contiguous()
+    return ((pixels - mean) / std).expand(batch, -1, -1, -1).contiguous()
 
 
 class InferenceCall:
-    """One call of a contender, built where it is needed, such as in a process whose memory is measured.
+    """One call of a compared model, built in the process whose memory is measured.
 
     Args:
-        name: as `build_contenders` names it.
+        cfg, name, kind: see `build_models`.
         images: (B, 3, H, W).
+        dtype: of weights and images.
     """
 
     def __init__(
-        self, cfg: CfgNode, name: str, images: torch.Tensor, ending: Ending, dtype: torch.dtype = torch.float32
+        self, cfg: CfgNode, name: str, images: torch.Tensor, kind: OutputKind, dtype: torch.dtype = torch.float32
     ) -> None:
-        size = (images.shape[-2], images.shape[-1])
-        self.model = build_contenders(cfg, [name], size, ending)[name].to(dtype)
+        image_size = (images.shape[-2], images.shape[-1])
+        self.model = build_models(cfg, [name], image_size, kind)[name].to(dtype)
         self.images = images.to(dtype)
 
     @torch.inference_mode()

@@ -1,23 +1,29 @@
-"""Time a config's model against others in interleaved rounds: same input, same K x H x W scores out.
+"""Time a config's model against other models, in interleaved rounds on the same input.
 
     python projects/SegViT/benchmarks/benchmark.py --config-file A --against linear mix --input-size H W --rounds 20
 
-`linear` is the same encoder with a per-pixel linear head and bilinear upsampling, the floor; it is listed first, and
-the ratios are to the first. `segmenter` is the same encoder with Segmenter's mask transformer. `diagonal` and `mix` are
-model A with that MODEL.SEGVIT.OUTPUT. Peers of `transformers` (`pip install -e '.[bench]'`), of base size, with random
-weights: eomt, upernet-beit, dpt, segformer-b4, maskformer, mask2former. Anything else is another config file. Weights
-are random unless MODEL.WEIGHTS names some, and Shrunk++ keeps the share MODEL.VIT.EDGE.SHARE of the tokens.
+Models that --against names:
+    linear               A's encoder with a linear classifier and bilinear upsampling: the floor, listed first
+    segmenter            A's encoder with Segmenter's mask transformer
+    diagonal, mix        A with that MODEL.SEGVIT.OUTPUT
+    eomt, upernet-beit, dpt, segformer-b4, maskformer, mask2former
+                         models of base size from `transformers` (pip install -e '.[bench]'), with random weights
+    linear-bands         with --labels: linear, with a faster argmax in bands of rows
+    a config file        another model of this project
 
-`gmacs` are 10^9 multiply-accumulates of a call; the table adds how many of them are done per second, which its heading
-compares with matrix products of the same type. `peak_mb` is, on a GPU, the model's weights and what one call allocates
-besides; on a CPU with `--memory`, what a process that builds and calls the model takes.
+Weights are random unless MODEL.WEIGHTS is set. Shrunk++ keeps the fraction MODEL.VIT.EDGE.SHARE of the tokens, since a
+random edge head finds no edges.
 
-With `--labels` the models end in labels and not in scores: `diagonal` scores only classes that can win, all others
-score all. `linear` then ends in `argmax`; `linear-bands` finds the same labels faster, as `mix` does.
+Columns: `median_ms` and `spread` (interquartile range over median) of the rounds; `ratio` to the first model; `gmacs`,
+10^9 multiply-accumulates per call, and their rate, to be compared with the machine's rate for matrix products, which is
+printed above the table; `peak_mb`, on a GPU the weights and what a call allocates, on a CPU (with --memory) the memory
+of a process that builds and calls the model.
 
-With `--train` a training step is timed (forward, losses, backward, optimiser), of config files and of `linear`, which
-learns by the cross-entropy of pixels; ten classes are present. `peak_mb` is the most memory that such a step takes,
-weights and optimiser states included; `gmacs` stays that of inference.
+With --labels the models return labels in place of scores: `diagonal` scores candidate classes only, the others all.
+
+With --train a training step is timed (forward, losses, backward, optimizer) for config files and `linear`, which learns
+by pixel cross-entropy; ten classes are present. `peak_mb` includes weights and optimizer states; `gmacs` are those of
+inference.
 """
 
 from __future__ import annotations
@@ -34,19 +40,10 @@ from detectron2.config import CfgNode
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from baselines import (
-    OUTPUTS,
-    VARIANTS,
-    Ending,
-    InferenceCall,
-    build_contenders,
-    build_whole,
-    input_images,
-)
-from matrix_peak import matrix_peak_gmacs
-from peak_memory import peak_memory_mb
+from baselines import OUTPUTS, VARIANTS, InferenceCall, OutputKind, build_models, build_segvit, input_images, override
+from measurements import cuda_inference_memory_mb, matrix_peak_gmacs, peak_memory_mb
 from peers import PEERS
-from segvit.analysis import count_module_macs, summarize, time_rounds, weightless_copy
+from segvit.analysis import TimingSummary, count_module_macs, summarize, time_rounds, weightless_copy
 from segvit.analysis.machine import machine_name
 from segvit.cli_errors import positive, user_errors
 from segvit.config.device import require_device
@@ -72,168 +69,147 @@ class Row(TypedDict):
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, help="a YAML config")
-    parser.add_argument("--against", nargs="+", default=["linear", *OUTPUTS], help="names above or config files")
-    parser.add_argument("--input-size", nargs=2, type=positive, metavar=("H", "W"), help="default: MODEL.VIT.IMG_SIZE")
-    parser.add_argument("--batch", type=positive, default=1, help="images per call")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", choices=list(DTYPES), default="fp32", help="of weights and input")
-    parser.add_argument("--threads", type=positive, help="CPU threads; default: PyTorch's own choice")
-    parser.add_argument("--rounds", type=positive, default=20)
-    parser.add_argument("--train", action="store_true", help="time training steps, of config files and linear")
-    parser.add_argument("--labels", action="store_true", help="labels out, and not scores")
-    parser.add_argument("--labels-size", nargs=2, type=positive, metavar=("H", "W"), help="default: the input's")
-    parser.add_argument("--present", type=int, default=0, help="set the decoder's output to a scene of so many classes")
-    parser.add_argument("--picture", help="a file to segment; default: noise")
-    parser.add_argument("--compile", action="store_true", help="compile every model as one graph")
-    parser.add_argument("--memory", action="store_true", help="measure peak_mb on a CPU, each model in a new process")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--plot", help="draw the ratios into this PNG")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all configs")
+    parser.add_argument("--config-file", required=True, metavar="A", help="A YAML config.")
+    parser.add_argument(
+        "--against", nargs="+", default=["linear", *OUTPUTS], metavar="MODEL", help="Default: linear diagonal mix."
+    )
+    parser.add_argument(
+        "--input-size", nargs=2, type=positive, metavar=("H", "W"), help="Size of the images. Default: A's IMG_SIZE."
+    )
+    parser.add_argument("--batch", type=positive, default=1, help="Images per call. Default: 1.")
+    parser.add_argument("--device", default="cpu", help="The device, such as cuda. Default: cpu.")
+    parser.add_argument("--dtype", choices=list(DTYPES), default="fp32", help="Of weights and images. Default: fp32.")
+    parser.add_argument("--threads", type=positive, help="CPU threads. Default: PyTorch's choice.")
+    parser.add_argument("--rounds", type=positive, default=20, help="Timed calls of each model. Default: 20.")
+    parser.add_argument("--train", action="store_true", help="Time training steps.")
+    parser.add_argument("--labels", action="store_true", help="Return labels in place of scores.")
+    parser.add_argument(
+        "--labels-size", nargs=2, type=positive, metavar=("H", "W"), help="Size of the labels. Default: the input's."
+    )
+    parser.add_argument(
+        "--present",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Replace the head's output by a synthetic scene of N classes. Default: 0, the head's own output.",
+    )
+    parser.add_argument("--image", "--picture", metavar="FILE", help="The image to segment. Default: noise.")
+    parser.add_argument("--compile", action="store_true", help="Compile each model as one graph.")
+    parser.add_argument("--memory", action="store_true", help="Measure peak_mb on a CPU, each model in a new process.")
+    parser.add_argument("--json", action="store_true", help="Print one JSON object in place of the table.")
+    parser.add_argument("--plot", metavar="PNG", help="Draw the ratios into this file.")
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="Overrides of all configs; must come last."
+    )
     return parser.parse_args(argv)
 
 
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> None:
-    """Build, time and print."""
     args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.plot:
         require_figure_name(args.plot)
         require_folder(Path(args.plot).parent, origin="--plot")
+    device = require_device(args.device, origin="--device")
     cfg = load_config(args.config_file, args.opts)
     others = {Path(path).stem: load_config(path, args.opts) for path in args.against if path not in (*VARIANTS, *PEERS)}
-    height, width = args.input_size or cfg.MODEL.VIT.IMG_SIZE
-    device, dtype = require_device(args.device, origin="--device"), DTYPES[args.dtype]
-    if args.train:
-        if {*VARIANTS[1:], *PEERS} & set(args.against) or args.dtype != "fp32":
-            raise UserError(
-                "--train compares linear and config files, in fp32: name some with --against, and leave out --dtype"
-            )
-        floor = {"linear": with_linear_head(cfg)} if "linear" in args.against else {}
-        configs = {**floor, Path(args.config_file).stem: cfg, **others}
-        report(
-            args,
-            device,
-            compare_training(configs, (height, width), batch=args.batch, rounds=args.rounds, device=device),
-        )
-        return
-    report(args, device, compare_inference(args, cfg, others, (height, width), device=device, dtype=dtype))
+    rows = train_rows(args, cfg, others, device) if args.train else inference_rows(args, cfg, others, device)
+    report(args, device, rows)
 
 
 def report(args: argparse.Namespace, device: torch.device, rows: list[Row]) -> None:
-    """Print the rows as a table or as one JSON object, and draw them."""
-    machine, threads = machine_name(device), torch.get_num_threads()
-    what = "training step" if args.train else "inference"
-    setting = f"{machine}, {threads} threads, {args.dtype}, {what}, batch {args.batch}"
+    """Draw the rows, and print them as a table or as one JSON object."""
+    machine = machine_name(device)
+    threads = torch.get_num_threads()
+    task = "training step" if args.train else "inference"
+    setting = f"{machine}, {threads} threads, {args.dtype}, {task}, batch {args.batch}"
     if args.plot:
         draw_timings({row["name"]: row["ratio"] for row in rows}, setting, args.plot, highlighted=OUTPUTS)
     if args.json:
         print(json.dumps({"machine": machine, "threads": threads, "models": rows}))
         return
     print(f"{setting}; matrix products reach {matrix_peak_gmacs(device, DTYPES[args.dtype]):.0f} GMAC/s")
-    header = [*Row.__annotations__, *([] if args.train else ["GMAC/s"])]
-    table = [[*row.values(), *([] if args.train else [1000 * row["gmacs"] / row["median_ms"]])] for row in rows]
-    print(tabulate(table, header, "simple", floatfmt=".3f"))
+    table = [dict(row) for row in rows]
+    if not args.train:
+        table = [{**row, "GMAC/s": 1000 * row["gmacs"] / row["median_ms"]} for row in rows]
+    print(tabulate(table, "keys", "simple", floatfmt=".3f"))
 
 
-def compare_inference(
-    args: argparse.Namespace,
-    cfg: CfgNode,
-    others: Mapping[str, CfgNode],
-    size: tuple[int, int],
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
+def inference_rows(
+    args: argparse.Namespace, cfg: CfgNode, others: Mapping[str, CfgNode], device: torch.device
 ) -> list[Row]:
-    """Build, time and measure all models on images of `size` (H, W)."""
-    ending = Ending(
-        labels=args.labels, size=tuple(args.labels_size) if args.labels_size else None, num_present=args.present
-    )
-    images = input_images(cfg, size, batch=args.batch, picture=args.picture)
+    """Build the models, and time and measure their calls."""
+    height, width = args.input_size or cfg.MODEL.VIT.IMG_SIZE
+    label_size = tuple(args.labels_size) if args.labels_size else None
+    kind = OutputKind(labels=args.labels, label_size=label_size, num_present=args.present)
+    dtype = DTYPES[args.dtype]
+    images = input_images(cfg, (height, width), batch=args.batch, image_file=args.image)
+    models = build_models(cfg, args.against, (height, width), kind)
+    models |= {name: build_segvit(other, kind) for name, other in others.items()}
     peaks: dict[str, float] = {}
     if args.memory and device.type == "cpu":
-        names = build_contenders(cfg, args.against, size, ending)
-        builders = {name: partial(InferenceCall, cfg, name, images, ending, dtype) for name in names}
-        for name, other in others.items():
-            builders[name] = partial(InferenceCall, other, other.MODEL.SEGVIT.OUTPUT, images, ending, dtype)
-        peaks = {name: peak_memory_mb(build, device=device, calls=1) for name, build in builders.items()}
-    predictors = build_contenders(cfg, args.against, size, ending)
-    predictors |= {name: build_whole(other, ending) for name, other in others.items()}
-    for predictor in predictors.values():
-        predictor.to(device, dtype)
-    return compare(predictors, images.to(device, dtype), rounds=args.rounds, peaks=peaks, compiled=args.compile)
-
-
-def compare(
-    predictors: Mapping[str, nn.Module],
-    images: Tensor,
-    *,
-    rounds: int,
-    peaks: Mapping[str, float],
-    compiled: bool,
-) -> list[Row]:
-    """Time the models on the images (B, 3, H, W), and count their MACs for all of these.
-
-    Args:
-        peaks: memory by name as far as it is known; on a GPU it is measured here.
-        compiled: time the models as single graphs.
-    """
-
-    def call(predictor: nn.Module) -> Callable[[], Tensor]:
-        run = torch.compile(predictor, fullgraph=True) if compiled else predictor
-        return lambda: run(images)
-
-    calls = {name: call(predictor) for name, predictor in predictors.items()}
+        for name in models:
+            source, model_name = (others[name], others[name].MODEL.SEGVIT.OUTPUT) if name in others else (cfg, name)
+            build = partial(InferenceCall, source, model_name, images, kind, dtype)
+            peaks[name] = peak_memory_mb(build, device=device, calls=1)
+    images = images.to(device, dtype)
+    calls: dict[str, Callable[[], Tensor]] = {}
+    for name, model in models.items():
+        model.to(device, dtype)
+        calls[name] = partial(torch.compile(model, fullgraph=True) if args.compile else model, images)
     with torch.inference_mode():
-        timings = summarize(time_rounds(calls, rounds=rounds, device=images.device, progress=True))
-        if images.device.type == "cuda":
-            peaks = {name: peak_mb(predictor, images) for name, predictor in predictors.items()}
-    gmacs = {name: count_macs_of(module, images) / 1e9 for name, module in predictors.items()}
-    return [Row(name=name, **timings[name], peak_mb=peaks.get(name), gmacs=gmacs[name]) for name in predictors]
+        timings = summarize(time_rounds(calls, rounds=args.rounds, device=device, progress=True))
+        if device.type == "cuda":
+            peaks = {name: cuda_inference_memory_mb(model, images) for name, model in models.items()}
+    gmacs = {name: count_macs(model, images) / 1e9 for name, model in models.items()}
+    return [make_row(name, timings[name], peaks.get(name), gmacs[name]) for name in models]
 
 
-def count_macs_of(module: nn.Module, images: Tensor) -> int:
-    """MACs of a call: without computing anything, or, where shapes or branches depend on values, in a real call."""
+def make_row(name: str, timing: TimingSummary, peak_mb: float | None, gmacs: float) -> Row:
+    return {
+        "name": name,
+        "median_ms": timing["median_ms"],
+        "spread": timing["spread"],
+        "ratio": timing["ratio"],
+        "peak_mb": peak_mb,
+        "gmacs": gmacs,
+    }
+
+
+def count_macs(model: nn.Module, images: Tensor) -> int:
+    """Multiply-accumulates of a call; counted on the "meta" device unless the model's shapes depend on values."""
     try:
-        return count_module_macs(weightless_copy(module), images.to("meta"))
+        return count_module_macs(weightless_copy(model), images.to("meta"))
     except (RuntimeError, NotImplementedError):
-        return count_module_macs(module.requires_grad_(False), images)
+        return count_module_macs(model.requires_grad_(False), images)
 
 
-def compare_training(
-    configs: Mapping[str, CfgNode], size: tuple[int, int], *, batch: int, rounds: int, device: torch.device
+def train_rows(
+    args: argparse.Namespace, cfg: CfgNode, others: Mapping[str, CfgNode], device: torch.device
 ) -> list[Row]:
-    """Time and measure training steps on images of `size` (H, W)."""
+    """Build the training steps, and time and measure them."""
+    if ({*VARIANTS, *PEERS} - {"linear"}) & set(args.against) or args.dtype != "fp32":
+        raise UserError(
+            "--train compares linear and config files, in fp32: name some with --against, and leave out --dtype"
+        )
+    height, width = args.input_size or cfg.MODEL.VIT.IMG_SIZE
+    configs = {"linear": with_linear_head(cfg)} if "linear" in args.against else {}
+    configs |= {Path(args.config_file).stem: cfg, **others}
     builders = {
-        name: partial(TrainingStep, on(cfg, device), batch_size=batch, size=size) for name, cfg in configs.items()
+        name: partial(
+            TrainingStep, override(cfg, "MODEL.DEVICE", str(device)), batch_size=args.batch, image_size=(height, width)
+        )
+        for name, cfg in configs.items()
     }
     peaks = {name: peak_memory_mb(build, device=device) for name, build in builders.items()}
     steps = {name: build() for name, build in builders.items()}
-    timings = summarize(time_rounds(steps, rounds=rounds, device=device, progress=True))
-    images = torch.empty(batch, 3, *size, device="meta")
-    gmacs = {name: count_module_macs(weightless_copy(build_whole(cfg)), images) / 1e9 for name, cfg in configs.items()}
-    return [Row(name=name, **timings[name], peak_mb=peaks[name], gmacs=gmacs[name]) for name in configs]
-
-
-def on(cfg: CfgNode, device: torch.device) -> CfgNode:
-    """The config with its model on a device."""
-    cfg = cfg.clone()
-    cfg.merge_from_list(["MODEL.DEVICE", str(device)])
-    return cfg
-
-
-def peak_mb(predictor: nn.Module, images: Tensor) -> float:
-    """Megabytes (2**20 bytes) on a GPU of the weights and of what one call allocates besides."""
-    torch.cuda.reset_peak_memory_stats(images.device)
-    before = torch.cuda.memory_allocated(images.device)
-    predictor(images)
-    torch.cuda.synchronize(images.device)
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in predictor.parameters())
-    return (torch.cuda.max_memory_allocated(images.device) - before + weights) / 2**20
+    timings = summarize(time_rounds(steps, rounds=args.rounds, device=device, progress=True))
+    images = torch.empty(args.batch, 3, height, width, device="meta")
+    gmacs = {name: count_module_macs(weightless_copy(build_segvit(cfg)), images) / 1e9 for name, cfg in configs.items()}
+    return [make_row(name, timings[name], peaks[name], gmacs[name]) for name in configs]
 
 
 if __name__ == "__main__":

@@ -1,24 +1,18 @@
-"""Time what surrounds the model: losses, labels, data loading, evaluation, predictor; and the model in bfloat16.
+"""Time the parts around the model: losses, labels, data loading, evaluation, predictor; and the model in bfloat16.
 
-    python benchmark_parts.py criterion --config-file A --present 5 10 20 --classes 20 150
-    python benchmark_parts.py labels --config-file A --present 12 --classes 20 150
-    python benchmark_parts.py mapper --config-file A DATASETS.TRAIN "('camvid_sem_seg_train',)"
-    python benchmark_parts.py evaluation --config-file A --input-size 512 512
-    python benchmark_parts.py predictor --config-file A --picture FILE MODEL.WEIGHTS CHECKPOINT
-    python benchmark_parts.py precision --config-file A --pictures FILE ... --rounds 5
+    python benchmark_parts.py PART --config-file A [options of the part] [KEY VALUE ...]
 
-`criterion`: from label maps and logits to the gradients of the logits, by classes present and in all, and the most
-memory that this takes; with `--step` beside a forward and backward pass of the whole model.
-`labels`: from the output of a head that sees a scene to labels, scoring only classes that can win ("pruned") and all of
-them, by classes in all, and the most memory that this takes.
-`mapper`: pictures of DATASETS.TRAIN, from the files to what the model trains on, here and in one worker of the loader.
-`evaluation`: a picture's segmentation, and what the evaluator then does with scores or labels.
-`predictor`: four times a picture, as an array: by the model alone, after it was resized, and by `SegViTPredictor`.
-`precision`: the model up to its scores in float32 and, weights and input, in bfloat16; the share of the pixels of all
-pictures that get the same label.
+criterion: from label maps and logits to losses and the gradients of the logits, by number of classes, with the peak
+    memory; with --step also a forward and backward pass of the whole model.
+labels: from the head's output for a synthetic scene to labels, scoring candidate classes only ("pruned") and all
+    classes, with the peak memory.
+mapper: from the files of DATASETS.TRAIN to the model's input, in this process and in one worker of the loader.
+evaluation: the model on one image, and the evaluator on its scores and on its labels.
+predictor: four times one image, by the model alone and by `SegViTPredictor`, one by one and as a stream.
+precision: the model up to its scores in float32 and in bfloat16, with the fraction of pixels of equal label.
 
-On the CPU, in interleaved rounds; ratios are to the first line. Weights are random unless
-MODEL.WEIGHTS names some.
+Everything runs on the CPU in interleaved rounds; ratios are to the first line. Weights are random unless MODEL.WEIGHTS
+is set.
 """
 
 from __future__ import annotations
@@ -31,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import cycle, islice, product
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -41,10 +36,10 @@ from tabulate import tabulate
 from torch import Tensor
 from tqdm import tqdm
 
-from baselines import build_whole, input_images
+from baselines import build_segvit, input_images, override
 from criterion_step import CriterionStep
 from label_endings import LabelsOfScene
-from peak_memory import peak_memory_mb
+from measurements import peak_memory_mb
 from segvit.analysis import summarize, time_rounds
 from segvit.analysis.from_config import build_random_model
 from segvit.analysis.machine import machine_name
@@ -52,12 +47,14 @@ from segvit.cli_errors import positive, user_errors
 from segvit.d2 import load_config
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.evaluation import SemSegConfusionEvaluator
-from segvit.inference import SegViTPredictor, read_picture
+from segvit.inference import SegViTPredictor, load_image
 from segvit.modeling.postprocessing.score_bands import argmax_classes
 from training_step import TrainingStep, random_input
 
 CPU = torch.device("cpu")
-Rows = list[dict[str, object]]
+# The lines of a report: "name", "median_ms", "spread", "ratio", and figures of the part.
+Rows = list[dict[str, Any]]
+Calls = dict[str, Callable[[], object]]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -69,39 +66,44 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for measure in (criterion, labels, mapper, evaluation, predictor, precision):
         part = parts.add_parser(measure.__name__, help=measure.__doc__)
         part.set_defaults(measure=measure)
-        part.add_argument("--config-file", required=True, help="a YAML config")
-        part.add_argument("--rounds", type=positive, default=5)
-        part.add_argument("--threads", type=positive, help="CPU threads; default: PyTorch's own choice")
-        part.add_argument("--json", action="store_true", help="print one JSON object")
-        part.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
+        part.add_argument("--config-file", required=True, metavar="A", help="A YAML config.")
+        part.add_argument("--rounds", type=positive, default=5, help="Timed calls of each line. Default: 5.")
+        part.add_argument("--threads", type=positive, help="CPU threads. Default: PyTorch's choice.")
+        part.add_argument("--json", action="store_true", help="Print one JSON object in place of the table.")
+        part.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="Config overrides; come last.")
         if measure is mapper:
-            part.add_argument("--images", type=positive, default=100, help="images a round")
+            part.add_argument("--images", type=positive, default=100, help="Images per round. Default: 100.")
         elif measure is predictor:
-            part.add_argument("--picture", required=True, help="a file to segment")
+            part.add_argument("--image", "--picture", required=True, metavar="FILE", help="The image to segment.")
         else:
-            part.add_argument("--input-size", nargs=2, type=positive, metavar=("H", "W"), help="MODEL.VIT.IMG_SIZE")
+            part.add_argument(
+                "--input-size", nargs=2, type=positive, metavar=("H", "W"), help="Image size. Default: A's IMG_SIZE."
+            )
         if measure is precision:
             part.add_argument(
-                "--pictures", nargs="+", default=[None], metavar="FILE", help="to segment; default: noise"
+                "--images", "--pictures", nargs="+", metavar="FILE", help="Images to segment. Default: noise."
             )
         if measure in (criterion, labels):
-            part.add_argument("--present", type=positive, nargs="+", default=[10], help="classes in each image")
-            part.add_argument("--classes", type=positive, nargs="+", help="of the model; default: the config's")
+            part.add_argument(
+                "--present", type=positive, nargs="+", default=[10], help="Classes in each image. Default: 10."
+            )
+            part.add_argument("--classes", type=positive, nargs="+", help="Classes of the model. Default: A's.")
         if measure is criterion:
-            part.add_argument("--batch", type=positive, default=2, help="images")
-            part.add_argument("--step", action="store_true", help="also time the whole model")
+            part.add_argument("--batch", type=positive, default=2, help="Images per step. Default: 2.")
+            part.add_argument("--step", action="store_true", help="Also time the whole model.")
     return parser.parse_args(argv)
 
 
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> None:
-    """Build, time and print."""
     args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     cfg = load_config(args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"])
+    args.image_size = tuple(getattr(args, "input_size", None) or cfg.MODEL.VIT.IMG_SIZE)
     rows = args.measure(args, cfg)
-    machine, threads = machine_name(CPU), torch.get_num_threads()
+    machine = machine_name(CPU)
+    threads = torch.get_num_threads()
     if args.json:
         print(json.dumps({"machine": machine, "threads": threads, "parts": rows}))
     else:
@@ -110,60 +112,44 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def criterion(args: argparse.Namespace, cfg: CfgNode) -> Rows:
-    """the losses and their gradients"""
-    size = tuple(args.input_size or cfg.MODEL.VIT.IMG_SIZE)
-    builders = {
-        f"{present} of {num_classes} classes": partial(
+    """Time the losses and their gradients."""
+    builders = {}
+    for num_classes, num_present in class_counts(args, cfg):
+        builders[f"{num_present} of {num_classes} classes"] = partial(
             CriterionStep,
-            with_classes(cfg, num_classes),
+            override(cfg, "MODEL.SEM_SEG_HEAD.NUM_CLASSES", num_classes),
             batch_size=args.batch,
-            size=size,
-            num_present=present,
+            image_size=args.image_size,
+            num_present=num_present,
         )
-        for num_classes, present in cases(args, cfg)
-    }
-    calls: dict[str, Callable[[], object]] = {name: build() for name, build in builders.items()}
+    calls: Calls = {name: build() for name, build in builders.items()}
     if args.step:
-        step = TrainingStep(cfg, batch_size=args.batch, size=size, num_present=args.present[0])
+        step = TrainingStep(cfg, batch_size=args.batch, image_size=args.image_size, num_present=args.present[0])
         calls["whole model"] = lambda: sum(step.model(step.inputs).values()).backward()
-    return with_peaks(timed(calls, args.rounds), builders)
+    return add_peaks(time_calls(calls, args.rounds), builders)
 
 
 def labels(args: argparse.Namespace, cfg: CfgNode) -> Rows:
-    """what follows the head"""
-    size = tuple(args.input_size or cfg.MODEL.VIT.IMG_SIZE)
+    """Time the step from the head's output to labels."""
+    height, width = args.image_size
     stage = build_random_model(cfg).backbone.output_shape()[cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES[0]]
-    grid = tuple(-(-length // stage.stride) for length in size)
-    builders = {
-        f"{name}, {present} of {num_classes} classes": partial(
-            LabelsOfScene, num_classes=num_classes, num_present=present, grid=grid, size=size, pruned=name == "pruned"
-        )
-        for num_classes, present in cases(args, cfg)
-        for name in ("pruned", "all")
-    }
-    return with_peaks(timed({name: build() for name, build in builders.items()}, args.rounds), builders)
-
-
-def cases(args: argparse.Namespace, cfg: CfgNode) -> Iterator[tuple[int, int]]:
-    """Numbers of classes in all, and of classes present."""
-    return product(args.classes or [cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES], args.present)
-
-
-def with_peaks(rows: Rows, builders: Mapping[str, Callable[[], Callable[[], object]]]) -> Rows:
-    """The lines with the peak of memory of what can be built anew."""
-    peaks = {name: peak_memory_mb(build, device=CPU) for name, build in builders.items()}
-    return [row | {"peak_mb": peaks.get(row["name"])} for row in rows]
-
-
-def with_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
-    """The config with another number of classes."""
-    cfg = cfg.clone()
-    cfg.merge_from_list(["MODEL.SEM_SEG_HEAD.NUM_CLASSES", num_classes])
-    return cfg
+    grid = (-(-height // stage.stride), -(-width // stage.stride))
+    builders = {}
+    for num_classes, num_present in class_counts(args, cfg):
+        for name in ("pruned", "all"):
+            builders[f"{name}, {num_present} of {num_classes} classes"] = partial(
+                LabelsOfScene,
+                num_classes=num_classes,
+                num_present=num_present,
+                grid=grid,
+                image_size=(height, width),
+                pruned=name == "pruned",
+            )
+    return add_peaks(time_calls({name: build() for name, build in builders.items()}, args.rounds), builders)
 
 
 def mapper(args: argparse.Namespace, cfg: CfgNode) -> Rows:
-    """data loading"""
+    """Time data loading."""
     records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
     mapper = SegViTSemanticDatasetMapper(cfg, is_train=True)
     loader = build_detection_train_loader(
@@ -174,78 +160,90 @@ def mapper(args: argparse.Namespace, cfg: CfgNode) -> Rows:
         aspect_ratio_grouping=False,
         num_workers=1,
     )
-    here, worker = map(mapper, cycle(records)), iter(loader)
-    calls = {"here": partial(take, here, args.images), "one worker": partial(take, worker, args.images)}
-    rows = timed(calls, args.rounds)
+    in_process = map(mapper, cycle(records))
+    in_worker = iter(loader)
+    calls: Calls = {
+        "here": lambda: list(islice(in_process, args.images)),
+        "one worker": lambda: list(islice(in_worker, args.images)),
+    }
+    rows = time_calls(calls, args.rounds)
     return [row | {"images_per_s": 1000 * args.images / row["median_ms"]} for row in rows]
 
 
-def take(images: Iterator[object], count: int) -> None:
-    """Wait for so many images."""
-    for _ in islice(images, count):
-        pass
-
-
 def evaluation(args: argparse.Namespace, cfg: CfgNode) -> Rows:
-    """the evaluator"""
-    size, num_classes = tuple(args.input_size or cfg.MODEL.VIT.IMG_SIZE), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-    picture = random_input(size, num_classes, seed=0)
+    """Time the evaluator beside the model."""
+    num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    image = random_input(args.image_size, num_classes, seed=0)
     model = build_random_model(cfg)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         truth = Path(folder, "truth.png")
-        Image.fromarray(picture["sem_seg"].to(torch.uint8).numpy()).save(truth)
+        Image.fromarray(image["sem_seg"].to(torch.uint8).numpy()).save(truth)
         names = [str(index) for index in range(num_classes)]
         MetadataCatalog.get(folder).set(stuff_classes=names, ignore_label=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
         evaluator = SemSegConfusionEvaluator(folder, distributed=False)
         record = {"sem_seg_file_name": str(truth)}
-        (scores,) = model([picture])
+        (scores,) = model([image])
         labels = {"sem_seg_labels": argmax_classes(scores["sem_seg"])}
-        calls = {
-            "model": lambda: model([picture]),
+        calls: Calls = {
+            "model": lambda: model([image]),
             "evaluator, of scores": lambda: evaluator.process([record], [scores]),
             "evaluator, of labels": lambda: evaluator.process([record], [labels]),
         }
-        return timed(calls, args.rounds)
+        return time_calls(calls, args.rounds)
 
 
 def predictor(args: argparse.Namespace, cfg: CfgNode) -> Rows:
-    """a picture in an app"""
-    segment = SegViTPredictor(cfg)
-    pictures = 4 * [read_picture(args.picture, format="BGR")]
-    prepared = segment.prepare(pictures[0])
+    """Time `SegViTPredictor` beside the model."""
+    predictor = SegViTPredictor(cfg)
+    images = 4 * [load_image(args.image, format="BGR")]
+    prepared = predictor.prepare(images[0])
     with torch.inference_mode():
-        calls = {
-            "model": lambda: [segment.model([prepared]) for _ in pictures],
-            "predictor, one by one": lambda: [segment(picture) for picture in pictures],
-            "predictor, stream": lambda: list(segment.stream(pictures)),
+        calls: Calls = {
+            "model": lambda: [predictor.model([prepared]) for _ in images],
+            "predictor, one by one": lambda: [predictor(image) for image in images],
+            "predictor, stream": lambda: list(predictor.stream(images)),
         }
-        return timed(calls, args.rounds)
+        return time_calls(calls, args.rounds)
 
 
 def precision(args: argparse.Namespace, cfg: CfgNode) -> Rows:
-    """bfloat16 against float32"""
-    size = tuple(args.input_size or cfg.MODEL.VIT.IMG_SIZE)
-    model = build_whole(cfg)
-    models = {"fp32": model, "bf16": copy.deepcopy(model).to(torch.bfloat16)}
+    """Time bfloat16 beside float32, and compare their labels."""
+    model = build_segvit(cfg)
+    models = {torch.float32: model, torch.bfloat16: copy.deepcopy(model).to(torch.bfloat16)}
 
-    def scores(name: str, images: Tensor) -> Tensor:
-        return models[name](images.to(next(models[name].parameters()).dtype))
+    def scores(dtype: torch.dtype, images: Tensor) -> Tensor:
+        return models[dtype](images.to(dtype))
 
     with torch.inference_mode():
-        agreed = []
-        for picture in tqdm(args.pictures, desc="pictures", unit="picture"):
-            images = input_images(cfg, size, batch=1, picture=picture)
-            labels = [argmax_classes(scores(name, images)[0]) for name in models]
-            agreed.append((labels[0] == labels[1]).float().mean().item())
-        rows = timed({name: partial(scores, name, images) for name in models}, args.rounds)
-    mean = sum(agreed) / len(agreed) if args.pictures != [None] else None  # of noise it would say nothing
-    return [row | {"labels_agree": mean} for row in rows]
+        agreements = []
+        for image_file in tqdm(args.images or [None], desc="images", unit="image"):
+            images = input_images(cfg, args.image_size, batch=1, image_file=image_file)
+            expected, labels = (argmax_classes(scores(dtype, images)[0]) for dtype in models)
+            agreements.append((labels == expected).float().mean().item())
+        calls: Calls = {
+            "fp32": lambda: scores(torch.float32, images),
+            "bf16": lambda: scores(torch.bfloat16, images),
+        }
+        rows = time_calls(calls, args.rounds)
+    # The agreement on noise says nothing about images.
+    labels_agree = sum(agreements) / len(agreements) if args.images else None
+    return [row | {"labels_agree": labels_agree} for row in rows]
 
 
-def timed(calls: Mapping[str, Callable[[], object]], rounds: int) -> Rows:
-    """A line for each of them."""
+def class_counts(args: argparse.Namespace, cfg: CfgNode) -> Iterator[tuple[int, int]]:
+    """All pairs of the model's number of classes and the number present in an image."""
+    return product(args.classes or [cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES], args.present)
+
+
+def time_calls(calls: Mapping[str, Callable[[], object]], rounds: int) -> Rows:
     timings = summarize(time_rounds(calls, rounds=rounds, progress=True))
     return [{"name": name, **timing} for name, timing in timings.items()]
+
+
+def add_peaks(rows: Rows, builders: Mapping[str, Callable[[], Callable[[], object]]]) -> Rows:
+    """The rows with "peak_mb", the peak memory of those that have a builder."""
+    peaks = {name: peak_memory_mb(build, device=CPU) for name, build in builders.items()}
+    return [row | {"peak_mb": peaks.get(row["name"])} for row in rows]
 
 
 if __name__ == "__main__":

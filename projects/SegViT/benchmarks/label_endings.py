@@ -1,4 +1,4 @@
-"""Models that end in labels, to be timed: all that follows a head, up to the class of every pixel.
+"""Ways from a head's output to labels, to be timed: argmax of all scores, in bands, or of candidate classes only.
 
 Shape shorthand: B images, H x W pixels, K classes, h x w grid.
 """
@@ -6,6 +6,7 @@ Shape shorthand: B images, H x W pixels, K classes, h x w grid.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,116 +18,120 @@ from segvit.modeling.postprocessing.score_bands import labels_of_bands, resize_b
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference, class_probabilities
 
 Outputs = dict[str, torch.Tensor]
+Size = tuple[int, int]
 
 
-class ArgmaxOfScores(nn.Module):
-    """All scores at once, resized where another size is wanted, and their `argmax`: what most code does.
+class Argmax(nn.Module):
+    """The argmax of all scores at once, resized to another size if one is given: what most code does.
 
     Args:
-        scores, wanted: as `WinnersOfScores` has them.
+        scores: maps a head's output and the size (H, W) of the images to scores (B, K, H, W).
+        label_size: of the labels; None for that of the images.
     """
 
-    def __init__(self, scores: nn.Module, wanted: tuple[int, int] | None) -> None:
+    def __init__(self, scores: nn.Module, label_size: Size | None) -> None:
         super().__init__()
         self.scores = scores
-        self.wanted = wanted
+        self.label_size = label_size
 
-    def forward(self, outputs: object, size: tuple[int, int]) -> torch.Tensor:
-        """(B, *wanted) int64."""
-        scores = self.scores(outputs, size)
-        if self.wanted not in (None, size):
-            scores = F.interpolate(scores, size=self.wanted, mode="bilinear", align_corners=False)
+    def forward(self, outputs: Any, image_size: Size) -> torch.Tensor:
+        """(B, *label_size) int64."""
+        scores = self.scores(outputs, image_size)
+        if self.label_size not in (None, image_size):
+            scores = F.interpolate(scores, size=self.label_size, mode="bilinear", align_corners=False)
         return scores.argmax(dim=1)
 
 
-class WinnersOfScores(nn.Module):
-    """All scores, resized band by band, and the highest at each pixel by a running maximum: the same labels, faster.
+class BandedArgmax(nn.Module):
+    """The same labels faster: bands of rows are resized one by one, with a running maximum over the classes.
 
-    Args:
-        scores: a head's output and the size (H, W) of the images to scores (B, K, H, W).
-        wanted: the size of the labels; None for that of the images.
+    Args: as for `Argmax`.
     """
 
-    def __init__(self, scores: nn.Module, wanted: tuple[int, int] | None) -> None:
+    def __init__(self, scores: nn.Module, label_size: Size | None) -> None:
         super().__init__()
         self.scores = scores
-        self.wanted = wanted
+        self.label_size = label_size
 
-    def forward(self, outputs: object, size: tuple[int, int]) -> torch.Tensor:
-        """(B, *wanted) int64."""
-        wanted = self.wanted or size
-        bands = (resize_bands([scores], size, wanted) for scores in self.scores(outputs, size))
-        return torch.stack([labels_of_bands(image, wanted) for image in bands])
+    def forward(self, outputs: Any, image_size: Size) -> torch.Tensor:
+        """(B, *label_size) int64."""
+        label_size = self.label_size or image_size
+        bands = (resize_bands([scores], image_size, label_size) for scores in self.scores(outputs, image_size))
+        return torch.stack([labels_of_bands(image, label_size) for image in bands])
 
 
-class PrunedLabels(nn.Module):
-    """Scores of those classes alone that can win, as `SegViT` does with TEST.LABELS_ONLY."""
+class PrunedArgmax(nn.Module):
+    """The argmax over candidate classes only, as `SegViT` does with TEST.LABELS_ONLY and the output "diagonal"."""
 
-    def __init__(self, wanted: tuple[int, int] | None) -> None:
+    def __init__(self, label_size: Size | None) -> None:
         super().__init__()
-        self.wanted = wanted
+        self.label_size = label_size
 
-    def forward(self, outputs: Outputs, size: tuple[int, int]) -> torch.Tensor:
-        """(B, *wanted) int64."""
-        pairs = zip(outputs["pred_masks"], class_probabilities(outputs), strict=True)
-        return torch.stack(
-            [pruned_argmax(*pair, ImageSizes(padded=size, image=size, output=self.wanted or size)) for pair in pairs]
-        )
+    def forward(self, outputs: Outputs, image_size: Size) -> torch.Tensor:
+        """(B, *label_size) int64."""
+        sizes = ImageSizes(padded=image_size, image=image_size, output=self.label_size or image_size)
+        images = zip(outputs["pred_masks"], class_probabilities(outputs), strict=True)
+        return torch.stack([pruned_argmax(masks, probabilities, sizes) for masks, probabilities in images])
 
 
-class MadeScene(nn.Module):
-    """A head that works as always and then answers as if it saw a scene of some classes.
+class SyntheticScene(nn.Module):
+    """Runs a head and replaces its output by that for a scene of a few classes.
 
-    A head with random weights is sure of nothing, so that every class may win everywhere. Here the classes present have
-    a probability of about 0.9 and a region each, around random points, with noise of one logit; all others have 0.001
-    to 0.05, and noise for masks.
+    A head with random weights gives all classes similar probabilities, so that none can be pruned. In the scene the
+    present classes have probabilities of about 0.9 and a region each, around random points, with noise of one logit;
+    all others have 0.001 to 0.05 and masks of noise.
 
     Args:
         head: a head of SegViT.
         num_present: classes in the scene.
     """
 
-    def __init__(self, head: Callable[[object], Outputs], num_present: int) -> None:
+    def __init__(self, head: Callable[[Any], Outputs], num_present: int) -> None:
         super().__init__()
         self.head = head
         self.num_present = num_present
 
-    def forward(self, features: object) -> Outputs:
-        """The head's output with "pred_masks" and the class probabilities of the scene."""
-        outputs = self.head(features)
-        masks = outputs["pred_masks"]
-        (height, width), num_classes = masks.shape[-2:], masks.shape[1]
+    def forward(self, features: Any) -> Outputs:
+        """The scene's "pred_masks" (B, K, h, w) and "class_probabilities" (B, K)."""
+        # The head runs for its time and for the shape of its masks.
+        masks = self.head(features)["pred_masks"]
+        num_classes, height, width = masks.shape[1:]
         generator = torch.Generator().manual_seed(0)
+
+        # Each grid cell belongs to the present class with the nearest centre.
         present = torch.randperm(num_classes, generator=generator)[: self.num_present]
         centers = torch.rand(self.num_present, 2, generator=generator) * torch.tensor([height, width])
-        points = torch.cartesian_prod(torch.arange(height), torch.arange(width)).float()
-        nearest = torch.cdist(points, centers).argmin(dim=1).view(height, width)
-        scene = torch.randn(num_classes, height, width, generator=generator)
-        scene[present] += torch.where(nearest == torch.arange(self.num_present)[:, None, None], 6.0, -6.0)
+        cells = torch.cartesian_prod(torch.arange(height), torch.arange(width)).float()
+        nearest = torch.cdist(cells, centers).argmin(dim=1).view(height, width)
+
+        # Logits of +6 inside a class's region and -6 outside, with noise.
+        logits = torch.randn(num_classes, height, width, generator=generator)
+        logits[present] += torch.where(nearest == torch.arange(self.num_present)[:, None, None], 6.0, -6.0)
         probabilities = 0.001 + 0.049 * torch.rand(num_classes, generator=generator)
         probabilities[present] = 0.9 + 0.05 * torch.rand(self.num_present, generator=generator)
         return {
             "class_probabilities": probabilities.to(masks).expand(len(masks), -1),
-            "pred_masks": scene.to(masks).expand(len(masks), -1, -1, -1),
+            "pred_masks": logits.to(masks).expand(len(masks), -1, -1, -1),
         }
 
 
 class LabelsOfScene:
-    """From what a head says of a made scene to the labels of an image, built where its memory is measured.
+    """A call from the head's output for a synthetic scene to labels; a process that measures its memory can build it.
 
     Args:
-        grid: (h, w) of the head's masks.
-        size: (H, W) of the image and of its labels.
-        pruned: score classes that can win; else all of them, for an `argmax`.
+        num_classes: K.
+        num_present: classes in the scene.
+        grid: (h, w) of the masks.
+        image_size: (H, W) of the image and its labels.
+        pruned: whether only candidate classes are scored.
     """
 
-    def __init__(
-        self, *, num_classes: int, num_present: int, grid: tuple[int, int], size: tuple[int, int], pruned: bool
-    ) -> None:
-        self.outputs = MadeScene(lambda masks: {"pred_masks": masks}, num_present)(torch.empty(1, num_classes, *grid))
-        self.size = size
-        self.labels = PrunedLabels(None) if pruned else ArgmaxOfScores(SemanticInference("diagonal"), None)
+    def __init__(self, *, num_classes: int, num_present: int, grid: Size, image_size: Size, pruned: bool) -> None:
+        scene = SyntheticScene(lambda masks: {"pred_masks": masks}, num_present)
+        self.outputs = scene(torch.empty(1, num_classes, *grid))
+        self.image_size = image_size
+        self.ending = PrunedArgmax(None) if pruned else Argmax(SemanticInference("diagonal"), None)
 
     @torch.inference_mode()
     def __call__(self) -> torch.Tensor:
-        return self.labels(self.outputs, self.size)
+        return self.ending(self.outputs, self.image_size)

@@ -1,7 +1,4 @@
-"""Other segmentation models of ViT-B's or Swin-B's size with random weights, from `transformers`, to be timed.
-
-Each gives (B, K, H, W) scores. Where a model has class and mask queries, their votes are added up at the masks' own
-resolution and upsampled then, the cheaper order.
+"""Published segmentation models of ViT-B's or Swin-B's size from `transformers`, with random weights, to time.
 
 Shape shorthand: B images, K classes, H x W pixels.
 """
@@ -9,6 +6,7 @@ Shape shorthand: B images, K classes, H x W pixels.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +18,11 @@ PEERS = ("eomt", "upernet-beit", "dpt", "segformer-b4", "maskformer", "mask2form
 
 
 class Peer(nn.Module):
-    """A model of `transformers` from normalised images to scores at the size of the images."""
+    """A model of `transformers` that maps normalised images to scores at their size.
+
+    Models with class and mask queries sum the queries' votes at the masks' resolution and upsample the sum, which is
+    cheaper than the other order.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -38,13 +40,15 @@ class Peer(nn.Module):
 
 
 def build_peer(name: str, *, num_classes: int, image_size: int) -> Peer:
-    """One of `PEERS` in eval mode.
+    """A peer in eval mode.
 
     Args:
-        image_size: of square images, in pixels.
+        name: one of `PEERS`.
+        num_classes: K.
+        image_size: height and width of square images.
 
     Raises:
-        UserError: where `transformers` is not installed.
+        UserError: if `transformers` is not installed.
     """
     try:
         import transformers
@@ -53,7 +57,7 @@ def build_peer(name: str, *, num_classes: int, image_size: int) -> Peer:
     return Peer(_BUILDERS[name](transformers, num_classes, image_size)).eval()
 
 
-def _eomt(transformers: object, num_classes: int, image_size: int) -> nn.Module:
+def _eomt(transformers: Any, num_classes: int, image_size: int) -> nn.Module:
     config = transformers.EomtConfig(
         hidden_size=768,
         num_hidden_layers=12,
@@ -64,11 +68,11 @@ def _eomt(transformers: object, num_classes: int, image_size: int) -> nn.Module:
         num_labels=num_classes,
     )
     model = transformers.EomtForUniversalSegmentation(config)
-    model.attn_mask_probs.zero_()  # as a trained model runs: masked attention ends in training
+    model.attn_mask_probs.zero_()  # As after training, which anneals masked attention away.
     return model
 
 
-def _upernet_beit(transformers: object, num_classes: int, image_size: int) -> nn.Module:
+def _upernet_beit(transformers: Any, num_classes: int, image_size: int) -> nn.Module:
     config = transformers.BeitConfig(
         image_size=image_size,
         out_indices=[3, 5, 7, 11],
@@ -79,19 +83,19 @@ def _upernet_beit(transformers: object, num_classes: int, image_size: int) -> nn
     return transformers.BeitForSemanticSegmentation(config)
 
 
-def _dpt(transformers: object, num_classes: int, image_size: int) -> nn.Module:
+def _dpt(transformers: Any, num_classes: int, image_size: int) -> nn.Module:
     config = transformers.DPTConfig(image_size=image_size, use_auxiliary_head=False, num_labels=num_classes)
     return transformers.DPTForSemanticSegmentation(config)
 
 
-def _segformer(transformers: object, num_classes: int, image_size: int) -> nn.Module:
+def _segformer(transformers: Any, num_classes: int, image_size: int) -> nn.Module:
     config = transformers.SegformerConfig(
         depths=[3, 8, 27, 3], hidden_sizes=[64, 128, 320, 512], decoder_hidden_size=768, num_labels=num_classes
     )
     return transformers.SegformerForSemanticSegmentation(config)
 
 
-def _swin_base(transformers: object, image_size: int) -> object:
+def _swin_base(transformers: Any, image_size: int) -> Any:
     return transformers.SwinConfig(
         image_size=image_size,
         embed_dim=128,
@@ -102,21 +106,21 @@ def _swin_base(transformers: object, image_size: int) -> object:
     )
 
 
-def _maskformer(transformers: object, num_classes: int, image_size: int) -> nn.Module:
+def _maskformer(transformers: Any, num_classes: int, image_size: int) -> nn.Module:
     config = transformers.MaskFormerConfig(
         backbone_config=_swin_base(transformers, image_size), num_labels=num_classes, use_auxiliary_loss=False
     )
     return transformers.MaskFormerForInstanceSegmentation(config)
 
 
-def _mask2former(transformers: object, num_classes: int, image_size: int) -> nn.Module:
+def _mask2former(transformers: Any, num_classes: int, image_size: int) -> nn.Module:
     config = transformers.Mask2FormerConfig(
         backbone_config=_swin_base(transformers, image_size), num_labels=num_classes
     )
     return transformers.Mask2FormerForUniversalSegmentation(config)
 
 
-_BUILDERS: dict[str, Callable[[object, int, int], nn.Module]] = {
+_BUILDERS: dict[str, Callable[[Any, int, int], nn.Module]] = {
     "eomt": _eomt,
     "upernet-beit": _upernet_beit,
     "dpt": _dpt,

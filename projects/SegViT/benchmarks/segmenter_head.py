@@ -1,4 +1,4 @@
-"""Segmenter's mask transformer (Strudel et al., 2021), to be timed on the same encoder as ours.
+"""`SegmenterHead`: Segmenter's mask transformer (Strudel et al., ICCV 2021, section 3.2), a baseline to time.
 
 Shape shorthand: B images, h x w grid, N = h*w tokens, C width, K classes.
 """
@@ -16,13 +16,13 @@ from segvit.modeling.tokens import map_to_tokens
 
 
 class SegmenterHead(nn.Module):
-    """Class tokens join the patch tokens in two further blocks; scores are their normalised products.
+    """Runs class and patch tokens through two transformer blocks; scores are the products of both, normalised.
 
     Args:
-        in_feature: the stage that is read.
+        in_feature: the name of its input stage.
         embed_dim: C.
         num_classes: K.
-        num_heads: of the blocks.
+        num_heads: attention heads of the blocks.
     """
 
     def __init__(self, *, in_feature: str, embed_dim: int, num_classes: int, num_heads: int) -> None:
@@ -38,12 +38,19 @@ class SegmenterHead(nn.Module):
 
     def forward(self, features: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Stage maps (B, C, h, w) -> (B, K, h, w)."""
+        # Project the patch tokens and append the class tokens.
         stage = features[self.in_feature]
-        patches = self.input_proj(map_to_tokens(stage))
-        tokens = self.norm(self.blocks(torch.cat([patches, self.class_tokens.expand(len(patches), -1, -1)], dim=1)))
-        patches, classes = tokens.split([patches.shape[1], tokens.shape[1] - patches.shape[1]], dim=1)
+        patches = self.input_proj(map_to_tokens(stage))  # (B, N, C)
+        classes = self.class_tokens.expand(len(patches), -1, -1)  # (B, K, C)
+
+        # Let patches and classes attend to each other.
+        tokens = self.norm(self.blocks(torch.cat([patches, classes], dim=1)))
+        patches, classes = tokens.split([patches.shape[1], classes.shape[1]], dim=1)
+
+        # Scores are cosine similarities of patches and classes.
         patches = F.normalize(self.patch_proj(patches), dim=-1)
         classes = F.normalize(self.class_proj(classes), dim=-1)
         scores = self.mask_norm(patches @ classes.transpose(1, 2))  # (B, N, K)
-        # Contiguous: upsampling a transposed view takes eight times as long.
+
+        # Made contiguous, since upsampling a transposed view takes eight times as long.
         return scores.transpose(1, 2).contiguous().unflatten(2, stage.shape[-2:])

@@ -1,9 +1,11 @@
-"""A training step of a config's model on random images, for timing and for measuring memory.
+"""`TrainingStep`: one optimization step of a config's model on random images, to time and to measure memory.
 
 Shape shorthand: B images, H x W pixels, K classes.
 """
 
 from __future__ import annotations
+
+from typing import TypedDict
 
 import torch
 from detectron2.config import CfgNode
@@ -13,23 +15,23 @@ from segvit.d2.solver import build_optimizer
 
 
 class TrainingStep:
-    """Forward, losses, backward and optimiser step: what one iteration costs without loading data.
+    """A call that runs forward, losses, backward and optimizer step, without data loading.
 
     Args:
-        cfg: names the model, the losses and the optimiser.
+        cfg: of the model, the losses and the optimizer.
         batch_size: B.
-        size: (H, W) of the images.
-        num_present: classes in each label map, at most K; they lie in squares of an eighth of the image.
+        image_size: (H, W).
+        num_present: classes in each label map; K if that is smaller.
     """
 
-    def __init__(self, cfg: CfgNode, *, batch_size: int, size: tuple[int, int], num_present: int = 10) -> None:
+    def __init__(self, cfg: CfgNode, *, batch_size: int, image_size: tuple[int, int], num_present: int = 10) -> None:
         self.model = build_random_model(cfg, device=cfg.MODEL.DEVICE).train()
         self.optimizer = build_optimizer(cfg, self.model)
         num_present = min(num_present, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
-        self.inputs = [random_input(size, num_present, seed) for seed in range(batch_size)]
+        self.inputs = [random_input(image_size, num_present, seed) for seed in range(batch_size)]
 
     def __call__(self) -> float:
-        """Run one step. Returns the sum of the losses."""
+        """The sum of the losses."""
         loss = sum(self.model(self.inputs).values())
         self.optimizer.zero_grad()
         loss.backward()
@@ -38,20 +40,29 @@ class TrainingStep:
 
 
 def with_linear_head(cfg: CfgNode) -> CfgNode:
-    """The config's encoder and solver with a linear classifier of the deepest tokens and pixel cross-entropy."""
+    """The config with a linear classifier of the deepest stage, trained by pixel cross-entropy, as its head."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.SEM_SEG_HEAD.NAME = "PerPixelHead"
     cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = list(cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES)[:1]
-    cfg.MODEL.SEGVIT.LOSS, cfg.MODEL.SEGVIT.OUTPUT = "pixel", "softmax"
-    cfg.SOLVER.NO_WEIGHT_DECAY = []  # patterns may name class queries, and costs do not depend on them
+    cfg.MODEL.SEGVIT.LOSS = "pixel"
+    cfg.MODEL.SEGVIT.OUTPUT = "softmax"
+    # Its patterns may name class queries, and the time of a step does not depend on them.
+    cfg.SOLVER.NO_WEIGHT_DECAY = []
     return cfg
 
 
-def random_input(size: tuple[int, int], num_present: int, seed: int) -> dict[str, object]:
-    """One image of noise as the mapper gives it; its label map holds all of so many classes, at most 64, in squares."""
+class LabelledImage(TypedDict):
+    """A model input as the dataset mapper returns it: `image` (3, H, W) uint8 and `sem_seg` (H, W) int64."""
+
+    image: torch.Tensor
+    sem_seg: torch.Tensor
+
+
+def random_input(image_size: tuple[int, int], num_present: int, seed: int) -> LabelledImage:
+    """An image of noise, and labels in 8 x 8 rectangles that contain each of `num_present` (at most 64) classes."""
     generator = torch.Generator().manual_seed(seed)
-    squares = (torch.randperm(64, generator=generator) % num_present).view(8, 8)
-    rows, columns = (torch.arange(length) * 8 // length for length in size)
-    image = torch.randint(256, (3, *size), generator=generator, dtype=torch.uint8)
-    return {"image": image, "sem_seg": squares[rows][:, columns]}
+    rectangles = (torch.randperm(64, generator=generator) % num_present).view(8, 8)
+    rows, columns = (torch.arange(length) * 8 // length for length in image_size)
+    image = torch.randint(256, (3, *image_size), generator=generator, dtype=torch.uint8)
+    return {"image": image, "sem_seg": rectangles[rows][:, columns]}
