@@ -1,4 +1,4 @@
-"""Swin behind Detectron2's backbone interface: what keys it follows and which it refuses."""
+"""`HierarchicalViT`: Swin as a Detectron2 backbone, and the config keys that it refuses."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 
 from segvit.d2 import HierarchicalViT
+from segvit.errors import UserError
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def swin_cfg(tiny_cfg):
     return tiny_cfg
 
 
-def test_a_whole_model_on_stages_of_two_resolutions(swin_cfg):
+def test_a_complete_model_with_stages_of_two_resolutions(swin_cfg):
     model = build_model(swin_cfg).eval()
     assert {name: shape.stride for name, shape in model.backbone.output_shape().items()} == {"stage0": 4, "stage1": 8}
     with torch.no_grad():
@@ -28,7 +29,7 @@ def test_a_whole_model_on_stages_of_two_resolutions(swin_cfg):
     assert result["sem_seg"].isfinite().all()
 
 
-def test_frozen(swin_cfg):
+def test_a_frozen_backbone_stays_in_evaluation_mode(swin_cfg):
     swin_cfg.MODEL.VIT.FROZEN = True
     backbone = HierarchicalViT(swin_cfg, ShapeSpec(channels=3)).train()
     assert not backbone.encoder.training
@@ -39,7 +40,13 @@ def test_frozen(swin_cfg):
     ("key", "value", "default"),
     [("PATCH_SIZE", 8, "0"), ("DEPTH", 2, "0"), ("STEM", "conv", "'linear'"), ("REDUCTION", "shrunk", "'none'")],
 )
-def test_what_only_plain_encoders_can_be_told_is_refused(swin_cfg, key, value, default):
+def test_keys_of_plain_encoders_are_refused(swin_cfg, key, value, default):
     swin_cfg.MODEL.VIT[key] = value
-    with pytest.raises(ValueError, match=rf"swin_tiny.* cannot be changed .* set MODEL\.VIT\.{key} {default}, or"):
+    with pytest.raises(ValueError, match=rf"swin_tiny.* set MODEL\.VIT\.{key} {default}"):
+        HierarchicalViT(swin_cfg, ShapeSpec(channels=3))
+
+
+def test_errors_name_the_config_key(swin_cfg):
+    swin_cfg.MODEL.VIT.OUT_INDICES = [4]
+    with pytest.raises(UserError, match=r"^MODEL\.VIT\.OUT_INDICES \[4\] must name stages 0 to 3"):
         HierarchicalViT(swin_cfg, ShapeSpec(channels=3))

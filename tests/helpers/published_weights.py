@@ -1,4 +1,4 @@
-"""Tiny pre-trained models, and their weights in the names and shapes of the original releases.
+"""Tiny pre-trained models, and their weights with the names and shapes of the original releases.
 
 Shape shorthand: C width, D head width.
 """
@@ -34,20 +34,20 @@ def save(path, content, **options):
     return str(path)
 
 
-def load(model, source, name=NAME, **options):
-    load_pretrained_encoder(model, name=name, source=str(source), **options)
+def load(model, pretrained, name=NAME, **options):
+    load_pretrained_encoder(model, name=name, pretrained=str(pretrained), **options)
     return model
 
 
 def assert_holds(model, state, names=None):
-    """`model` has the values of `state` under each of its own names, or under those given."""
-    mine = model.state_dict()
-    for name in mine if names is None else names:
-        torch.testing.assert_close(mine[name], state[name].float(), rtol=0, atol=0, msg=name)
+    """Assert that the tensors of `model`, all or those in `names`, equal those of `state`."""
+    weights = model.state_dict()
+    for name in weights if names is None else names:
+        torch.testing.assert_close(weights[name], state[name].float(), rtol=0, atol=0, msg=name)
 
 
 def flax_layout(state, *, heads, big_vision):
-    """The arrays of Google's ViT releases: (in, out) kernels; queries, keys and values apart, as (C, heads, D)."""
+    """The arrays of Google's ViT releases: (in, out) kernels; separate q, k and v of shape (C, heads, D)."""
     prefix = "params/" if big_vision else ""
     attention, mlp, norm2 = (0, 0, 1) if big_vision else (1, 3, 2)
     array = {name: tensor.numpy() for name, tensor in state.items()}
@@ -64,20 +64,21 @@ def flax_layout(state, *, heads, big_vision):
         "Transformer/encoder_norm/bias": array["norm.bias"],
     }
     for block in sorted({int(name.split(".")[1]) for name in array if name.startswith("blocks.")}):
-        mine, theirs = f"blocks.{block}.", f"Transformer/encoderblock_{block}/"
-        for ours, layer in (("norm1", "LayerNorm_0"), ("norm2", f"LayerNorm_{norm2}")):
-            out[f"{theirs}{layer}/scale"] = array[f"{mine}{ours}.weight"]
-            out[f"{theirs}{layer}/bias"] = array[f"{mine}{ours}.bias"]
-        attend = f"{theirs}MultiHeadDotProductAttention_{attention}/"
-        for part, name in enumerate(("query", "key", "value")):
-            rows = slice(part * width, (part + 1) * width)
-            out[f"{attend}{name}/kernel"] = array[f"{mine}attn.qkv.weight"][rows].T.reshape(width, heads, -1)
-            out[f"{attend}{name}/bias"] = array[f"{mine}attn.qkv.bias"][rows].reshape(heads, -1)
-        out[f"{attend}out/kernel"] = array[f"{mine}attn.proj.weight"].T.reshape(heads, -1, width)
-        out[f"{attend}out/bias"] = array[f"{mine}attn.proj.bias"]
+        timm_block = f"blocks.{block}."
+        flax_block = f"Transformer/encoderblock_{block}/"
+        for norm, layer in (("norm1", "LayerNorm_0"), ("norm2", f"LayerNorm_{norm2}")):
+            out[f"{flax_block}{layer}/scale"] = array[f"{timm_block}{norm}.weight"]
+            out[f"{flax_block}{layer}/bias"] = array[f"{timm_block}{norm}.bias"]
+        attend = f"{flax_block}MultiHeadDotProductAttention_{attention}/"
+        for index, name in enumerate(("query", "key", "value")):
+            rows = slice(index * width, (index + 1) * width)
+            out[f"{attend}{name}/kernel"] = array[f"{timm_block}attn.qkv.weight"][rows].T.reshape(width, heads, -1)
+            out[f"{attend}{name}/bias"] = array[f"{timm_block}attn.qkv.bias"][rows].reshape(heads, -1)
+        out[f"{attend}out/kernel"] = array[f"{timm_block}attn.proj.weight"].T.reshape(heads, -1, width)
+        out[f"{attend}out/bias"] = array[f"{timm_block}attn.proj.bias"]
         for layer in (0, 1):
-            out[f"{theirs}MlpBlock_{mlp}/Dense_{layer}/kernel"] = array[f"{mine}mlp.fc{layer + 1}.weight"].T
-            out[f"{theirs}MlpBlock_{mlp}/Dense_{layer}/bias"] = array[f"{mine}mlp.fc{layer + 1}.bias"]
+            out[f"{flax_block}MlpBlock_{mlp}/Dense_{layer}/kernel"] = array[f"{timm_block}mlp.fc{layer + 1}.weight"].T
+            out[f"{flax_block}MlpBlock_{mlp}/Dense_{layer}/bias"] = array[f"{timm_block}mlp.fc{layer + 1}.bias"]
     return {prefix + name: value for name, value in out.items()}
 
 
@@ -87,8 +88,8 @@ def save_npz(path, source, *, big_vision=False):
 
 
 def clip_layout(state):
-    """OpenAI's CLIP: the visual tower's names, and a text tower beside it."""
-    swaps = [
+    """OpenAI's CLIP: the names of the visual tower, and some tensors of the text tower."""
+    renamed_parts = [
         ("patch_embed.proj", "conv1"),
         ("norm_pre", "ln_pre"),
         ("blocks.", "transformer.resblocks."),
@@ -111,7 +112,7 @@ def clip_layout(state):
     }
     for name, tensor in state.items():
         if name.startswith(("patch_embed", "norm_pre", "blocks.")):
-            for ours, theirs in swaps:
-                name = name.replace(ours, theirs)
+            for timm_part, clip_part in renamed_parts:
+                name = name.replace(timm_part, clip_part)
             out[f"visual.{name}"] = tensor
     return out

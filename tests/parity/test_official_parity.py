@@ -16,7 +16,7 @@ from segvit.modeling.decoder.decoder_builder import build_decoder
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
-from segvit.modeling.token_reduction.reduction_builder import TokenReduction
+from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
 from segvit.modeling.tokens import map_to_tokens
 from segvit.modeling.weights.official_names import NOT_A_WEIGHT, decoder_name, encoder_name
 
@@ -57,7 +57,7 @@ def build_encoder(config, state_dict):
         out_indices=list(config["out_indices"]),
         keep_prefix_tokens=config["with_cls_token"],
         final_norm=config["final_norm"],
-        reduction=TokenReduction(kind="shrunk", block_index=config["shrink_idx"]) if "shrink_idx" in config else None,
+        reduction=ReductionConfig(kind="shrunk", block_index=config["shrink_idx"]) if "shrink_idx" in config else None,
         patch_size=config["patch_size"],
         embed_dim=config["embed_dims"],
         depth=config["num_layers"],

@@ -1,4 +1,4 @@
-"""The encoder with edge-aware reduction, over every family of plain ViTs: true positions, and padding unseen.
+"""Shrunk++ in every family of plain ViTs: kept tokens have the positions of the full grid, and padding is ignored.
 
 Shape shorthand: B images, h x w grid, N = h*w tokens, T prefix tokens, M kept tokens, C width.
 """
@@ -9,14 +9,14 @@ from test_vit_families import EACH_FAMILY, FAMILIES, C, block_inputs, build, dra
 from timm.models import Beit
 
 from segvit.modeling.token_reduction.edge_head import edge_scores
-from segvit.modeling.token_reduction.reduction_builder import TokenReduction
+from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
 
 SELECTIONS = pytest.mark.parametrize("selection", ["threshold", "topk"])
 
 
 def build_reducing(family, grid, selection, **options):
-    """Random weights score any way: the threshold is the median over the test's images, so that their counts differ."""
-    reduction = TokenReduction(kind="shrunk++", block_index=2, edge_block_index=1, selection=selection, share=0.6)
+    """With random weights scores are arbitrary; the threshold is their median, so that images keep different counts."""
+    reduction = ReductionConfig(kind="shrunk++", block_index=2, edge_block_index=1, selection=selection, keep_ratio=0.6)
     encoder = build(family, grid, out_indices=(1, 2, 3), reduction=reduction, **options)
     with torch.no_grad():
         scores = edge_scores(encoder(draw_images(family, grid, batch=4))["edge_logits"])
@@ -25,19 +25,19 @@ def build_reducing(family, grid, selection, **options):
 
 
 def kept_cells(edge_logits, reduction):
-    """The cells of one image (2, h, w), by sorting all of them."""
+    """The kept cells of one image (2, h, w), by sorting all cells."""
     scores = edge_scores(edge_logits[None])[0]
     scores[::2, ::2] = 2
     if reduction.selection == "threshold":
         return (scores.flatten() > reduction.threshold).nonzero().flatten()
-    return scores.flatten().argsort(descending=True)[: round(reduction.share * scores.numel())].sort().values
+    return scores.flatten().argsort(descending=True)[: round(reduction.keep_ratio * scores.numel())].sort().values
 
 
 @EACH_FAMILY
 @SELECTIONS
 @torch.no_grad()
-def test_equals_running_all_tokens_and_hiding_the_dropped(family, selection):
-    """Block 2 runs on all tokens; block 3 may attend to the kept ones alone, at their own positions."""
+def test_equals_running_all_tokens_and_masking_the_dropped_ones(family, selection):
+    """Block 2 runs on all tokens; block 3 attends only to the kept ones, at their positions in the full grid."""
     grid = (5, 3)
     encoder = build_reducing(family, grid, selection)
     twin, images, prefix = timm_twin(encoder, family, grid), draw_images(family, grid), FAMILIES[family][3]
@@ -58,7 +58,7 @@ def test_equals_running_all_tokens_and_hiding_the_dropped(family, selection):
             stage = stages[name]
             valid = slice(None) if stage.valid is None else stage.valid[image]
             assert stage.grid == grid
-            assert torch.equal(stage.cells[image][valid], cells)
+            assert torch.equal(stage.indices[image][valid], cells)
             torch.testing.assert_close(
                 stage.tokens[image][valid], expected[image, prefix + cells], rtol=1e-6, atol=1e-6
             )
@@ -76,12 +76,12 @@ def test_batched_equals_one_by_one(family, selection):
         alone = encoder(images[image : image + 1])["block3"]
         valid = slice(None) if batched.valid is None else batched.valid[image]
         assert alone.valid is None
-        assert torch.equal(alone.cells[0], batched.cells[image][valid])
+        assert torch.equal(alone.indices[0], batched.indices[image][valid])
         torch.testing.assert_close(alone.tokens[0], batched.tokens[image][valid], rtol=1e-9, atol=1e-9)
 
 
 @SELECTIONS
-def test_edge_loss_leaves_the_encoder_alone_and_the_stages_train_it(selection):
+def test_the_edge_loss_trains_the_edge_head_only_and_the_stages_train_the_rest(selection):
     encoder, images = build_reducing("ViT", (4, 4), selection).train(), draw_images("ViT", (4, 4))
     encoder(images)["edge_logits"].square().sum().backward()
     with_gradient = {name for name, weight in encoder.named_parameters() if weight.grad is not None}
@@ -102,7 +102,7 @@ def test_attention_kernels_agree_on_padding():
     torch.testing.assert_close(plain.tokens[fused.valid], fused.tokens[fused.valid], rtol=1e-9, atol=1e-9)
 
 
-def test_stages_behind_the_reduction_have_no_stride():
+def test_stages_after_the_reduction_have_no_stride():
     assert build_reducing("ViT", (4, 4), "topk").stage_shapes() == {
         "block1": (C, 16),
         "block2": (C, None),

@@ -1,4 +1,4 @@
-"""Swin's stages against timm's own features, and the decoder on stages of different resolution.
+"""`HierarchicalEncoder`: Swin's stages equal timm's features, and feed a decoder at several resolutions.
 
 Shape shorthand: stage s has stride 4 * 2**s and width 24 * 2**s.
 """
@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from segvit.errors import ArgumentError
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.encoder.hierarchical_encoder import HierarchicalEncoder
 
@@ -54,14 +55,14 @@ def test_stages_equal_timms_intermediates(img_size, out_indices):
 
 
 @torch.no_grad()
-def test_pads_odd_sizes():
+def test_odd_sizes_are_padded():
     encoder, _ = build_swin()
     expected = encoder(F.pad(draw((61, 90)), (0, 6, 0, 3)))
     assert_stages(encoder(draw((61, 90))), list(expected.values()))
 
 
 def test_stages_feed_the_decoder():
-    """Stages of different resolution, deepest first; masks come out on the finest grid, and gradients reach all."""
+    """Stages of different resolution, deepest first: masks have the finest grid, and every weight gets a gradient."""
     encoder, _ = build_swin()
     decoder = ATMDecoder(num_classes=5, in_dims=encoder.channels[::-1], hidden_dim=24, num_layers=1, num_heads=2)
     outputs = decoder.double().train()(list(encoder.train()(draw((64, 96))).values())[::-1])
@@ -69,3 +70,15 @@ def test_stages_feed_the_decoder():
     assert [auxiliary["pred_masks"].shape[2:] for auxiliary in outputs["aux_outputs"]] == [(2, 3), (4, 6)]
     (outputs["pred_masks"].square().mean() + outputs["pred_logits"].square().mean()).backward()
     assert all(parameter.grad is not None for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "vit_tiny_patch16_224"}, "^name 'vit_tiny_patch16_224' is not a Swin Transformer"),
+        ({"name": NAME, "out_indices": [4]}, r"^out_indices \[4\] must name stages 0 to 3"),
+    ],
+)
+def test_other_models_and_stages_are_refused(options, message):
+    with pytest.raises(ArgumentError, match=message):
+        HierarchicalEncoder(**({"img_size": (64, 64), "out_indices": [0]} | options))

@@ -1,4 +1,4 @@
-"""The encoder against timm's own intermediate features, on every kind of plain ViT, and its own contract.
+"""`PlainViTEncoder` against timm's intermediate features, with every kind of prefix token, position and norm.
 
 Shape shorthand: B images, H x W pixels, P patch, h = H/P, w = W/P, T prefix tokens, C width.
 """
@@ -15,7 +15,7 @@ from segvit.modeling.encoder.vit_builder import build_vit_encoder
 P, C = 8, 24
 SIZES = {"patch_size": P, "embed_dim": C, "depth": 3, "num_heads": 2}
 VIT = "vit_tiny_patch16_224"
-# What kinds of prefix tokens, position embeddings and norms timm's plain ViTs have.
+# The kinds of prefix tokens, position embeddings and norms among timm's plain ViTs.
 FAMILIES = {
     "vit": (VIT, {}),
     "embedded register tokens": (VIT, {"reg_tokens": 4}),
@@ -31,7 +31,7 @@ FAMILIES = {
 
 
 def randomize(module, seed=0):
-    """Weights of a size at which every part of the network shows in its outputs."""
+    """Weights so large that every part of the network affects its outputs."""
     torch.manual_seed(seed)
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.2)
@@ -44,7 +44,7 @@ def build(name=VIT, img_size=(32, 48), out_indices=(0, 2), **options):
 
 
 def build_timm(encoder, name=VIT, img_size=(32, 48), **overrides):
-    """timm's model with the encoder's weights where both have them."""
+    """timm's model with the encoder's weights."""
     vit = timm.create_model(
         name, img_size=img_size, num_classes=0, global_pool="", dynamic_img_size=True, **(SIZES | overrides)
     )
@@ -90,7 +90,7 @@ def test_prefix_tokens_are_dropped_before_the_first_block():
 @pytest.mark.parametrize(("family", "prefix"), [("vit", 1), ("dinov2 with registers", 0), ("no class token", 0)])
 @torch.no_grad()
 def test_position_embedding_is_resized(family, prefix, size):
-    """Bicubic, without antialiasing, rows and columns each by their own factor; the prefix tokens' stays."""
+    """Bicubic, without antialiasing, rows and columns by separate factors; prefix positions stay."""
     name, overrides = FAMILIES[family]
     encoder = build(name, out_indices=(0,), keep_prefix_tokens=False, **overrides)
     grid = (size[0] // P, size[1] // P)
@@ -129,12 +129,12 @@ def test_batched_equals_single(stem):
 
 
 @pytest.mark.parametrize("out_indices", [(), (-1,), (3,), (0, 7)])
-def test_indices_outside_the_depth(out_indices):
+def test_indices_outside_the_depth_are_refused(out_indices):
     with pytest.raises(ValueError, match="must name blocks 0 to 2"):
         build(out_indices=out_indices)
 
 
-def test_blocks_behind_the_last_stage_are_dropped():
+def test_blocks_after_the_last_stage_are_dropped():
     encoder = build(out_indices=(1, 0))
     assert len(encoder.blocks) == 2
     assert not any(name.startswith(("blocks.2", "norm", "head", "fc_norm")) for name in encoder.state_dict())
@@ -142,7 +142,7 @@ def test_blocks_behind_the_last_stage_are_dropped():
 
 
 @torch.no_grad()
-def test_final_norm_acts_on_the_last_block_alone():
+def test_final_norm_is_applied_to_the_last_block_only():
     encoder = build(final_norm=True)
     vit = build_timm(encoder)
     plain = vit.forward_intermediates(images(), indices=[0, 2], norm=False, intermediates_only=True)
@@ -163,7 +163,7 @@ def test_attention_kernels_agree():
         torch.testing.assert_close(stage, expected[name], rtol=1e-5, atol=1e-5)
 
 
-def test_drop_path_acts_in_training_alone():
+def test_drop_path_is_active_in_training_only():
     encoder, plain = build(drop_path_rate=0.5), build(drop_path_rate=0.0)
     rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in encoder.blocks]
     assert rates == pytest.approx([0.0, 0.25, 0.5])
@@ -196,14 +196,14 @@ def test_initial_weights():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "vit_huge_patch3_17"}, r"MODEL\.VIT\.NAME 'vit_huge_patch3_17' is not a timm model; .*: vit_"),
+        ({"name": "vit_huge_patch3_17"}, "name 'vit_huge_patch3_17' is not a timm model; .*: vit_"),
         ({"name": "nothing"}, "'nothing' is not a timm model; some that are: vit_base_patch16_384"),
-        ({"name": "resnet18"}, "timm's ResNet is not a plain ViT"),
-        ({"name": "swin_tiny_patch4_window7_224"}, "timm's SwinTransformer is not a plain ViT"),
-        ({"stem": "deep"}, r"MODEL\.VIT\.STEM 'deep' must be 'linear' or 'conv'"),
+        ({"name": "resnet18"}, "timm's ResNet, which is not a plain ViT"),
+        ({"name": "swin_tiny_patch4_window7_224"}, "timm's SwinTransformer, which is not a plain ViT"),
+        ({"stem": "deep"}, "stem 'deep' must be 'linear' or 'conv'"),
     ],
 )
-def test_what_cannot_be_built_is_explained(options, message):
+def test_names_and_options_that_cannot_be_built_are_explained(options, message):
     with pytest.raises(ValueError, match=message):
         build_vit_encoder(**({"name": VIT, "img_size": (32, 32), "out_indices": [1]} | options))
 
@@ -219,6 +219,6 @@ def test_conv_stem(patch_size, embed_dim):
 
 
 @pytest.mark.parametrize(("patch_size", "embed_dim"), [(12, 24), (1, 24), (8, 30), (16, 36)])
-def test_conv_stem_sizes_that_do_not_halve(patch_size, embed_dim):
-    with pytest.raises(ValueError, match=f"got patch size {patch_size}, width {embed_dim}"):
+def test_conv_stem_refuses_sizes_that_do_not_halve(patch_size, embed_dim):
+    with pytest.raises(ValueError, match=f"patch_size {patch_size} and `embed_dim` {embed_dim} do not fit"):
         ConvStem(patch_size=patch_size, embed_dim=embed_dim)

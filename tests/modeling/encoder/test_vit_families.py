@@ -1,6 +1,6 @@
-"""The contract of the encoder over every family of plain ViTs: its stages are timm's own features.
+"""The encoder in every family of plain ViTs: its stages equal timm's features.
 
-Weights are random throughout, position tables and layer scales included, so that whatever is left out shows. All is
+All weights are random, position tables and layer scales included, so that each affects the output. Everything is
 computed in float64.
 
 Shape shorthand: B images, P patch, h x w grid, T prefix tokens, C width.
@@ -17,8 +17,9 @@ from torch import nn
 
 from segvit.d2.backbone import PlainViT
 from segvit.d2.solver import parameter_groups
+from segvit.errors import ArgumentError
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
-from segvit.modeling.token_reduction.reduction_builder import TokenReduction
+from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
 
 C, DEPTH = 48, 4
 TINY = {"embed_dim": C, "depth": DEPTH, "num_heads": 3}
@@ -80,24 +81,24 @@ def resize_cells(cells, old, new):
 
 def timm_weights(encoder, grid):
     """The encoder's weights under timm's names, positions resized to a grid."""
-    own = encoder.embedding.grid_size
-    own_cells = own[0] * own[1]
+    old_grid = encoder.embedding.grid_size
+    num_cells = old_grid[0] * old_grid[1]
     for name, weight in encoder.state_dict().items():
         table = re.fullmatch(r"positions\.(?:tables\.(\d+)|shared_table)", name)
         if table:
             module = f"blocks.{table[1]}.attn" if table[1] else "rel_pos_bias"
-            pairs = [(2 * size[0] - 1, 2 * size[1] - 1) for size in (own, grid)]
+            pairs = [(2 * size[0] - 1, 2 * size[1] - 1) for size in (old_grid, grid)]
             weight = torch.cat([resize_cells(weight[:-3], *pairs), weight[-3:]])
             yield f"{module}.relative_position_bias_table", weight
         elif name == "embedding.pos_embed":
-            prefix, cells = weight[0].split([weight.shape[1] - own_cells, own_cells])
-            yield "pos_embed", torch.cat([prefix, resize_cells(cells, own, grid)])[None]
+            prefix, cells = weight[0].split([weight.shape[1] - num_cells, num_cells])
+            yield "pos_embed", torch.cat([prefix, resize_cells(cells, old_grid, grid)])[None]
         elif not name.startswith("reduction."):
             yield re.sub(r"^(embedding|positions)\.", "", name), weight
 
 
 def timm_twin(encoder, family, grid):
-    """timm's whole model, built for exactly this grid, with the encoder's weights."""
+    """timm's complete model, built for exactly this grid, with the encoder's weights."""
     name, overrides, _, _ = FAMILIES[family]
     twin = timm.create_model(name, num_classes=0, img_size=pixels(family, grid), **TINY, **overrides).double().eval()
     keys = twin.load_state_dict(dict(timm_weights(encoder, grid)), strict=False)
@@ -130,8 +131,8 @@ def test_stages_equal_timms_intermediates(family, grid):
 @EACH_FAMILY
 @pytest.mark.parametrize("grid", [(5, 2), (4, 7)], ids=str)
 @torch.no_grad()
-def test_another_grid_than_the_built_one(family, grid):
-    """As timm's model would be for that grid, positions resized bicubically without antialiasing."""
+def test_grids_other_than_the_training_grid(family, grid):
+    """Equal to timm's model built for that grid, with positions resized bicubically without antialiasing."""
     encoder = build(family, (3, 5))
     assert_stages(
         encoder(draw_images(family, grid)), features(timm_twin(encoder, family, grid), draw_images(family, grid))
@@ -156,7 +157,7 @@ def test_attention_kernels_agree(family):
 
 
 def block_inputs(twin, images):
-    """The tokens that enter each block of timm's, and the arguments that come with them."""
+    """The input tokens and keyword arguments of each block of timm's model."""
     captured = []
 
     def capture(block, args, kwargs):
@@ -172,11 +173,10 @@ def block_inputs(twin, images):
 @EACH_FAMILY
 @torch.no_grad()
 def test_prefix_tokens_can_be_dropped_or_must_be_kept(family):
-    name, _, _, num_prefix_tokens = FAMILIES[family]
+    num_prefix_tokens = FAMILIES[family][3]
     twin = timm_twin(build(family), family, (3, 5))
     if not isinstance(twin, VisionTransformer):
-        message = f"{re.escape(name)} needs its prefix tokens .* set MODEL.VIT.KEEP_PREFIX_TOKENS True"
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ArgumentError, match=r"^keep_prefix_tokens must be True"):
             build(family, keep_prefix_tokens=False)
         return
     tokens = block_inputs(twin, draw_images(family, (3, 5)))[0][0][:, num_prefix_tokens:]
@@ -201,11 +201,11 @@ def test_gradient_checkpointing_changes_no_gradient(family):
     expected, calls = gradients(encoder, images)
     assert calls == 1
     idle = [name for name, gradient in expected.items() if gradient is None or not gradient.any()]
-    assert idle == [], "no part of the encoder may be without effect in these tests"
+    assert idle == [], "every parameter must affect the output in these tests"
     encoder.gradient_checkpointing = True
-    found, calls = gradients(encoder, images)
+    recomputed, calls = gradients(encoder, images)
     assert calls == 2
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(recomputed, expected, rtol=1e-9, atol=1e-9)
 
 
 @EACH_FAMILY
@@ -224,9 +224,9 @@ def test_frozen_backbone(family):
 @EACH_FAMILY
 @pytest.mark.parametrize("grid", [(4, 6), (5, 3)], ids=str)
 @torch.no_grad()
-def test_shrunk_equals_running_all_tokens_and_dropping(family, grid):
-    """Block 2 runs on all tokens, then every second of every second row stays; block 3 may attend to those alone."""
-    encoder = build(family, grid, out_indices=(1, 2, 3), reduction=TokenReduction(kind="shrunk", block_index=2))
+def test_shrunk_equals_running_all_tokens_and_masking_the_dropped_ones(family, grid):
+    """Block 2 runs on all tokens; block 3 attends only to every second token of every second row."""
+    encoder = build(family, grid, out_indices=(1, 2, 3), reduction=ReductionConfig(kind="shrunk", block_index=2))
     twin, images, prefix = timm_twin(encoder, family, grid), draw_images(family, grid), FAMILIES[family][3]
     inputs = block_inputs(twin, images)
     cells = torch.arange(grid[0] * grid[1]).unflatten(0, grid)[::2, ::2]
@@ -249,7 +249,7 @@ def test_shrunk_equals_running_all_tokens_and_dropping(family, grid):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_layer_decay(family):
-    """Each block trains at half the rate of the next, what comes before the blocks at half the first block's."""
+    """Each block trains at half the rate of the next one; the embedding at half the rate of the first block."""
     model = nn.ModuleDict({"backbone": PlainViT(encoder=build(family, final_norm=True)), "head": nn.Linear(2, 2)})
     groups = parameter_groups(
         model, base_lr=1.0, decoder_lr_multiplier=10.0, layer_decay=0.5, weight_decay=0.0, no_weight_decay=[]
@@ -270,20 +270,20 @@ def test_layer_decay(family):
 
 
 @pytest.mark.parametrize("name", ["beit_base_patch16_224", "vit_small_patch16_dinov3"])
-def test_the_convolutional_stem_is_refused_where_timm_fixes_the_embedding(name):
-    with pytest.raises(ValueError, match=r"MODEL\.VIT\.STEM 'conv' does not fit .* set 'linear'"):
+def test_the_convolutional_stem_is_refused_if_timm_fixes_the_patch_embedding(name):
+    with pytest.raises(ValueError, match=r"^stem 'conv' does not fit .* set 'linear'"):
         build_vit_encoder(name=name, img_size=(32, 32), out_indices=[1], stem="conv", **TINY)
 
 
 def test_parallel_blocks_are_refused():
-    with pytest.raises(ValueError, match="blocks of several attentions"):
+    with pytest.raises(ValueError, match="has several attentions per block"):
         build_vit_encoder(name="vit_small_patch16_18x2_224", img_size=(32, 32), out_indices=[1], **TINY)
 
 
 @torch.no_grad()
-def test_shrunk_runs_blocks_of_other_norms_whole():
+def test_shrunk_runs_blocks_with_other_norms_whole():
     options = {"name": "vit_base_patch16_rpn_224", "img_size": (64, 64), "out_indices": [1, 3], **TINY}
-    encoder = build_vit_encoder(**options, reduction=TokenReduction(kind="shrunk", block_index=1)).eval()
+    encoder = build_vit_encoder(**options, reduction=ReductionConfig(kind="shrunk", block_index=1)).eval()
     stages = encoder(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert stages["block3"].shape == (1, TINY["embed_dim"], 2, 2)
     assert stages["block3"].isfinite().all()

@@ -1,4 +1,4 @@
-"""The edge labels against a loop over pixels, and the edge head's loss.
+"""Edge labels against a loop over pixels, the edge loss, and the edge head.
 
 Shape shorthand: B images, H x W pixels, h x w patches, C width.
 """
@@ -32,13 +32,13 @@ def boundary_by_loop(labels):
             for x in range(width):
                 for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
                     if 0 <= y + dy < height and 0 <= x + dx < width:
-                        own, other = labels[b, y, x], labels[b, y + dy, x + dx]
-                        boundary[b, y, x] |= bool(own != other and own != IGNORED and other != IGNORED)
+                        label, other = labels[b, y, x], labels[b, y + dy, x + dx]
+                        boundary[b, y, x] |= bool(label != other and label != IGNORED and other != IGNORED)
     return boundary
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_boundary_pixels_have_another_class_beside(seed):
+def test_boundary_pixels_have_a_neighbour_of_another_class(seed):
     labels = draw_labels(seed)
     expected = boundary_by_loop(labels)
     assert expected.any() and not expected.all()
@@ -47,7 +47,7 @@ def test_boundary_pixels_have_another_class_beside(seed):
 
 @settings(deadline=None, max_examples=30)
 @given(patch=st.integers(1, 5), grid=st.tuples(st.integers(1, 6), st.integers(1, 6)), seed=st.integers(0, 1000))
-def test_a_patch_is_an_edge_where_one_of_its_pixels_is(patch, grid, seed):
+def test_a_patch_is_an_edge_if_one_of_its_pixels_is(patch, grid, seed):
     labels = draw_labels(seed, size=(grid[0] * patch, grid[1] * patch))
     boundary = boundary_by_loop(labels)
     expected = boundary.unflatten(1, (grid[0], patch)).unflatten(3, (grid[1], patch)).any(dim=4).any(dim=2)
@@ -58,7 +58,7 @@ def test_ignored_pixels_make_no_boundary():
     labels = torch.zeros(1, 8, 8, dtype=torch.long)
     labels[:, 2:6, 2:6] = IGNORED
     assert not boundary_pixels(labels, ignore_value=IGNORED).any()
-    labels[:, 2:6, 3:5] = 1  # surrounded by ignored pixels at its sides, by class 0 above and below
+    labels[:, 2:6, 3:5] = 1  # ignored pixels to its left and right, class 0 above and below
     assert boundary_pixels(labels, ignore_value=IGNORED).sum() == 8
 
 
@@ -86,10 +86,10 @@ def test_loss_of_images_without_labels_is_zero_and_attached():
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
-def test_head_teaches_the_encoder_nothing():
+def test_no_gradient_flows_from_the_head_to_the_encoder():
     torch.manual_seed(0)
     patches = torch.randn(2, 12, 8, requires_grad=True)
-    head = EdgeHead(block_index=0, embed_dim=8)
+    head = EdgeHead(embed_dim=8)
     logits = head(patches, (3, 4))
     assert logits.shape == (2, 2, 3, 4)
     scores = edge_scores(logits)

@@ -1,4 +1,4 @@
-"""Up-sampling by inherited queries: dropped cells filled, padding unseen, any grid, and what it costs.
+"""Query upsampling and `restore_nearest`: dropped cells are filled, padding is ignored, any grid works.
 
 Shape shorthand: B images, h x w grid, N = h*w cells, M kept tokens, C encoder width, D decoder width.
 """
@@ -17,7 +17,7 @@ KINDS = pytest.mark.parametrize("kind", ["learned", "inherited", "nearest"])
 
 
 def draw_set(grid, *, counts=(0, 2, 3), seed=0):
-    """A set of the coarse grid and `counts` more cells per image, padded as the encoder pads it, and a full map."""
+    """A full map (B, C, h, w), and a padded `TokenSet` of the coarse grid and `counts` more cells per image."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.zeros(grid, dtype=torch.bool)
     coarse[::2, ::2] = True
@@ -47,7 +47,7 @@ def test_a_dropped_cell_takes_the_coarse_cell_above_and_left(grid):
     restored = restore_nearest(kept.tokens, kept, grid)
     for image in range(B):
         valid = slice(None) if kept.valid is None else kept.valid[image]
-        token_at = dict(zip(kept.cells[image][valid].tolist(), kept.tokens[image][valid], strict=True))
+        token_at = dict(zip(kept.indices[image][valid].tolist(), kept.tokens[image][valid], strict=True))
         for cell in range(grid[0] * grid[1]):
             row, column = divmod(cell, grid[1])
             nearest = cell if cell in token_at else (row // 2 * 2) * grid[1] + column // 2 * 2
@@ -55,7 +55,7 @@ def test_a_dropped_cell_takes_the_coarse_cell_above_and_left(grid):
 
 
 @GRIDS
-def test_a_halved_map_is_restored_by_its_nearest_cells(grid):
+def test_a_halved_map_is_restored_from_its_nearest_cells(grid):
     halved = torch.arange(float(((grid[0] + 1) // 2) * ((grid[1] + 1) // 2))).view(
         1, 1, (grid[0] + 1) // 2, (grid[1] + 1) // 2
     )
@@ -74,27 +74,27 @@ def test_batched_equals_one_by_one(kind, grid):
     assert restored.shape == (B, D, *grid)
     for image in range(B):
         valid = slice(None) if kept.valid is None else kept.valid[image]
-        alone = TokenSet(kept.tokens[image][valid][None], kept.cells[image][valid][None], None, grid)
+        alone = TokenSet(kept.tokens[image][valid][None], kept.indices[image][valid][None], None, grid)
         expected = module([stored[image : image + 1], alone])
         torch.testing.assert_close(restored[image : image + 1], expected, rtol=1e-5, atol=1e-6)
 
 
 @KINDS
 @torch.no_grad()
-def test_other_grids_than_the_built_one(kind):
+def test_grids_other_than_the_training_grid(kind):
     module, (stored, kept) = build(kind), draw_set((3, 5))
     assert module([stored, kept]).shape == (B, D, 3, 5)
 
 
 @pytest.mark.parametrize("kind", ["inherited", "nearest"])
-def test_every_kept_token_and_every_stored_cell_counts(kind):
+def test_every_valid_token_and_every_stored_cell_gets_a_gradient(kind):
     stored, kept = draw_set((4, 6))
     stored.requires_grad_()
     kept.tokens.requires_grad_()
     build(kind)([stored, kept]).square().sum().backward()
     assert stored.grad.abs().sum(dim=1).all()
-    seen = kept.tokens.grad.abs().sum(dim=2) > 0
-    assert torch.equal(seen, kept.valid)
+    has_gradient = kept.tokens.grad.abs().sum(dim=2) > 0
+    assert torch.equal(has_gradient, kept.valid)
 
 
 @KINDS

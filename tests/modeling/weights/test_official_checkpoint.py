@@ -1,4 +1,4 @@
-"""Official checkpoints and ours, both ways, on a tiny model of each head."""
+"""Conversion of official checkpoints to ours and back, on a tiny model with each head."""
 
 import importlib.util
 import os
@@ -11,14 +11,12 @@ import torch
 from helpers.repository import PROJECT
 from segvit.modeling.decoder.decoder_builder import build_decoder
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
-from segvit.modeling.token_reduction.reduction_builder import TokenReduction
-from segvit.modeling.weights import official_checkpoint
+from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
 from segvit.modeling.weights.official_checkpoint import (
     DECODER,
     ENCODER,
     from_official,
     require_fit,
-    save_atomically,
     sizes_of,
     to_official,
 )
@@ -82,7 +80,7 @@ def our_state(*, shrunk, seed=0):
         img_size=(64, 64),
         out_indices=[0, 2],
         keep_prefix_tokens=False,
-        reduction=TokenReduction(kind="shrunk", block_index=1) if shrunk else None,
+        reduction=ReductionConfig(kind="shrunk", block_index=1) if shrunk else None,
         embed_dim=24,
         depth=3,
         num_heads=2,
@@ -102,17 +100,17 @@ def our_state(*, shrunk, seed=0):
 
 
 def official_content(*, shrunk):
-    """What an official file holds; the loss weights of one that was trained with others than the default."""
+    """The content of an official file, with loss weights other than the default."""
     content = to_official({"model": our_state(shrunk=shrunk)})
     for name in [BUFFER, ATM_BUFFER] if shrunk else [BUFFER]:
         content["state_dict"][name] = torch.rand(6)
     return {"meta": {"CLASSES": ("a", "b"), "epoch": 3, "config": "model = dict()"}, **content}
 
 
-def assert_same(ours, theirs):
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        assert tensor.dtype == theirs[name].dtype and torch.equal(tensor, theirs[name]), name
+def assert_same(actual, expected):
+    assert actual.keys() == expected.keys()
+    for name, tensor in actual.items():
+        assert tensor.dtype == expected[name].dtype and torch.equal(tensor, expected[name]), name
 
 
 @HEADS
@@ -139,7 +137,7 @@ def test_ours_to_official_and_back_is_bit_exact(shrunk):
 
 
 @HEADS
-def test_wrappers(shrunk):
+def test_wrapped_state_dicts(shrunk):
     content = official_content(shrunk=shrunk)
     expected = from_official(content)["model"]
     assert_same(from_official(content["state_dict"])["model"], expected)
@@ -148,7 +146,7 @@ def test_wrappers(shrunk):
     assert_same(from_official({"state_dict": parallel, "meta": {}})["model"], expected)
 
 
-def test_half_precision_stays():
+def test_half_precision_is_kept():
     content = official_content(shrunk=False)
     content["state_dict"] = {name: tensor.half() for name, tensor in content["state_dict"].items()}
     ours = from_official(content)
@@ -175,15 +173,15 @@ def test_unknown_official_key_is_named(name):
 
 
 @pytest.mark.parametrize("name", [f"{ENCODER}blocks.0.ls1.gamma", f"{DECODER}edge.weight", "pixel_mean"])
-def test_tensor_without_an_official_place_is_named(name):
+def test_tensors_that_the_official_release_lacks_are_named(name):
     with pytest.raises(ValueError, match=f"has no place for: {name}$"):
         to_official({"model": {**our_state(shrunk=False), name: torch.zeros(1)}})
 
 
-def test_what_is_no_model_is_refused():
-    with pytest.raises(ValueError, match=r"no whole SegViT model in it: .*patch_embed"):
+def test_incomplete_models_are_refused():
+    with pytest.raises(ValueError, match=r"not a complete SegViT model: .*patch_embed"):
         from_official({"state_dict": {}})
-    with pytest.raises(ValueError, match=r"these entries are no tensors: epoch"):
+    with pytest.raises(ValueError, match=r"these entries are not tensors: epoch"):
         from_official({"epoch": 3})
     with pytest.raises(ValueError, match=r"no 'model' in the checkpoint, which holds \['meta', 'state_dict'\]"):
         to_official(official_content(shrunk=False))
@@ -193,7 +191,7 @@ def test_what_is_no_model_is_refused():
 
 
 @HEADS
-def test_sizes(shrunk):
+def test_sizes_are_read_from_the_tensors(shrunk):
     state = our_state(shrunk=shrunk)
     sizes = sizes_of(state)
     assert (sizes.head, sizes.classes, sizes.width, sizes.depth) == ("Shrunk" if shrunk else "ATM", 5, 24, 3)
@@ -203,7 +201,7 @@ def test_sizes(shrunk):
     assert "grid 4 x 4 (crop 64)" in sizes.describe()
 
 
-def test_a_shape_that_no_size_tells_is_refused_by_name():
+def test_another_shape_with_equal_sizes_is_refused_by_name():
     state = our_state(shrunk=False)
     other = {**state, f"{ENCODER}blocks.0.mlp.fc1.bias": torch.zeros(50)}
     require_fit(state, state)
@@ -226,7 +224,7 @@ def refusal(capsys, *arguments):
 
 @pytest.fixture
 def official_file(tmp_path):
-    """A folder of its own with an official file in it."""
+    """An official file, alone in its folder."""
     (tmp_path / "files").mkdir()
     path = tmp_path / "files" / "official.pth"
     torch.save(official_content(shrunk=False), path)
@@ -254,10 +252,10 @@ def test_tool_both_ways(shrunk, tmp_path, capsys):
     assert_same(back["state_dict"], content["state_dict"])
 
 
-def test_tool_says_what_it_leaves_out(tmp_path, capsys):
+def test_tool_reports_what_it_leaves_out(tmp_path, capsys):
     torch.save({"model": our_state(shrunk=False), "iteration": 9, "optimizer": {}}, tmp_path / "model_final.pth")
     convert(tmp_path / "model_final.pth", tmp_path / "official.pth", "--to-official")
-    assert "left out, for the official format has no place for it: iteration, optimizer" in capsys.readouterr().out
+    assert "no place for it: iteration, optimizer" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -275,10 +273,10 @@ def test_tool_says_what_it_leaves_out(tmp_path, capsys):
         ({"layers": 3}, "decoder layers: 2 in the checkpoint, 3 in the config"),
         ({"reduction": "shrunk", "upsampling": "learned"}, "head: ATM in the checkpoint, Shrunk in the config"),
         ({"keep": True}, "set MODEL.VIT.KEEP_PREFIX_TOKENS False"),
-        ({"reduction": "shrunk"}, "asks for MODEL.VIT.REDUCTION 'none'"),
+        ({"reduction": "shrunk"}, "needs MODEL.VIT.REDUCTION 'none'"),
     ],
 )
-def test_tool_refuses_what_does_not_fit_the_config(changes, message, tmp_path, official_file, capsys):
+def test_tool_refuses_checkpoints_that_do_not_fit_the_config(changes, message, tmp_path, official_file, capsys):
     config = write_config(tmp_path / "config.yaml", {**PLAIN, **changes})
     output = official_file.parent / "ours.pth"
     assert message in refusal(capsys, official_file, output, "--config-file", config)
@@ -286,13 +284,13 @@ def test_tool_refuses_what_does_not_fit_the_config(changes, message, tmp_path, o
 
 
 def test_depth_beyond_the_last_stage_does_not_count(tmp_path, official_file):
-    """The encoder drops blocks behind the last stage, and the checkpoint has none."""
+    """The encoder drops blocks after the last stage, and the checkpoint has none."""
     config = write_config(tmp_path / "config.yaml", {**PLAIN, "depth": 4, "indices": [0, 2]})
     convert(official_file, official_file.parent / "ours.pth", "--config-file", config)
 
 
 class Code:
-    """What an official `meta` may hold, and no reader of data can make."""
+    """An object that cannot be read without running code, as an official `meta` may hold."""
 
 
 @pytest.mark.parametrize("where", ["meta", "state_dict"])
@@ -335,23 +333,16 @@ def test_truncated_file(official_file, capsys):
 
 
 @pytest.mark.parametrize("before", [None, "precious"])
-def test_a_write_that_fails_leaves_nothing(before, tmp_path, monkeypatch):
-    path = tmp_path / "ours.pth"
+def test_a_failed_write_leaves_the_folder_as_it_was(before, official_file, monkeypatch, capsys):
+    output = official_file.parent / "ours.pth"
     if before:
-        path.write_text(before)
+        output.write_text(before)
 
     def fail(content, file):
         Path(file).write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(official_checkpoint.torch, "save", fail)
-    with pytest.raises(OSError, match="no space left"):
-        save_atomically({}, path, overwrite=True)
-    assert os.listdir(tmp_path) == (["ours.pth"] if before else [])
-    assert not before or path.read_text() == before
-
-
-def test_save_refuses_an_existing_file(tmp_path):
-    (tmp_path / "ours.pth").touch()
-    with pytest.raises(FileExistsError, match="exists"):
-        save_atomically({}, tmp_path / "ours.pth")
+    monkeypatch.setattr(torch, "save", fail)
+    assert "no space left" in refusal(capsys, official_file, output, "--overwrite")
+    assert sorted(os.listdir(official_file.parent)) == sorted(["official.pth", *(["ours.pth"] if before else [])])
+    assert not before or output.read_text() == before

@@ -1,4 +1,4 @@
-"""Names of the official release map one to one onto ours, on a synthetic model of two blocks and three stages."""
+"""Official parameter names map one to one onto ours, on a model of two blocks and three stages."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def official_decoder_names():
 
 
 def official_shrunk_names():
-    """Two stages of query up-sampling, whose cross-attention stacks q, k and v, and one ATM stage."""
+    """Two stages of query upsampling, whose cross-attention stacks q, k and v, and one ATM stage."""
     names = ["q.weight", "atm.q.weight", *pairs("atm.class_embed")]
     for stage in (1, 2):
         names += pairs(f"input_proj_{stage}", f"proj_norm_{stage}")

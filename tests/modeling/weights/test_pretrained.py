@@ -1,4 +1,4 @@
-"""Pre-trained weights: files of the published layouts arrive value by value, positions at the grid of the crop."""
+"""`load_pretrained_encoder`: every published layout is loaded value by value, positions resized to the crop's grid."""
 
 import argparse
 import logging
@@ -49,13 +49,13 @@ CONTAINERS = {
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin"])
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_containers(container, suffix, tmp_path):
+def test_nested_checkpoints_of_training_codes(container, suffix, tmp_path):
     state = {name: tensor.half().float() for name, tensor in published().state_dict().items()}
     path = save(tmp_path / f"weights{suffix}", CONTAINERS[container](state))
     assert_holds(load(encoder(), path), state)
 
 
-def test_half_precision_files_are_widened(tmp_path):
+def test_half_precision_files_are_loaded_in_float32(tmp_path):
     state = published().half().state_dict()
     assert_holds(load(encoder(), save(tmp_path / "half.pth", state)), state)
 
@@ -66,7 +66,7 @@ def test_safetensors(tmp_path):
     assert_holds(load(encoder(), tmp_path / "model.safetensors"), state)
 
 
-def test_the_format_before_torch_1_6(tmp_path):
+def test_the_file_format_before_torch_1_6(tmp_path):
     state = published().state_dict()
     assert_holds(load(encoder(), save(tmp_path / "old.pth", state, _use_new_zipfile_serialization=False)), state)
 
@@ -83,11 +83,11 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_as_timm_saves_it(family, tmp_path):
+def test_every_family_in_timms_layout(family, tmp_path):
     name, patch, options = FAMILIES[family]
     state = published(name, img_size=4 * patch, **options).state_dict()
     model = encoder(name, img_size=(4 * patch, 4 * patch), **options)
-    load(model, save(tmp_path / "timm.pth", state), name, min_match=0.9)
+    load(model, save(tmp_path / "timm.pth", state), name, pretrained_min_match=0.9)
     shared = [key for key in model.state_dict() if key in state]
     assert {key for key in model.state_dict() if key not in state} <= {"norm.weight", "norm.bias"}
     assert_holds(model, state, shared)
@@ -104,7 +104,7 @@ def test_swin(tmp_path):
     assert_holds(swin, source.state_dict(), swin.state_dict())
 
 
-# Other layouts: timm's tensors under the names of the original release.
+# Layouts of the original releases.
 
 
 @pytest.mark.parametrize("big_vision", [False, True], ids=["AugReg", "Big Vision"])
@@ -115,7 +115,7 @@ def test_npz(big_vision, tmp_path, caplog):
     assert "(100.0%)" in caplog.text and "ignored by design: 2 (" in caplog.text
 
 
-def test_npz_of_a_deeper_model_names_the_blocks_that_are_left_over(tmp_path, caplog):
+def test_npz_of_a_deeper_model_logs_the_unused_blocks(tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="segvit")
     load(encoder(depth=2), save_npz(tmp_path / "B_16.npz", published()))
     assert "unexpected in the weights: 16 (Transformer/encoderblock_2/LayerNorm_0/scale" in caplog.text
@@ -129,7 +129,7 @@ def test_clip(layout, tmp_path):
 
 
 def test_dinov2_with_registers(tmp_path):
-    """There the class token has a position of its own and the registers have none; timm adds it to the token."""
+    """In the release the class token has a position and the registers have none; timm adds it to the class token."""
     state = published(DINOV2, img_size=56, num_classes=0).state_dict()
     class_position = torch.randn(1, 1, 48)
     official = {name: state[name] for name in state if name not in ("reg_token", "pos_embed")}
@@ -140,7 +140,7 @@ def test_dinov2_with_registers(tmp_path):
 
 
 def test_deit3_as_released(tmp_path):
-    """Its layer scales are named gamma_1 and gamma_2."""
+    """The release names its layer scales gamma_1 and gamma_2."""
     name = "deit3_small_patch16_224"
     state = published(name).state_dict()
     official = {re.sub(r"ls([12])\.gamma", r"gamma_\1", key): state[key] for key in state}
@@ -157,12 +157,12 @@ def test_beit_before_fine_tuning_shares_one_table(tmp_path):
         assert torch.equal(table, state["rel_pos_bias.relative_position_bias_table"])
 
 
-# Positions at the grid of the crop.
+# Positions are resized to the crop's grid.
 
 
 @pytest.mark.parametrize("img_size", [(96, 96), (48, 80), (80, 48), (32, 128)], ids=str)
 def test_position_embedding_is_resized(img_size, tmp_path):
-    """From 4 x 4 to the crop's grid, also where that has as many tokens."""
+    """From 4 x 4 to the crop's grid, even if that has as many tokens."""
     state = published().state_dict()
     model = load(encoder(img_size=img_size), save(tmp_path / "square.pth", state))
     grid = [img_size[0] // 16, img_size[1] // 16]
@@ -180,7 +180,7 @@ def test_position_embedding_of_npz_is_resized(img_size, tmp_path):
 
 
 def test_rows_and_columns_keep_their_meaning(tmp_path):
-    """A position embedding that depends on the column alone still does on a grid of another shape."""
+    """A position embedding that depends only on the column still does so on a grid of another shape."""
     state = published().state_dict()
     grid = torch.linspace(-1, 1, 4).expand(4, 4)  # rows alike
     state["pos_embed"] = torch.cat([torch.zeros(1, 1, 48), grid.reshape(1, 16, 1).expand(1, 16, 48)], dim=1)
@@ -214,8 +214,8 @@ def test_relative_tables_keep_rows_and_columns_apart(tmp_path):
     assert (resized[0].diff() > 0).all()
 
 
-def test_the_built_encoder_has_the_values(tmp_path):
-    """Through `build_vit_encoder`, which moves BEiT's tables away from the blocks."""
+def test_the_built_encoder_has_the_loaded_values(tmp_path):
+    """`build_vit_encoder` moves BEiT's tables out of the blocks."""
     state = published(BEIT, global_pool="").state_dict()
     path = save(tmp_path / "beit.pth", state)
     built = build_vit_encoder(name=BEIT, img_size=(64, 64), out_indices=[1, 2], pretrained=path, **TINY)

@@ -1,4 +1,4 @@
-"""Pre-trained weights that do not fit or are not there are refused, and the message says what to do."""
+"""Errors of `load_pretrained_encoder`: weights that do not fit or do not exist, and what the message says to do."""
 
 import logging
 import os
@@ -20,8 +20,9 @@ from helpers.published_weights import (
     save,
     save_npz,
 )
+from segvit.errors import ArgumentError
 
-# What does not fit.
+# Weights that do not fit.
 
 
 def without(state, count):
@@ -29,7 +30,7 @@ def without(state, count):
     return dict(list(state.items())[: len(state) - count])
 
 
-def test_ninety_percent_is_refused_with_the_list(tmp_path):
+def test_too_few_matching_tensors_are_refused_with_their_names(tmp_path):
     model = encoder()
     state = without({name: tensor for name, tensor in published().state_dict().items() if "head" not in name}, 4)
     path = save(tmp_path / "ninety.pth", state | {"odd.weight": torch.zeros(1), "head.bias": torch.zeros(1)})
@@ -37,22 +38,22 @@ def test_ninety_percent_is_refused_with_the_list(tmp_path):
     with pytest.raises(ValueError) as refusal:
         load(model, path)
     message = str(refusal.value)
-    assert f"Pre-trained weights of {path} do not fit {NAME}: 38 of 42 tensors of the model matched (90.5%)" in message
+    assert f"pretrained {path} does not fit {NAME}: 38 of 42 tensors of the model matched (90.5%)" in message
     names = "blocks.2.mlp.fc2.weight, blocks.2.mlp.fc2.bias, norm.weight, norm.bias"
     assert f"missing in the weights: 4 ({names})" in message
     assert "unexpected in the weights: 1 (odd.weight)" in message
     assert "ignored by design: 1 (head.bias)" in message
-    assert "MODEL.VIT.PRETRAINED_MIN_MATCH 95.0%" in message
+    assert "`pretrained_min_match` 95.0%" in message
     assert_holds(model, before)
 
 
-def test_ninety_percent_is_taken_on_demand(tmp_path, caplog):
+def test_fewer_matching_tensors_are_accepted_with_a_lower_minimum(tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="segvit")
     state = published().state_dict()
     path = save(tmp_path / "ninety.pth", {name: state[name] for name in state if ".1.norm" not in name})
     model = encoder()
     kept = model.state_dict()["blocks.1.norm1.weight"].clone()
-    load(model, path, min_match=0.9)
+    load(model, path, pretrained_min_match=0.9)
     assert torch.equal(model.state_dict()["blocks.1.norm1.weight"], kept)
     assert_holds(model, state, [name for name in model.state_dict() if ".1.norm" not in name])
     assert f"Pre-trained weights of {path} for {NAME}: 38 of 42 tensors" in caplog.text
@@ -80,7 +81,7 @@ def test_npz_of_a_shallower_model_is_refused(tmp_path):
         load(encoder(), path)
 
 
-def test_npz_is_for_plain_vits(tmp_path):
+def test_npz_is_refused_for_other_models_than_plain_vits(tmp_path):
     path = save_npz(tmp_path / "B_16.npz", published())
     with pytest.raises(ValueError, match="into its VisionTransformer only, not Beit"):
         load(encoder(BEIT), path, BEIT)
@@ -92,13 +93,13 @@ def test_another_patch_size_is_refused(suffix, tmp_path):
     save_npz(path, source) if suffix == ".npz" else save(path, source.state_dict())
     with pytest.raises(ValueError) as refusal:
         load(encoder(), path)
-    expected = f"{path} was trained on patches of 8 x 8 pixels, but the encoder cuts 16 x 16; choose the MODEL.VIT.NAME"
+    expected = f"pretrained {path} was trained on patches of 8 x 8 pixels, but the encoder has patches of 16 x 16"
     assert str(refusal.value).startswith(expected)
 
 
 def test_another_patch_size_of_clip_is_refused(tmp_path):
     path = save(tmp_path / "clip.pt", clip_layout(published(CLIP, patch_size=32).state_dict()))
-    with pytest.raises(ValueError, match="patches of 32 x 32 pixels, but the encoder cuts 16 x 16"):
+    with pytest.raises(ValueError, match="patches of 32 x 32 pixels, but the encoder has patches of 16 x 16"):
         load(encoder(CLIP), path, CLIP)
 
 
@@ -109,30 +110,30 @@ def test_a_file_without_tensors_is_refused(tmp_path):
         load(encoder(), save(tmp_path / "list.pth", [torch.zeros(2)]))
 
 
-@pytest.mark.parametrize("share", [-0.1, 95])
-def test_the_least_share_is_a_share(share, tmp_path):
-    with pytest.raises(ValueError, match=r"MODEL\.VIT\.PRETRAINED_MIN_MATCH .* must lie in 0 to 1"):
-        load(encoder(), "unread.pth", min_match=share)
+@pytest.mark.parametrize("min_match", [-0.1, 95])
+def test_the_minimum_match_is_a_fraction(min_match):
+    with pytest.raises(ArgumentError, match=r"^pretrained_min_match .* must lie in 0 to 1"):
+        load(encoder(), "unread.pth", pretrained_min_match=min_match)
 
 
-# Sources that are not there.
+# Weights that do not exist.
 
 
-@pytest.mark.parametrize("source", ["weights/vit.pth", "vit.safetensors", "B_16.npz", "weights/vit", "~/nowhere.bin"])
-def test_a_missing_path_is_not_looked_up_on_the_hub(source, tmp_path, monkeypatch):
+@pytest.mark.parametrize("path", ["weights/vit.pth", "vit.safetensors", "B_16.npz", "weights/vit", "~/nowhere.bin"])
+def test_a_missing_path_is_not_looked_up_on_the_hub(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError) as refusal:
-        load(encoder(), source)
-    expected = f"MODEL.VIT.PRETRAINED: {os.path.expanduser(source)} does not exist (seen from {tmp_path})"
+    with pytest.raises(ArgumentError) as refusal:
+        load(encoder(), path)
+    expected = f"pretrained '{os.path.expanduser(path)}' does not exist (current folder: {tmp_path})"
     assert str(refusal.value) == expected
 
 
-def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is a folder, not a file"):
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(ArgumentError, match="is a folder, not a file"):
         load(encoder(), tmp_path)
 
 
-def test_an_unknown_tag_lists_those_of_the_model():
+def test_an_unknown_tag_is_refused_with_the_tags_of_the_model():
     expected = r"'mae' is neither a file nor a tag .*; tags of vit_tiny_patch16_224 are augreg_in21k, augreg_in21k_ft"
     with pytest.raises(ValueError, match=expected):
         load(encoder(), "mae")
@@ -142,7 +143,7 @@ def test_an_unknown_tag_lists_those_of_the_model():
 
 @pytest.fixture
 def offline_hub(tmp_path, monkeypatch):
-    """The folder of an empty hub cache, and no connection."""
+    """An empty hub cache, and no connection."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
@@ -150,19 +151,21 @@ def offline_hub(tmp_path, monkeypatch):
     return tmp_path / "hub"
 
 
-@pytest.mark.parametrize("source", ["augreg_in21k", f"{NAME}.augreg_in21k"])
-def test_an_offline_hub_says_what_to_fetch_and_where_to_put_it(source, offline_hub):
-    with pytest.raises(OSError) as refusal:
-        load(encoder(), source)
+@pytest.mark.parametrize("tag", ["augreg_in21k", f"{NAME}.augreg_in21k"])
+def test_without_a_connection_the_error_says_what_to_download_and_where_to_put_it(tag, offline_hub):
+    with pytest.raises(ArgumentError) as refusal:
+        load(encoder(), tag)
     message = str(refusal.value)
-    assert "model.safetensors of the hub repository timm/vit_tiny_patch16_224.augreg_in21k could be" in message
+    assert (
+        "model.safetensors of the hub repository timm/vit_tiny_patch16_224.augreg_in21k is not in the cache" in message
+    )
     assert "https://huggingface.co/timm/vit_tiny_patch16_224.augreg_in21k/resolve/main/model.safetensors" in message
-    assert "set MODEL.VIT.PRETRAINED=/path/to/model.safetensors" in message
+    assert "set `pretrained` to /path/to/model.safetensors" in message
     assert str(offline_hub / "models--timm--vit_tiny_patch16_224.augreg_in21k") in message
 
 
-def test_a_file_put_there_is_found(offline_hub, caplog):
-    """In the folder that the message names, laid out as the hub's client does."""
+def test_a_file_in_the_hub_cache_is_used(offline_hub, caplog):
+    """In the folder that the error names, laid out as the hub's client does it."""
     caplog.set_level(logging.INFO, logger="segvit")
     folder, source = offline_hub / "models--timm--vit_tiny_patch16_224.augreg_in21k", published()
     (folder / "refs").mkdir(parents=True)
@@ -173,6 +176,6 @@ def test_a_file_put_there_is_found(offline_hub, caplog):
     assert "Pre-trained weights of https://huggingface.co/timm/vit_tiny_patch16_224.augreg_in21k for" in caplog.text
 
 
-def test_a_tag_that_is_not_on_the_hub_names_its_address():
-    with pytest.raises(OSError, match=r"'in22k_ijepa' is not on the hub: fetch https://\S+ and set MODEL"):
+def test_weights_that_are_not_on_the_hub_are_named_with_their_address():
+    with pytest.raises(ArgumentError, match=r"'in22k_ijepa' is not on the hub: download https://\S+ and set"):
         load(encoder(), "in22k_ijepa", "vit_giant_patch16_gap_224")

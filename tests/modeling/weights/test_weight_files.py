@@ -1,4 +1,4 @@
-"""Files of weights that cannot be read, or should not be: each is refused by name, and no code of theirs is run."""
+"""`read_weight_file`: damaged files and files with code are refused by name, and no code is run."""
 
 import os
 import pickle
@@ -13,7 +13,7 @@ from helpers.published_weights import encoder, flax_layout, load, published, sav
 
 
 def write(path, source):
-    """A sound file of the format that the suffix names."""
+    """An intact file in the format of the suffix."""
     if path.suffix == ".npz":
         return save_npz(path, source)
     if path.suffix == ".safetensors":
@@ -63,7 +63,7 @@ def test_an_empty_file_is_refused(suffix, tmp_path):
 
 
 class Intruder:
-    """Runs a command where it is unpickled without care."""
+    """Runs a command when it is unpickled."""
 
     def __init__(self, path):
         self.path = path

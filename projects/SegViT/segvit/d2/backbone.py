@@ -1,6 +1,8 @@
-"""Plain ViT encoders as Detectron2 backbones."""
+"""`PlainViT`: a `PlainViTEncoder` as a Detectron2 backbone."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -8,20 +10,40 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
+from segvit.config.keys import config_keys
 from segvit.errors import UserError
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
 from segvit.modeling.token_reduction.edge_head import EdgeHead
-from segvit.modeling.token_reduction.reduction_builder import TokenReduction
+from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
 from segvit.modeling.token_reduction.token_set import Stage
+
+# The config keys of the encoders' arguments, for error messages.
+ENCODER_KEYS = {
+    "name": "MODEL.VIT.NAME",
+    "out_indices": "MODEL.VIT.OUT_INDICES",
+    "patch_size": "MODEL.VIT.PATCH_SIZE",
+    "embed_dim": "MODEL.VIT.EMBED_DIM",
+    "stem": "MODEL.VIT.STEM",
+    "keep_prefix_tokens": "MODEL.VIT.KEEP_PREFIX_TOKENS",
+    "pretrained": "MODEL.VIT.PRETRAINED",
+    "pretrained_min_match": "MODEL.VIT.PRETRAINED_MIN_MATCH",
+    "kind": "MODEL.VIT.REDUCTION",
+    "mode": "MODEL.VIT.REDUCTION_SAMPLING",
+    "block_index": "MODEL.VIT.REDUCTION_BLOCK",
+    "edge_block_index": "MODEL.VIT.EDGE.BLOCK",
+    "selection": "MODEL.VIT.EDGE.SELECTION",
+    "threshold": "MODEL.VIT.EDGE.THRESHOLD",
+    "keep_ratio": "MODEL.VIT.EDGE.SHARE",
+}
 
 
 class EncoderBackbone(Backbone):
-    """An encoder behind Detectron2's backbone interface.
+    """Base of the backbones: an encoder that can be frozen.
 
     Args:
         encoder: images (B, 3, H, W) to named stages.
-        frozen: keep its weights as they are, and the encoder in evaluation mode throughout.
+        frozen: never train the encoder, and keep it in evaluation mode.
     """
 
     def __init__(self, *, encoder: nn.Module, frozen: bool) -> None:
@@ -32,11 +54,11 @@ class EncoderBackbone(Backbone):
             self.freeze()
 
     def forward(self, images: torch.Tensor) -> dict[str, Stage]:
-        """(B, 3, H, W) normalised images -> the encoder's stages by name."""
+        """Normalized images (B, 3, H, W) -> the encoder's stages by name."""
         return self.encoder(images)
 
     def freeze(self) -> None:
-        """Keep the weights as they are from now on, and the encoder in evaluation mode."""
+        """From now on, do not train the encoder, and keep it in evaluation mode."""
         self.frozen = True
         self.encoder.requires_grad_(False)
         self.eval()
@@ -52,68 +74,52 @@ class EncoderBackbone(Backbone):
 
 @BACKBONE_REGISTRY.register()
 class PlainViT(EncoderBackbone):
-    """A `PlainViTEncoder`: stages "block<i>"."""
+    """A plain ViT with stages "block<i>"."""
+
+    encoder: PlainViTEncoder
 
     @configurable
     def __init__(self, *, encoder: PlainViTEncoder, frozen: bool = False) -> None:
         super().__init__(encoder=encoder, frozen=frozen)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
         vit = cfg.MODEL.VIT
-        reduction = None
-        if vit.REDUCTION == "none" and vit.REDUCTION_SAMPLING != "nearest_q":
-            raise UserError(
-                f"MODEL.VIT.REDUCTION_SAMPLING {vit.REDUCTION_SAMPLING!r} fits MODEL.VIT.REDUCTION 'shrunk', not 'none'"
-            )
-        if vit.REDUCTION != "none":
-            reduction = TokenReduction(
-                kind=vit.REDUCTION,
-                block_index=vit.REDUCTION_BLOCK,
-                sampling=vit.REDUCTION_SAMPLING,
-                edge_block_index=vit.EDGE.BLOCK,
-                selection=vit.EDGE.SELECTION,
-                threshold=vit.EDGE.THRESHOLD,
-                share=vit.EDGE.SHARE,
-            )
         sizes = {
             "patch_size": vit.PATCH_SIZE,
             "embed_dim": vit.EMBED_DIM,
             "depth": vit.DEPTH,
             "num_heads": vit.NUM_HEADS,
         }
-        encoder = build_vit_encoder(
-            name=vit.NAME,
-            img_size=tuple(vit.IMG_SIZE),
-            out_indices=list(vit.OUT_INDICES),
-            pretrained="" if cfg.MODEL.WEIGHTS else vit.PRETRAINED,
-            pretrained_min_match=vit.PRETRAINED_MIN_MATCH,
-            keep_prefix_tokens=vit.KEEP_PREFIX_TOKENS,
-            final_norm=vit.FINAL_NORM,
-            reduction=reduction,
-            drop_path_rate=vit.DROP_PATH_RATE,
-            stem=vit.STEM,
-            init_std=vit.INIT_STD,
-            fused_attention=vit.FUSED_ATTENTION,
-            gradient_checkpointing=vit.GRADIENT_CHECKPOINTING,
-            **{name: size for name, size in sizes.items() if size},
-        )
+        with config_keys(**ENCODER_KEYS):
+            encoder = build_vit_encoder(
+                name=vit.NAME,
+                img_size=tuple(vit.IMG_SIZE),
+                out_indices=list(vit.OUT_INDICES),
+                pretrained="" if cfg.MODEL.WEIGHTS else vit.PRETRAINED,
+                pretrained_min_match=vit.PRETRAINED_MIN_MATCH,
+                keep_prefix_tokens=vit.KEEP_PREFIX_TOKENS,
+                final_norm=vit.FINAL_NORM,
+                reduction=reduction_config(vit),
+                drop_path_rate=vit.DROP_PATH_RATE,
+                stem=vit.STEM,
+                init_std=vit.INIT_STD,
+                fused_attention=vit.FUSED_ATTENTION,
+                gradient_checkpointing=vit.GRADIENT_CHECKPOINTING,
+                **{name: size for name, size in sizes.items() if size},
+            )
         return {"encoder": encoder, "frozen": vit.FROZEN}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels, stride and, for the size that positions were made for, the grid of each stage; a stage that is no
-        map (Shrunk++) has neither stride nor grid."""
-        return {
-            name: ShapeSpec(channels=channels)
-            if stride is None
-            else ShapeSpec(
-                channels=channels,
-                height=-(-self.img_size[0] // stride),
-                width=-(-self.img_size[1] // stride),
-                stride=stride,
-            )
-            for name, (channels, stride) in self.encoder.stage_shapes().items()
-        }
+        """Channels, stride and, for images of `img_size`, the grid of each stage. A `TokenSet` has channels only."""
+        shapes = {}
+        for name, (channels, stride) in self.encoder.stage_shapes().items():
+            if stride is None:
+                shapes[name] = ShapeSpec(channels=channels)
+                continue
+            height, width = (-(-length // stride) for length in self.img_size)
+            shapes[name] = ShapeSpec(channels=channels, height=height, width=width, stride=stride)
+        return shapes
 
     @property
     def size_divisibility(self) -> int:
@@ -121,7 +127,26 @@ class PlainViT(EncoderBackbone):
 
     @property
     def img_size(self) -> tuple[int, int]:
-        """(H, W) in pixels that positions were made for: what training batches are padded to."""
-        embedding = self.encoder.embedding
-        (rows, columns), (patch_height, patch_width) = embedding.grid_size, embedding.patch_size
+        """(H, W) in pixels that positions were made for; training batches are padded to it."""
+        rows, columns = self.encoder.embedding.grid_size
+        patch_height, patch_width = self.encoder.embedding.patch_size
         return rows * patch_height, columns * patch_width
+
+
+def reduction_config(vit: CfgNode) -> ReductionConfig | None:
+    """The token reduction of a config node MODEL.VIT; None for none."""
+    if vit.REDUCTION == "none":
+        if vit.REDUCTION_SAMPLING != "nearest_q":
+            raise UserError(
+                f"MODEL.VIT.REDUCTION_SAMPLING {vit.REDUCTION_SAMPLING!r} fits MODEL.VIT.REDUCTION 'shrunk', not 'none'"
+            )
+        return None
+    return ReductionConfig(
+        kind=vit.REDUCTION,
+        block_index=vit.REDUCTION_BLOCK,
+        mode=vit.REDUCTION_SAMPLING,
+        edge_block_index=vit.EDGE.BLOCK,
+        selection=vit.EDGE.SELECTION,
+        threshold=vit.EDGE.THRESHOLD,
+        keep_ratio=vit.EDGE.SHARE,
+    )

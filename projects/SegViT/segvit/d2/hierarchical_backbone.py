@@ -1,16 +1,19 @@
-"""Hierarchical encoders as Detectron2 backbones."""
+"""`HierarchicalViT`: a `HierarchicalEncoder` (Swin) as a Detectron2 backbone."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 
-from segvit.d2.backbone import EncoderBackbone
+from segvit.config.keys import config_keys
+from segvit.d2.backbone import ENCODER_KEYS, EncoderBackbone
 from segvit.errors import UserError
 from segvit.modeling.encoder.hierarchical_encoder import HierarchicalEncoder
 
-# What only a plain ViT can be told; Swin comes as timm names it.
+# Keys of plain ViTs only, with the values that they must have for Swin.
 PLAIN_ONLY = {
     "PATCH_SIZE": 0,
     "EMBED_DIM": 0,
@@ -25,7 +28,9 @@ PLAIN_ONLY = {
 
 @BACKBONE_REGISTRY.register()
 class HierarchicalViT(EncoderBackbone):
-    """A `HierarchicalEncoder`: stages "stage<s>", finest first."""
+    """A Swin Transformer with stages "stage<s>", finest first."""
+
+    encoder: HierarchicalEncoder
 
     @configurable
     def __init__(self, *, encoder: HierarchicalEncoder, img_size: tuple[int, int], frozen: bool = False) -> None:
@@ -33,31 +38,31 @@ class HierarchicalViT(EncoderBackbone):
         self.img_size = img_size
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, object]:
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
         vit = cfg.MODEL.VIT
-        idle = [f"MODEL.VIT.{key} {default!r}" for key, default in PLAIN_ONLY.items() if vit[key] != default]
-        if idle:
-            raise UserError(f"{vit.NAME} cannot be changed in these keys: set {', '.join(idle)}, or take a plain ViT")
+        changed = [f"MODEL.VIT.{key} {default!r}" for key, default in PLAIN_ONLY.items() if vit[key] != default]
+        if changed:
+            raise UserError(f"{vit.NAME} does not support other values of these keys: set {', '.join(changed)}")
         img_size = (vit.IMG_SIZE[0], vit.IMG_SIZE[1])
-        encoder = HierarchicalEncoder(
-            name=vit.NAME,
-            img_size=img_size,
-            out_indices=list(vit.OUT_INDICES),
-            pretrained="" if cfg.MODEL.WEIGHTS else vit.PRETRAINED,
-            pretrained_min_match=vit.PRETRAINED_MIN_MATCH,
-            drop_path_rate=vit.DROP_PATH_RATE,
-            gradient_checkpointing=vit.GRADIENT_CHECKPOINTING,
-        )
+        with config_keys(**ENCODER_KEYS):
+            encoder = HierarchicalEncoder(
+                name=vit.NAME,
+                img_size=img_size,
+                out_indices=list(vit.OUT_INDICES),
+                pretrained="" if cfg.MODEL.WEIGHTS else vit.PRETRAINED,
+                pretrained_min_match=vit.PRETRAINED_MIN_MATCH,
+                drop_path_rate=vit.DROP_PATH_RATE,
+                gradient_checkpointing=vit.GRADIENT_CHECKPOINTING,
+            )
         return {"encoder": encoder, "img_size": img_size, "frozen": vit.FROZEN}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        encoder, (height, width) = self.encoder, self.img_size
-        return {
-            f"stage{index}": ShapeSpec(
-                channels=channels, height=-(-height // stride), width=-(-width // stride), stride=stride
-            )
-            for index, channels, stride in zip(encoder.out_indices, encoder.channels, encoder.strides, strict=True)
-        }
+        encoder = self.encoder
+        shapes = {}
+        for index, channels, stride in zip(encoder.out_indices, encoder.channels, encoder.strides, strict=True):
+            height, width = (-(-length // stride) for length in self.img_size)
+            shapes[f"stage{index}"] = ShapeSpec(channels=channels, height=height, width=width, stride=stride)
+        return shapes
 
     @property
     def size_divisibility(self) -> int:

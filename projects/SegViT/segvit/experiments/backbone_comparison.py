@@ -18,6 +18,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 
 from segvit.analysis.from_config import build_random_model
+from segvit.config.keys import config_keys
 from segvit.config.validation import value_of
 from segvit.errors import UserError
 from segvit.experiments.cached_run import Overrides, RunResult, merge, run_or_read
@@ -83,7 +84,7 @@ def adapt_config(cfg: CfgNode, choice: BackboneChoice) -> Overrides:
     before, after = depth_of(cfg), depth_of(merge(cfg, overrides))
     if before != after:
         overrides |= _relative_depth(cfg, before, after)
-    with torch.device("meta"):
+    with config_keys(name="MODEL.VIT.NAME"), torch.device("meta"):
         family = family_of(type(create_timm_vit(choice.name, img_size=(224, 224))))
     if family.needs_prefix_tokens:
         overrides["MODEL.VIT.KEEP_PREFIX_TOKENS"] = True
@@ -102,7 +103,7 @@ def depth_of(cfg: CfgNode) -> int:
     depth = value_of(cfg, "MODEL.VIT.DEPTH")
     if depth:
         return depth
-    with torch.device("meta"):
+    with config_keys(name="MODEL.VIT.NAME"), torch.device("meta"):
         return len(create_timm_vit(value_of(cfg, "MODEL.VIT.NAME"), img_size=(224, 224)).blocks)
 
 

@@ -14,7 +14,7 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.errors import UserError
 from segvit.export.exportable_segmenter import ExportableSegmenter
 from segvit.inference.class_names import class_list_of
-from segvit.modeling.token_reduction.edge_aware_downsampling import EdgeAwareQueryDownsampling
+from segvit.modeling.token_reduction.downsampling import EdgeAwareQueryDownsampling
 
 
 @dataclass(frozen=True)

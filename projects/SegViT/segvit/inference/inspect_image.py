@@ -88,7 +88,7 @@ def kept_patches(stage: Stage, grid: tuple[int, int]) -> np.ndarray:
     """
     kept = np.zeros(grid, dtype=bool)
     if isinstance(stage, TokenSet):
-        kept.flat[stage.cells[0].cpu().numpy()] = True
+        kept.flat[stage.indices[0].cpu().numpy()] = True
     else:
         step = 1 if tuple(stage.shape[-2:]) == grid else 2
         kept[::step, ::step] = True

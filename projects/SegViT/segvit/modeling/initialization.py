@@ -1,4 +1,4 @@
-"""Initial weights of Linear layers, for the decoder and for encoders trained from scratch."""
+"""`initialize_linear_layers`: initial weights of the decoder, the edge head and encoders trained from scratch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from torch import nn
 
 
 def initialize_linear_layers(module: nn.Module, std: float, residual_scale: float = 1.0) -> None:
-    """Truncated-normal weights and zero biases for every Linear layer below `module`.
+    """Truncated-normal weights and zero biases for every Linear layer in `module`.
 
-    Layers named "proj" or "fc2", which write into the residual stream, get `std * residual_scale`.
+    Args:
+        module: initialized in place.
+        std: standard deviation of the weights.
+        residual_scale: factor on `std` for layers named "proj" or "fc2", which write into the residual stream.
     """
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Linear):

@@ -1,1 +1,1 @@
-"""Plain ViT encoders: built from timm by name, with token reduction inside."""
+"""Image encoders: plain ViTs of timm with token reduction inside, and Swin."""

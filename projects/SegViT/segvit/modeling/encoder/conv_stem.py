@@ -1,8 +1,8 @@
 """A convolutional patch embedding for plain ViTs that are trained from scratch on few images.
 
-The papers fine-tune pre-trained encoders and embed patches by one linear layer; trained from scratch on small data sets
-that is clearly slower to learn. Strided convolutions early on are the remedy of Xiao et al. 2021 ("Early Convolutions
-Help Transformers See Better", arXiv 2106.14881).
+The SegViT papers fine-tune pre-trained encoders, which embed patches by one linear layer. From scratch on a small
+dataset that layer learns slowly; strided convolutions learn faster (Xiao et al. 2021, "Early Convolutions Help
+Transformers See Better", arXiv 2106.14881).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from segvit.errors import UserError
+from segvit.errors import ArgumentError
 
 
 class ConvNormAct(nn.Sequential):
-    """3 x 3 convolution, batch normalisation, ReLU."""
+    """3 x 3 convolution, batch normalization, ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__(
@@ -25,7 +25,7 @@ class ConvNormAct(nn.Sequential):
 
 
 class StemStage(nn.Module):
-    """Halve the resolution; from the second stage on refine by one residual convolution."""
+    """Halves the resolution; with `refine`, adds one residual convolution."""
 
     def __init__(self, in_channels: int, out_channels: int, *, refine: bool) -> None:
         super().__init__()
@@ -38,22 +38,24 @@ class StemStage(nn.Module):
 
 
 class ConvStem(nn.Sequential):
-    """Images (B, 3, H, W) -> (B, C, H/P, W/P), P a power of two, the width doubling at each of log2(P) stages.
+    """Images (B, 3, H, W) -> (B, C, H/P, W/P) in log2(P) stages; each doubles the width.
 
     Args:
-        patch_size: P.
+        patch_size: P, a power of two.
         embed_dim: C, the width of the last stage; divisible by P / 2.
+        in_channels: of the images.
 
     Raises:
-        UserError: where `patch_size` is no power of two or `embed_dim` does not halve that often.
+        ArgumentError: if `patch_size` or `embed_dim` does not fit.
     """
 
     def __init__(self, *, patch_size: int, embed_dim: int, in_channels: int = 3) -> None:
         num_stages = patch_size.bit_length() - 1
         if patch_size != 2**num_stages or num_stages < 1 or embed_dim % (patch_size // 2):
-            raise UserError(
-                f"the convolutional stem needs a patch size that is a power of two and a width divisible by half of "
-                f"it; got patch size {patch_size}, width {embed_dim}"
+            raise ArgumentError(
+                "patch_size",
+                f"{patch_size} and `embed_dim` {embed_dim} do not fit the convolutional stem, which needs a patch size "
+                "that is a power of two and a width divisible by half of it",
             )
         widths = [in_channels, *(embed_dim >> (num_stages - 1 - stage) for stage in range(num_stages))]
         super().__init__(

@@ -1,14 +1,17 @@
-"""From pixels to the token sequence that enters the first block.
+"""`TokenEmbedding`: images to the token sequence that enters the first block.
 
-Shape shorthand: B images, H x W pixels, P patch, h = H/P, w = W/P, N = h*w tokens, T prefix tokens, C width.
+Shape shorthand: B images, H x W pixels, P patch size, h = H/P, w = W/P, N = h*w patch tokens, T prefix tokens, C width.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from timm.layers import resample_abs_pos_embed
 from torch import nn
 
+from segvit.modeling.encoder.vit_families import TimmViT
 from segvit.modeling.tokens import pad_to_size, padded_size
 
 
@@ -16,11 +19,12 @@ class TokenEmbedding(nn.Module):
     """Patch embedding, prefix tokens and absolute positions of a timm model, for images of any size.
 
     Args:
-        vit: the timm model; its modules and parameters are taken over under their timm names.
-        keep_prefix_tokens: return the class, distillation and register tokens, or drop them once positions are added.
+        vit: the timm model; its modules and parameters are used under their timm names.
+        keep_prefix_tokens: whether to return the class, distillation and register tokens, or to drop them after
+            positions are added.
     """
 
-    def __init__(self, *, vit: nn.Module, keep_prefix_tokens: bool) -> None:
+    def __init__(self, *, vit: TimmViT, keep_prefix_tokens: bool) -> None:
         super().__init__()
         self.patch_embed = vit.patch_embed
         self.cls_token = vit.cls_token
@@ -30,27 +34,35 @@ class TokenEmbedding(nn.Module):
         self.pos_drop = vit.pos_drop
         self.norm_pre = getattr(vit, "norm_pre", nn.Identity())
         self.positions_cover_prefix = not getattr(vit, "no_embed_class", False)
-        self.num_embedded_prefix_tokens: int = vit.num_prefix_tokens
-        self.num_prefix_tokens = self.num_embedded_prefix_tokens if keep_prefix_tokens else 0
-        ratio = vit.patch_embed.feat_ratio(as_scalar=False)
-        self.patch_size: tuple[int, int] = (int(ratio[0]), int(ratio[1]))
-        self.grid_size: tuple[int, int] = tuple(vit.patch_embed.grid_size)
+        self.num_embedded_prefix_tokens = vit.num_prefix_tokens
+        self.num_prefix_tokens = vit.num_prefix_tokens if keep_prefix_tokens else 0
+        self.embed_dim = vit.embed_dim
+        stride: Any = vit.patch_embed.feat_ratio(as_scalar=False)
+        self.patch_size = (int(stride[0]), int(stride[1]))
+        rows, columns = vit.patch_embed.grid_size
+        self.grid_size: tuple[int, int] = (rows, columns)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
-        """(B, 3, H, W) images, padded with zeros at the bottom and right to whole patches -> (B, T + N, C), (h, w)."""
+        """Images (B, 3, H, W) -> tokens (B, T + N, C), grid (h, w)."""
+        # Pad at the bottom and right to whole patches, then embed them.
         images = pad_to_size(images, padded_size(images.shape[-2:], self.patch_size))
         patches = self.patch_embed(images)  # (B, h, w, C)
         grid = (patches.shape[1], patches.shape[2])
-        tokens = self.norm_pre(self.pos_drop(self._with_positions(patches.flatten(1, 2), grid)))
+
+        # Prefix tokens in front, positions added.
+        tokens = self._add_prefix_and_positions(patches.flatten(1, 2), grid)
+        tokens = self.norm_pre(self.pos_drop(tokens))
+
+        # Drop the prefix tokens again if the blocks run without them.
         return tokens[:, self.num_embedded_prefix_tokens - self.num_prefix_tokens :], grid
 
-    def _with_positions(self, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """(B, N, C) -> (B, T + N, C); the position embedding is resized where the grid differs from its own."""
+    def _add_prefix_and_positions(self, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        """(B, N, C) -> (B, T + N, C). The position embedding is resized if the grid differs from `grid_size`."""
         tokens = (self.cls_token, self.dist_token, self.reg_token)
         prefix = [token.expand(patches.shape[0], -1, -1) for token in tokens if token is not None]
         if self.pos_embed is None:
             return torch.cat([*prefix, patches], dim=1)
-        # Without antialiasing, as in the official release (and in the fine-tuning codes before it).
+        # Without antialiasing, as in the official release.
         positions = resample_abs_pos_embed(
             self.pos_embed,
             new_size=list(grid),

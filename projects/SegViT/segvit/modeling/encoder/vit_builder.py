@@ -1,22 +1,23 @@
-"""Build a plain-ViT encoder by its timm name, whole or with a few sizes overridden."""
+"""`build_vit_encoder`: a `PlainViTEncoder` from a timm model name, with its pre-trained weights and token reduction."""
 
 from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any, cast
 
 import timm
 import torch
 from timm.layers import HybridEmbed
 from torch import nn
 
-from segvit.errors import UserError
+from segvit.errors import ArgumentError
 from segvit.modeling.encoder.conv_stem import ConvStem
 from segvit.modeling.encoder.token_embedding import TokenEmbedding
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
-from segvit.modeling.encoder.vit_families import family_of
+from segvit.modeling.encoder.vit_families import TimmViT, family_of
 from segvit.modeling.initialization import initialize_linear_layers
-from segvit.modeling.token_reduction.reduction_builder import TokenReduction, build_reduction
+from segvit.modeling.token_reduction.reduction_builder import ReductionConfig, build_reduction
 from segvit.modeling.tokens import padded_size
 from segvit.modeling.weights.pretrained import load_pretrained_encoder
 
@@ -30,101 +31,122 @@ def build_vit_encoder(
     pretrained_min_match: float = 0.95,
     keep_prefix_tokens: bool = True,
     final_norm: bool = False,
-    reduction: TokenReduction | None = None,
-    drop_path_rate: float = 0.0,
-    stem: str = "linear",
+    reduction: ReductionConfig | None = None,
     init_std: float = 0.0,
     fused_attention: bool = True,
     gradient_checkpointing: bool = False,
-    **overrides: int | float | bool,
+    **timm_options: Any,
 ) -> PlainViTEncoder:
     """Build the encoder.
 
     Args:
         name: a timm model name without its tag, such as "vit_base_patch16_384".
-        img_size: (H, W) in pixels that positions cover; rounded up to whole patches.
-        out_indices: 0-based blocks that become stages; blocks behind the last are dropped.
-        pretrained: "" for random weights, a timm tag, or a local file that timm reads.
-        pretrained_min_match: the share of the encoder's tensors that those weights must provide.
-        keep_prefix_tokens: let the class and register tokens take part in the blocks; the official SegViT drops them.
-        final_norm: apply timm's final norm to the output of the last block; the official SegViT does not.
-        reduction: which tokens are dropped on the way, and where; None for none.
-        drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
-        stem: "linear" or "conv".
-        init_std: standard deviation for Linear layers, residual outputs scaled by 1 / sqrt(2 depth); 0 keeps timm's.
-        fused_attention: let the blocks use `scaled_dot_product_attention`; see docs/efficiency.md for when not to.
+        img_size: (H, W) in pixels that positions are made for; rounded up to whole patches.
+        out_indices: 0-based blocks that become stages; blocks after the last of them are dropped.
+        pretrained, pretrained_min_match: see `load_pretrained_encoder`; "" for random weights.
+        keep_prefix_tokens: whether blocks see the class and register tokens; the official SegViT drops them.
+        final_norm: whether to apply timm's final norm to the last block's output; the official SegViT does not.
+        reduction: token reduction; None for none.
+        init_std: standard deviation of Linear layers' initial weights, residual outputs scaled by 1 / sqrt(2 depth);
+            0 keeps timm's initial weights.
+        fused_attention: whether blocks use `scaled_dot_product_attention`; docs/efficiency.md says when not to.
         gradient_checkpointing: see `PlainViTEncoder`.
-        **overrides: timm's own arguments, such as embed_dim, depth or num_heads, that replace the named model's.
+        **timm_options: see `create_timm_vit`.
 
     Raises:
-        UserError: where `name` is no plain ViT of timm, an option does not fit it, or an index lies outside its depth.
+        ArgumentError: if `name` is not a plain ViT of timm, or another argument does not fit it.
     """
-    vit = create_timm_vit(name, img_size=img_size, stem=stem, drop_path_rate=drop_path_rate, **overrides)
-    family = family_of(type(vit))
-    if family.needs_prefix_tokens and not keep_prefix_tokens:
-        raise UserError(f"{name} needs its prefix tokens in the blocks: set MODEL.VIT.KEEP_PREFIX_TOKENS True")
+    vit = create_timm_vit(name, img_size=img_size, **timm_options)
     if init_std > 0:
         initialize_linear_layers(vit, init_std, residual_scale=1 / math.sqrt(2 * len(vit.blocks)))
     if pretrained:
-        load_pretrained_encoder(vit, name=name, source=pretrained, min_match=pretrained_min_match)
-    drop_blocks_behind(vit, out_indices)
-    for block in vit.blocks:
-        block.attn.fused_attn = fused_attention
-    positions = family.positions(vit)
+        load_pretrained_encoder(vit, name=name, pretrained=pretrained, pretrained_min_match=pretrained_min_match)
+    drop_unused_blocks(vit, out_indices)
+    set_fused_attention(vit, fused_attention)
+    positions = build_positions(vit, keep_prefix_tokens=keep_prefix_tokens)
     embedding = TokenEmbedding(vit=vit, keep_prefix_tokens=keep_prefix_tokens)
+    token_reduction = build_reduction(reduction, list(vit.blocks), vit.embed_dim, embedding.num_prefix_tokens, init_std)
     return PlainViTEncoder(
         embedding=embedding,
         positions=positions,
         blocks=nn.ModuleList(vit.blocks),
         norm=vit.norm if final_norm else nn.Identity(),
         out_indices=out_indices,
-        reduction=build_reduction(
-            reduction,
-            depth=len(vit.blocks),
-            embed_dim=vit.embed_dim,
-            num_prefix_tokens=embedding.num_prefix_tokens,
-            init_std=init_std,
-        ),
+        reduction=token_reduction,
+        reduction_block_index=None if reduction is None else reduction.block_index,
+        edge_block_index=None if reduction is None else reduction.edge_block_index,
         gradient_checkpointing=gradient_checkpointing,
     )
 
 
-def drop_blocks_behind(vit: nn.Module, out_indices: list[int]) -> None:
-    """Cut a timm model, in place, to the blocks that some stage needs; without the last one its norm goes, too.
+def create_timm_vit(name: str, *, img_size: tuple[int, int], stem: str = "linear", **options: Any) -> TimmViT:
+    """Create a timm model without its classifier that takes images of any size.
 
-    Raises UserError where an index lies outside the depth.
+    Args:
+        name, img_size: see `build_vit_encoder`.
+        stem: "linear", or "conv" for a `ConvStem`.
+        **options: arguments of `timm.create_model` that replace the named model's, such as embed_dim, depth, num_heads,
+            or drop_path_rate (stochastic depth of the last block, growing linearly from 0).
+
+    Raises:
+        ArgumentError: if `name` is not a plain ViT of timm, or `stem` or an option does not fit it.
+    """
+    if not timm.is_model(name):
+        similar = timm.list_models(f"{name.split('_')[0]}*")[:5] or ["vit_base_patch16_384"]
+        raise ArgumentError("name", f"{name!r} is not a timm model; some that are: {', '.join(similar)}")
+    if stem not in ("linear", "conv"):
+        raise ArgumentError("stem", f"{stem!r} must be 'linear' or 'conv'")
+
+    # A copy without weights, to read the class and the patch size.
+    try:
+        with torch.device("meta"):
+            probe = cast(TimmViT, timm.create_model(name, num_classes=0, **options))
+    except (AssertionError, TypeError) as error:
+        changed = ", ".join(f"{option} {value}" for option, value in options.items())
+        raise ArgumentError("name", f"{name!r} cannot be built with {changed}: {error}") from error
+    family = family_of(type(probe))
+    if not hasattr(probe.blocks[0], "attn"):
+        raise ArgumentError("name", f"{name!r} has several attentions per block, which SegViT does not support")
+
+    patch_size = probe.patch_embed.patch_size
+    if stem == "conv":
+        if not family.takes_stem:
+            raise ArgumentError("stem", f"'conv' does not fit {name}, whose patch embedding timm fixes: set 'linear'")
+        conv_stem = ConvStem(patch_size=patch_size[0], embed_dim=probe.embed_dim)
+        options = {**options, "patch_size": 1, "embed_layer": partial(HybridEmbed, backbone=conv_stem)}
+    img_size = padded_size(img_size, patch_size)
+    vit = timm.create_model(name, num_classes=0, img_size=img_size, **family.options, **options)
+    return cast(TimmViT, vit)
+
+
+def drop_unused_blocks(vit: TimmViT, out_indices: list[int]) -> None:
+    """Remove, in place, the blocks after the last stage, and with them the final norm.
+
+    Raises ArgumentError if an index is outside the depth.
     """
     depth = len(vit.blocks)
     if not out_indices or min(out_indices) < 0 or max(out_indices) >= depth:
-        raise UserError(f"MODEL.VIT.OUT_INDICES {list(out_indices)} must name blocks 0 to {depth - 1}")
+        raise ArgumentError("out_indices", f"{list(out_indices)} must name blocks 0 to {depth - 1}")
     if max(out_indices) < depth - 1:
-        vit.blocks = vit.blocks[: max(out_indices) + 1]
+        del vit.blocks[max(out_indices) + 1 :]
         vit.norm = nn.Identity()
 
 
-def create_timm_vit(
-    name: str, *, img_size: tuple[int, int], stem: str = "linear", **options: int | float | bool
-) -> nn.Module:
-    """The timm model without its classifier, able to take any image size, its positions made for `img_size`."""
-    if not timm.is_model(name):
-        near = timm.list_models(f"{name.split('_')[0]}*")[:5] or ["vit_base_patch16_384"]
-        raise UserError(f"MODEL.VIT.NAME {name!r} is not a timm model; some that are: {', '.join(near)}")
-    if stem not in ("linear", "conv"):
-        raise UserError(f"MODEL.VIT.STEM {stem!r} must be 'linear' or 'conv'")
-    try:
-        with torch.device("meta"):  # without weights: only its class and patch size are asked for
-            probe = timm.create_model(name, num_classes=0, **options)
-    except (AssertionError, TypeError) as error:
-        changed = ", ".join(f"{option} {value}" for option, value in options.items())
-        raise UserError(f"MODEL.VIT.NAME {name!r} cannot be built with {changed}: {error}") from error
-    family = family_of(type(probe))
-    patch_size = tuple(probe.patch_embed.patch_size)
-    if not hasattr(probe.blocks[0], "attn"):
-        raise UserError(f"MODEL.VIT.NAME {name!r} has blocks of several attentions, which SegViT cannot run")
-    if stem == "conv" and not family.takes_stem:
-        raise UserError(f"MODEL.VIT.STEM 'conv' does not fit {name}, whose patch embedding timm fixes: set 'linear'")
-    if stem == "conv":
-        stem_module = ConvStem(patch_size=patch_size[0], embed_dim=probe.embed_dim)
-        options = {**options, "patch_size": 1, "embed_layer": partial(HybridEmbed, backbone=stem_module)}
-    img_size = padded_size(img_size, patch_size)
-    return timm.create_model(name, num_classes=0, img_size=img_size, **family.options, **options)
+def set_fused_attention(vit: TimmViT, fused_attention: bool) -> None:
+    """Let all blocks use `scaled_dot_product_attention`, or none."""
+    for block in vit.blocks:
+        attention: Any = block.attn
+        attention.fused_attn = fused_attention
+
+
+def build_positions(vit: TimmViT, *, keep_prefix_tokens: bool) -> nn.Module:
+    """The module of `attention_positions` for a model, which may move parameters of the model into it.
+
+    Raises ArgumentError if the model needs its prefix tokens in the blocks and they are not kept.
+    """
+    family = family_of(type(vit))
+    if family.needs_prefix_tokens and not keep_prefix_tokens:
+        raise ArgumentError(
+            "keep_prefix_tokens", f"must be True for {type(vit).__name__} models, whose attention needs them"
+        )
+    return family.positions(vit)

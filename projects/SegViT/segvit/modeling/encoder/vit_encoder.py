@@ -1,34 +1,34 @@
-"""The plain Vision Transformer that feeds the decoder (SegViT v1, section 3.1), around timm's modules.
+"""`PlainViTEncoder`: the Vision Transformer that feeds the decoder (SegViT v1, section 3.1), made of timm's modules.
 
-Shape shorthand: B images, H x W pixels, h x w grid, N = h*w tokens, T prefix tokens, C width.
+Shape shorthand: B images, H x W pixels, h x w grid, N = h*w patch tokens, T prefix tokens, C width.
 """
 
 from __future__ import annotations
-
-from functools import partial
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from segvit.modeling.encoder.token_embedding import TokenEmbedding
-from segvit.modeling.token_reduction.edge_aware_downsampling import EdgeAwareQueryDownsampling
-from segvit.modeling.token_reduction.query_downsampling import QueryDownsampling
+from segvit.modeling.token_reduction.downsampling import TokenReduction
+from segvit.modeling.token_reduction.reducing_block import run_reducing_block
 from segvit.modeling.token_reduction.token_set import KeptTokens, Stage, TokenSet
 from segvit.modeling.tokens import tokens_to_map
 
 
 class PlainViTEncoder(nn.Module):
-    """Images to one feature map per chosen block: the raw residual stream that leaves it.
+    """Images to one feature map per chosen block: the block's output, without a norm.
 
     Args:
         embedding: images to tokens.
-        positions: the grid to each block's position arguments (`attention_positions`).
-        blocks: timm's pre-norm blocks, the last of them a stage.
-        norm: applied to the output of the last block; the official SegViT has none.
+        positions: a module of `attention_positions`, which gives each block its position arguments.
+        blocks: timm's pre-norm blocks; the last one is in `out_indices`.
+        norm: applied to the output of the last block; Identity in the official SegViT.
         out_indices: 0-based indices of the blocks whose outputs are returned.
-        reduction: token reduction inside the encoder (Shrunk, Shrunk++); None keeps all tokens.
-        gradient_checkpointing: recompute blocks in the backward pass instead of storing them.
+        reduction: chooses the tokens to keep (Shrunk, Shrunk++); None keeps all tokens.
+        reduction_block_index: index of the block that returns the kept tokens only.
+        edge_block_index: index of the block whose input the edge head of Shrunk++ reads.
+        gradient_checkpointing: recompute blocks in the backward pass instead of storing their activations.
     """
 
     def __init__(
@@ -39,7 +39,9 @@ class PlainViTEncoder(nn.Module):
         blocks: nn.ModuleList,
         norm: nn.Module,
         out_indices: list[int],
-        reduction: QueryDownsampling | EdgeAwareQueryDownsampling | None = None,
+        reduction: TokenReduction | None = None,
+        reduction_block_index: int | None = None,
+        edge_block_index: int | None = None,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -47,34 +49,58 @@ class PlainViTEncoder(nn.Module):
         self.positions = positions
         self.blocks = blocks
         self.norm = norm
-        self.embed_dim = embedding.patch_embed.proj.out_channels
+        self.embed_dim = embedding.embed_dim
         self.out_indices = sorted(out_indices)
         self.reduction = reduction
+        self.reduction_block_index = reduction_block_index
+        self.edge_block_index = edge_block_index
         self.gradient_checkpointing = gradient_checkpointing
 
     def forward(self, images: torch.Tensor) -> dict[str, Stage]:
-        """Encode normalised images of any size.
+        """Encode normalized images of any size.
 
         Args:
             images: (B, 3, H, W).
 
         Returns:
-            "block<i>" for each i in `out_indices`: a map (B, C, h, w); from the reducing block on, a map of half the
-            height and width, rounded up (Shrunk), or the `TokenSet` that was kept (Shrunk++). Shrunk++ adds
-            "edge_logits" (B, 2, h, w).
+            "block<i>" for each i in `out_indices`: a map (B, C, h, w). From the reducing block on: a map of half the
+            height and width, rounded up (Shrunk), or a `TokenSet` (Shrunk++). Shrunk++ adds "edge_logits" (B, 2, h, w).
         """
-        tokens, grid = self.embedding(images)  # (B, T + N, C)
-        arguments_of, kept = self.positions(grid), None
-        stages = {}
+        # Images to tokens (B, T + N, C), and the position arguments of the blocks.
+        tokens, grid = self.embedding(images)
+        block_kwargs = self.positions(grid)
+        edge_head = None if self.reduction is None else self.reduction.edge_head
+        edge_logits: torch.Tensor | None = None
+        kept: KeptTokens | None = None
+        stages: dict[str, Stage] = {}
+
         for index, block in enumerate(self.blocks):
-            if self._reads_edges_at(index):
-                stages["edge_logits"] = self.reduction.edge_head(self._patches(tokens), grid)
-            if self.reduction is not None and index == self.reduction.block_index:
-                kept = self._choose(stages, grid, tokens.device)
-                arguments, arguments_of = arguments_of(index), self.positions(grid, kept)
-                tokens = self.reduction.sampling(block, tokens, kept, grid, arguments, partial(arguments_of, index))
+            # Shrunk++: predict class boundaries from the tokens that enter this block.
+            if edge_head is not None and index == self.edge_block_index:
+                edge_logits = edge_head(self._patch_tokens(tokens), grid)
+                stages["edge_logits"] = edge_logits
+
+            if self.reduction is not None and index == self.reduction_block_index:
+                # The reducing block reads all tokens and returns those that are kept; later blocks see only these.
+                kept = self.reduction(grid, edge_logits, device=tokens.device)
+                kept_block_kwargs = self.positions(grid, kept)
+                tokens = run_reducing_block(
+                    block,
+                    tokens,
+                    kept,
+                    grid,
+                    mode=self.reduction.mode,
+                    block_kwargs=block_kwargs(index),
+                    kept_block_kwargs=kept_block_kwargs(index),
+                    query_conv=self.reduction.query_conv,
+                )
+                block_kwargs = kept_block_kwargs
+            elif self.gradient_checkpointing and self.training:
+                tokens = checkpoint(block, tokens, use_reentrant=False, **block_kwargs(index))
             else:
-                tokens = self._run(block, tokens, arguments_of(index))
+                tokens = block(tokens, **block_kwargs(index))
+
+            # The outputs of the chosen blocks are the stages; the last one passes through the final norm, if any.
             if index == len(self.blocks) - 1:
                 tokens = self.norm(tokens)
             if index in self.out_indices:
@@ -82,37 +108,28 @@ class PlainViTEncoder(nn.Module):
         return stages
 
     def stage_shapes(self) -> dict[str, tuple[int, int | None]]:
-        """Channels and stride in pixels of each stage; None is the stride of a `TokenSet`, which is no map."""
-        patch_size, reduction = self.embedding.patch_size[0], self.reduction
-        first_reduced = len(self.blocks) if reduction is None else reduction.block_index
-        reduced = 2 * patch_size if isinstance(reduction, QueryDownsampling) else None
-        return {
-            f"block{index}": (self.embed_dim, patch_size if index < first_reduced else reduced)
-            for index in self.out_indices
-        }
+        """Channels and stride in pixels of each stage; the stride of a `TokenSet`, which is no map, is None."""
+        shapes: dict[str, tuple[int, int | None]] = {}
+        first_reduced = len(self.blocks) if self.reduction_block_index is None else self.reduction_block_index
+        for index in self.out_indices:
+            stride: int | None = self.embedding.patch_size[0]
+            if self.reduction is not None and index >= first_reduced:
+                stride = 2 * self.embedding.patch_size[0] if self.reduction.keeps_grid else None
+            shapes[f"block{index}"] = (self.embed_dim, stride)
+        return shapes
 
-    def _patches(self, tokens: torch.Tensor) -> torch.Tensor:
+    def _patch_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, T + N, C) -> (B, N, C)."""
         return tokens[:, self.embedding.num_prefix_tokens :]
 
-    def _reads_edges_at(self, index: int) -> bool:
-        reduction = self.reduction
-        return isinstance(reduction, EdgeAwareQueryDownsampling) and index == reduction.edge_head.block_index
-
-    def _choose(self, stages: dict[str, Stage], grid: tuple[int, int], device: torch.device) -> KeptTokens:
-        if isinstance(self.reduction, EdgeAwareQueryDownsampling):
-            return self.reduction(stages["edge_logits"])
-        return self.reduction(grid, device=device)
-
     def _stage(self, tokens: torch.Tensor, grid: tuple[int, int], kept: KeptTokens | None) -> Stage:
-        patches, num_prefix_tokens = self._patches(tokens), self.embedding.num_prefix_tokens
+        """The patch tokens as a map, or as a `TokenSet` if the kept ones form no grid."""
+        patches = self._patch_tokens(tokens)
         if kept is None:
             return tokens_to_map(patches, grid)
         if kept.grid is not None:
             return tokens_to_map(patches, kept.grid)
+        num_prefix_tokens = self.embedding.num_prefix_tokens
+        indices = kept.keep_indices[:, num_prefix_tokens:] - num_prefix_tokens
         valid = None if kept.valid is None else kept.valid[:, num_prefix_tokens:]
-        return TokenSet(patches, kept.positions[:, num_prefix_tokens:] - num_prefix_tokens, valid, grid)
-
-    def _run(self, block: nn.Module, tokens: torch.Tensor, arguments: dict[str, torch.Tensor]) -> torch.Tensor:
-        if self.gradient_checkpointing and self.training:
-            return checkpoint(block, tokens, use_reentrant=False, **arguments)
-        return block(tokens, **arguments)
+        return TokenSet(patches, indices, valid, grid)

@@ -1,1 +1,1 @@
-"""Shrunk and Shrunk++: which tokens an encoder keeps, and how a map is restored from them."""
+"""Token reduction: Shrunk and Shrunk++ choose the tokens that an encoder keeps; upsampling restores the map."""

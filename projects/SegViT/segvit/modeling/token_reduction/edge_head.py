@@ -1,6 +1,6 @@
-"""The edge head of Shrunk++: scores patches by whether a class boundary crosses them (v2, section 3.4).
+"""The edge head of Shrunk++: predicts for each patch whether a class boundary crosses it (SegViT v2, section 3.4).
 
-Shape shorthand: B images, H x W pixels, P patch, h = H/P, w = W/P, N = h*w patches, C width.
+Shape shorthand: B images, P patch size, h = H/P, w = W/P, N = h*w patches, C width.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import torch.nn.functional as F
 from timm.layers import Mlp
 from torch import nn
 
+from segvit.modeling.tokens import tokens_to_map
+
 
 class EdgeHead(nn.Module):
-    """An MLP of widths C, C/2 and 2 on patch tokens: does a class boundary cross the patch?
+    """An MLP of widths C, C/2 and 2 on patch tokens.
 
-    Gradients stop at its input: it learns from the encoder and teaches it nothing. The norm before it is ours: deeper
-    tokens are of any magnitude.
+    Its input is detached: the edge loss trains this head alone, not the encoder. The LayerNorm before the MLP is an
+    addition of ours, because the tokens of deeper blocks vary widely in magnitude.
 
     Args:
-        block_index: the tokens that enter this block are read; 0 reads the embedded patches, as the paper does.
         embed_dim: C.
     """
 
-    def __init__(self, *, block_index: int, embed_dim: int) -> None:
+    def __init__(self, *, embed_dim: int) -> None:
         super().__init__()
-        self.block_index = block_index
         self.norm = nn.LayerNorm(embed_dim)
         self.input_layer = nn.Linear(embed_dim, embed_dim)
         self.mlp = Mlp(embed_dim, hidden_features=embed_dim // 2, out_features=2)
@@ -32,7 +32,7 @@ class EdgeHead(nn.Module):
     def forward(self, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """(B, N, C) -> (B, 2, h, w) logits: no edge, edge."""
         hidden = F.gelu(self.input_layer(self.norm(patches.detach())))
-        return self.mlp(hidden).transpose(1, 2).unflatten(2, grid)
+        return tokens_to_map(self.mlp(hidden), grid)
 
 
 def edge_scores(edge_logits: torch.Tensor) -> torch.Tensor:

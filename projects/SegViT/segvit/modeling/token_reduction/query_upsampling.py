@@ -1,7 +1,7 @@
-"""Query-based up-sampling (QU): queries on the full grid read what reduced tokens know (SegViT v1, section 3.4).
+"""Query-based upsampling (QU): queries on the full grid attend to the tokens that a reduction kept.
 
-Two kinds: queries learned per cell, as in the official release, or inherited from the tokens that the encoder had
-before it dropped some ("predefined or inherited" in v2).
+SegViT v1, section 3.4, and v2, section 3.4 ("predefined or inherited" queries). Two kinds: learned queries, one per
+cell (as in the official release), and queries inherited from the tokens of a block before the reduction.
 
 Shape shorthand: B images, h x w full grid, N = h*w queries, L tokens of a stage, C encoder width, D decoder width.
 """
@@ -14,16 +14,19 @@ from timm.layers import Attention, Mlp
 from torch import nn
 
 from segvit.modeling.token_reduction.nearest_restoration import restore_nearest
-from segvit.modeling.token_reduction.split_attention import attend
-from segvit.modeling.token_reduction.token_set import Stage, stage_tokens
+from segvit.modeling.token_reduction.reducing_block import cross_attention
+from segvit.modeling.token_reduction.token_set import Stage, stage_grid, stage_tokens
 from segvit.modeling.tokens import map_to_tokens, tokens_to_map
 
 
 class QueryUpsamplingLayer(nn.Module):
-    """The standard post-norm decoder layer: self-attention, cross-attention, feed-forward.
+    """The post-norm transformer decoder layer: self-attention, cross-attention, feed-forward.
 
     Args:
-        self_attention: without it queries meet through the tokens alone.
+        dim: D.
+        num_heads: of each attention.
+        dropout: in attention weights, projections and the MLP.
+        self_attention: whether queries attend to each other.
     """
 
     def __init__(self, *, dim: int, num_heads: int, dropout: float, self_attention: bool) -> None:
@@ -40,15 +43,22 @@ class QueryUpsamplingLayer(nn.Module):
     def forward(
         self, queries: torch.Tensor, tokens: torch.Tensor, key_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """(B, N, D) queries, (B, L, D) tokens, (B, 1, 1, L) which of them are seen -> (B, N, D)."""
+        """Queries (B, N, D), tokens (B, L, D), key mask (B, 1, 1, L), False for padding -> (B, N, D)."""
         if self.self_attention:
             queries = self.norm1(queries + self.self_attn(queries))
-        queries = self.norm2(queries + attend(self.cross_attn, queries, tokens, key_mask))
+        queries = self.norm2(queries + cross_attention(self.cross_attn, queries, tokens, key_mask))
         return self.norm3(queries + self.mlp(queries))
 
 
 class QueryUpsamplingStage(nn.Module):
-    """Project one encoder stage to the decoder's width and let the queries read it, layer after layer."""
+    """Projects one encoder stage to the decoder's width; then each layer lets the queries attend to it.
+
+    Args:
+        in_dim: C.
+        dim: D.
+        num_layers: number of layers.
+        num_heads, dropout, self_attention: see `QueryUpsamplingLayer`.
+    """
 
     def __init__(
         self, *, in_dim: int, dim: int, num_layers: int, num_heads: int, dropout: float, self_attention: bool
@@ -62,7 +72,7 @@ class QueryUpsamplingStage(nn.Module):
         )
 
     def forward(self, queries: torch.Tensor, stage: Stage) -> torch.Tensor:
-        """(B, N, D) queries and a (B, C, ., .) map or `TokenSet` -> (B, N, D)."""
+        """Queries (B, N, D) and a map (B, C, ., .) or `TokenSet` -> (B, N, D)."""
         tokens, key_mask = stage_tokens(stage)
         tokens = self.input_norm(self.input_proj(tokens))
         for layer in self.layers:
@@ -71,13 +81,14 @@ class QueryUpsamplingStage(nn.Module):
 
 
 class LearnedQueryUpsampling(nn.Module):
-    """Learned queries, one per cell of the training grid, through the stages in encoder order.
+    """Learned queries, one per cell of the training grid, attend to the stages in encoder order.
 
     Args:
-        grid_size: (h, w) of the training crop; other grids are served by interpolating the queries.
-        in_dims: encoder widths of the stages, the full-resolution one first.
+        grid_size: (h, w) of the training crop; for other grids the queries are interpolated.
+        in_dims: encoder widths of the stages, the full-resolution stage first.
         dim: D.
         num_layers: layers per stage.
+        num_heads, dropout: see `QueryUpsamplingLayer`.
     """
 
     def __init__(
@@ -106,16 +117,21 @@ class LearnedQueryUpsampling(nn.Module):
         )
 
     def forward(self, stages: list[Stage]) -> torch.Tensor:
-        """Stages in encoder order, the first a map at (h, w) -> (B, D, h, w)."""
-        grid = (stages[0].shape[-2], stages[0].shape[-1])
-        queries = self._queries_for(grid).expand(stages[0].shape[0], -1, -1)
+        """Stages in encoder order, the first a map on the full grid (h, w) -> (B, D, h, w)."""
+        # One query per cell of the full grid, the same for every image.
+        grid = stage_grid(stages[0])
+        batch_size = stage_tokens(stages[0])[0].shape[0]
+        queries = self._queries_on(grid).expand(batch_size, -1, -1)  # (B, N, D)
+
+        # Stage by stage, the queries attend to the encoder's tokens.
         for module, stage in zip(self.stages, stages, strict=True):
             queries = module(queries, stage)
         return tokens_to_map(queries, grid)
 
-    def _queries_for(self, grid: tuple[int, int]) -> torch.Tensor:
-        queries = self.queries.weight[None]  # (1, N, D)
-        # No export must be bound to the grid that it happens to see; resizing to the same grid changes nothing.
+    def _queries_on(self, grid: tuple[int, int]) -> torch.Tensor:
+        """(1, N, D) queries, resized bicubically to the grid."""
+        queries = self.queries.weight[None]
+        # Do not skip the resize in an export: the branch would fix the grid. Resizing to the same grid is exact.
         if not torch.compiler.is_compiling() and grid == self.grid_size:
             return queries
         learned = tokens_to_map(queries, self.grid_size)
@@ -123,17 +139,17 @@ class LearnedQueryUpsampling(nn.Module):
 
 
 class InheritedQueryUpsampling(nn.Module):
-    """Queries from the high-resolution tokens that the encoder held before its reduction; they read its last tokens.
+    """Queries from the tokens of a block before the reduction attend to the tokens of the last block.
 
-    Differs from the learned kind as our measurements (docs/efficiency.md) allow: no query is bound to a crop,
-    the stored tokens are not attended to but carried, and queries do not attend to each other, 44 % of a layer.
+    Lighter than learned queries, at the accuracy measured in docs/efficiency.md: no query belongs to a crop size, the
+    stored tokens become queries but are not attended to, and queries do not attend to each other (44 % of a layer).
 
     Args:
-        in_dims: encoder widths of the stored stage and of the last one.
+        in_dims: encoder widths of the stored stage (before the reduction) and of the last stage.
         dim: D.
-        num_layers: cross-attention and feed-forward layers.
-        adds_nearest: begin each query with the nearest token that survived, besides its own stored one (ours): where a
-            token was kept, its end is its beginning.
+        num_layers: layers of cross-attention and feed-forward.
+        num_heads, dropout: see `QueryUpsamplingLayer`.
+        adds_nearest: add the nearest kept token of the last block to each query (ours).
     """
 
     def __init__(
@@ -163,10 +179,16 @@ class InheritedQueryUpsampling(nn.Module):
         )
 
     def forward(self, stages: list[Stage]) -> torch.Tensor:
-        """The stored (B, C, h, w) map and the last stage, reduced -> (B, D, h, w)."""
+        """[stored map (B, C, h, w), last stage] -> (B, D, h, w)."""
         stored, last = stages
-        grid = (stored.shape[-2], stored.shape[-1])
-        queries = self.query_proj(map_to_tokens(stored))
+        grid = stage_grid(stored)
+
+        # Queries from the stored tokens, and from the nearest kept token of the last stage.
+        stored_tokens, _ = stage_tokens(stored)
+        queries = self.query_proj(stored_tokens)  # (B, N, D)
         if self.adds_nearest:
-            queries = queries + restore_nearest(self.nearest_proj(stage_tokens(last)[0]), last, grid)
+            last_tokens, _ = stage_tokens(last)
+            queries = queries + restore_nearest(self.nearest_proj(last_tokens), last, grid)
+
+        # The queries attend to the last stage.
         return tokens_to_map(self.stage(self.query_norm(queries), last), grid)

@@ -1,102 +1,101 @@
-"""What a user chooses of token reduction, and the module that it calls for."""
+"""`ReductionConfig` and the builder of Shrunk and Shrunk++."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from segvit.errors import UserError
+from torch import nn
+
+from segvit.errors import ArgumentError
 from segvit.modeling.initialization import initialize_linear_layers
-from segvit.modeling.token_reduction.edge_aware_downsampling import EdgeAwareQueryDownsampling
-from segvit.modeling.token_reduction.edge_head import EdgeHead
-from segvit.modeling.token_reduction.query_downsampling import QueryDownsampling
-from segvit.modeling.token_reduction.query_sampling import (
-    ConvolvedQueries,
-    NearestQueries,
-    NearestTokens,
-    QuerySampling,
+from segvit.modeling.token_reduction.downsampling import (
+    EdgeAwareQueryDownsampling,
+    QueryDownsampling,
+    TokenReduction,
 )
+from segvit.modeling.token_reduction.edge_head import EdgeHead
+from segvit.modeling.token_reduction.reducing_block import MODES, can_split
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenReduction:
-    """Where an encoder drops tokens, and which.
+class ReductionConfig:
+    """Where an encoder drops tokens, and which ones.
 
     Attributes:
-        kind: "shrunk" (v1, section 3.4) or "shrunk++" (v2, section 3.4).
-        block_index: 0-based reducing block; at least 1.
-        sampling: Shrunk: "nearest_q", "nearest_qkv" or "conv_q"; see `query_sampling`. Shrunk++ knows the first alone.
-        edge_block_index: Shrunk++: the edge head reads the tokens that enter this block; 0 for the embedded patches.
-        selection, threshold, share: Shrunk++: see `EdgeAwareQueryDownsampling`.
+        kind: "shrunk" (SegViT v1, section 3.4) or "shrunk++" (v2, section 3.4).
+        block_index: 0-based index of the reducing block, at least 1; later blocks see the kept tokens only.
+        mode: Shrunk: how the reducing block runs, see `run_reducing_block`. Shrunk++ supports "nearest_q" only.
+        edge_block_index: Shrunk++: the edge head reads the input of this block; 0 for the patch embedding, as in v2.
+        selection, threshold, keep_ratio: Shrunk++: see `EdgeAwareQueryDownsampling`.
     """
 
     kind: str
     block_index: int
-    sampling: str = "nearest_q"
+    mode: str = "nearest_q"
     edge_block_index: int = 0
     selection: str = "threshold"
     threshold: float = 0.7
-    share: float = 0.36
+    keep_ratio: float = 0.36
 
 
 def build_reduction(
-    reduction: TokenReduction | None, *, depth: int, embed_dim: int, num_prefix_tokens: int, init_std: float
-) -> QueryDownsampling | EdgeAwareQueryDownsampling | None:
-    """Build the module that reduces tokens, None for none.
+    config: ReductionConfig | None,
+    blocks: Sequence[nn.Module],
+    embed_dim: int,
+    num_prefix_tokens: int,
+    init_std: float,
+) -> TokenReduction | None:
+    """Build the module that chooses tokens; None for none.
 
     Args:
-        reduction: the choice.
-        depth, embed_dim, num_prefix_tokens: of the encoder.
+        config: the choices.
+        blocks: the encoder's blocks.
+        embed_dim, num_prefix_tokens: of the encoder.
         init_std: standard deviation of the edge head's Linear layers; 0 for 0.02.
 
     Raises:
-        UserError: where a choice is unknown or lies out of range, naming its key.
+        ArgumentError: if a choice is unknown, out of range, or does not fit the blocks.
     """
-    if reduction is None:
+    if config is None:
         return None
-    check_reduction(reduction, depth)
-    common = {"block_index": reduction.block_index, "num_prefix_tokens": num_prefix_tokens}
-    if reduction.kind == "shrunk":
-        return QueryDownsampling(sampling=build_sampling(reduction.sampling, embed_dim), **common)
-    edge_head = EdgeHead(block_index=reduction.edge_block_index, embed_dim=embed_dim)
+    check_reduction(config, blocks)
+    if config.kind == "shrunk":
+        return QueryDownsampling(num_prefix_tokens=num_prefix_tokens, embed_dim=embed_dim, mode=config.mode)
+    edge_head = EdgeHead(embed_dim=embed_dim)
     initialize_linear_layers(edge_head, init_std or 0.02)
     return EdgeAwareQueryDownsampling(
+        num_prefix_tokens=num_prefix_tokens,
         edge_head=edge_head,
-        selection=reduction.selection,
-        threshold=reduction.threshold,
-        share=reduction.share,
-        **common,
+        selection=config.selection,
+        threshold=config.threshold,
+        keep_ratio=config.keep_ratio,
     )
 
 
-def build_sampling(kind: str, embed_dim: int) -> QuerySampling:
-    """How the reducing block of Shrunk runs. Raises UserError for an unknown kind, naming its key."""
-    if kind == "nearest_q":
-        return NearestQueries()
-    if kind == "nearest_qkv":
-        return NearestTokens()
-    if kind == "conv_q":
-        return ConvolvedQueries(embed_dim=embed_dim)
-    raise UserError(f"MODEL.VIT.REDUCTION_SAMPLING {kind!r} must be 'nearest_q', 'nearest_qkv' or 'conv_q'")
-
-
-def check_reduction(reduction: TokenReduction, depth: int) -> None:
-    """Raise UserError where a choice does not fit an encoder of `depth` blocks, naming its key."""
-    if reduction.kind not in ("shrunk", "shrunk++"):
-        raise UserError(f"MODEL.VIT.REDUCTION {reduction.kind!r} must be 'none', 'shrunk' or 'shrunk++'")
-    if reduction.kind == "shrunk++" and reduction.sampling != "nearest_q":
-        raise UserError(
-            f"MODEL.VIT.REDUCTION_SAMPLING {reduction.sampling!r} fits MODEL.VIT.REDUCTION 'shrunk', not 'shrunk++'"
+def check_reduction(config: ReductionConfig, blocks: Sequence[nn.Module]) -> None:
+    """Raise ArgumentError if a choice is unknown, out of range, or does not fit the blocks."""
+    if config.kind not in ("shrunk", "shrunk++"):
+        raise ArgumentError("kind", f"{config.kind!r} must be 'none', 'shrunk' or 'shrunk++'")
+    if config.mode not in MODES:
+        raise ArgumentError("mode", f"{config.mode!r} must be 'nearest_q', 'nearest_qkv' or 'conv_q'")
+    if config.kind == "shrunk++" and config.mode != "nearest_q":
+        raise ArgumentError("mode", f"{config.mode!r} fits `kind` 'shrunk', not 'shrunk++'")
+    if not 0 < config.block_index < len(blocks):
+        raise ArgumentError("block_index", f"{config.block_index} must lie in 1 to {len(blocks) - 1}")
+    if config.mode == "conv_q" and not can_split(blocks[config.block_index]):
+        raise ArgumentError(
+            "mode", "'conv_q' needs the blocks of timm's VisionTransformer: set 'nearest_q' or 'nearest_qkv'"
         )
-    if not 0 < reduction.block_index < depth:
-        raise UserError(f"MODEL.VIT.REDUCTION_BLOCK {reduction.block_index} must lie in 1 to {depth - 1}")
-    if not 0 <= reduction.edge_block_index <= reduction.block_index:
-        raise UserError(
-            f"MODEL.VIT.EDGE.BLOCK {reduction.edge_block_index} must lie in 0 to MODEL.VIT.REDUCTION_BLOCK "
-            f"{reduction.block_index}: edges are detected before tokens are dropped"
+    if not 0 <= config.edge_block_index <= config.block_index:
+        raise ArgumentError(
+            "edge_block_index",
+            f"{config.edge_block_index} must lie in 0 to `block_index` {config.block_index}: "
+            "edges are detected before tokens are dropped",
         )
-    if reduction.selection not in ("threshold", "topk"):
-        raise UserError(f"MODEL.VIT.EDGE.SELECTION {reduction.selection!r} must be 'threshold' or 'topk'")
-    if not 0 <= reduction.threshold <= 1:
-        raise UserError(f"MODEL.VIT.EDGE.THRESHOLD {reduction.threshold} must lie in 0 to 1: it bounds a probability")
-    if not 0 < reduction.share <= 1:
-        raise UserError(f"MODEL.VIT.EDGE.SHARE {reduction.share} must lie in 0 to 1: a share of the tokens")
+    if config.selection not in ("threshold", "topk"):
+        raise ArgumentError("selection", f"{config.selection!r} must be 'threshold' or 'topk'")
+    if not 0 <= config.threshold <= 1:
+        raise ArgumentError("threshold", f"{config.threshold} must lie in 0 to 1: it is a probability")
+    if not 0 < config.keep_ratio <= 1:
+        raise ArgumentError("keep_ratio", f"{config.keep_ratio} must be above 0 and at most 1")

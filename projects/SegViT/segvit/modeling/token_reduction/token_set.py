@@ -1,6 +1,6 @@
-"""Tokens that stand for some cells of a grid, where a reduction left no regular map of them.
+"""`KeptTokens`: the result of a token reduction. `TokenSet`: an encoder stage whose tokens form no regular map.
 
-Shape shorthand: B images, h x w grid, N = h*w cells, T prefix tokens, M kept tokens, C channels.
+Shape shorthand: B images, h x w grid, N = h*w patch tokens, T prefix tokens, M kept tokens, C channels.
 """
 
 from __future__ import annotations
@@ -12,68 +12,69 @@ import torch
 from segvit.modeling.tokens import map_to_tokens
 
 
-def key_mask_of(valid: torch.Tensor | None) -> torch.Tensor | None:
-    """(B, M) bool -> (B, 1, 1, M), as attention takes it: padding is no key."""
-    return None if valid is None else valid[:, None, None]
-
-
-def tokens_at(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Of (B, N, C) tokens those at (B or 1, M) positions -> (B, M, C). Unlike `take_along_dim`, it can be exported."""
-    return tokens.gather(1, positions[..., None].expand(tokens.shape[0], -1, tokens.shape[2]))
-
-
 @dataclass(frozen=True)
 class KeptTokens:
     """Which tokens of a sequence a reduction keeps.
 
     Attributes:
-        positions: (B, M) or, the same for every image, (1, M) int64 positions among the T + N tokens, ascending
-            up to the padding, prefix tokens first.
-        valid: (B, M) bool, False where an image has fewer tokens than the batch's largest; None where none has.
-        grid: (h', w') of the regular grid that the kept patches form; None where they form none.
+        keep_indices: (B, M), or (1, M) if the same for every image; int64 indices into the T + N tokens. Prefix tokens
+            first, then patch tokens in ascending order, then padding.
+        valid: (B, M) bool, False for padding; None if nothing is padded.
+        grid: (h', w') if the kept patch tokens form a regular grid, else None.
     """
 
-    positions: torch.Tensor
+    keep_indices: torch.Tensor
     valid: torch.Tensor | None
     grid: tuple[int, int] | None
 
     def select(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, T + N, C) -> (B, M, C)."""
-        return tokens_at(tokens, self.positions)
+        return gather_tokens(tokens, self.keep_indices)
 
     @property
     def key_mask(self) -> torch.Tensor | None:
-        """(B, 1, 1, M) for attention: padding is no key; None where there is none."""
-        return key_mask_of(self.valid)
+        """(B, 1, 1, M) attention mask, False for padding; None if nothing is padded."""
+        return None if self.valid is None else self.valid[:, None, None]
 
 
 @dataclass(frozen=True)
 class TokenSet:
-    """Patch tokens at some cells of a grid: what a stage is behind an edge-aware reduction.
+    """Patch tokens at some cells of a grid: an encoder stage after edge-aware downsampling.
 
     Attributes:
         tokens: (B, M, C).
-        cells: (B, M) int64, the row-major cell of each token in the full grid.
-        valid: (B, M) bool, False for padding; None where there is none.
+        indices: (B, M) int64, row-major index of each token's cell in the full grid.
+        valid: (B, M) bool, False for padding; None if nothing is padded.
         grid: (h, w), the full grid.
     """
 
     tokens: torch.Tensor
-    cells: torch.Tensor
+    indices: torch.Tensor
     valid: torch.Tensor | None
     grid: tuple[int, int]
 
     @property
     def key_mask(self) -> torch.Tensor | None:
-        """(B, 1, 1, M) for attention: padding is no key; None where there is none."""
-        return key_mask_of(self.valid)
+        """(B, 1, 1, M) attention mask, False for padding; None if nothing is padded."""
+        return None if self.valid is None else self.valid[:, None, None]
 
 
+# One output of an encoder: a map (B, C, h, w), or the tokens that edge-aware downsampling kept.
 Stage = torch.Tensor | TokenSet
 
 
 def stage_tokens(stage: Stage) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """A (B, C, h, w) map or a `TokenSet` -> (B, M, C) tokens and their key mask."""
+    """A stage as tokens (B, M, C) and their attention mask (B, 1, 1, M), None if nothing is padded."""
     if isinstance(stage, TokenSet):
         return stage.tokens, stage.key_mask
     return map_to_tokens(stage), None
+
+
+def stage_grid(stage: Stage) -> tuple[int, int]:
+    """(h, w) of a map, or of the full grid of a `TokenSet`."""
+    return stage.grid if isinstance(stage, TokenSet) else (stage.shape[-2], stage.shape[-1])
+
+
+def gather_tokens(tokens: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """(B, N, C) tokens at indices (B or 1, M) -> (B, M, C). Unlike `take_along_dim`, it can be exported to ONNX."""
+    return tokens.gather(1, indices[..., None].expand(tokens.shape[0], -1, tokens.shape[2]))

@@ -1,1 +1,1 @@
-"""Pre-trained weights: reading files, recognizing their layout, loading them into an encoder."""
+"""Pre-trained weights: read files, recognize their layout, load them into an encoder; official checkpoints."""

@@ -1,19 +1,18 @@
-"""Checkpoints of the official SegViT v1 release as ours, and back, bit by bit.
+"""Convert checkpoints of the official SegViT v1 release to ours and back, bit by bit.
 
-A checkpoint of ours is what Detectron2's checkpointer reads: {"model": the state dict of the meta-architecture}. What
-only the official one has, the buffers of its loss and the entries beside its weights, is kept under "official".
+Our checkpoints are what Detectron2's checkpointer reads: {"model": state dict of the meta-architecture}. What only
+official files have, the buffers of the loss and the entries beside the weights, is kept under "official".
 
-Shape shorthand: K classes, C encoder width, D decoder width, P patch size, N positions of the training grid.
+Shape shorthand: K classes, C encoder width, D decoder width, P patch size, N patches of the training crop.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import re
-import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,29 +27,31 @@ from segvit.modeling.weights.official_names import (
 
 StateDict = dict[str, torch.Tensor]
 
-# The parts in our names, and in theirs.
-ENCODER, DECODER = "backbone.encoder.", "sem_seg_head.decoder."
-BACKBONE, DECODE_HEAD = "backbone.", "decode_head."
+# Prefixes of the encoder's and the decoder's tensors: ours, then the official ones.
+ENCODER = "backbone.encoder."
+DECODER = "sem_seg_head.decoder."
+OFFICIAL_ENCODER = "backbone."
+OFFICIAL_DECODER = "decode_head."
 LOSS_BUFFER = "loss_decode.criterion.empty_weight"
-# Weight of "no object" in the official release, the last element of the buffers of its loss.
+# Weight of "no object" in the official loss, the last element of its buffer.
 NO_OBJECT_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
 class CheckpointSizes:
-    """What the tensors of a model say about it; 0 where it lacks the part.
+    """Sizes of a model, read from the shapes of its tensors; 0 for a missing part.
 
     Attributes:
-        parameters: their number.
-        head: "ATM", or "Shrunk" with query up-sampling.
+        parameters: number of parameters.
+        head: "ATM", or "Shrunk" with query upsampling.
         classes: K.
         width: C.
-        depth: blocks of the encoder.
-        stages: that the decoder reads.
+        depth: number of encoder blocks.
+        stages: number of stages that the decoder reads.
         decoder_width: D.
-        decoder_layers: of a stage.
+        decoder_layers: number of layers per stage.
         patch: P.
-        positions: N, without the class token's: (crop / P) squared.
+        positions: N = (crop / P) squared, without the class token.
     """
 
     parameters: int
@@ -65,7 +66,7 @@ class CheckpointSizes:
     positions: int
 
     def describe(self) -> str:
-        """One line to print."""
+        """The sizes in one line."""
         side = math.isqrt(self.positions)
         crop = f"{side} x {side} (crop {side * self.patch})" if side**2 == self.positions else f"{self.positions}"
         return (
@@ -75,17 +76,16 @@ class CheckpointSizes:
         )
 
 
-def from_official(content: dict[str, object]) -> dict[str, object]:
-    """A checkpoint of ours from the content of an official file: a state dict, or one wrapped with its meta data.
+def from_official(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the content of an official file, a state dict or {"state_dict": ..., other entries}, to our checkpoint.
 
     Raises:
-        UserError: naming the keys that the official release does not have, or where there is no complete model.
+        UserError: the file has keys that the official release lacks, or no complete model.
     """
     weights, others = _unwrap(content)
-    shrunk = any(name.startswith(f"{DECODE_HEAD}atm.") for name in weights)
+    shrunk = any(name.startswith(f"{OFFICIAL_DECODER}atm.") for name in weights)
     buffers = {name: tensor for name, tensor in weights.items() if NOT_A_WEIGHT.search(name)}
-    expected = _loss_buffer_names(shrunk)
-    unknown = [name for name in buffers if name not in expected]
+    unknown = [name for name in buffers if name not in _loss_buffer_names(shrunk)]
     model = {}
     for name, tensor in weights.items():
         if name in buffers:
@@ -100,13 +100,13 @@ def from_official(content: dict[str, object]) -> dict[str, object]:
     return {"model": model, "official": {"buffers": buffers, "beside": others}}
 
 
-def to_official(checkpoint: dict[str, object]) -> dict[str, object]:
-    """The official form of a checkpoint of ours: {"state_dict": ...} and what stood beside it.
+def to_official(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert our checkpoint to the official form, {"state_dict": ..., other entries of the official file}.
 
-    What Detectron2 saves beside the model, such as the optimizer, has no official form and is left out.
+    Entries of Detectron2 beside the model, such as the optimizer, have no official form and are left out.
 
     Raises:
-        UserError: naming the tensors that the official release has no place for, or where there is no model.
+        UserError: the model has tensors that the official release lacks, or there is no complete model.
     """
     model = checkpoint.get("model")
     if not isinstance(model, dict):
@@ -114,7 +114,8 @@ def to_official(checkpoint: dict[str, object]) -> dict[str, object]:
     _require_tensors(model)
     _require_model(model)
     shrunk = _is_shrunk(model)
-    weights, unknown = {}, []
+    weights: StateDict = {}
+    unknown = []
     for name, tensor in model.items():
         try:
             weights[_official_name(name, shrunk=shrunk)] = tensor
@@ -122,13 +123,13 @@ def to_official(checkpoint: dict[str, object]) -> dict[str, object]:
             unknown.append(name)
     if unknown:
         raise UserError(f"tensors that the official SegViT v1 release has no place for: {', '.join(sorted(unknown))}")
-    kept = checkpoint.get("official", {})
-    buffers = kept.get("buffers", _loss_buffers(sizes_of(model).classes, shrunk=shrunk))
-    return {**kept.get("beside", {}), "state_dict": {**weights, **buffers}}
+    official = checkpoint.get("official", {})
+    buffers = official.get("buffers", _loss_buffers(sizes_of(model).classes, shrunk=shrunk))
+    return {**official.get("beside", {}), "state_dict": {**weights, **buffers}}
 
 
 def sizes_of(model: StateDict) -> CheckpointSizes:
-    """The sizes of a model from its state dict in our names; the tensors may be on the meta device."""
+    """Sizes of a model from its state dict with our names; the tensors may be on the meta device."""
 
     def size(name: str, dim: int) -> int:
         return model[name].shape[dim] if name in model else 0
@@ -150,82 +151,66 @@ def sizes_of(model: StateDict) -> CheckpointSizes:
 
 
 def require_fit(checkpoint: StateDict, config: StateDict) -> None:
-    """Refuse a checkpoint that the config's model would not load tensor by tensor; both in our names.
+    """Check that a checkpoint has exactly the tensors of a config's model; both state dicts have our names.
 
     Raises:
-        UserError: with the numbers of both sides.
+        UserError: with the sizes of both, or with the shapes of the tensors that differ.
     """
-    theirs, ours = asdict(sizes_of(checkpoint)), asdict(sizes_of(config))
-    wrong = [
-        f"{name.replace('_', ' ')}: {value} in the checkpoint, {ours[name]} in the config"
-        for name, value in theirs.items()
-        if value != ours[name] and name != "parameters"
+    checkpoint_sizes = asdict(sizes_of(checkpoint))
+    config_sizes = asdict(sizes_of(config))
+    differences = [
+        f"{name.replace('_', ' ')}: {value} in the checkpoint, {config_sizes[name]} in the config"
+        for name, value in checkpoint_sizes.items()
+        if value != config_sizes[name] and name != "parameters"
     ]
-    if not wrong:
-        wrong = [
+    if not differences:
+        differences = [
             f"{name}: {_shape(checkpoint, name)} in the checkpoint, {_shape(config, name)} in the config"
             for name in sorted({*checkpoint, *config})
             if _shape(checkpoint, name) != _shape(config, name)
         ]
-    if wrong:
-        raise UserError("the checkpoint does not fit the config:\n  " + "\n  ".join(wrong))
+    if differences:
+        raise UserError("the checkpoint does not fit the config:\n  " + "\n  ".join(differences))
 
 
-def save_atomically(content: dict[str, object], path: str | Path, *, overwrite: bool = False) -> None:
-    """Write a checkpoint under its name only once it is complete.
-
-    Raises:
-        FileExistsError: where there is such a file, without `overwrite`.
-        FileNotFoundError: where there is no such folder.
-    """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent}")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        partial = Path(folder) / path.name
-        torch.save(content, partial)
-        os.replace(partial, path)
-
-
-def _unwrap(content: dict[str, object]) -> tuple[StateDict, dict[str, object]]:
-    """The official weights without "module.", and the entries beside them."""
-    is_wrapped = isinstance(content.get("state_dict"), dict)
-    weights = content["state_dict"] if is_wrapped else content
-    others = {name: value for name, value in content.items() if name != "state_dict"} if is_wrapped else {}
+def _unwrap(content: Mapping[str, Any]) -> tuple[StateDict, dict[str, Any]]:
+    """The official weights without "module.", and the other entries of the file."""
+    weights, others = dict(content), {}
+    if isinstance(content.get("state_dict"), dict):
+        weights = content["state_dict"]
+        others = {name: value for name, value in content.items() if name != "state_dict"}
     _require_tensors(weights)
     if weights and all(name.startswith("module.") for name in weights):
         weights = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
     return weights, others
 
 
-def _require_tensors(weights: dict[str, object]) -> None:
+def _require_tensors(weights: dict[str, Any]) -> None:
     others = [str(name) for name, value in weights.items() if not isinstance(value, torch.Tensor)]
     if others:
-        raise UserError(f"no state dict: these entries are no tensors: {', '.join(others[:20])}")
+        raise UserError(f"not a state dict: these entries are not tensors: {', '.join(others[:20])}")
 
 
 def _require_model(model: StateDict) -> None:
     for name in (f"{ENCODER}embedding.patch_embed.proj.weight", f"{DECODER}class_queries.weight"):
         if name not in model:
-            raise UserError(f"no whole SegViT model in it: {name} is missing")
+            raise UserError(f"not a complete SegViT model: {name} is missing")
 
 
-def _our_name(official: str, *, shrunk: bool) -> str:
-    if official.startswith(BACKBONE):
-        return ENCODER + encoder_name(official.removeprefix(BACKBONE))
-    if official.startswith(DECODE_HEAD):
-        return DECODER + decoder_name(official.removeprefix(DECODE_HEAD), shrunk=shrunk)
-    raise KeyError(official)
+def _our_name(name: str, *, shrunk: bool) -> str:
+    if name.startswith(OFFICIAL_ENCODER):
+        return ENCODER + encoder_name(name.removeprefix(OFFICIAL_ENCODER))
+    if name.startswith(OFFICIAL_DECODER):
+        return DECODER + decoder_name(name.removeprefix(OFFICIAL_DECODER), shrunk=shrunk)
+    raise KeyError(name)
 
 
-def _official_name(ours: str, *, shrunk: bool) -> str:
-    if ours.startswith(ENCODER):
-        return BACKBONE + official_encoder_name(ours.removeprefix(ENCODER))
-    if ours.startswith(DECODER):
-        return DECODE_HEAD + official_decoder_name(ours.removeprefix(DECODER), shrunk=shrunk)
-    raise KeyError(ours)
+def _official_name(name: str, *, shrunk: bool) -> str:
+    if name.startswith(ENCODER):
+        return OFFICIAL_ENCODER + official_encoder_name(name.removeprefix(ENCODER))
+    if name.startswith(DECODER):
+        return OFFICIAL_DECODER + official_decoder_name(name.removeprefix(DECODER), shrunk=shrunk)
+    raise KeyError(name)
 
 
 def _is_shrunk(model: StateDict) -> bool:
@@ -233,8 +218,8 @@ def _is_shrunk(model: StateDict) -> bool:
 
 
 def _loss_buffer_names(shrunk: bool) -> list[str]:
-    names = [f"{DECODE_HEAD}{LOSS_BUFFER}"]
-    return [*names, f"{DECODE_HEAD}atm.{LOSS_BUFFER}"] if shrunk else names
+    names = [f"{OFFICIAL_DECODER}{LOSS_BUFFER}"]
+    return [*names, f"{OFFICIAL_DECODER}atm.{LOSS_BUFFER}"] if shrunk else names
 
 
 def _loss_buffers(num_classes: int, *, shrunk: bool) -> StateDict:
@@ -244,7 +229,7 @@ def _loss_buffers(num_classes: int, *, shrunk: bool) -> StateDict:
 
 
 def _count(model: StateDict, prefix: str) -> int:
-    """How many numbers follow the prefix."""
+    """How many different numbers follow the prefix."""
     return len({match[1] for name in model if (match := re.match(re.escape(prefix) + r"(\d+)\.", name))})
 
 

@@ -1,16 +1,16 @@
-"""Parameter names of the official SegViT v1 release and ours, one to one both ways, for plain and Shrunk models.
+"""Parameter names of the official SegViT v1 release and ours, one to one in both directions, for ATM and Shrunk heads.
 
-Facts about the official checkpoints: in the plain head `decoder_1` is the deepest stage; in the Shrunk head it is the
-early, full-resolution stage of the query up-sampling, and the class queries live under `atm.`. Attention follows
-`torch.nn.MultiheadAttention`, whose `in_proj_*` stacks q, k, v as timm's `qkv` does: every tensor carries over as is.
+In the official plain head, `decoder_1` is the deepest stage. In the Shrunk head it is the early, full-resolution stage
+of the query upsampling, and the class queries are under `atm.`. Official attention layers follow
+`torch.nn.MultiheadAttention`, whose `in_proj_*` stacks q, k and v as timm's `qkv` does, so no tensor changes its shape.
 """
 
 from __future__ import annotations
 
 import re
 
-# A rule is a pair of names, theirs and ours, with fields in braces; FIELDS says what may stand there. Numbers are the
-# same on both sides, but for stages, which the official release counts from 1.
+# A rule is a pair (official name, our name) with fields in braces. A field matches its pattern in FIELDS, or a number.
+# Both names have the same numbers, except that official stages count from 1.
 Rule = tuple[str, str]
 FIELDS = {"kind": "weight|bias", "qkv": "q|k|v|proj", "two": "[12]", "three": "[123]"}
 NUMBER = r"0|[1-9]\d*"
@@ -47,61 +47,61 @@ STAGE_RULES: list[Rule] = [
 ]
 
 
-def _below(theirs: str, ours: str, rules: list[Rule]) -> list[Rule]:
-    return [(theirs + left, ours + right) for left, right in rules]
+def _with_prefix(official_prefix: str, our_prefix: str, rules: list[Rule]) -> list[Rule]:
+    return [(official_prefix + official, our_prefix + ours) for official, ours in rules]
 
 
 STAGE_LAYER = ("decoder_{stage}.layers.{layer}.", "stages.{stage}.layers.{layer}.")
-PLAIN_RULES = [*CLASS_RULES, *STAGE_RULES, *_below(*STAGE_LAYER, ATM_LAYER_RULES)]
+PLAIN_RULES = [*CLASS_RULES, *STAGE_RULES, *_with_prefix(*STAGE_LAYER, ATM_LAYER_RULES)]
 SHRUNK_RULES = [
-    *_below("atm.", "", CLASS_RULES),
-    *_below("atm.decoder_1.layers.{layer}.", "layers.{layer}.", ATM_LAYER_RULES),
+    *_with_prefix("atm.", "", CLASS_RULES),
+    *_with_prefix("atm.decoder_1.layers.{layer}.", "layers.{layer}.", ATM_LAYER_RULES),
     ("q.weight", "upsampling.queries.weight"),
-    *_below("", "upsampling.", [*STAGE_RULES, *_below(*STAGE_LAYER, UPSAMPLING_LAYER_RULES)]),
+    *_with_prefix("", "upsampling.", [*STAGE_RULES, *_with_prefix(*STAGE_LAYER, UPSAMPLING_LAYER_RULES)]),
 ]
 
-# The loss weights travel in official checkpoints as a buffer; here they come from the config.
+# Official checkpoints hold the loss weights as a buffer; here they come from the config.
 NOT_A_WEIGHT = re.compile(r"loss_decode\.criterion\.empty_weight$")
 
 
 def encoder_name(official: str) -> str:
-    """Our name of an encoder parameter, both without the "backbone." prefix. Raises KeyError for an unknown one."""
+    """Our name of an encoder parameter; `official` comes without "backbone.". Raises KeyError for an unknown name."""
     return _to_ours(ENCODER_RULES, official)
 
 
 def decoder_name(official: str, *, shrunk: bool = False) -> str:
-    """Our name of a decoder parameter, theirs without "decode_head.". Raises KeyError for an unknown one."""
+    """Our name of a decoder parameter; `official` comes without "decode_head.". Raises KeyError for an unknown name."""
     return _to_ours(SHRUNK_RULES if shrunk else PLAIN_RULES, official)
 
 
-def official_encoder_name(ours: str) -> str:
-    """The inverse of `encoder_name`. Raises KeyError for a parameter that the official release does not have."""
-    return _to_theirs(ENCODER_RULES, ours)
+def official_encoder_name(name: str) -> str:
+    """The inverse of `encoder_name`. Raises KeyError for a parameter that the official release lacks."""
+    return _to_official(ENCODER_RULES, name)
 
 
-def official_decoder_name(ours: str, *, shrunk: bool = False) -> str:
-    """The inverse of `decoder_name`. Raises KeyError for a parameter that the official release does not have."""
-    return _to_theirs(SHRUNK_RULES if shrunk else PLAIN_RULES, ours)
+def official_decoder_name(name: str, *, shrunk: bool = False) -> str:
+    """The inverse of `decoder_name`. Raises KeyError for a parameter that the official release lacks."""
+    return _to_official(SHRUNK_RULES if shrunk else PLAIN_RULES, name)
 
 
 def _to_ours(rules: list[Rule], name: str) -> str:
-    for theirs, ours in rules:
-        fields = _match(theirs, name)
+    for official, ours in rules:
+        fields = _match(official, name)
         if fields is not None and fields.get("stage") != "0":
-            return ours.format_map(_shifted(fields, -1))
+            return ours.format_map(_shift_stage(fields, -1))
     raise KeyError(f"{name!r} is not a parameter of the official SegViT v1 release")
 
 
-def _to_theirs(rules: list[Rule], name: str) -> str:
-    for theirs, ours in rules:
+def _to_official(rules: list[Rule], name: str) -> str:
+    for official, ours in rules:
         fields = _match(ours, name)
         if fields is not None:
-            return theirs.format_map(_shifted(fields, 1))
+            return official.format_map(_shift_stage(fields, 1))
     raise KeyError(f"{name!r} has no counterpart in the official SegViT v1 release")
 
 
 def _match(template: str, name: str) -> dict[str, str] | None:
-    """What stands in the fields of a template; None where the name does not follow it."""
+    """The values of a template's fields in a name; None if the name does not match."""
     pattern = re.sub(
         r"\\\{(\w+)\\\}", lambda field: f"(?P<{field[1]}>{FIELDS.get(field[1], NUMBER)})", re.escape(template)
     )
@@ -109,5 +109,5 @@ def _match(template: str, name: str) -> dict[str, str] | None:
     return None if match is None else match.groupdict()
 
 
-def _shifted(fields: dict[str, str], step: int) -> dict[str, str]:
+def _shift_stage(fields: dict[str, str], step: int) -> dict[str, str]:
     return {name: str(int(value) + step) if name == "stage" else value for name, value in fields.items()}

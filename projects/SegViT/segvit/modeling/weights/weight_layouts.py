@@ -1,6 +1,6 @@
-"""From the layout in which weights were published to the names and sizes of a timm model, by timm's own converters.
+"""Convert published weights to the names and sizes of a timm model, with timm's own converters.
 
-Shape shorthand: P patch.
+Shape shorthand: P patch size.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import re
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.models import Beit, VisionTransformer, clean_state_dict
 from torch import nn
 
-from segvit.errors import UserError
+from segvit.errors import ArgumentError, UserError
 from segvit.modeling.weights.weight_files import code_error, damage_error, require_content
 
 # Where training codes keep the encoder: averaged weights first; "teacher" in DINO, iBOT and DINOv2, "module" in
@@ -26,11 +27,15 @@ PATCH_KERNEL = re.compile(r"(^|\.)(patch_embed\.proj|patch_embed\.projection|vis
 SHARED_TABLE = "rel_pos_bias.relative_position_bias_table"
 
 
-def unwrapped(content: dict[str, object], origin: str) -> dict[str, torch.Tensor]:
-    """The tensors of the encoder, out of a training code's dicts and without their prefixes.
+def unwrap(content: dict[str, Any], origin: str) -> dict[str, torch.Tensor]:
+    """The encoder's tensors, taken out of a training code's nested dicts and without its prefixes.
+
+    Args:
+        content: of a file.
+        origin: the file, for the error message.
 
     Raises:
-        UserError: where no tensors are found; `origin` names the file.
+        UserError: there are no tensors.
     """
     while wrapper := next((key for key in WRAPPERS if isinstance(content.get(key), dict)), None):
         content = content[wrapper]
@@ -40,21 +45,27 @@ def unwrapped(content: dict[str, object], origin: str) -> dict[str, torch.Tensor
     return {name.removeprefix("backbone."): tensor for name, tensor in weights.items()}
 
 
-def converted(encoder: nn.Module, weights: dict[str, torch.Tensor], origin: str) -> dict[str, torch.Tensor]:
-    """`weights` under the names of `encoder`; positions and relative tables resized to its grid.
+def convert_layout(encoder: nn.Module, weights: dict[str, torch.Tensor], origin: str) -> dict[str, torch.Tensor]:
+    """Rename weights as in `encoder`, and resize position embeddings and relative tables to its grid.
+
+    Args:
+        encoder: a timm model.
+        weights: in any layout that timm can read.
+        origin: the file or address, for error messages.
 
     Raises:
-        UserError: where the patch size differs (timm would resample the kernel), or timm cannot read the layout.
+        ArgumentError: the patch size differs (timm would resample the kernel without a word).
+        UserError: timm cannot read the layout.
     """
     for name, tensor in weights.items():
         if PATCH_KERNEL.search(name) and tensor.ndim == 4:
-            _require_patch_size(encoder, tuple(tensor.shape[-2:]), origin)
+            _require_patch_size(encoder, tensor.shape[-2], tensor.shape[-1], origin)
     _assume_square_source(encoder)
     convert = sys.modules[type(encoder).__module__].checkpoint_filter_fn  # timm keeps it beside the model's class
     options = {"adapt_layer_scale": True} if isinstance(encoder, VisionTransformer) else {}  # DeiT III
     try:
-        return convert(_with_table_per_block(encoder, weights), encoder, **options)
-    except Exception as error:  # timm's converters fail in any way on a layout that is not theirs
+        return convert(_copy_table_to_blocks(encoder, weights), encoder, **options)
+    except Exception as error:  # timm's converters can raise anything for an unknown layout
         raise UserError(
             f"{origin} has a layout that timm cannot read into its {type(encoder).__name__}: "
             f"{type(error).__name__}: {error}"
@@ -62,51 +73,66 @@ def converted(encoder: nn.Module, weights: dict[str, torch.Tensor], origin: str)
 
 
 def flax_weights(encoder: nn.Module, path: Path) -> dict[str, torch.Tensor]:
-    """An AugReg `.npz` under timm's names, positions at their own grid; entries without a counterpart keep their names.
+    """Read an AugReg `.npz` file under timm's names; position embeddings keep their grid.
 
-    timm copies such a file into a model and does not say what it copied: here, into one whose weights are all NaN.
+    timm copies such a file into a model and does not report what it copied. So it is copied into a model whose weights
+    are all NaN. Arrays without a counterpart in the model keep their names.
+
+    Raises:
+        UserError: the file is damaged or does not fit the encoder.
+        ArgumentError: the patch size differs.
     """
     if not isinstance(encoder, VisionTransformer):
         raise UserError(f"{path}: timm reads .npz files into its VisionTransformer only, not {type(encoder).__name__}")
-    shapes, probe = _npz_shapes(path), copy.deepcopy(encoder)
+
+    # A copy of the model with positions as in the file and every parameter NaN.
+    shapes = _npz_shapes(path)
+    probe: Any = copy.deepcopy(encoder)
     for name, shape in shapes.items():
         if name.endswith("embedding/kernel") and len(shape) == 4:
-            _require_patch_size(encoder, shape[:2], str(path))
+            _require_patch_size(encoder, shape[0], shape[1], str(path))
         if name.endswith("pos_embedding"):
             probe.pos_embed = nn.Parameter(torch.empty(shape))
     for parameter in probe.parameters():
         nn.init.constant_(parameter, float("nan"))
+
+    # Load the file into it; what is no longer NaN was in the file.
     try:
         probe.load_pretrained(str(path))
     except (KeyError, RuntimeError) as error:
         size = f"{len(encoder.blocks)} blocks of width {encoder.embed_dim}"
         raise UserError(f"{path} does not fit a {type(encoder).__name__} of {size}: {error}") from error
-    except Exception as error:  # a damaged archive fails in any way
+    except Exception as error:  # a damaged archive can raise anything
         raise (code_error(path) if "pickle" in str(error) else damage_error(path, error)) from error
-    copied = {name: tensor for name, tensor in probe.state_dict().items() if not tensor.isnan().any()}
-    return copied | {name: torch.empty(shape) for name, shape in shapes.items() if _is_left_over(name, encoder)}
+    weights = {name: tensor for name, tensor in probe.state_dict().items() if not tensor.isnan().any()}
+    depth = len(encoder.blocks)
+    return weights | {name: torch.empty(shape) for name, shape in shapes.items() if _is_unused(name, depth)}
 
 
-def _require_patch_size(encoder: nn.Module, patch_size: tuple[int, int], origin: str) -> None:
-    (height, width), (rows, columns) = patch_size, encoder.patch_embed.patch_size
+def _require_patch_size(encoder: nn.Module, height: int, width: int, origin: str) -> None:
+    model: Any = encoder
+    rows, columns = model.patch_embed.patch_size
     if (height, width) != (rows, columns):
-        raise UserError(
-            f"{origin} was trained on patches of {height} x {width} pixels, but the encoder cuts {rows} x {columns}; "
-            "choose the MODEL.VIT.NAME, or MODEL.VIT.PATCH_SIZE, that agrees with the file"
+        raise ArgumentError(
+            "pretrained",
+            f"{origin} was trained on patches of {height} x {width} pixels, but the encoder has patches of {rows} x "
+            f"{columns}; choose a `name` or `patch_size` that agrees with the file",
         )
 
 
 def _assume_square_source(encoder: nn.Module) -> None:
-    """Let timm resize positions also where a crop that is not square has as many patches as a square image."""
-    (rows, columns), patch_size = encoder.patch_embed.grid_size, encoder.patch_embed.patch_size
+    """Make timm resize positions even if a crop that is not square has as many patches as a square image."""
+    model: Any = encoder
+    rows, columns = model.patch_embed.grid_size
+    patch_height, patch_width = model.patch_embed.patch_size
     side = math.isqrt(rows * columns)
     if rows != columns and side * side == rows * columns:
-        size = (3, side * patch_size[0], side * patch_size[1])
-        encoder.pretrained_cfg = {**encoder.pretrained_cfg, "input_size": size}
+        input_size = (3, side * patch_height, side * patch_width)
+        model.pretrained_cfg = {**model.pretrained_cfg, "input_size": input_size}
 
 
-def _with_table_per_block(encoder: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Self-supervised BEiT shares one relative table; fine-tuning starts from a copy in each block (BEiT's code)."""
+def _copy_table_to_blocks(encoder: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Self-supervised BEiT shares one relative table; as in BEiT's code, fine-tuning starts from a copy per block."""
     if not isinstance(encoder, Beit) or encoder.rel_pos_bias is not None or SHARED_TABLE not in weights:
         return weights
     rest = {name: tensor for name, tensor in weights.items() if name != SHARED_TABLE}
@@ -115,23 +141,25 @@ def _with_table_per_block(encoder: nn.Module, weights: dict[str, torch.Tensor]) 
 
 
 def _npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Name and shape of each array, from the headers alone."""
+    """Name and shape of each array, read from the headers only."""
     require_content(path)
     shapes = {}
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.namelist():
                 with archive.open(member) as file:
-                    sizes = re.search(rb"'shape': \(([\d, ]*)\)", file.read(512))[1]
+                    _, _, header = file.read(512).partition(b"'shape': (")
+                sizes, closing, _ = header.partition(b")")
+                if not closing:
+                    raise ValueError(f"no shape in the header of {member}")
                 shapes[member.removesuffix(".npy")] = tuple(int(size) for size in re.findall(rb"\d+", sizes))
-    except Exception as error:  # a damaged archive fails in any way
+    except Exception as error:  # a damaged archive can raise anything
         raise damage_error(path, error) from error
     return shapes
 
 
-def _is_left_over(name: str, encoder: nn.Module) -> bool:
-    """Whether an entry of an `.npz` stands for a classifier or for a block behind the encoder's last."""
+def _is_unused(name: str, depth: int) -> bool:
+    """Whether an array of an `.npz` belongs to a classifier, or to a block that an encoder of `depth` blocks lacks."""
     block = re.search(r"encoderblock_(\d+)/", name)
-    return bool(
-        re.search(r"(^|/)(head|pre_logits|MAPHead_0)/", name) or (block and int(block[1]) >= len(encoder.blocks))
-    )
+    is_classifier = re.search(r"(^|/)(head|pre_logits|MAPHead_0)/", name) is not None
+    return is_classifier or (block is not None and int(block[1]) >= depth)

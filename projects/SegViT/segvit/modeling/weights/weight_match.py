@@ -1,4 +1,4 @@
-"""How weights fit a model: which tensors match, and the names and shapes of those that do not."""
+"""`compare_weights`: which tensors of a checkpoint match a model by name and shape, and which do not."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
-NAMES_SHOWN = 20
+# Longer lists of names are cut in messages.
+MAX_NAMES_LISTED = 20
 
 
 @dataclass(frozen=True)
 class ShapeConflict:
-    """A tensor of one name and two shapes."""
+    """A tensor whose shape in the weights differs from its shape in the model."""
 
     name: str
     in_weights: tuple[int, ...]
@@ -25,14 +26,14 @@ class ShapeConflict:
 
 @dataclass(frozen=True)
 class WeightMatch:
-    """The comparison of weights with a model.
+    """The result of comparing weights with a model.
 
     Attributes:
-        matched: the model's tensors that the weights provide in the same shape.
-        missing: the model's tensors that they do not provide.
-        conflicts: those that they provide in another shape.
-        unexpected: names that the model does not have.
-        ignored: likewise, but known to be of no use to it.
+        matched: the model's tensors that the weights provide with the same shape.
+        missing: the model's tensors that the weights lack.
+        conflicts: the model's tensors that the weights provide with another shape.
+        unexpected: names in the weights that the model lacks.
+        ignored: such names that are known to be useless to the model.
     """
 
     matched: list[str]
@@ -42,23 +43,24 @@ class WeightMatch:
     ignored: list[str]
 
     @property
-    def share(self) -> float:
-        """Matched tensors among all of the model."""
+    def matched_fraction(self) -> float:
+        """Number of matched tensors / number of the model's tensors."""
         return len(self.matched) / max(self._num_expected, 1)
 
     @property
     def is_exact(self) -> bool:
-        """Whether each tensor of one side has its counterpart on the other."""
+        """Whether every tensor of the model is matched and no name is unexpected."""
         return not (self.missing or self.conflicts or self.unexpected)
 
     def describe(self) -> str:
-        """Counts, share and names, in lines."""
-        lines = [f"{len(self.matched)} of {self._num_expected} tensors of the model matched ({self.share:.1%})"]
-        lines.append(f"missing in the weights: {_listed(self.missing)}")
-        lines.append(f"of another shape: {_listed(self.conflicts)}")
-        lines.append(f"unexpected in the weights: {_listed(self.unexpected)}")
+        """Counts, fraction and names, in several lines."""
+        fraction = f"({self.matched_fraction:.1%})"
+        lines = [f"{len(self.matched)} of {self._num_expected} tensors of the model matched {fraction}"]
+        lines.append(f"missing in the weights: {_list(self.missing)}")
+        lines.append(f"of another shape: {_list(self.conflicts)}")
+        lines.append(f"unexpected in the weights: {_list(self.unexpected)}")
         if self.ignored:
-            lines.append(f"ignored by design: {_listed(self.ignored)}")
+            lines.append(f"ignored by design: {_list(self.ignored)}")
         return "\n  ".join(lines)
 
     @property
@@ -69,25 +71,25 @@ class WeightMatch:
 def compare_weights(
     expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], *, ignored: re.Pattern | None = None
 ) -> WeightMatch:
-    """Compare weights with a model's state dict, by name and shape; `ignored` finds the names to set apart."""
-    shared = [name for name in expected if name in weights]
-    others = [name for name in weights if name not in expected]
-    useless = [name for name in others if ignored is not None and ignored.search(name)]
+    """Compare weights with a model's state dict `expected`; `ignored` is searched in the unexpected names."""
+    common = [name for name in expected if name in weights]
+    extra = [name for name in weights if name not in expected]
+    useless = [name for name in extra if ignored is not None and ignored.search(name)]
     return WeightMatch(
-        matched=[name for name in shared if weights[name].shape == expected[name].shape],
+        matched=[name for name in common if weights[name].shape == expected[name].shape],
         missing=[name for name in expected if name not in weights],
         conflicts=[
             ShapeConflict(name, tuple(weights[name].shape), tuple(expected[name].shape))
-            for name in shared
+            for name in common
             if weights[name].shape != expected[name].shape
         ],
-        unexpected=[name for name in others if name not in useless],
+        unexpected=[name for name in extra if name not in useless],
         ignored=useless,
     )
 
 
-def _listed(items: Sequence[object]) -> str:
+def _list(items: Sequence[object]) -> str:
     if not items:
         return "none"
-    more = f" and {len(items) - NAMES_SHOWN} more" if len(items) > NAMES_SHOWN else ""
-    return f"{len(items)} ({', '.join(map(str, items[:NAMES_SHOWN]))}{more})"
+    more = f" and {len(items) - MAX_NAMES_LISTED} more" if len(items) > MAX_NAMES_LISTED else ""
+    return f"{len(items)} ({', '.join(map(str, items[:MAX_NAMES_LISTED]))}{more})"

@@ -1,0 +1,144 @@
+"""Which tokens an encoder keeps: query-based downsampling (QD, SegViT v1) and its edge-aware variant (EQD, v2).
+
+Both keep the coarse grid: every second token of every second row. EQD also keeps tokens on class boundaries.
+
+Shape shorthand: B images, h x w grid, N = h*w patch tokens, T prefix tokens, M kept tokens, C width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from segvit.modeling.token_reduction.edge_head import EdgeHead, edge_scores
+from segvit.modeling.token_reduction.token_set import KeptTokens
+
+
+class QueryDownsampling(nn.Module):
+    """Shrunk (SegViT v1, section 3.4): keep the coarse grid and all prefix tokens, the same for every image.
+
+    Args:
+        num_prefix_tokens: T.
+        embed_dim: C.
+        mode: how the reducing block runs, see `run_reducing_block`.
+    """
+
+    keeps_grid = True
+    edge_head: EdgeHead | None = None
+
+    def __init__(self, *, num_prefix_tokens: int, embed_dim: int, mode: str) -> None:
+        super().__init__()
+        self.num_prefix_tokens = num_prefix_tokens
+        self.mode = mode
+        # "conv_q" is only named in the paper. Ours: 3 x 3, stride 2, centred on the kept tokens. The name of the
+        # dictionary is part of the tensors' names in checkpoints.
+        self.sampling = nn.ModuleDict()
+        if mode == "conv_q":
+            self.sampling["conv"] = nn.Conv2d(embed_dim, embed_dim, kernel_size=3, stride=2, padding=1)
+
+    @property
+    def query_conv(self) -> nn.Module | None:
+        """The convolution that makes the queries in mode "conv_q"."""
+        return self.sampling["conv"] if self.mode == "conv_q" else None
+
+    def forward(
+        self, grid: tuple[int, int], edge_logits: torch.Tensor | None = None, *, device: torch.device
+    ) -> KeptTokens:
+        """The kept tokens of a grid (h, w), and the grid that they form; `edge_logits` are not used."""
+        rows, columns = (torch.arange(0, length, 2, device=device) for length in grid)
+        indices = (rows[:, None] * grid[1] + columns).flatten()
+        prefix = torch.arange(self.num_prefix_tokens, device=device)
+        keep_indices = torch.cat([prefix, self.num_prefix_tokens + indices])
+        return KeptTokens(keep_indices=keep_indices[None], valid=None, grid=(rows.shape[0], columns.shape[0]))
+
+
+class EdgeAwareQueryDownsampling(nn.Module):
+    """Shrunk++ (SegViT v2, section 3.4): keep the coarse grid and the tokens that the edge head scores highest.
+
+    Args:
+        num_prefix_tokens: T; prefix tokens are always kept.
+        edge_head: scores patches; the encoder runs it.
+        selection: "threshold" keeps tokens whose score exceeds a threshold, as in v2: their number differs per image
+            and is padded to the largest of the batch. "topk" (ours) keeps the same number in every image: static
+            shapes for compilation, export and steady timing.
+        threshold: for "threshold": edge probability.
+        keep_ratio: for "topk": number of kept tokens / N, the coarse grid included; never below that grid.
+    """
+
+    keeps_grid = False
+    mode = "nearest_q"
+    query_conv: nn.Module | None = None
+
+    def __init__(
+        self, *, num_prefix_tokens: int, edge_head: EdgeHead, selection: str, threshold: float, keep_ratio: float
+    ) -> None:
+        super().__init__()
+        self.num_prefix_tokens = num_prefix_tokens
+        self.edge_head = edge_head
+        self.selection = selection
+        self.threshold = threshold
+        self.keep_ratio = keep_ratio
+
+    def forward(self, grid: tuple[int, int], edge_logits: torch.Tensor, *, device: torch.device) -> KeptTokens:
+        """Choose tokens by predicted edges, in training as in inference.
+
+        Args:
+            grid: (h, w).
+            edge_logits: (B, 2, h, w).
+            device: of the tokens.
+        """
+        scores = edge_scores(edge_logits.detach()).flatten(1)  # (B, N)
+        coarse = on_coarse_grid(grid, device)
+
+        # Choose patch tokens: indices (B, M - T) into the N patches.
+        valid = None
+        if self.selection == "topk":
+            indices = top_tokens(scores, coarse, num_kept_tokens(grid, self.keep_ratio))
+        else:
+            indices, valid = tokens_above_threshold(scores, coarse, self.threshold)
+
+        # Put the prefix tokens first.
+        prefix = torch.arange(self.num_prefix_tokens, device=device).expand(scores.shape[0], -1)
+        keep_indices = torch.cat([prefix, self.num_prefix_tokens + indices], dim=1)
+        if valid is not None:
+            valid = torch.cat([torch.ones_like(prefix, dtype=torch.bool), valid], dim=1)
+        return KeptTokens(keep_indices=keep_indices, valid=valid, grid=None)
+
+
+TokenReduction = QueryDownsampling | EdgeAwareQueryDownsampling
+
+
+def on_coarse_grid(grid: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """(N,) bool: True for every second token of every second row, starting with the first."""
+    even_rows, even_columns = (torch.arange(length, device=device) % 2 == 0 for length in grid)
+    return (even_rows[:, None] & even_columns).flatten()
+
+
+def num_kept_tokens(grid: tuple[int, int], keep_ratio: float) -> int:
+    """`round(keep_ratio * N)`, at least the coarse grid and at most N."""
+    num_tokens = grid[0] * grid[1]
+    num_coarse = ((grid[0] + 1) // 2) * ((grid[1] + 1) // 2)
+    # Rounding half to even in integer arithmetic: exporters can trace it when the grid is dynamic.
+    millionths = round(1e6 * keep_ratio) * num_tokens
+    rounded = (millionths + 499_999 + millionths // 1_000_000 % 2) // 1_000_000
+    return min(max(rounded, num_coarse), num_tokens)
+
+
+def top_tokens(scores: torch.Tensor, coarse: torch.Tensor, count: int) -> torch.Tensor:
+    """Indices (B, count), sorted: the coarse grid (N,) and the tokens with the highest scores (B, N)."""
+    indices = scores.masked_fill(coarse, float("inf")).topk(count, dim=1).indices
+    return indices.sort(dim=1).values
+
+
+def tokens_above_threshold(
+    scores: torch.Tensor, coarse: torch.Tensor, threshold: float
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Kept indices (B, M), sorted, padded at the end; and the validity mask (B, M), None if nothing is padded."""
+    is_kept = (scores > threshold) | coarse  # (B, N)
+    counts = is_kept.sum(dim=1)
+    longest = int(counts.max())
+    # A stable sort moves kept indices to the front in order; the dropped ones after them serve as padding.
+    indices = is_kept.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
+    if bool((counts == longest).all()):
+        return indices, None
+    return indices, torch.arange(longest, device=scores.device) < counts[:, None]
