@@ -23,7 +23,7 @@ from detectron2.utils.logger import setup_logger
 from segvit.checkpoint.checkpointer import require_weights
 from segvit.cli_errors import user_errors
 from segvit.continual.report import write_report
-from segvit.continual.run import METHODS, StepResult, protocol_step, run_or_read_step, step_configs
+from segvit.continual.run import METHODS, StepResult, protocol_step, run_or_load_step, step_configs
 from segvit.d2 import load_config
 from segvit.data.step_records import step_records
 from segvit.datasets import require_data_sets
@@ -84,7 +84,7 @@ def main(args: argparse.Namespace) -> dict[str, list[StepResult]]:
         results[method] = []
         for position, step_cfg in enumerate(configs, 1):
             logger.info("%s: step %d of %d", method, position, len(configs))
-            results[method].append(run_or_read_step(step_cfg, method))
+            results[method].append(run_or_load_step(step_cfg, method))
             if comm.is_main_process():
                 text = write_report(results, Path(cfg.OUTPUT_DIR), title=describe(cfg))
                 logger.log(logging.INFO, "\n%s", text)

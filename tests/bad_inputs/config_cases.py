@@ -122,7 +122,9 @@ VALUES = [
     ),
     override("MODEL.VIT.REDUCTION", "shrink", "MODEL.VIT.REDUCTION 'shrink' must be 'none', 'shrunk' or 'shrunk++'"),
     override(
-        "INPUT.DATASET_MAPPER_NAME", "x", "INPUT.DATASET_MAPPER_NAME 'x' is unknown; known are ['segvit_semantic']"
+        "INPUT.DATASET_MAPPER_NAME",
+        "x",
+        "INPUT.DATASET_MAPPER_NAME 'x' is unknown: the only mapper is 'segvit_semantic'",
     ),
     override(
         "MODEL.BACKBONE.NAME", "PlainVit", "MODEL.BACKBONE.NAME 'PlainVit' does not exist (the nearest is PlainViT)"

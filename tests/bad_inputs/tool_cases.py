@@ -60,7 +60,7 @@ ANALYSIS = [
     tool(
         "benchmark",
         "a plot that is no picture",
-        f"HOME/output/a: the name of a picture ends in .png, or another of {ENDINGS}",
+        f"HOME/output/a: the file name must end in .png, or another of {ENDINGS}",
         (*CONFIG, "--plot", "HOME/output/a"),
     ),
     tool(
@@ -92,7 +92,7 @@ ANALYSIS = [
     tool(
         "plot_training",
         "no picture",
-        f"HOME/output/a: the name of a picture ends in .png, or another of {ENDINGS}",
+        f"HOME/output/a: the file name must end in .png, or another of {ENDINGS}",
         ("HOME/data", "--output", "HOME/output/a"),
         written("data/metrics.json", '{"iteration": 1, "total_loss": 2.0}\n'),
     ),

@@ -16,7 +16,7 @@ from helpers.folders import write_folder
 from helpers.repository import PROJECT
 from segvit.continual.calibration import ScoreRatios
 from segvit.continual.report import forgetting, shares_of_joint
-from segvit.continual.run import StepResult, load_step, run_or_read_step, step_configs
+from segvit.continual.run import StepResult, load_step, run_or_load_step, step_configs
 from segvit.d2 import load_config
 from segvit.datasets.toy_scenes import CLASS_IDS
 from segvit.engine import Trainer
@@ -223,7 +223,7 @@ def test_a_step_cannot_start_from_less_than_the_one_before(config_file, tmp_path
     cfg = step_configs(load_config(config_file, ["OUTPUT_DIR", str(tmp_path / "x")]), "continual", tmp_path)[1]
     cfg.MODEL.WEIGHTS = str(damaged)
     with pytest.raises(ValueError, match=r"(?s)does not fit the model: .*missing in the weights: 1 \(backbone"):
-        run_or_read_step(cfg, "continual")
+        run_or_load_step(cfg, "continual")
 
 
 def test_the_best_factor_is_found():

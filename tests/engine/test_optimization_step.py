@@ -15,7 +15,7 @@ from torch import nn
 from helpers.toy_run import assert_same, final_state, run, toy_run_cfg
 from helpers.two_processes import run_in_two_processes
 from segvit.d2.solver import build_optimizer
-from segvit.engine.hooks.ema import WeightAverage
+from segvit.engine.hooks.ema import EMAHook
 from segvit.engine.non_finite_guard import MOST_SKIPPED, NonFiniteError, NonFiniteGuard
 from segvit.engine.optimization_step import OptimizationStep, Precision, make_precision
 from segvit.errors import UserError
@@ -130,14 +130,14 @@ def test_everything_at_once_resumes(toy_scenes_root, monkeypatch, tmp_path):
     assert run(toy_run_cfg(tmp_path / "parts", **changes), resume=True).start_iter == 4
     whole = final_state(tmp_path / "whole")
     assert_same(final_state(tmp_path / "parts"), whole)
-    trained = whole["model_final"]["trainer"]["hooks"]["WeightAverage"]["trained_model"]
+    trained = whole["model_final"]["trainer"]["hooks"]["EMAHook"]["trained_model"]
     assert_same(dict(trained), {name: tensor.cpu() for name, tensor in trainer.model.state_dict().items()})
     assert any(not torch.equal(trained[name], tensor) for name, tensor in whole["model_final"]["model"].items())
 
 
 def test_the_average_is_that_of_the_formula():
     model = nn.Linear(2, 1)
-    average = WeightAverage(model, decay=0.5)
+    average = EMAHook(model, decay=0.5)
     average.trainer = types.SimpleNamespace(iter=0)
     average.before_train()
     expected = model.weight.detach().clone()
@@ -153,7 +153,7 @@ def test_the_average_is_that_of_the_formula():
 
 def test_what_is_loaded_into_the_average_is_where_training_starts():
     model = nn.Linear(2, 1)
-    average = WeightAverage(model, decay=0.5)
+    average = EMAHook(model, decay=0.5)
     average.averaged.load_state_dict({"weight": torch.ones(1, 2), "bias": torch.ones(1)})
     average.before_train()
     assert model.weight.tolist() == [[1.0, 1.0]]

@@ -1,15 +1,18 @@
 """A few iterations on six toy scenes: what they write, what resuming restores, precision, seeds, errors."""
 
 import json
-import re
 import statistics
+import types
 
 import pytest
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils.env import seed_all_rng
+from torch import nn
 
+from helpers.two_processes import run_in_two_processes
 from segvit.engine import Trainer
+from segvit.errors import UserError
 
 LOSSES = {f"{name}{suffix}" for name in ("loss_ce", "loss_mask", "loss_dice") for suffix in ("", "_0")}
 
@@ -193,7 +196,37 @@ def test_precisions_that_cannot_run(cfg, precision, message):
         Trainer(cfg)
 
 
-def test_unknown_mapper(cfg):
+def test_an_unknown_mapper_is_an_error_that_names_the_key(cfg):
     cfg.INPUT.DATASET_MAPPER_NAME = "mask_former_semantic"
-    with pytest.raises(ValueError, match=re.escape("'mask_former_semantic' is unknown; known are ['segvit_semantic']")):
+    with pytest.raises(UserError, match=r"INPUT\.DATASET_MAPPER_NAME 'mask_former_semantic'.* 'segvit_semantic'"):
         Trainer(cfg)
+
+
+def test_checkpoints_from_before_the_ema_hook_was_renamed_restore_the_trained_weights(cfg):
+    """They call it "WeightAverage"."""
+    cfg.SOLVER.EMA.ENABLED = True
+    trainer = Trainer(cfg)
+    state = trainer.state_dict()
+    trained = {name: torch.full_like(tensor, 7) for name, tensor in trainer.model.state_dict().items()}
+    state["hooks"]["WeightAverage"] = {**state["hooks"].pop("EMAHook"), "trained_model": trained}
+    trainer.load_state_dict(state)
+    assert all((tensor == 7).all() for tensor in trainer.model.state_dict().values())
+
+
+def average_statistics(rank, folder):
+    trainer = Trainer.__new__(Trainer)
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.LayerNorm(4))
+    model[1].running_mean.fill_(float(rank))
+    model[1].running_var.copy_(torch.tensor([1.0, 3.0 + rank]))
+    trainer._trainer, trainer._hooks = types.SimpleNamespace(model=model), []
+    trainer.after_step()
+    torch.save((model[1].running_mean, model[1].running_var, model[1].num_batches_tracked), folder / f"{rank}.pt")
+
+
+def test_two_processes_average_their_batch_norm_statistics(tmp_path):
+    run_in_two_processes(average_statistics, tmp_path)
+    for rank in range(2):
+        mean, variance, batches = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert mean.tolist() == [0.5, 0.5]
+        assert variance.tolist() == [1.0, 3.5]
+        assert batches == 0

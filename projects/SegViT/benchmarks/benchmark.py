@@ -50,8 +50,7 @@ from segvit.config.device import require_device
 from segvit.d2 import load_config
 from segvit.errors import UserError
 from segvit.output_files import require_folder
-from segvit.visualization.figure_file import require_figure_name
-from segvit.visualization.timing_bars import draw_timings
+from segvit.visualization.figures import draw_timings, require_figure_name
 from training_step import TrainingStep, with_linear_head
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -31,7 +31,7 @@ from segvit.experiments.backbone_comparison import BackboneChoice, BackboneResul
 from segvit.experiments.cached_run import config_to_compare, merge
 from segvit.experiments.run_series import failure_lines, log_to_file, run_series, split_overrides
 from segvit.output_files import atomic_write_text, require_folder
-from segvit.visualization.comparison import draw_comparison
+from segvit.visualization.curves import draw_comparison
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

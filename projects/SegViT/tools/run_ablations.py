@@ -27,7 +27,7 @@ from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
 from segvit.errors import UserError
 from segvit.experiments.ablations import AblationResult, ablation_config, with_seed
-from segvit.experiments.cached_run import RunResult, run_or_read
+from segvit.experiments.cached_run import RunResult, run_or_load
 from segvit.experiments.run_series import failure_lines, log_to_file, run_series, split_overrides
 from segvit.output_files import atomic_write_text, require_folder
 
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results, failures = run_series(
         {
             title: partial(
-                run_or_read,
+                run_or_load,
                 with_seed(configs[name], seed),
                 args.output / name / f"seed{seed}",
                 hooks=lambda: [ProgressBar()],

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from segvit.continual.run import StepResult
 from segvit.output_files import atomic_write_text
-from segvit.visualization.continual_curves import draw_continual_curves
+from segvit.visualization.curves import draw_continual_curves
 
 Results = Mapping[str, Sequence[StepResult]]
 

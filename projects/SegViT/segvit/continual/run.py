@@ -19,7 +19,7 @@ from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.continual.calibration import calibrate_newest_group
 from segvit.engine.trainer import Trainer
 from segvit.errors import UserError
-from segvit.experiments.cached_run import claim_folder, merge, train
+from segvit.experiments.cached_run import lock_config, merge, train
 from segvit.output_files import atomic_write_text
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def _places(folder: Path, index: int) -> dict[str, object]:
     return {"OUTPUT_DIR": str(folder / f"step_{index}")}
 
 
-def run_or_read_step(cfg: CfgNode, method: str, hooks: Callable[[], list[HookBase]] = list) -> StepResult:
+def run_or_load_step(cfg: CfgNode, method: str, hooks: Callable[[], list[HookBase]] = list) -> StepResult:
     """Train a step, or go on where it stopped, or read what an earlier call with the same config found.
 
     Raises:
@@ -123,7 +123,7 @@ def run_or_read_step(cfg: CfgNode, method: str, hooks: Callable[[], list[HookBas
     """
     folder = Path(cfg.OUTPUT_DIR)
     if comm.is_main_process():
-        claim_folder(cfg, folder)
+        lock_config(cfg, folder)
     comm.synchronize()
     result_file = folder / "result.json"
     if result_file.is_file():

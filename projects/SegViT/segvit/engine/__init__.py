@@ -1,4 +1,4 @@
-"""Training and evaluation on Detectron2's engine."""
+"""Training: the trainer, its optimization step and hooks, preflight checks, and the processes of a job."""
 
 from segvit.engine.trainer import Trainer
 

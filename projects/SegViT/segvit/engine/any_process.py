@@ -1,4 +1,4 @@
-"""What one process notices, all act on."""
+"""`any_process`: logical OR of a flag over all processes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import torch.distributed as dist
 from detectron2.utils import comm
 
 
-def any_process(noticed: bool, device: torch.device) -> bool:
-    """Whether any of the processes noticed something; all must ask. `device` is where the processes' tensors are."""
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Return True in every process if `flag` is True in at least one; a collective, so every process must call it.
+
+    Args:
+        flag: of this process.
+        device: the device of the process group's tensors: the GPU for NCCL, the CPU for gloo.
+    """
     if comm.get_world_size() == 1:
-        return noticed
-    flag = torch.tensor(float(noticed), device=device)
-    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-    return bool(flag.item())
+        return flag
+    flags = torch.tensor(float(flag), device=device)
+    dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+    return bool(flags.item())

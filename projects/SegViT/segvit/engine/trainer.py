@@ -1,4 +1,4 @@
-"""`DefaultTrainer` for SegViT: its mapper, solver, step, evaluator, exact resuming, and the best checkpoint by mIoU."""
+"""`Trainer`: Detectron2's `DefaultTrainer` with SegViT's data, solver, step and evaluator, EMA and exact resuming."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import logging
 import weakref
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model, hooks
 from detectron2.utils import comm
+from timm.utils import distribute_bn
 from torch import nn
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
@@ -22,11 +24,9 @@ from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.data.train_loader import build_train_loader, survive_one_sigterm
 from segvit.engine.auto_scale import parts_of_batch, scale_to_processes
-from segvit.engine.hooks.best_checkpoint import BestCheckpoint
-from segvit.engine.hooks.ema import build_weight_average
-from segvit.engine.hooks.evaluation_hook import Evaluation
+from segvit.engine.hooks.ema import build_ema
+from segvit.engine.hooks.evaluation import BestCheckpoint, Evaluation
 from segvit.engine.hooks.seeded_run import SeededRun
-from segvit.engine.hooks.statistics_average import AverageStatistics
 from segvit.engine.hooks.stop_on_sigterm import StopOnSigterm
 from segvit.engine.non_finite_guard import NonFiniteGuard
 from segvit.engine.optimization_step import OptimizationStep, build_precision
@@ -35,39 +35,47 @@ from segvit.evaluation import ContinualEvaluator, SemSegConfusionEvaluator
 
 logger = logging.getLogger(__name__)
 
-MAPPERS = {"segvit_semantic": SegViTSemanticDatasetMapper}
+MAPPER_NAME = "segvit_semantic"
 
 
 def build_mapper(cfg: CfgNode, *, is_train: bool) -> SegViTSemanticDatasetMapper:
-    """The mapper that INPUT.DATASET_MAPPER_NAME names. Raises UserError for an unknown one."""
+    """Build the mapper INPUT.DATASET_MAPPER_NAME (MaskFormer's key). Raises UserError if the name is not ours."""
     name = cfg.INPUT.DATASET_MAPPER_NAME
-    if name not in MAPPERS:
-        raise UserError(f"INPUT.DATASET_MAPPER_NAME {name!r} is unknown; known are {sorted(MAPPERS)}")
-    return MAPPERS[name](cfg, is_train=is_train)
+    if name != MAPPER_NAME:
+        raise UserError(f"INPUT.DATASET_MAPPER_NAME {name!r} is unknown: the only mapper is {MAPPER_NAME!r}")
+    return SegViTSemanticDatasetMapper(cfg, is_train=is_train)
 
 
 class Trainer(DefaultTrainer):
-    """Train SegViT by config.
+    """Train SegViT as a config says.
 
-    Differs from `DefaultTrainer` in what its constructor cannot be told, the step and its precision, and processes
-    without a GPU each; and in that an interrupted run goes on as if nothing had been (docs/training.md).
+    An interrupted run that is resumed ends with the weights of an unbroken one, bit for bit (docs/training.md).
     """
 
     def __init__(self, cfg: CfgNode) -> None:
+        # `DefaultTrainer.__init__` fixes the step, the checkpointer and the arguments of DDP, and has no method to
+        # override for them. Detectron2's projects skip it in this way; the rest of the class is used as it is.
         super(DefaultTrainer, self).__init__()
         cfg = scale_to_processes(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
-        self._average = build_weight_average(cfg, model)
         self._device = model.device
-        device_type = model.device.type
-        # torch wants no device ids where each process owns a CPU model; Detectron2 passes its local rank.
-        ddp_options = {"device_ids": None} if device_type == "cpu" else {}
+        self._ema = build_ema(cfg, model)
+        # Detectron2 passes the local rank as device id, but a model on the CPU must have none.
+        ddp_options = {"device_ids": None} if self._device.type == "cpu" else {}
         model = create_ddp_model(model, broadcast_buffers=False, **ddp_options)
-        self._evaluated = model if self._average is None else self._average.averaged
-        self._trainer = _build_step(cfg, model, data_loader, optimizer, self._device)
+        self._trainer = OptimizationStep(
+            model,
+            data_loader,
+            optimizer,
+            precision=build_precision(cfg, self._device.type),
+            guard=NonFiniteGuard(action=cfg.SOLVER.NON_FINITE, folder=cfg.OUTPUT_DIR),
+            parts=parts_of_batch(cfg, comm.get_world_size()),
+        )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        # The model that is evaluated and saved.
+        self._evaluated = model if self._ema is None else self._ema.averaged
         step = continual_step(cfg)
         self.checkpointer = SegViTCheckpointer(
             self._evaluated,
@@ -101,33 +109,31 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SemSegConfusionEvaluator | ContinualEvaluator:
-        several = len(cfg.DATASETS.TEST) > 1
-        options = {
-            "output_dir": str(Path(cfg.OUTPUT_DIR, dataset_name)) if several else cfg.OUTPUT_DIR,
-            "with_boundary_iou": cfg.TEST.BOUNDARY_IOU,
-            "save_predictions": cfg.TEST.SAVE_PREDICTIONS,
-        }
+        has_several = len(cfg.DATASETS.TEST) > 1
+        output_dir = str(Path(cfg.OUTPUT_DIR, dataset_name)) if has_several else cfg.OUTPUT_DIR
+        options = {"with_boundary_iou": cfg.TEST.BOUNDARY_IOU, "save_predictions": cfg.TEST.SAVE_PREDICTIONS}
         step = continual_step(cfg)
         if step is None:
-            return SemSegConfusionEvaluator(dataset_name, **options)
-        return ContinualEvaluator(dataset_name, step=step, **options)
+            return SemSegConfusionEvaluator(dataset_name, output_dir=output_dir, **options)
+        return ContinualEvaluator(dataset_name, step=step, output_dir=output_dir, **options)
 
     @classmethod
     def test_with_TTA(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict[str, dict[str, float]]:
-        """Evaluate as `test` does, at the scales of TEST.AUG; metrics get the suffix "_TTA", files their own folder.
+        """Evaluate with test-time augmentation, at the scales of TEST.AUG; named as in Detectron2's projects.
 
-        Named as in Detectron2's projects. Scales are made from the images as they are: INPUT.MIN_SIZE_TEST is not read.
+        Names of metrics get the suffix "_TTA", and files go into OUTPUT_DIR/tta. The scales apply to the images at
+        their original size, so INPUT.MIN_SIZE_TEST is not used.
         """
         cfg = cfg.clone()
         cfg.defrost()
         cfg.INPUT.MIN_SIZE_TEST = 0
         cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, "tta"))
-        logger.info("Evaluating again at the scales of TEST.AUG, short sides %s", cfg.TEST.AUG.MIN_SIZES)
+        logger.info("Evaluating with test-time augmentation, short sides %s", cfg.TEST.AUG.MIN_SIZES)
         results = cls.test(cfg, SemanticSegmentorWithTTA(cfg, model))
         return OrderedDict((f"{name}_TTA", values) for name, values in results.items())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Go on from OUTPUT_DIR's newest checkpoint, where `resume` and there is one; else load MODEL.WEIGHTS."""
+        """Continue from the newest checkpoint in OUTPUT_DIR if `resume` and there is one, else load MODEL.WEIGHTS."""
         if resume and self.checkpointer.has_checkpoint():
             load_newest(self.checkpointer)
             self.start_iter = self.iter + 1
@@ -135,20 +141,38 @@ class Trainer(DefaultTrainer):
             self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
 
     def before_train(self) -> None:
-        self.iter = self.start_iter - 1  # the last one done, should a checkpoint be written here
+        # The last finished iteration, in case a hook saves a checkpoint before the first step.
+        self.iter = self.start_iter - 1
         super().before_train()
 
-    def state_dict(self) -> dict[str, object]:
-        """As Detectron2's, but a checkpoint written after the last step holds that step's iteration, not one more."""
+    def after_step(self) -> None:
+        # Each process has updated the batch-norm statistics (of a convolutional stem) from its part of the batch.
+        # All of them continue with the mean, before the hooks average, evaluate or save the model.
+        if comm.get_world_size() > 1:
+            distribute_bn(self.model, comm.get_world_size(), reduce=True)
+        super().after_step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """As Detectron2's, but after the last step "iteration" is that step's, not one more."""
         return {**super().state_dict(), "iteration": min(self.iter, self.max_iter - 1)}
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load the state of hooks, step and schedule; older checkpoints call `EMAHook` "WeightAverage"."""
+        hook_states = {
+            "EMAHook" if name == "WeightAverage" else name: state for name, state in state_dict.get("hooks", {}).items()
+        }
+        super().load_state_dict({**state_dict, "hooks": hook_states})
+
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's, with what a run needs to go on where it stopped, and the best mIoU as model_best.pth."""
-        stock = [hook for hook in super().build_hooks() if hook is not None]
-        built = [SeededRun(self._trainer.data_loader.batch_sampler), AverageStatistics(self.model)]
-        built += [] if self._average is None else [self._average]
-        for hook in stock:
-            built += self._evaluation_hooks() if isinstance(hook, hooks.EvalHook) else [hook]
+        """Detectron2's hooks, with exact resuming, EMA, SIGTERM handling and model_best.pth (highest mIoU)."""
+        built: list[HookBase] = [SeededRun(self._trainer.data_loader.batch_sampler)]
+        if self._ema is not None:
+            built.append(self._ema)
+        for hook in super().build_hooks():
+            if isinstance(hook, hooks.EvalHook):
+                built += self._evaluation_hooks()
+            elif hook is not None:
+                built.append(hook)
         return [*built, StopOnSigterm(self.checkpointer, self._device)]
 
     def _evaluation_hooks(self) -> list[HookBase]:
@@ -162,20 +186,3 @@ class Trainer(DefaultTrainer):
     def _evaluate(self) -> OrderedDict[str, dict[str, float]]:
         self._last_eval_results = self.test(self.cfg, self._evaluated)
         return self._last_eval_results
-
-
-def _build_step(
-    cfg: CfgNode,
-    model: nn.Module,
-    data_loader: torch.utils.data.DataLoader,
-    optimizer: torch.optim.Optimizer,
-    device: torch.device,
-) -> OptimizationStep:
-    return OptimizationStep(
-        model,
-        data_loader,
-        optimizer,
-        precision=build_precision(cfg, device.type),
-        guard=NonFiniteGuard(action=cfg.SOLVER.NON_FINITE, folder=cfg.OUTPUT_DIR),
-        parts=parts_of_batch(cfg, comm.get_world_size()),
-    )

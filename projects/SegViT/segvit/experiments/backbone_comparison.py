@@ -21,7 +21,7 @@ from segvit.analysis.from_config import build_random_model
 from segvit.config.keys import config_keys
 from segvit.config.validation import value_of
 from segvit.errors import UserError
-from segvit.experiments.cached_run import Overrides, RunResult, merge, run_or_read
+from segvit.experiments.cached_run import Overrides, RunResult, merge, run_or_load
 from segvit.modeling.encoder.vit_builder import create_timm_vit
 from segvit.modeling.encoder.vit_families import family_of
 
@@ -63,13 +63,13 @@ def evaluate_backbone(
     Args:
         cfg: the config that all encoders share, for one test set; left unchanged.
         choice: the encoder.
-        folder, hooks: see `run_or_read`.
+        folder, hooks: see `run_or_load`.
 
     Raises:
         UserError: where the encoder does not exist or does not fit, or the folder holds a run of another config.
     """
     overrides = adapt_config(cfg, choice)
-    run = run_or_read(merge(cfg, overrides), folder, hooks)
+    run = run_or_load(merge(cfg, overrides), folder, hooks)
     return BackboneResult(name=str(choice), overrides=overrides, **vars(run))
 
 

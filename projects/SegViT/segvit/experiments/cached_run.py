@@ -64,7 +64,7 @@ def config_to_compare(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
     )
 
 
-def run_or_read(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]] = list) -> RunResult:
+def run_or_load(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]] = list) -> RunResult:
     """Train and evaluate, or read what an earlier call with the same config found.
 
     Args:
@@ -77,7 +77,7 @@ def run_or_read(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]] 
         UserError: where the folder holds a run of another config.
     """
     cfg = merge(cfg, {"OUTPUT_DIR": str(folder)})
-    claim_folder(cfg, folder)
+    lock_config(cfg, folder)
     result_file = folder / "result.json"
     if result_file.is_file():
         return RunResult(**json.loads(result_file.read_text(encoding="utf-8")))
@@ -101,7 +101,7 @@ def run_or_read(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]] 
     return result
 
 
-def claim_folder(cfg: CfgNode, folder: Path) -> None:
+def lock_config(cfg: CfgNode, folder: Path) -> None:
     """Write the config into the folder. Raises UserError where that of another run is there already."""
     folder.mkdir(parents=True, exist_ok=True)
     config_file = folder / "config.yaml"

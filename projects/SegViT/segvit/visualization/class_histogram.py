@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from segvit.visualization.figure_file import save_figure
+from segvit.visualization.figures import save_figure
 
 # Bars never get thinner than this, in inches; the figure grows with the number of classes.
 BAR_HEIGHT = 0.11

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from segvit.errors import UserError
-from segvit.visualization.figure_file import save_figure
+from segvit.visualization.figures import save_figure
 from segvit.visualization.overlays import Color, add_class_legend, blend_labels
 
 COLUMNS = 4

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from segvit.visualization.figure_file import save_figure
+from segvit.visualization.figures import save_figure
 
 Color = tuple[int, int, int]
 # Classes in each line of a sheet's legend.

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from segvit.visualization.figure_file import save_figure
+from segvit.visualization.figures import save_figure
 
 
 def draw_token_views(

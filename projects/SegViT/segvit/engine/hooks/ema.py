@@ -1,6 +1,8 @@
-"""An exponential moving average of the weights: what is evaluated, and what a checkpoint holds as its model."""
+"""`EMAHook`: an exponential moving average of the weights (SOLVER.EMA), which is evaluated and saved as the model."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase
@@ -10,20 +12,23 @@ from torch import nn
 from segvit.errors import UserError
 
 
-class WeightAverage(HookBase):
-    """Updates the average behind every step; belongs before evaluation and saving.
+class EMAHook(HookBase):
+    """Update the average after every step; register it before evaluation and saving.
 
-    The average forgets faster at first (timm's warm-up: 1 - (1 + step) ** -2/3), so that it does not hold on to the
-    initial weights; that follows from the iteration. Checkpoints hold the average as their "model", and the trained
-    weights as the state of this hook.
+    The decay grows from 0 to `decay` (timm's warm-up: 1 - (1 + step) ** -2/3), so that the average forgets the initial
+    weights; it depends on the iteration alone. In a checkpoint, "model" is the average, and the weights that the
+    optimizer updates are the state of this hook.
 
     Args:
-        model: that is trained; not wrapped for several processes.
-        decay: the most that the average keeps of itself in a step.
+        model: the trained model, without a DistributedDataParallel wrapper.
+        decay: the largest decay, at least 0 and below 1.
 
     Attributes:
-        averaged: the model with the averaged weights and statistics; what is loaded into it before the training, the
-            trained one starts from.
+        averaged: the model with the averaged weights and batch-norm statistics. Weights loaded into it before the
+            training are copied into the trained model.
+
+    Raises:
+        UserError: for a decay out of range.
     """
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:
@@ -31,13 +36,14 @@ class WeightAverage(HookBase):
             raise UserError(f"SOLVER.EMA.DECAY {decay} must be at least 0 and below 1")
         self._model = model
         self._average = ModelEmaV3(model, decay=decay, use_warmup=True)
-        self.averaged = self._average.module.train()  # evaluation mode refuses weights that do not fill a model
+        # In evaluation mode `SegViT.load_state_dict` refuses weights that do not fill the model.
+        self.averaged = self._average.module.train()
         self._is_restored = False
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         return {"trained_model": self._model.state_dict()}
 
-    def load_state_dict(self, state_dict: dict[str, object]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._model.load_state_dict(state_dict["trained_model"])
         self._is_restored = True
 
@@ -49,6 +55,6 @@ class WeightAverage(HookBase):
         self._average.update(self._model, step=self.trainer.iter + 1)
 
 
-def build_weight_average(cfg: CfgNode, model: nn.Module) -> WeightAverage | None:
-    """What SOLVER.EMA asks for; None where it is off."""
-    return WeightAverage(model, decay=cfg.SOLVER.EMA.DECAY) if cfg.SOLVER.EMA.ENABLED else None
+def build_ema(cfg: CfgNode, model: nn.Module) -> EMAHook | None:
+    """Build the hook if SOLVER.EMA.ENABLED, else return None."""
+    return EMAHook(model, decay=cfg.SOLVER.EMA.DECAY) if cfg.SOLVER.EMA.ENABLED else None

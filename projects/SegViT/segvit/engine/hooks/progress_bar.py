@@ -1,13 +1,16 @@
-"""A training progress bar with the time left, the loss and the latest mIoU."""
+"""`ProgressBar`: one `tqdm` bar over all iterations, with the loss and the latest mIoU."""
 
 from __future__ import annotations
 
 from detectron2.engine import HookBase
 from tqdm import tqdm
 
+# Label on the bar -> name in the event storage.
+METRICS = {"loss": "total_loss", "mIoU": "sem_seg/mIoU"}
+
 
 class ProgressBar(HookBase):
-    """Show one `tqdm` bar over all iterations. For runs that a person watches; logs hold the same figures."""
+    """Show progress on the terminal, for runs that a person watches; the logs hold the same figures."""
 
     def before_train(self) -> None:
         self._bar = tqdm(
@@ -16,10 +19,8 @@ class ProgressBar(HookBase):
 
     def after_step(self) -> None:
         latest = self.trainer.storage.latest()
-        shown = {"loss": "total_loss", "mIoU": "sem_seg/mIoU"}
-        self._bar.set_postfix(
-            {name: f"{latest[key][0]:.2f}" for name, key in shown.items() if key in latest}, refresh=False
-        )
+        values = {label: f"{latest[name][0]:.2f}" for label, name in METRICS.items() if name in latest}
+        self._bar.set_postfix(values, refresh=False)
         self._bar.update()
 
     def after_train(self) -> None:

@@ -1,6 +1,6 @@
-"""All randomness of a run follows from one seed and the iteration, so that a resumed run goes on as the unbroken one.
+"""`SeededRun`: all randomness follows from (run seed, iteration, rank), so that a resumed run equals an unbroken one.
 
-Nothing of a random generator's state has to be saved: at the start of each iteration every process seeds its own anew.
+No generator's state has to be saved, because every process seeds its generators anew before each iteration.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from segvit.data.sample_stream import BatchStream, mixed_seed, seed_randomness
 
 
 class SeededRun(HookBase):
-    """Seeds python, numpy and torch before each iteration, and enters the data at the first one; comes first of all.
+    """Seed python, numpy and torch before each step, and start the data at `start_iter`; must be the first hook.
 
     Args:
-        batches: the training data, whose seed is the run's; checkpoints hold it.
+        batches: the training data. Its seed is the run's seed, which checkpoints store.
     """
 
     def __init__(self, batches: BatchStream) -> None:
@@ -32,7 +32,7 @@ class SeededRun(HookBase):
         self._batches.start = self.trainer.start_iter
 
     def before_step(self) -> None:
-        # One more number than a sample's seed has: no iteration draws what a sample drew.
+        # Seeds of samples mix two numbers and this one mixes three, so that no iteration shares a sample's seed.
         seed = mixed_seed(self._batches.seed, self.trainer.iter, comm.get_rank() + 1)
         seed_randomness(seed)
         if torch.cuda.is_available():

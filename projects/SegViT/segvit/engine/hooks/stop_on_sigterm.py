@@ -1,6 +1,7 @@
-"""SIGTERM, by which schedulers announce the end of a job: save behind the running iteration, and exit.
+"""`StopOnSigterm`: on SIGTERM, finish the iteration, save a checkpoint and exit with code 75.
 
-The exit code is that of `sysexits.h` for "try again": a job script can start the run once more with --resume.
+Schedulers announce the end of a job by SIGTERM. 75 is EX_TEMPFAIL ("try again") of `sysexits.h`: a job script that sees
+it can start the run once more with --resume.
 """
 
 from __future__ import annotations
@@ -19,42 +20,43 @@ from segvit.engine.any_process import any_process
 
 logger = logging.getLogger(__name__)
 
-STOPPED = 75
+EXIT_CODE = 75
 
 
 class StopOnSigterm(HookBase):
-    """Once one process has got the signal, write a checkpoint and raise SystemExit(75) in all; comes behind evaluation.
+    """Save a checkpoint and raise SystemExit(75) in all processes once one has received SIGTERM; must be the last hook.
 
-    In the last iteration there is nothing to stop: the run ends as always.
+    A signal in the last iteration changes nothing: the run ends as usual.
 
     Args:
-        checkpointer: writes the file.
+        checkpointer: writes the checkpoint.
         device: see `any_process`.
     """
 
     def __init__(self, checkpointer: DetectionCheckpointer, device: torch.device) -> None:
         self._checkpointer = checkpointer
         self._device = device
-        self._asked = False
+        self._received = False
 
     def before_train(self) -> None:
-        # Python takes handlers in the main thread alone; a run elsewhere leaves the signal to its program.
-        self._listens = threading.current_thread() is threading.main_thread()
-        if self._listens:
-            self._before = signal.signal(signal.SIGTERM, self._notice)
+        # Python allows signal handlers in the main thread only; elsewhere the signal is left to the program.
+        self._handles_signal = threading.current_thread() is threading.main_thread()
+        if self._handles_signal:
+            self._previous_handler = signal.signal(signal.SIGTERM, self._on_signal)
 
     def after_step(self) -> None:
-        if not any_process(self._asked, self._device) or self.trainer.iter + 1 >= self.trainer.max_iter:
+        is_last = self.trainer.iter + 1 >= self.trainer.max_iter
+        if not any_process(self._received, self._device) or is_last:
             return
         name = f"model_{self.trainer.iter:07d}"
         self._checkpointer.save(name, iteration=self.trainer.iter)
-        comm.synchronize()  # none leaves before the file is there
-        logger.warning("Stopped by SIGTERM behind iteration %d; %s.pth goes on with --resume", self.trainer.iter, name)
-        raise SystemExit(STOPPED)
+        comm.synchronize()  # no process exits before the file is written
+        logger.warning("SIGTERM: stopped after iteration %d, saved %s.pth; --resume continues", self.trainer.iter, name)
+        raise SystemExit(EXIT_CODE)
 
     def after_train(self) -> None:
-        if self._listens:
-            signal.signal(signal.SIGTERM, self._before)
+        if self._handles_signal:
+            signal.signal(signal.SIGTERM, self._previous_handler)
 
-    def _notice(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._received = True
