@@ -142,7 +142,7 @@ FITS = [
     override(
         "MODEL.SEM_SEG_HEAD.IN_FEATURES",
         "['block5']",
-        "MODEL.SEM_SEG_HEAD.IN_FEATURES asks for ['block5'], but the backbone gives ['block0', 'block1']; make it "
+        "MODEL.SEM_SEG_HEAD.IN_FEATURES names ['block5'], but the backbone has ['block0', 'block1']; make it "
         "agree with MODEL.VIT.OUT_INDICES",
         "a stage that is not given",
     ),

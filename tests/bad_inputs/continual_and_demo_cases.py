@@ -36,7 +36,7 @@ CONTINUAL = [
     case(
         "train_continual",
         "too many classes",
-        f"{KEY}.PROTOCOL '2-2' names 4 classes, but there are 3",
+        f"{KEY}.PROTOCOL '2-2' has 4 classes, but the model has 3",
         (*PROTOCOL, "2-2"),
     ),
     case(

@@ -5,6 +5,7 @@ import pytest
 from helpers.repository import CONFIGS
 from segvit.config.loading import config_layers
 from segvit.d2 import get_segvit_cfg, load_config
+from segvit.errors import UserError
 
 BASE = CONFIGS / "Base-SegViT.yaml"
 
@@ -81,3 +82,20 @@ def test_wrong_files_are_explained(text, message, tmp_path):
 def test_a_missing_file_is_named():
     with pytest.raises(ValueError, match=r"config file 'nowhere\.yaml' does not exist"):
         load_config("nowhere.yaml")
+
+
+@pytest.mark.parametrize("is_override", [False, True])
+def test_a_removed_key_is_explained_unless_it_has_its_old_default(is_override, tmp_path):
+    """Configs saved by older versions hold every key, with its default."""
+
+    def load(value):
+        path = tmp_path / "config.yaml"
+        key = "MODEL.SEGVIT.CONTINUAL.SHARED_DECODER"
+        path.write_text(
+            "VERSION: 2\n" if is_override else f"MODEL: {{SEGVIT: {{CONTINUAL: {{SHARED_DECODER: {value}}}}}}}"
+        )
+        return load_config(path, [key, value] if is_override else [])
+
+    assert "SHARED_DECODER" not in load("False").MODEL.SEGVIT.CONTINUAL
+    with pytest.raises(UserError, match="SHARED_DECODER was removed"):
+        load("True")

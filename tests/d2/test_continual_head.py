@@ -1,4 +1,4 @@
-"""Groups of classes learnt one after the other: nothing of the older ones moves, by a single bit.
+"""`ContinualHead`: outputs of older groups stay bit-identical while later groups are learnt.
 
 Shape shorthand: H x W pixels, K classes.
 """
@@ -22,7 +22,7 @@ ENCODERS = {
 
 @pytest.fixture(params=ENCODERS)
 def cfg(tiny_cfg, request):
-    """5 classes as 2-2-1, on each kind of encoder, with dropout and drop path wherever there may be some."""
+    """Five classes as 2-2-1 on each kind of encoder, with dropout and drop path."""
     tiny_cfg.MODEL.VIT.merge_from_other_cfg(CfgNode(ENCODERS[request.param]))
     tiny_cfg.MODEL.VIT.DROP_PATH_RATE, tiny_cfg.MODEL.SEGVIT.DROPOUT = 0.3, 0.3
     if request.param != "plain":
@@ -43,7 +43,7 @@ def continual(cfg, *, step, **keys):
 
 
 def next_step(model, cfg, *, step, **keys):
-    """The model of a step, holding what the one before learnt."""
+    """The model of a step, with the weights of the step before."""
     added = build_model(continual(cfg, step=step, **keys)).train()
     if model is not None:
         state = model.state_dict()
@@ -67,7 +67,7 @@ def scores(model, make_input):
         return torch.stack([model([make_input(40, 56, seed=seed)])[0]["sem_seg"] for seed in range(2)])
 
 
-@pytest.mark.parametrize("keys", [{}, {"SHARED_DECODER": True}, {"COMPETITION_WEIGHT": 2.0}])
+@pytest.mark.parametrize("keys", [{}, {"COMPETITION_WEIGHT": 2.0}])
 def test_older_outputs_are_bit_identical(cfg, make_input, keys):
     model, before = None, None
     groups = ((3, 0), (4, 1), (2,))
@@ -76,10 +76,10 @@ def test_older_outputs_are_bit_identical(cfg, make_input, keys):
         untrained = {name: value.clone() for name, value in model.state_dict().items()}
         train(model, make_input, group)
         now = scores(model, make_input)
-        learnt = [entry for known in groups[:step] for entry in known]
+        learnt = [class_id for known in groups[:step] for class_id in known]
         if before is not None:
             assert torch.equal(now[:, learnt], before[:, learnt])
-        unknown = [entry for later in groups[step + 1 :] for entry in later]
+        unknown = [class_id for later in groups[step + 1 :] for class_id in later]
         assert not now[:, unknown].any() and now[:, list(group)].any()
         prefix = continual_step(continual(cfg, step=step)).new_tensors
         moved = {name for name, value in model.state_dict().items() if not torch.equal(value, untrained[name])}
@@ -87,7 +87,7 @@ def test_older_outputs_are_bit_identical(cfg, make_input, keys):
         before = now
 
 
-def test_the_frozen_parts_have_neither_gradients_nor_dropout(cfg, make_input):
+def test_frozen_modules_have_neither_gradients_nor_dropout(cfg, make_input):
     model = next_step(None, cfg, step=1)
     trained = {name.split(".added.0.")[0] for name, p in model.named_parameters() if p.requires_grad}
     assert trained == {"sem_seg_head"}
@@ -104,7 +104,7 @@ def test_the_frozen_parts_have_neither_gradients_nor_dropout(cfg, make_input):
 
 
 def test_an_ordinary_model_is_the_first_step(cfg, make_input):
-    """A checkpoint of two classes, learnt without any protocol, is taken as it is."""
+    """A checkpoint of two classes, trained without a protocol, loads as the first step."""
     ordinary = cfg.clone()
     ordinary.MODEL.SEM_SEG_HEAD.NAME = "AttentionToMaskHead"
     ordinary.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 2
@@ -124,7 +124,7 @@ def test_later_groups_may_read_other_stages(cfg, make_input):
     model = build_model(continual(cfg, step=1, **added)).train()
     assert "loss_ce" in model([make_input(32, 48, ids=(4, 5))])
     assert scores(model, make_input).shape == (2, 5, 40, 56)
-    with pytest.raises(ValueError, match=r"CONTINUAL.IN_FEATURES asks for \['block7'\]"):
+    with pytest.raises(ValueError, match=r"CONTINUAL.IN_FEATURES names \['block7'\]"):
         build_model(continual(cfg, step=1, IN_FEATURES=["block7"]))
 
 
@@ -137,8 +137,8 @@ def test_batched_equals_single(cfg, make_input):
             torch.testing.assert_close(one["sem_seg"], alone["sem_seg"], rtol=1e-4, atol=1e-5)
 
 
-def test_parts_of_a_batch_add_up(cfg, make_input):
-    """What `SOLVER.ACCUM_STEPS` relies on, for every loss, that of competing groups included."""
+def test_losses_of_parts_add_up_to_those_of_the_batch(cfg, make_input):
+    """`SOLVER.ACCUM_STEPS` relies on it, for every loss, also that between groups."""
     cfg.MODEL.VIT.DROP_PATH_RATE = cfg.MODEL.SEGVIT.DROPOUT = 0.0
     model = next_step(None, cfg, step=1, COMPETITION_WEIGHT=2.0)
     inputs = [make_input(32, 48, seed=seed, ids=(4, 1, 5, 255)[seed:]) for seed in range(3)]
@@ -157,22 +157,22 @@ def test_images_without_the_classes_have_finite_losses(cfg, make_input):
     sum(losses.values()).backward()
 
 
-def test_a_factor_weighs_one_group_alone(cfg, make_input):
+def test_a_factor_scales_one_group_alone(cfg, make_input):
     model = build_model(cfg)
     plain = scores(model, make_input)
     model.sem_seg_head.added[0].factor.fill_(0.5)
-    weighed = scores(model, make_input)
-    assert torch.equal(weighed[:, [3, 0, 2]], plain[:, [3, 0, 2]])
-    torch.testing.assert_close(weighed[:, [4, 1]], 0.5 * plain[:, [4, 1]])
+    scaled = scores(model, make_input)
+    assert torch.equal(scaled[:, [3, 0, 2]], plain[:, [3, 0, 2]])
+    torch.testing.assert_close(scaled[:, [4, 1]], 0.5 * plain[:, [4, 1]])
 
 
-def test_groups_go_to_their_ids():
+def test_merged_outputs_are_ordered_by_class_id():
     outputs = [
         {"pred_logits": torch.zeros(1, k, k + 1), "pred_masks": torch.full((1, k, 2, 2), float(k))} for k in (2, 1)
     ]
-    gathered = merge_groups(outputs, ((3, 0), (1,)), num_classes=5, factors=[None, torch.tensor(2.0)])
-    torch.testing.assert_close(gathered["class_probabilities"], torch.tensor([[1 / 3, 1.0, 0, 1 / 3, 0]]))
-    assert gathered["pred_masks"][0, :, 0, 0].tolist() == [2, 1, 0, 2, 0]
+    merged = merge_groups(outputs, ((3, 0), (1,)), num_classes=5, factors=[None, torch.tensor(2.0)])
+    torch.testing.assert_close(merged["class_probabilities"], torch.tensor([[1 / 3, 1.0, 0, 1 / 3, 0]]))
+    assert merged["pred_masks"][0, :, 0, 0].tolist() == [2, 1, 0, 2, 0]
 
 
 @pytest.mark.parametrize("second", [torch.float16, torch.float32])
@@ -196,14 +196,13 @@ def test_groups_with_the_dtypes_of_cuda_autocast(second):
         ({"SELECTION": "all"}, "'all' must be 'overlapped' or 'disjoint'"),
         ({"CALIBRATION": "some"}, "'some' must be 'none' or 'bias'"),
         ({"ITERATIONS": [1, 2]}, "ITERATIONS has 2 entries for 3 steps"),
-        ({"SHARED_DECODER": True, "IN_FEATURES": ["block2"]}, "later groups read what the first one reads"),
-        ({"CLASS_ORDER": [0, 1, 1, 2]}, r"classes \[1\] are there more than once"),
+        ({"CLASS_ORDER": [0, 1, 1, 2]}, r"CLASS_ORDER has classes \[1\] more than once"),
         ({"CLASSES": ["a", "b"]}, "names 2 classes, but MODEL.SEM_SEG_HEAD.NUM_CLASSES is 5"),
         ({"CLASSES": ["a", "b", "a", "c", "d"]}, "names a more than once"),
-        ({"CLASSES": ["dataset:nowhere"]}, "data set 'nowhere' is unknown"),
+        ({"CLASSES": ["dataset:nowhere"]}, "dataset 'nowhere' is unknown"),
     ],
 )
-def test_protocols_that_cannot_be(tiny_cfg, change, message):
+def test_contradictory_keys_are_refused(tiny_cfg, change, message):
     with pytest.raises(ValueError, match=message):
         build_model(continual(tiny_cfg, step=-1, **change))
 

@@ -299,5 +299,5 @@ def test_shrunk_pp_batch_equals_one_by_one(tiny_cfg, make_input, selection):
 def test_tokens_on_no_grid_are_refused_as_maps(tiny_cfg, upsampling, in_features):
     use_shrunk_pp(tiny_cfg)
     tiny_cfg.MODEL.SEGVIT.QUERY_UPSAMPLING, tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = upsampling, in_features
-    with pytest.raises(ValueError, match=r"IN_FEATURES: \['block2'\] lie behind the reduction .* set MODEL\.SEGVIT"):
+    with pytest.raises(ValueError, match=r"IN_FEATURES: \['block2'\] come after the reduction .* set MODEL\.SEGVIT"):
         build(tiny_cfg)

@@ -71,13 +71,12 @@ def test_torch_formats_of_any_size(tiny_cfg, tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "shares_decoder"), [("torchscript", False), ("torch_export", True)])
-def test_groups_of_classes_of_any_size(tiny_cfg, tmp_path, name, shares_decoder):
+@pytest.mark.parametrize("name", ["torchscript", "torch_export"])
+def test_groups_of_classes_of_any_size(tiny_cfg, tmp_path, name):
     """A continual model, behind its last step: the file gives the classes of all groups, by their ids."""
     head, continual = tiny_cfg.MODEL.SEM_SEG_HEAD, tiny_cfg.MODEL.SEGVIT.CONTINUAL
     head.NAME, tiny_cfg.MODEL.SEGVIT.OUTPUT = "ContinualHead", "diagonal"
     continual.PROTOCOL, continual.CLASS_ORDER, continual.STEP = "2-2", [3, 0, 4, 1, 2], -1
-    continual.SHARED_DECODER = shares_decoder
     path, source, size = export(tiny_cfg, tmp_path, name)
     run = FORMATS[name].read(path)
     assert require_agreement(run, source.model, size).scores <= 1e-4

@@ -1,4 +1,4 @@
-"""Shorthands, orders and groups of classes."""
+"""Protocols such as "100-50", and groups of class ids."""
 
 import pytest
 
@@ -19,18 +19,18 @@ from segvit.modeling.continual.class_groups import class_ids, protocol_sizes, re
         ("11", 11, [11]),
     ],
 )
-def test_protocols(protocol, num_classes, sizes):
+def test_group_sizes_of_protocols(protocol, num_classes, sizes):
     assert protocol_sizes(protocol, num_classes) == sizes
 
 
 @pytest.mark.parametrize("protocol", ["", "7-", "a-b", "7-0", "-7", "7 - 4"])
-def test_what_is_no_protocol(protocol):
-    with pytest.raises(ValueError, match="must be numbers of classes, such as '100-50'"):
+def test_malformed_protocols_are_refused(protocol):
+    with pytest.raises(ValueError, match=r"^protocol .* must be numbers of classes"):
         protocol_sizes(protocol, 11)
 
 
-def test_more_classes_than_there_are():
-    with pytest.raises(ValueError, match="names 12 classes, but there are 11"):
+def test_a_protocol_with_too_many_classes_is_refused():
+    with pytest.raises(ValueError, match=r"^protocol '7-5' has 12 classes"):
         protocol_sizes("7-5", 11)
 
 
@@ -38,21 +38,21 @@ def test_groups_follow_the_order():
     assert split_into_groups([4, 2, 0, 1, 3], [2, 3]) == ((4, 2), (0, 1, 3))
 
 
-def test_ids_and_names():
-    assert class_ids(["b", 0], ["a", "b"], 2, key="KEY") == [1, 0]
+def test_classes_are_given_by_id_or_name():
+    assert class_ids(["b", 0], ["a", "b"], 2) == [1, 0]
 
 
 @pytest.mark.parametrize("entry", ["c", 2, -1, 0.5, True])
-def test_unknown_classes(entry):
-    with pytest.raises(ValueError, match=r"KEY: .* are neither ids below 2 nor names of classes \(a, b"):
-        class_ids([entry], ["a", "b"], 2, key="KEY")
+def test_unknown_classes_are_refused(entry):
+    with pytest.raises(ValueError, match=r"^classes \[.*\] are neither ids below 2"):
+        class_ids([entry], ["a", "b"], 2)
 
 
-def test_a_class_in_two_groups():
-    with pytest.raises(ValueError, match=r"KEY: classes \[1\] are there more than once"):
-        require_disjoint(((0, 1), (1,)), key="KEY")
+def test_a_class_in_two_groups_is_refused():
+    with pytest.raises(ValueError, match=r"^groups .*\[1\] more than once"):
+        require_disjoint(((0, 1), (1,)))
 
 
-def test_an_empty_group():
-    with pytest.raises(ValueError, match="KEY: group 1 has no class"):
-        require_disjoint(((0, 1), ()), key="KEY")
+def test_an_empty_group_is_refused():
+    with pytest.raises(ValueError, match=r"^groups has no class in group 1"):
+        require_disjoint(((0, 1), ()))

@@ -1,4 +1,4 @@
-"""The decoder's contract: outputs of every stage, the order of stages, initial weights, and its layer's mathematics.
+"""`ATMDecoder`: outputs of every stage, the order of stages, initial weights; and its layer against PyTorch's.
 
 Shape shorthand: B images, h x w grid, C encoder width, D decoder width, K classes = queries, S stages.
 """
@@ -27,7 +27,7 @@ def make_maps(in_dims=(C, C, C), batch=2, grid=(3, 4)):
 @pytest.mark.parametrize("grid", [(4, 4), (2, 7), (5, 1)])
 @pytest.mark.parametrize("in_dims", [(C,), (C, 6, 10)])
 @pytest.mark.parametrize("training", [True, False])
-def test_outputs(training, in_dims, grid):
+def test_output_keys_and_shapes(training, in_dims, grid):
     outputs = make_decoder(in_dims).train(training)(make_maps(in_dims, grid=grid))
     assert set(outputs) == {"pred_logits", "pred_masks", "aux_outputs"}
     assert len(outputs["aux_outputs"]) == (len(in_dims) - 1 if training else 0)
@@ -68,7 +68,7 @@ def test_evaluation_equals_the_last_stage_of_training():
         torch.testing.assert_close(evaluated[name], trained[name])
 
 
-def test_the_first_map_meets_the_first_stage():
+def test_the_first_stage_reads_the_first_map():
     decoder, maps = make_decoder((C, C)), make_maps((C, C))
     first = decoder.train()(maps)["aux_outputs"][0]
     swapped = decoder(maps[::-1])
@@ -78,7 +78,7 @@ def test_the_first_map_meets_the_first_stage():
     assert torch.equal(decoder(maps)["aux_outputs"][0]["pred_masks"], first["pred_masks"])
 
 
-def test_as_many_maps_as_stages():
+def test_there_must_be_as_many_maps_as_stages():
     with pytest.raises(ValueError, match="zip"):
         make_decoder()(make_maps()[:2])
 
@@ -92,12 +92,13 @@ def test_batched_equals_single():
             torch.testing.assert_close(batched[name][image], single[name][0], rtol=1e-5, atol=1e-5)
 
 
-def test_masks_follow_the_grid():
-    """Tokens carry no position of their own: turned maps give turned masks and the same logits."""
+def test_transposed_maps_give_transposed_masks():
+    """The decoder adds no positions: transposed maps give transposed masks and the same logits."""
     decoder, maps = make_decoder(), make_maps(grid=(2, 5))
-    upright, turned = decoder(maps), decoder([feature_map.mT for feature_map in maps])
-    torch.testing.assert_close(turned["pred_masks"], upright["pred_masks"].mT, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(turned["pred_logits"], upright["pred_logits"], rtol=1e-4, atol=1e-5)
+    outputs = decoder(maps)
+    transposed = decoder([feature_map.mT for feature_map in maps])
+    torch.testing.assert_close(transposed["pred_masks"], outputs["pred_masks"].mT, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(transposed["pred_logits"], outputs["pred_logits"], rtol=1e-4, atol=1e-5)
 
 
 def test_initial_weights():
@@ -121,30 +122,30 @@ def test_dropout_is_off_in_evaluation():
 
 
 def test_layer_equals_torchs_post_norm_layer():
-    """The same weights in torch.nn.TransformerDecoderLayer, whose cross-attention is the update's."""
+    """`torch.nn.TransformerDecoderLayer` with the same weights updates the queries alike."""
     torch.manual_seed(0)
-    ours = ATMDecoderLayer(dim=D, num_heads=3, dropout=0.0).eval()
-    for parameter in ours.parameters():
+    layer = ATMDecoderLayer(dim=D, num_heads=3, dropout=0.0).eval()
+    for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.4)
-    theirs = nn.TransformerDecoderLayer(D, 3, dim_feedforward=4 * D, dropout=0.0, batch_first=True).eval()
-    cross = ours.cross_attn
+    torch_layer = nn.TransformerDecoderLayer(D, 3, dim_feedforward=4 * D, dropout=0.0, batch_first=True).eval()
+    cross = layer.cross_attn
     state = {
-        "self_attn.in_proj_weight": ours.self_attn.qkv.weight,
-        "self_attn.in_proj_bias": ours.self_attn.qkv.bias,
+        "self_attn.in_proj_weight": layer.self_attn.qkv.weight,
+        "self_attn.in_proj_bias": layer.self_attn.qkv.bias,
         "multihead_attn.in_proj_weight": torch.cat([cross.q.weight, cross.k.weight, cross.v.weight]),
         "multihead_attn.in_proj_bias": torch.cat([cross.q.bias, cross.k.bias, cross.v.bias]),
     }
     parts = {
-        "self_attn.out_proj": ours.self_attn.proj,
+        "self_attn.out_proj": layer.self_attn.proj,
         "multihead_attn.out_proj": cross.proj,
-        "linear1": ours.mlp.fc1,
-        "linear2": ours.mlp.fc2,
-        **{f"norm{index}": getattr(ours, f"norm{index}") for index in (1, 2, 3)},
+        "linear1": layer.mlp.fc1,
+        "linear2": layer.mlp.fc2,
+        **{f"norm{index}": getattr(layer, f"norm{index}") for index in (1, 2, 3)},
     }
     for name, part in parts.items():
         state |= {f"{name}.weight": part.weight, f"{name}.bias": part.bias}
-    theirs.load_state_dict(state)
+    torch_layer.load_state_dict(state)
     queries, tokens = torch.randn(2, K, D), torch.randn(2, 7, D)
     torch.testing.assert_close(
-        ours(queries, ours.read(tokens), return_masks=True)[0], theirs(queries, tokens), rtol=1e-4, atol=1e-5
+        layer(queries, tokens, return_masks=True)[0], torch_layer(queries, tokens), rtol=1e-4, atol=1e-5
     )

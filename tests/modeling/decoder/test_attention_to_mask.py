@@ -1,4 +1,4 @@
-"""Attention-to-Mask against softmax attention head by head, and what it keeps in memory.
+"""`AttentionToMask` against softmax attention head by head, and the size of its largest tensor.
 
 Shape shorthand: B images, K queries, N tokens, D width, d = D / heads.
 """
@@ -24,31 +24,27 @@ def make_module(num_heads, dropout=0.0):
     return module.eval()
 
 
-def attend(module, queries, tokens, *, return_masks):
-    return module(queries, module.keys_and_values(tokens), return_masks=return_masks)
-
-
 def make_inputs():
     generator = torch.Generator().manual_seed(1)
     return torch.randn(B, K, D, generator=generator), torch.randn(B, N, D, generator=generator)
 
 
 def reference(module, queries, tokens):
-    """The update and the masks as the paper writes them, one head after the other in float64."""
+    """The update and the masks by the paper's formulas, head by head in float64."""
     module = copy.deepcopy(module).double()
     q, k, v = module.q(queries.double()), module.k(tokens.double()), module.v(tokens.double())
     d = D // module.num_heads
     heads = [slice(start, start + d) for start in range(0, D, d)]
     similarities = [q[..., head] @ k[..., head].mT / d**0.5 for head in heads]
-    read = [similarity.softmax(dim=-1) @ v[..., head] for similarity, head in zip(similarities, heads, strict=True)]
-    return module.proj(torch.cat(read, dim=-1)), sum(similarities) / len(heads)
+    updates = [similarity.softmax(dim=-1) @ v[..., head] for similarity, head in zip(similarities, heads, strict=True)]
+    return module.proj(torch.cat(updates, dim=-1)), sum(similarities) / len(heads)
 
 
 @pytest.mark.parametrize("num_heads", [1, 3, 8])
 def test_equals_explicit_attention(num_heads):
     module = make_module(num_heads)
     inputs = make_inputs()
-    update, masks = attend(module, *inputs, return_masks=True)
+    update, masks = module(*inputs, return_masks=True)
     expected_update, expected_masks = reference(module, *inputs)
     assert masks.shape == (B, K, N) and update.shape == (B, K, D)
     torch.testing.assert_close(update.double(), expected_update, rtol=1e-5, atol=1e-5)
@@ -60,7 +56,7 @@ def test_gradients_equal_explicit_attention(num_heads):
     module = make_module(num_heads)
     weights = torch.randn(B, K, D, generator=torch.Generator().manual_seed(2))
     gradients = []
-    for compute in (lambda *x: attend(module, *x, return_masks=True), lambda *x: reference(module, *x)):
+    for compute in (lambda *x: module(*x, return_masks=True), lambda *x: reference(module, *x)):
         queries, tokens = (x.requires_grad_() for x in make_inputs())
         update, masks = compute(queries, tokens)
         ((update * weights).sum() + masks.square().sum()).backward()
@@ -68,15 +64,15 @@ def test_gradients_equal_explicit_attention(num_heads):
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-4)
 
 
-def test_without_masks():
+def test_masks_are_optional():
     module, inputs = make_module(3), make_inputs()
-    update, masks = attend(module, *inputs, return_masks=False)
+    update, masks = module(*inputs, return_masks=False)
     assert masks is None
-    assert torch.equal(update, attend(module, *inputs, return_masks=True)[0])
+    assert torch.equal(update, module(*inputs, return_masks=True)[0])
 
 
 class SizeRecorder(TorchDispatchMode):
-    """The number of elements of the largest tensor that any operator puts out."""
+    """Records the number of elements of the largest operator output."""
 
     def __init__(self):
         super().__init__()
@@ -93,26 +89,26 @@ class SizeRecorder(TorchDispatchMode):
 
 @pytest.mark.parametrize(("backend", "fits"), [(SDPBackend.FLASH_ATTENTION, True), (SDPBackend.MATH, False)])
 def test_no_tensor_of_heads_by_queries_by_tokens(backend, fits):
-    """Forward and backward; the second case shows that the recorder would see one."""
+    """In forward and backward; the second case shows that the recorder detects such a tensor."""
     num_heads = 6
     module = make_module(num_heads)
     queries, tokens = (x.requires_grad_() for x in make_inputs())
     with sdpa_kernel(backend), SizeRecorder() as recorder:
-        update, masks = attend(module, queries, tokens, return_masks=True)
+        update, masks = module(queries, tokens, return_masks=True)
         (update.sum() + masks.sum()).backward()
     assert (recorder.largest < B * num_heads * K * N) == fits
 
 
 def test_heads_must_divide_the_width():
-    with pytest.raises(ValueError, match="24 is not divisible by 5"):
+    with pytest.raises(ValueError, match="num_heads 5 does not divide"):
         AttentionToMask(dim=D, num_heads=5)
 
 
 def test_dropout_acts_in_training_on_the_update_alone():
     module, inputs = make_module(3, dropout=0.5), make_inputs()
-    expected_update, expected_masks = attend(make_module(3), *inputs, return_masks=True)
-    torch.testing.assert_close(attend(module, *inputs, return_masks=True)[0], expected_update)
-    first, masks = attend(module.train(), *inputs, return_masks=True)
-    second, _ = attend(module, *inputs, return_masks=True)
+    expected_update, expected_masks = make_module(3)(*inputs, return_masks=True)
+    torch.testing.assert_close(module(*inputs, return_masks=True)[0], expected_update)
+    first, masks = module.train()(*inputs, return_masks=True)
+    second, _ = module(*inputs, return_masks=True)
     assert not torch.allclose(first, second)
     assert torch.equal(masks, expected_masks)

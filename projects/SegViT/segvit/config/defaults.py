@@ -141,9 +141,6 @@ def _add_continual(cfg: CN) -> None:
     # MODEL.SEGVIT.QUERY_UPSAMPLING of later groups; by default that of the first. "inherited" lets their tokens attend
     # to each other, where a frozen encoder does not separate their classes.
     cfg.MODEL.SEGVIT.CONTINUAL.QUERY_UPSAMPLING = ""
-    # True: a later group has queries and a classifier of its own, but asks the first group's decoder; lighter, less
-    # accurate. False as in the paper: a decoder per group.
-    cfg.MODEL.SEGVIT.CONTINUAL.SHARED_DECODER = False
     # Factor of a loss that lets a new group compete with the frozen older ones for each pixel of its own training data,
     # as all classes do in prediction; 0.0 for none, as in the paper.
     cfg.MODEL.SEGVIT.CONTINUAL.COMPETITION_WEIGHT = 0.0

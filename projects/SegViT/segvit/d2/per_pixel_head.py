@@ -1,6 +1,8 @@
-"""A linear classifier of each token as a Detectron2 head: the baseline of the ablations of SegViT v1."""
+"""`PerPixelHead`: a linear classifier of every token as a Detectron2 head, the baseline of SegViT v1's ablations."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -11,6 +13,7 @@ from torch import nn
 from segvit.d2.sem_seg_head import build_criterion, head_stages, require_maps
 from segvit.errors import UserError
 from segvit.modeling.decoder.linear_head import LinearHead
+from segvit.modeling.decoder.outputs import PixelOutputs
 from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers
 from segvit.modeling.losses.mask_targets import MaskTargets
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
@@ -21,8 +24,8 @@ class PerPixelHead(nn.Module):
     """One backbone stage to per-pixel class logits, trained by cross-entropy (as in SETR-naive, Zheng et al. 2021).
 
     Args:
-        classifier: named stages to logits (B, K, h, w).
-        criterion: turns those and the targets into the weighted loss.
+        classifier: named stages to class logits (B, K, h, w).
+        criterion: these and the targets to the weighted loss.
     """
 
     needs_frozen_backbone = False
@@ -35,15 +38,15 @@ class PerPixelHead(nn.Module):
         self.output_modes = criterion.output_modes
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         in_features = head_stages(cfg, input_shape)
         if len(in_features) != 1:
-            raise UserError(f"PerPixelHead reads one stage, but MODEL.SEM_SEG_HEAD.IN_FEATURES names {in_features}")
+            raise UserError(f"MODEL.SEM_SEG_HEAD.IN_FEATURES names {in_features}, but PerPixelHead reads one stage")
         require_maps(in_features, input_shape)
         criterion = build_criterion(cfg, num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
         if not isinstance(criterion, PixelCrossEntropy):
             raise UserError(
-                "PerPixelHead has no masks: set MODEL.SEGVIT.LOSS 'pixel' and MODEL.SEGVIT.OUTPUT 'softmax'"
+                "PerPixelHead predicts no masks: set MODEL.SEGVIT.LOSS 'pixel' and MODEL.SEGVIT.OUTPUT 'softmax'"
             )
         classifier = LinearHead(
             in_feature=in_features[0],
@@ -57,7 +60,7 @@ class PerPixelHead(nn.Module):
         features: dict[str, torch.Tensor],
         targets: list[MaskTargets] | None = None,
         normalizers: LossNormalizers | None = None,
-    ) -> dict[str, torch.Tensor | list[dict[str, torch.Tensor]]]:
+    ) -> PixelOutputs | dict[str, torch.Tensor]:
         """Classify the tokens of the stage.
 
         Args:
@@ -66,10 +69,9 @@ class PerPixelHead(nn.Module):
             normalizers: the divisors of the losses (see `SegViTCriterion.forward`).
 
         Returns:
-            In training the weighted loss (see `PixelCrossEntropy`), else "pred_masks" (B, K, h, w), the class logits,
-            and "aux_outputs", which is empty.
+            In training the weighted loss (see `PixelCrossEntropy`), else the class logits.
         """
-        outputs = {"pred_masks": self.classifier(features), "aux_outputs": []}
+        outputs: PixelOutputs = {"pred_masks": self.classifier(features), "aux_outputs": []}
         return self.criterion(outputs, targets, normalizers) if self.training else outputs
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:

@@ -1,6 +1,8 @@
-"""The ATM decoder with its losses as a Detectron2 semantic segmentation head."""
+"""`AttentionToMaskHead`: an ATM decoder and its losses as a Detectron2 semantic segmentation head."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -8,13 +10,13 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
+from segvit.config.keys import config_keys
 from segvit.errors import UserError
-from segvit.modeling.continual.group_decoders import AddedQueries
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.decoder_builder import build_decoder
+from segvit.modeling.decoder.outputs import DecoderOutputs
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
 from segvit.modeling.losses.criterion import SegViTCriterion
-from segvit.modeling.losses.cross_group_loss import CrossGroupLoss
 from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers
 from segvit.modeling.losses.mask_targets import MaskTargets
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
@@ -26,9 +28,9 @@ class AttentionToMaskHead(nn.Module):
     """Backbone stages to losses in training, to class and mask logits in inference.
 
     Args:
-        in_features: stages in the order in which the decoder visits them, deepest first.
-        decoder: turns the stages into "pred_logits" and "pred_masks".
-        criterion: turns those and the targets into weighted losses.
+        in_features: names of the stages that the decoder visits, deepest first.
+        decoder: stages to "pred_logits" and "pred_masks".
+        criterion: these and the targets to weighted losses.
     """
 
     needs_frozen_backbone = False
@@ -48,7 +50,7 @@ class AttentionToMaskHead(nn.Module):
         self.output_modes = criterion.output_modes
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, object]:
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
         in_features = head_stages(cfg, input_shape)
         return {
@@ -62,7 +64,7 @@ class AttentionToMaskHead(nn.Module):
         features: dict[str, Stage],
         targets: list[MaskTargets] | None = None,
         normalizers: LossNormalizers | None = None,
-    ) -> dict[str, torch.Tensor]:
+    ) -> DecoderOutputs | dict[str, torch.Tensor]:
         """Decode the stages.
 
         Args:
@@ -82,29 +84,29 @@ class AttentionToMaskHead(nn.Module):
 
 
 def head_stages(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> list[str]:
-    """The stages that a head reads, deepest first. Raises UserError where the backbone has no such stage."""
+    """The stages of MODEL.SEM_SEG_HEAD.IN_FEATURES, deepest first. Raises UserError if the backbone lacks one."""
     in_features = list(cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES)
     require_stages(in_features, input_shape, key="MODEL.SEM_SEG_HEAD.IN_FEATURES")
     return in_features
 
 
 def require_stages(in_features: list[str], input_shape: dict[str, ShapeSpec], *, key: str) -> None:
-    """Raise UserError, naming the config key, where the backbone does not give one of the stages."""
+    """Raise UserError, naming the config key, if the backbone lacks one of the stages."""
     missing = [name for name in in_features if name not in input_shape]
     if missing:
         raise UserError(
-            f"{key} asks for {missing}, but the backbone gives {sorted(input_shape)}; "
+            f"{key} names {missing}, but the backbone has {sorted(input_shape)}; "
             "make it agree with MODEL.VIT.OUT_INDICES"
         )
 
 
 def require_maps(names: list[str], input_shape: dict[str, ShapeSpec]) -> None:
-    """Raise UserError where one of the stages is the set of tokens that Shrunk++ leaves, and no map."""
+    """Raise UserError if one of the stages is not a map, but the set of tokens that Shrunk++ keeps."""
     reduced = [name for name in names if input_shape[name].stride is None]
     if reduced:
         raise UserError(
-            f"MODEL.SEM_SEG_HEAD.IN_FEATURES: {reduced} lie behind the reduction of Shrunk++ and are no maps: set "
-            "MODEL.SEGVIT.QUERY_UPSAMPLING 'nearest' and name last a stage from before MODEL.VIT.REDUCTION_BLOCK"
+            f"MODEL.SEM_SEG_HEAD.IN_FEATURES: {reduced} come after the reduction of Shrunk++ and are not maps: set "
+            "MODEL.SEGVIT.QUERY_UPSAMPLING 'nearest', and end the list with a stage before MODEL.VIT.REDUCTION_BLOCK"
         )
 
 
@@ -116,40 +118,41 @@ def build_head_decoder(
     num_classes: int,
     query_upsampling: str = "",
 ) -> ATMDecoder | ShrunkDecoder:
-    """A decoder with so many class queries, over these stages, with the config's up-sampling if none is named.
+    """Build the decoder that MODEL.SEGVIT describes.
 
-    Raises UserError where they do not fit.
+    Args:
+        input_shape: the stages of the backbone.
+        in_features: the stages that the decoder reads, deepest first.
+        num_classes: number of class queries.
+        query_upsampling: in place of MODEL.SEGVIT.QUERY_UPSAMPLING, if not empty.
+
+    Raises:
+        UserError: if these do not fit together.
     """
     segvit = cfg.MODEL.SEGVIT
     query_upsampling = query_upsampling or segvit.QUERY_UPSAMPLING
     require_maps(in_features if query_upsampling == "none" else in_features[-1:], input_shape)
-    return build_decoder(
-        in_dims=[input_shape[name].channels for name in in_features],
-        grid_size=(input_shape[in_features[-1]].height, input_shape[in_features[-1]].width),
-        query_upsampling=query_upsampling,
-        upsampling_layers=segvit.UPSAMPLING_LAYERS,
-        num_classes=num_classes,
-        hidden_dim=segvit.HIDDEN_DIM,
-        num_layers=segvit.NUM_LAYERS,
-        num_heads=segvit.NUM_HEADS,
-        dropout=segvit.DROPOUT,
-        init_std=segvit.INIT_STD,
-    )
-
-
-def build_added_queries(cfg: CfgNode, *, num_classes: int) -> AddedQueries:
-    """So many class queries that ask a decoder which is there already (continual segmentation)."""
-    segvit = cfg.MODEL.SEGVIT
-    return AddedQueries(num_classes=num_classes, hidden_dim=segvit.HIDDEN_DIM, init_std=segvit.INIT_STD)
-
-
-def build_competition(cfg: CfgNode, *, weight: float) -> CrossGroupLoss | None:
-    """The loss of a new group's classes against the older ones' (continual segmentation); None for the weight 0."""
-    return CrossGroupLoss(weight=weight, stride=cfg.MODEL.SEGVIT.MASK_LOSS_STRIDE) if weight else None
+    with config_keys(
+        query_upsampling="MODEL.SEGVIT.QUERY_UPSAMPLING",
+        in_dims="MODEL.SEM_SEG_HEAD.IN_FEATURES",
+        num_heads="MODEL.SEGVIT.NUM_HEADS",
+    ):
+        return build_decoder(
+            in_dims=[input_shape[name].channels for name in in_features],
+            grid_size=(input_shape[in_features[-1]].height, input_shape[in_features[-1]].width),
+            query_upsampling=query_upsampling,
+            upsampling_layers=segvit.UPSAMPLING_LAYERS,
+            num_classes=num_classes,
+            hidden_dim=segvit.HIDDEN_DIM,
+            num_layers=segvit.NUM_LAYERS,
+            num_heads=segvit.NUM_HEADS,
+            dropout=segvit.DROPOUT,
+            init_std=segvit.INIT_STD,
+        )
 
 
 def build_criterion(cfg: CfgNode, *, num_classes: int) -> SegViTCriterion | PixelCrossEntropy:
-    """The losses that MODEL.SEGVIT.LOSS names, for so many classes. Raises UserError for another name."""
+    """Build the losses of MODEL.SEGVIT.LOSS. Raises UserError for an unknown name."""
     segvit = cfg.MODEL.SEGVIT
     if segvit.LOSS not in ("mask", "pixel"):
         raise UserError(f"MODEL.SEGVIT.LOSS {segvit.LOSS!r} must be 'mask' or 'pixel'")

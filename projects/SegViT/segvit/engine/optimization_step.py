@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -132,10 +133,10 @@ class OptimizationStep(SimpleTrainer):
         """DistributedDataParallel averages gradients over processes once, in the last part's backward pass."""
         return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "grad_scaler": self.precision.grad_scaler.state_dict()}
 
-    def load_state_dict(self, state_dict: dict[str, object]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         # A run without loss scaling wrote no state, or an empty one: this run's scaler keeps its initial scale.
         if state_dict.get("grad_scaler") and self.precision.grad_scaler.is_enabled():

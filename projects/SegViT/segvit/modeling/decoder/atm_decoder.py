@@ -1,22 +1,19 @@
-"""The ATM decoder: class queries through stages of decoder layers, masks summed over stages (SegViT v1, section 3.2).
+"""`ATMDecoder`: class queries pass through stages of decoder layers, masks are summed (SegViT v1, section 3.2).
 
 Shape shorthand: B images, h x w grid, N = h*w tokens, C encoder width, D decoder width, K classes = queries, S stages.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from timm.layers import Attention, Mlp
 from torch import nn
 
-from segvit.modeling.decoder.attention_to_mask import AttentionToMask, KeysAndValues
+from segvit.modeling.decoder.attention_to_mask import AttentionToMask
+from segvit.modeling.decoder.outputs import DecoderOutputs, StageOutputs
 from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.tokens import map_to_tokens
-
-DecoderOutputs = dict[str, torch.Tensor | list[dict[str, torch.Tensor]]]
 
 
 class ATMDecoderLayer(nn.Module):
@@ -31,35 +28,18 @@ class ATMDecoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
 
-    def read(self, tokens: torch.Tensor) -> KeysAndValues:
-        """What the layer's queries attend to, of tokens (B, N, D)."""
-        return self.cross_attn.keys_and_values(tokens)
-
     def forward(
-        self, queries: torch.Tensor, keys_and_values: KeysAndValues, *, return_masks: bool
+        self, queries: torch.Tensor, tokens: torch.Tensor, *, return_masks: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(B, K, D) queries and what `read` gave -> queries (B, K, D) and mask logits (B, K, N) or None."""
+        """(B, K, D) queries and (B, N, D) tokens -> queries (B, K, D) and mask logits (B, K, N) or None."""
         queries = self.norm1(queries + self.self_attn(queries))
-        update, masks = self.cross_attn(queries, keys_and_values, return_masks=return_masks)
+        update, masks = self.cross_attn(queries, tokens, return_masks=return_masks)
         queries = self.norm2(queries + update)
         return self.norm3(queries + self.mlp(queries)), masks
 
 
-@dataclass(frozen=True)
-class StageReading:
-    """What queries may ask of one stage.
-
-    Attributes:
-        keys_and_values: of each decoder layer.
-        grid: (h, w) of the stage's tokens.
-    """
-
-    keys_and_values: list[KeysAndValues]
-    grid: tuple[int, int]
-
-
 class ATMStage(nn.Module):
-    """Project one encoder stage to the decoder's width and let the queries read it, layer after layer."""
+    """Project one encoder stage to the decoder's width, then run decoder layers on it."""
 
     def __init__(self, *, in_dim: int, dim: int, num_layers: int, num_heads: int, dropout: float) -> None:
         super().__init__()
@@ -69,16 +49,12 @@ class ATMStage(nn.Module):
             ATMDecoderLayer(dim=dim, num_heads=num_heads, dropout=dropout) for _ in range(num_layers)
         )
 
-    def read(self, feature_map: torch.Tensor) -> StageReading:
-        """All of a (B, C, h, w) map that does not depend on the queries: what several sets of them may share."""
+    def forward(self, queries: torch.Tensor, feature_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, K, D) queries and a (B, C, h, w) map -> queries and the last layer's mask logits (B, K, h, w)."""
         tokens = self.input_norm(self.input_proj(map_to_tokens(feature_map)))
-        return StageReading([layer.read(tokens) for layer in self.layers], tuple(feature_map.shape[-2:]))
-
-    def forward(self, queries: torch.Tensor, reading: StageReading) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, K, D) queries and what `read` gave -> queries and the last layer's mask logits (B, K, h, w)."""
-        for layer, keys_and_values in zip(self.layers, reading.keys_and_values, strict=True):
-            queries, masks = layer(queries, keys_and_values, return_masks=layer is self.layers[-1])
-        return queries, masks.unflatten(2, reading.grid)
+        for layer in self.layers:
+            queries, masks = layer(queries, tokens, return_masks=layer is self.layers[-1])
+        return queries, masks.unflatten(2, feature_map.shape[-2:])
 
 
 class ATMDecoder(nn.Module):
@@ -123,34 +99,25 @@ class ATMDecoder(nn.Module):
         Returns:
             "pred_logits": (B, K, K + 1) class logits of the last stage; index K is "no object".
             "pred_masks": (B, K, h, w) mask logits, summed over all stages, on the finest grid among them.
-            "aux_outputs": in training, the same two of each earlier stage, its masks summed up to there; else empty.
+            "aux_outputs": in training, the same two of each earlier stage, with masks summed up to that stage; else
+                empty.
         """
-        return self.answer(self.read(feature_maps), self.class_queries, self.class_embed, with_aux=self.training)
-
-    def read(self, feature_maps: list[torch.Tensor]) -> list[StageReading]:
-        """What the queries may ask of each stage."""
-        return [stage.read(feature_map) for stage, feature_map in zip(self.stages, feature_maps, strict=True)]
-
-    def answer(
-        self, readings: list[StageReading], class_queries: nn.Embedding, class_embed: nn.Linear, *, with_aux: bool
-    ) -> DecoderOutputs:
-        """The outputs of `forward` for any class queries and their classifier; "aux_outputs" as asked for."""
-        batch_size = readings[0].keys_and_values[0][0].shape[0]
-        queries = class_queries.weight.expand(batch_size, -1, -1)
-        masks = None
-        outputs = []
-        for stage, reading in zip(self.stages, readings, strict=True):
-            queries, stage_masks = stage(queries, reading)
+        queries = self.class_queries.weight.expand(feature_maps[0].shape[0], -1, -1)
+        masks: torch.Tensor | None = None
+        predictions: list[StageOutputs] = []
+        for stage, feature_map in zip(self.stages, feature_maps, strict=True):
+            # Update the queries by the stage's tokens, and add its masks to those of the stages before.
+            queries, stage_masks = stage(queries, feature_map)
             masks = stage_masks if masks is None else add_masks(masks, stage_masks)
-            is_last = stage is self.stages[-1]
-            if is_last or with_aux:
-                outputs.append({"pred_logits": class_embed(queries), "pred_masks": masks})
-        return {**outputs[-1], "aux_outputs": outputs[:-1]}
+            # Earlier stages predict in training only (deep supervision).
+            if self.training or stage is self.stages[-1]:
+                predictions.append({"pred_logits": self.class_embed(queries), "pred_masks": masks})
+        return {**predictions[-1], "aux_outputs": predictions[:-1]}
 
 
-def add_masks(masks: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Sum of two (B, K, ., .) mask logits, the coarser interpolated bilinearly to the finer grid."""
-    if masks.shape == others.shape:
-        return masks + others
-    coarse, fine = sorted((masks, others), key=lambda logits: logits[0, 0].numel())
+def add_masks(masks: torch.Tensor, other_masks: torch.Tensor) -> torch.Tensor:
+    """Sum of two (B, K, ., .) mask logits; the coarser one is interpolated bilinearly to the finer grid."""
+    if masks.shape == other_masks.shape:
+        return masks + other_masks
+    coarse, fine = sorted((masks, other_masks), key=lambda logits: logits[0, 0].numel())
     return fine + F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)

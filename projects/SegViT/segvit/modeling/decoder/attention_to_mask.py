@@ -1,4 +1,4 @@
-"""Attention-to-Mask: cross-attention whose similarity map is the mask (SegViT v1, section 3.2, equations 1 to 3).
+"""`AttentionToMask`: cross-attention whose similarity map is the mask (SegViT v1, section 3.2, equations 1 to 3).
 
 Shape shorthand: B images, K class queries, N tokens, D decoder width, d = D / heads.
 """
@@ -9,13 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.errors import UserError
-
-KeysAndValues = tuple[torch.Tensor, torch.Tensor]
+from segvit.errors import ArgumentError
 
 
 class AttentionToMask(nn.Module):
-    """Update class queries by attention over tokens, and read masks from the same queries and keys.
+    """Update class queries by attention over tokens, and compute masks from the same queries and keys.
 
     The mask of a query is the mean over heads of its scaled similarities before the softmax. The mean of the heads'
     dot products equals one dot product over the full width divided by the number of heads, so the masks come from a
@@ -25,7 +23,7 @@ class AttentionToMask(nn.Module):
     def __init__(self, *, dim: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         if dim % num_heads:
-            raise UserError(f"decoder width {dim} is not divisible by {num_heads} heads")
+            raise ArgumentError("num_heads", f"{num_heads} does not divide the decoder width {dim}")
         self.num_heads = num_heads
         self.dropout = dropout
         self.q = nn.Linear(dim, dim)
@@ -34,26 +32,25 @@ class AttentionToMask(nn.Module):
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(dropout)
 
-    def keys_and_values(self, tokens: torch.Tensor) -> KeysAndValues:
-        """Of tokens (B, N, D): both (B, N, D). Nothing of them depends on the queries: several sets may share them."""
-        return self.k(tokens), self.v(tokens)
-
     def forward(
-        self, queries: torch.Tensor, keys_and_values: KeysAndValues, *, return_masks: bool
+        self, queries: torch.Tensor, tokens: torch.Tensor, *, return_masks: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend from class queries to tokens.
 
         Args:
             queries: (B, K, D).
-            keys_and_values: of the tokens, see there.
-            return_masks: whether the caller needs the mask logits of this layer.
+            tokens: (B, N, D).
+            return_masks: whether to compute mask logits.
 
         Returns:
             The update of the queries (B, K, D), and the mask logits (B, K, N) or None.
         """
-        q, (k, v) = self.q(queries), keys_and_values
+        q, k, v = self.q(queries), self.k(tokens), self.v(tokens)
         update = F.scaled_dot_product_attention(
-            *(self._split_heads(x) for x in (q, k, v)), dropout_p=self.dropout if self.training else 0.0
+            self._split_heads(q),
+            self._split_heads(k),
+            self._split_heads(v),
+            dropout_p=self.dropout if self.training else 0.0,
         )
         update = self.proj_drop(self.proj(update.transpose(1, 2).flatten(2)))
         return update, self._mask_logits(q, k) if return_masks else None

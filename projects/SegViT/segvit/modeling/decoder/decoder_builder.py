@@ -1,8 +1,8 @@
-"""Build the decoder that a model's stages call for."""
+"""`build_decoder`: an `ATMDecoder`, or a `ShrunkDecoder` with its query up-sampling."""
 
 from __future__ import annotations
 
-from segvit.errors import UserError
+from segvit.errors import ArgumentError
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
 from segvit.modeling.token_reduction.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
@@ -21,37 +21,95 @@ def build_decoder(
     dropout: float = 0.0,
     init_std: float = 0.02,
 ) -> ATMDecoder | ShrunkDecoder:
-    """Build the decoder.
+    """Build a decoder.
 
     Args:
         in_dims: encoder widths of the stages, deepest first.
         grid_size: (h, w) of the training crop at the resolution of the last, shallowest stage.
-        query_upsampling: "none" for `ATMDecoder`; for `ShrunkDecoder` the queries that restore the full grid: "learned"
-            per cell, "inherited" from the shallow stage, or "nearest", those with the nearest kept token added.
-        upsampling_layers: their layers, per stage.
+        query_upsampling: "none" for `ATMDecoder`; "learned", "inherited" or "nearest" for `ShrunkDecoder`, see
+            `build_query_upsampling`.
+        upsampling_layers: layers per stage of the query up-sampling.
         num_classes, hidden_dim, num_layers, num_heads, dropout, init_std: see `ATMDecoder`.
 
     Raises:
-        UserError: for another kind of up-sampling, or stages that do not fit it.
+        ArgumentError: for another kind of up-sampling, or stages that do not fit it.
     """
-    common = {"num_heads": num_heads, "dropout": dropout}
-    sizes = {"num_classes": num_classes, "hidden_dim": hidden_dim, "num_layers": num_layers, "init_std": init_std}
     if query_upsampling == "none":
-        return ATMDecoder(in_dims=in_dims, **sizes, **common)
-    if query_upsampling not in ("learned", "inherited", "nearest"):
-        raise UserError(
-            f"MODEL.SEGVIT.QUERY_UPSAMPLING {query_upsampling!r} must be 'none', 'learned', 'inherited' or 'nearest'"
+        return ATMDecoder(
+            num_classes=num_classes,
+            in_dims=in_dims,
+            hidden_dim=hidden_dim,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            dropout=dropout,
+            init_std=init_std,
         )
-    in_dims = in_dims[::-1]
-    common_upsampling = {"in_dims": in_dims, "dim": hidden_dim, "num_layers": upsampling_layers, **common}
+    upsampling = build_query_upsampling(
+        query_upsampling,
+        in_dims=in_dims,
+        grid_size=grid_size,
+        dim=hidden_dim,
+        num_layers=upsampling_layers,
+        num_heads=num_heads,
+        dropout=dropout,
+    )
+    return ShrunkDecoder(
+        upsampling=upsampling,
+        num_classes=num_classes,
+        hidden_dim=hidden_dim,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        dropout=dropout,
+        init_std=init_std,
+    )
+
+
+def build_query_upsampling(
+    query_upsampling: str,
+    *,
+    in_dims: list[int],
+    grid_size: tuple[int, int],
+    dim: int,
+    num_layers: int,
+    num_heads: int,
+    dropout: float,
+) -> LearnedQueryUpsampling | InheritedQueryUpsampling:
+    """Build the module that restores the full grid.
+
+    Args:
+        query_upsampling: which queries: "learned" per grid cell; "inherited" from the tokens of the shallow stage; or
+            "nearest", inherited ones with the nearest kept token added.
+        in_dims, grid_size: see `build_decoder`.
+        dim, num_layers, num_heads, dropout: see `LearnedQueryUpsampling`.
+
+    Raises:
+        ArgumentError: for another name, or if inherited queries get more or fewer than two stages.
+    """
+    shallowest_first = in_dims[::-1]
     if query_upsampling == "learned":
-        return ShrunkDecoder(
-            upsampling=LearnedQueryUpsampling(grid_size=grid_size, **common_upsampling), **sizes, **common
+        return LearnedQueryUpsampling(
+            grid_size=grid_size,
+            in_dims=shallowest_first,
+            dim=dim,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            dropout=dropout,
+        )
+    if query_upsampling not in ("inherited", "nearest"):
+        raise ArgumentError(
+            "query_upsampling", f"{query_upsampling!r} must be 'none', 'learned', 'inherited' or 'nearest'"
         )
     if len(in_dims) != 2:
-        raise UserError(
-            f"MODEL.SEGVIT.QUERY_UPSAMPLING {query_upsampling!r} reads two stages, the last and one from before the "
-            f"reduction, but MODEL.SEM_SEG_HEAD.IN_FEATURES names {len(in_dims)}"
+        raise ArgumentError(
+            "query_upsampling",
+            f"{query_upsampling!r} reads two stages, the last and one from before the reduction, but `in_dims` has "
+            f"{len(in_dims)}",
         )
-    upsampling = InheritedQueryUpsampling(adds_nearest=query_upsampling == "nearest", **common_upsampling)
-    return ShrunkDecoder(upsampling=upsampling, **sizes, **common)
+    return InheritedQueryUpsampling(
+        in_dims=shallowest_first,
+        dim=dim,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        dropout=dropout,
+        adds_nearest=query_upsampling == "nearest",
+    )

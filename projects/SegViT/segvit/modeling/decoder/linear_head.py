@@ -1,28 +1,30 @@
-"""Per-pixel linear classifier: the least that a segmentation head can do, the floor in benchmarks.
+"""`LinearHead`: a linear classifier of every token, the simplest segmentation head and a baseline in benchmarks.
 
-Shape shorthand in this module: B: images; C: encoder width; K: classes; h, w: the grid of tokens.
+Shape shorthand: B images, h x w grid, C encoder width, K classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 
 class LinearHead(nn.Module):
-    """One linear map C -> K at every token of one stage."""
+    """One linear map C -> K at every token of one stage.
+
+    Args:
+        in_feature: name of the stage, usually the deepest.
+        embed_dim: C, the width of that stage.
+        num_classes: K.
+    """
 
     def __init__(self, *, in_feature: str, embed_dim: int, num_classes: int) -> None:
-        """
-        Args:
-            in_feature: name of the stage, usually the deepest.
-            embed_dim: C, the width of that stage.
-        """
         super().__init__()
         self.in_feature = in_feature
         self.classifier = nn.Conv2d(embed_dim, num_classes, kernel_size=1)
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Maps (B, C, h, w) by stage name to scores (B, K, h, w)."""
+    def forward(self, features: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Maps (B, C, h, w) by stage name -> class logits (B, K, h, w)."""
         return self.classifier(features[self.in_feature])

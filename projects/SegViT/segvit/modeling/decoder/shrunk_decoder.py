@@ -1,4 +1,4 @@
-"""The decoder of Shrunk: up-sample the tokens by queries, then one ATM stage on the result (SegViT v1, section 3.4).
+"""`ShrunkDecoder`: query-based up-sampling of the tokens, then ATM layers on the result (SegViT v1, section 3.4).
 
 Shape shorthand: B images, h x w grid, N = h*w tokens, D decoder width, K classes = queries.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from segvit.modeling.decoder.atm_decoder import ATMDecoderLayer, DecoderOutputs, StageReading
+from segvit.modeling.decoder.atm_decoder import ATMDecoderLayer
+from segvit.modeling.decoder.outputs import DecoderOutputs, StageOutputs
 from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.token_reduction.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
 from segvit.modeling.token_reduction.token_set import Stage
@@ -15,10 +16,10 @@ from segvit.modeling.tokens import map_to_tokens
 
 
 class ShrunkDecoder(nn.Module):
-    """Class queries to class logits and masks, on a map that query-based up-sampling restored.
+    """Class queries to class logits and masks, on a map restored by query-based up-sampling.
 
-    Unlike `ATMDecoder`, every layer predicts its own masks and classes, masks are not summed, and the last layer's are
-    the prediction: so the official code has it.
+    Unlike in `ATMDecoder`, every layer predicts its own masks and classes, masks are not summed, and those of the last
+    layer are the prediction, as in the official code.
 
     Args:
         upsampling: stages to a (B, D, h, w) map.
@@ -54,28 +55,22 @@ class ShrunkDecoder(nn.Module):
         """Decode the stages of one batch.
 
         Args:
-            stages: in decoder order, deepest first; the last is a map on the full grid (h, w).
+            stages: deepest first; the last is a map on the full grid (h, w).
 
         Returns:
             The dict of `ATMDecoder.forward`; "aux_outputs" holds the earlier layers' predictions, in training.
         """
-        return self.answer(self.read(stages), self.class_queries, self.class_embed, with_aux=self.training)
+        # Restore the full grid. Up-sampling visits the stages the other way round, shallowest first.
+        feature_map = self.upsampling(stages[::-1])
+        tokens = map_to_tokens(feature_map)
 
-    def read(self, stages: list[Stage]) -> StageReading:
-        """What the queries may ask of the restored map."""
-        restored = self.upsampling(stages[::-1])
-        tokens = map_to_tokens(restored)
-        return StageReading([layer.read(tokens) for layer in self.layers], tuple(restored.shape[-2:]))
-
-    def answer(
-        self, reading: StageReading, class_queries: nn.Embedding, class_embed: nn.Linear, *, with_aux: bool
-    ) -> DecoderOutputs:
-        """The outputs of `forward` for any class queries and their classifier; "aux_outputs" as asked for."""
-        queries = class_queries.weight.expand(reading.keys_and_values[0][0].shape[0], -1, -1)
-        outputs = []
-        for layer, keys_and_values in zip(self.layers, reading.keys_and_values, strict=True):
-            predicts = with_aux or layer is self.layers[-1]
-            queries, masks = layer(queries, keys_and_values, return_masks=predicts)
-            if predicts:
-                outputs.append({"pred_logits": class_embed(queries), "pred_masks": masks.unflatten(2, reading.grid)})
-        return {**outputs[-1], "aux_outputs": outputs[:-1]}
+        queries = self.class_queries.weight.expand(tokens.shape[0], -1, -1)
+        predictions: list[StageOutputs] = []
+        for layer in self.layers:
+            # Earlier layers predict in training only (deep supervision).
+            is_predicting = self.training or layer is self.layers[-1]
+            queries, masks = layer(queries, tokens, return_masks=is_predicting)
+            if is_predicting:
+                masks = masks.unflatten(2, feature_map.shape[-2:])
+                predictions.append({"pred_logits": self.class_embed(queries), "pred_masks": masks})
+        return {**predictions[-1], "aux_outputs": predictions[:-1]}

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from segvit.modeling.decoder.outputs import DecoderOutputs, StageOutputs
 from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers, mean_over_processes
 from segvit.modeling.losses.mask_losses import focal_and_dice_loss
 from segvit.modeling.losses.mask_targets import IGNORED, MaskTargets, subsample_labels
@@ -52,6 +53,8 @@ class SegViTCriterion(nn.Module):
 
     output_modes = ("mix", "diagonal")
 
+    class_weights: torch.Tensor
+
     def __init__(
         self,
         *,
@@ -74,12 +77,12 @@ class SegViTCriterion(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(
-        self, outputs: dict[str, torch.Tensor], targets: list[MaskTargets], normalizers: LossNormalizers | None = None
+        self, outputs: DecoderOutputs, targets: list[MaskTargets], normalizers: LossNormalizers | None = None
     ) -> dict[str, torch.Tensor]:
         """Weighted losses of one batch, or of one part of a larger batch.
 
         Args:
-            outputs: "pred_logits" (B, K, K + 1), "pred_masks" (B, K, h, w), and "aux_outputs", a list of the same.
+            outputs: of the decoder.
             targets: B images; all label maps (H, W) have one size, which the grid covers.
             normalizers: the divisors of the losses, where this batch is a part of a larger one; by default the
                 `loss_counts` of these targets, averaged over all processes.
@@ -91,10 +94,11 @@ class SegViTCriterion(nn.Module):
         # Normalizers come first: all processes join the all-reduce, also one without any label.
         normalizers = normalizers or mean_over_processes(self.loss_counts(targets), device)
         present = self._present_masks(targets)
+        stages: list[StageOutputs] = [outputs, *outputs["aux_outputs"]]
         suffixes = ["", *(f"_{index}" for index in range(len(outputs["aux_outputs"])))]
-        losses = {}
+        losses: dict[str, torch.Tensor] = {}
         with torch.autocast(device.type, enabled=False):
-            for suffix, stage in zip(suffixes, [outputs, *outputs["aux_outputs"]], strict=True):
+            for suffix, stage in zip(suffixes, stages, strict=True):
                 sums = {"loss_ce": self._class_loss(stage["pred_logits"].float(), targets)}
                 sums |= self._mask_losses(stage["pred_masks"].float(), present)
                 for name, summed in sums.items():

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from segvit.modeling.decoder.outputs import DecoderOutputs, MergedOutputs
 from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers, mean_over_processes
 from segvit.modeling.losses.mask_targets import IGNORED, MaskTargets, subsample_labels
 from segvit.modeling.postprocessing.semantic_inference import class_probabilities, class_scores
@@ -38,8 +39,8 @@ class CrossGroupLoss(nn.Module):
 
     def forward(
         self,
-        new: dict[str, torch.Tensor],
-        older: dict[str, torch.Tensor],
+        new: DecoderOutputs,
+        older: MergedOutputs,
         targets: list[MaskTargets],
         normalizers: LossNormalizers | None = None,
     ) -> torch.Tensor:

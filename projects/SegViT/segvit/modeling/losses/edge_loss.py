@@ -21,6 +21,8 @@ class EdgeLoss(nn.Module):
         edge_weight: weight of an edge patch; 1.0 for others.
     """
 
+    class_weights: torch.Tensor
+
     def __init__(self, *, ignore_value: int, weight: float = 1.0, edge_weight: float = 1.0) -> None:
         super().__init__()
         self.ignore_value = ignore_value

@@ -62,7 +62,7 @@ class _FocalAndDiceLoss(torch.autograd.Function):
     def backward(
         ctx: FunctionCtx, focal_weights: torch.Tensor, dice_weights: torch.Tensor
     ) -> tuple[torch.Tensor, None, None]:
-        (gradients,) = ctx.saved_tensors
+        (gradients,) = ctx.saved_tensors  # type: ignore[attr-defined]  # missing in torch's stub
         return focal_weights[:, None, None] * gradients[0] + dice_weights[:, None, None] * gradients[1], None, None
 
 

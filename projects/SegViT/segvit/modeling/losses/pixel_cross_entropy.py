@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from segvit.modeling.decoder.outputs import DecoderOutputs, PixelOutputs, StageOutputs
 from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers, mean_over_processes
 from segvit.modeling.losses.mask_targets import IGNORED, MaskTargets, subsample_labels
 
@@ -35,12 +36,15 @@ class PixelCrossEntropy(nn.Module):
         self.stride = stride
 
     def forward(
-        self, outputs: dict[str, torch.Tensor], targets: list[MaskTargets], normalizers: LossNormalizers | None = None
+        self,
+        outputs: DecoderOutputs | PixelOutputs,
+        targets: list[MaskTargets],
+        normalizers: LossNormalizers | None = None,
     ) -> dict[str, torch.Tensor]:
         """Weighted losses of one batch.
 
         Args:
-            outputs: "pred_masks" (B, K, h, w), and "aux_outputs", a list of the same. "pred_logits" are not trained.
+            outputs: of a decoder or a per-pixel head. "pred_logits" are not trained.
             targets: B images; all label maps (H, W) have one size, which the grid covers.
             normalizers: see `SegViTCriterion.forward`.
 
@@ -50,7 +54,7 @@ class PixelCrossEntropy(nn.Module):
         labels = self._labels(targets)  # (B, H / stride, W / stride)
         normalizers = normalizers or mean_over_processes(self.loss_counts(targets), labels.device)
         names = ["loss_ce", *(f"loss_ce_{index}" for index in range(len(outputs["aux_outputs"])))]
-        stages = [outputs, *outputs["aux_outputs"]]
+        stages: list[StageOutputs | PixelOutputs] = [outputs, *outputs["aux_outputs"]]
         with torch.autocast(labels.device.type, enabled=False):
             return {
                 name: self.weight * self._summed_loss(stage, labels) / normalizers["loss_ce"]
@@ -64,7 +68,7 @@ class PixelCrossEntropy(nn.Module):
     def _labels(self, targets: list[MaskTargets]) -> torch.Tensor:
         return subsample_labels(torch.stack([target.labels for target in targets]), self.stride)
 
-    def _summed_loss(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+    def _summed_loss(self, outputs: StageOutputs | PixelOutputs, labels: torch.Tensor) -> torch.Tensor:
         logits = F.interpolate(
             outputs["pred_masks"].float(), size=labels.shape[1:], mode="bilinear", align_corners=False
         )

@@ -13,18 +13,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvit.errors import ArgumentError
+from segvit.modeling.decoder.outputs import MergedOutputs, StageOutputs
 
 
-def class_probabilities(outputs: Mapping[str, Any]) -> torch.Tensor:
+def class_probabilities(outputs: StageOutputs | MergedOutputs) -> torch.Tensor:
     """P(class c | query c) of every class: (B, K). It bounds the "diagonal" score of the class from above.
 
     Args:
-        outputs: "pred_logits" (B, K, K + 1), or "class_probabilities" (B, K), where groups of classes that do not know
-            of each other have been gathered (see `merge_groups`).
+        outputs: of a decoder, or of several groups of classes (see `merge_groups`).
     """
-    if "class_probabilities" in outputs:
-        return outputs["class_probabilities"]
-    return outputs["pred_logits"].softmax(dim=-1).diagonal(dim1=1, dim2=2)
+    if "pred_logits" in outputs:
+        return outputs["pred_logits"].softmax(dim=-1).diagonal(dim1=1, dim2=2)
+    return outputs["class_probabilities"]
 
 
 def class_scores(masks: torch.Tensor, probabilities: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
