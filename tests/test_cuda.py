@@ -1,4 +1,4 @@
-"""What needs a CUDA device: a mixed-precision step, and the same scores as on the CPU."""
+"""On a CUDA device: mixed-precision steps train, and scores and losses equal those of the CPU."""
 
 import copy
 
@@ -25,7 +25,7 @@ def build(cfg, device):
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
-def test_mixed_precision_step(tiny_cfg, make_input, precision, tmp_path):
+def test_mixed_precision_steps_train_in_float32_weights(tiny_cfg, make_input, precision, tmp_path):
     model = build(tiny_cfg, "cuda").train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     batch = [make_input(32, 48), make_input(24, 40, seed=1)]
@@ -39,7 +39,7 @@ def test_mixed_precision_step(tiny_cfg, make_input, precision, tmp_path):
     types = []
     model.backbone.encoder.blocks[0].mlp.fc1.register_forward_hook(lambda *call: types.append(call[2].dtype))
     with EventStorage() as storage:
-        for trainer.iter in range(8):  # the loss scaler may skip the first few
+        for trainer.iter in range(8):  # The loss scaler may skip the first few steps.
             trainer.run_step()
     assert set(types) == {getattr(torch, precision)}
     assert storage.latest()["total_loss"][0] > 0
@@ -48,7 +48,7 @@ def test_mixed_precision_step(tiny_cfg, make_input, precision, tmp_path):
     assert len(changed) > len(before) / 2
 
 
-def test_images_without_a_label(tiny_cfg, make_input):
+def test_images_without_labels_give_finite_gradients(tiny_cfg, make_input):
     model = build(tiny_cfg, "cuda").train()
     losses = model([make_input(32, 48, ids=(255,))])
     sum(losses.values()).backward()
@@ -57,31 +57,32 @@ def test_images_without_a_label(tiny_cfg, make_input):
 
 @pytest.mark.parametrize("output", ["mix", "diagonal"])
 @torch.no_grad()
-def test_scores_equal_the_cpus(tiny_cfg, make_input, output):
+def test_scores_equal_those_of_the_cpu(tiny_cfg, make_input, output):
     tiny_cfg.MODEL.SEGVIT.OUTPUT = output
     cpu, cuda = build(tiny_cfg, "cpu"), build(tiny_cfg, "cuda")
     cuda.load_state_dict(cpu.state_dict())
     batch = [{"image": make_input(*size)["image"]} for size in [(32, 48), (29, 43)]]
-    for ours, theirs in zip(cuda(batch), cpu(batch), strict=True):
-        assert ours["sem_seg"].device.type == "cuda"
-        torch.testing.assert_close(ours["sem_seg"].cpu(), theirs["sem_seg"], rtol=1e-3, atol=1e-3)
+    for result, expected in zip(cuda(batch), cpu(batch), strict=True):
+        assert result["sem_seg"].device.type == "cuda"
+        torch.testing.assert_close(result["sem_seg"].cpu(), expected["sem_seg"], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("accumulate_on_cpu", [False, True])
 @torch.no_grad()
-def test_windows_equal_the_cpus(tiny_cfg, make_input, accumulate_on_cpu):
+def test_windows_equal_those_of_the_cpu(tiny_cfg, make_input, accumulate_on_cpu):
     window = tiny_cfg.TEST.WINDOW
     window.ENABLED, window.SIZE, window.STRIDE = True, [32, 48], [21, 32]
     window.ACCUMULATE_ON_CPU = accumulate_on_cpu
     cpu, cuda = build(tiny_cfg, "cpu"), build(tiny_cfg, "cuda")
     cuda.load_state_dict(cpu.state_dict())
     inputs = [{"image": make_input(53, 90)["image"], "height": 70, "width": 100}]
-    ours, theirs = cuda(inputs)[0]["sem_seg"], cpu(inputs)[0]["sem_seg"]
-    assert ours.device.type == ("cpu" if accumulate_on_cpu else "cuda")
-    torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-3, atol=1e-3)
+    scores = cuda(inputs)[0]["sem_seg"]
+    expected = cpu(inputs)[0]["sem_seg"]
+    assert scores.device.type == ("cpu" if accumulate_on_cpu else "cuda")
+    torch.testing.assert_close(scores.cpu(), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_losses_equal_the_cpus(tiny_cfg, make_input):
+def test_losses_equal_those_of_the_cpu(tiny_cfg, make_input):
     cpu, cuda = build(tiny_cfg, "cpu").train(), build(tiny_cfg, "cuda").train()
     cuda.load_state_dict(cpu.state_dict())
     batch = [make_input(32, 48), make_input(24, 40, seed=1)]

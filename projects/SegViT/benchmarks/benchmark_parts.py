@@ -36,7 +36,7 @@ from tabulate import tabulate
 from torch import Tensor
 from tqdm import tqdm
 
-from baselines import build_segvit, input_images, override
+from baselines import build_loaded_model, build_segvit, input_images, override
 from criterion_step import CriterionStep
 from label_endings import LabelsOfScene
 from measurements import peak_memory_mb
@@ -132,7 +132,7 @@ def criterion(args: argparse.Namespace, cfg: CfgNode) -> Rows:
 def labels(args: argparse.Namespace, cfg: CfgNode) -> Rows:
     """Time the step from the head's output to labels."""
     height, width = args.image_size
-    stage = build_random_model(cfg).backbone.output_shape()[cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES[0]]
+    stage = build_loaded_model(cfg).backbone.output_shape()[cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES[0]]
     grid = (-(-height // stage.stride), -(-width // stage.stride))
     builders = {}
     for num_classes, num_present in class_counts(args, cfg):
