@@ -1,16 +1,18 @@
 """app.py names invalid arguments and exits with code 2."""
 
+import importlib.util
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 
-import segvit
+from helpers.repository import PROJECT
 
-pytest.importorskip("gradio", reason='the web page needs Gradio: pip install -e ".[demo]"')
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("gradio") is None, reason='the web page needs Gradio: pip install -e ".[demo]"'
+)
 
-APP = Path(segvit.__file__).parents[1] / "demo" / "app.py"
+APP = PROJECT / "demo" / "app.py"
 
 
 @pytest.mark.parametrize(

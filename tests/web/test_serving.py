@@ -1,19 +1,18 @@
 """The web server: it serves the page and its own files only, and refuses oversized requests early."""
 
+import importlib.util
 import json
 import threading
 
 import pytest
 
-pytest.importorskip("gradio", reason='the web page needs Gradio: pip install -e ".[demo]"')
-
-from fastapi.testclient import TestClient
-
 from segvit.web.analysis import ImageAnalyzer
-from segvit.web.page import Page
-from segvit.web.request_limits import MAX_EVENT_BYTES
-from segvit.web.server import build_app
 from segvit.web.uploads import UploadLimits
+
+# Gradio and FastAPI take seconds to import: fixtures import them, so that collecting the tests stays fast.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("gradio") is None, reason='the web page needs Gradio: pip install -e ".[demo]"'
+)
 
 # Seconds; long enough for a busy machine.
 TIMEOUT = 240
@@ -27,10 +26,21 @@ def analyzer(predictor):
 @pytest.fixture
 def client(analyzer, tmp_path, monkeypatch):
     """An HTTP client of the page, which stores its files in tmp_path/served."""
+    from fastapi.testclient import TestClient
+
+    from segvit.web.server import build_app
+
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "served"))
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
     with TestClient(build_app(analyzer, host="127.0.0.1", max_waiting=2), base_url="http://127.0.0.1") as test_client:
         yield test_client
+
+
+@pytest.fixture
+def page(analyzer):
+    from segvit.web.page import Page
+
+    return Page(analyzer, max_waiting=1)
 
 
 def upload(client, name, content):
@@ -97,6 +107,8 @@ def test_urls_are_not_fetched(client):
 
 
 def test_oversized_requests_are_refused(client):
+    from segvit.web.request_limits import MAX_EVENT_BYTES
+
     assert upload(client, "a.png", b"0" * 200_000).status_code == 413
     large = client.post("/gradio_api/queue/join", content=b"[" * (MAX_EVENT_BYTES + 1))
     assert large.status_code == 413
@@ -143,8 +155,7 @@ def test_images_are_segmented_one_at_a_time_and_at_most_two_wait(client, make_up
     assert counts == [1, 1, 1]
 
 
-def test_events_of_an_expired_analysis_give_empty_outputs(analyzer, make_upload):
-    page = Page(analyzer, max_waiting=1)
+def test_events_of_an_expired_analysis_give_empty_outputs(page, make_upload):
     assert page.redraw(None, 0.5) is None
     page.show_mask(None, 1)
     refused = page.analyze(make_upload("text"), 0.5)
@@ -152,8 +163,8 @@ def test_events_of_an_expired_analysis_give_empty_outputs(analyzer, make_upload)
     assert len(refused) == len(page.clear()) == len(page.analyze(make_upload("plain"), 0.5))
 
 
-def test_a_crash_is_logged_and_its_details_stay_private(analyzer, make_upload, monkeypatch, caplog):
-    monkeypatch.setattr(analyzer.predictor.model, "forward", lambda inputs: 1 / 0)
-    outputs = Page(analyzer, max_waiting=1).analyze(make_upload("plain"), 0.5)
+def test_a_crash_is_logged_and_its_details_stay_private(page, make_upload, monkeypatch, caplog):
+    monkeypatch.setattr(page.analyzer.predictor.model, "forward", lambda inputs: 1 / 0)
+    outputs = page.analyze(make_upload("plain"), 0.5)
     assert "see the server log" in outputs.status and "division" not in outputs.status
     assert "ZeroDivisionError" in caplog.text
