@@ -7,7 +7,8 @@ from fvcore.nn import FlopCountAnalysis
 from torch import nn
 from torch.nn import functional as F
 
-from segvit.analysis import BilinearUpsampling, count_macs, count_module_macs, count_params, weightless_copy
+from segvit.analysis import count_macs, count_module_macs, count_params, weightless_copy
+from segvit.modeling import SegViT
 
 
 class Call(nn.Module):
@@ -37,21 +38,21 @@ CASES = {
     "einsum": (Call(lambda a, b: torch.einsum("bqc,bqhw->bchw", a, b)), [(2, 7, 5), (2, 7, 3, 4)], 2 * 7 * 5 * 3 * 4),
     "layer norm": (nn.LayerNorm(8), [(2, 7, 8)], 5 * 2 * 7 * 8),
     "batch norm": (nn.BatchNorm2d(4).eval(), [(2, 4, 5, 7)], 2 * 2 * 4 * 5 * 7),
-    "upsampling": (Call(lambda x: BilinearUpsampling()(x, (6, 10))), [(2, 4, 3, 5)], 4 * 2 * 4 * 6 * 10),
+    "upsampling": (nn.UpsamplingBilinear2d((6, 10)), [(2, 4, 3, 5)], 4 * 2 * 4 * 6 * 10),
     "elementwise": (nn.GELU(), [(2, 7)], 0),
 }
 
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])
 @pytest.mark.parametrize("case", CASES)
-def test_by_hand(case, device):
+def test_counts_equal_those_by_hand(case, device):
     module, shapes, expected = CASES[case]
     module = weightless_copy(module) if device == "meta" else module
     assert count_module_macs(module, *(torch.ones(shape, device=device) for shape in shapes)) == expected
 
 
-def test_equals_fvcore():
-    """On a model that fvcore sees in full: a ViT with unfused attention, upsampled."""
+def test_counts_equal_fvcores():
+    """On a model all of whose operators fvcore counts: a ViT with unfused attention."""
     vit = timm.create_model("vit_tiny_patch16_224", img_size=48, depth=2, num_classes=7, global_pool="").eval()
     for block in vit.blocks:
         block.attn.fused_attn = False
@@ -60,18 +61,27 @@ def test_equals_fvcore():
     assert count_module_macs(weightless_copy(vit), images.to("meta")) == fvcore.total()
 
 
-class TinyModel(nn.Module):
-    """The three parts of a segmentation model: 3 -> 4 channels at half the size, 4 -> 5 classes, upsampling."""
+class BilinearUpsampling(nn.Module):
+    """Scores (B, K, h, w) at the given size."""
 
-    def __init__(self):
-        super().__init__()
-        self.backbone = nn.Conv2d(3, 4, 2, stride=2, bias=False)
-        self.sem_seg_head = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(4, 5, 1))
-        self.semantic_inference = BilinearUpsampling()
+    def forward(self, scores, size):
+        return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
 
 
-def test_parts():
-    model = TinyModel()
+def tiny_model():
+    """3 -> 4 channels at half the size, 4 -> 5 classes, upsampling."""
+    return SegViT(
+        encoder=nn.Conv2d(3, 4, 2, stride=2, bias=False),
+        head=nn.Sequential(nn.Dropout(0.5), nn.Conv2d(4, 5, 1)),
+        inference=BilinearUpsampling(),
+        patch_size=2,
+        pixel_mean=[0.0, 0.0, 0.0],
+        pixel_std=[1.0, 1.0, 1.0],
+    )
+
+
+def test_counts_by_part():
+    model = tiny_model()
     assert count_params(model) == {"total": 48 + 25, "backbone": 48, "sem_seg_head": 25}
     macs = count_macs(model, (8, 12))
     expected = {"backbone": 3 * 4 * 4 * 24, "sem_seg_head": 4 * 5 * 24, "inference": 4 * 5 * 8 * 12}
@@ -79,11 +89,11 @@ def test_parts():
     assert all(isinstance(value, int) for value in macs.values())
 
 
-def test_model_is_left_unchanged():
-    model = TinyModel()
+def test_counting_leaves_the_model_unchanged():
+    model = tiny_model()
     count_macs(model, (8, 8))
     assert model.training
-    assert model.sem_seg_head.training
+    assert model.head.training
     assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
 
 

@@ -255,11 +255,11 @@ def test_no_file_changes_the_batch_behind_the_learning_rate(path):
 
 @pytest.mark.parametrize("name", GMACS)
 def test_multiply_accumulates(name):
-    macs = count_macs(build(name), tuple(load(name).MODEL.VIT.IMG_SIZE))
+    macs = count_macs(build(name).network, tuple(load(name).MODEL.VIT.IMG_SIZE))
     assert macs["total"] == pytest.approx(GMACS[name] * 1e9, rel=5e-3)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters(name):
     total, backbone, head = PARAMETERS[name]
-    assert count_params(build(name)) == {"total": total, "backbone": backbone, "sem_seg_head": head}
+    assert count_params(build(name).network) == {"total": total, "backbone": backbone, "sem_seg_head": head}

@@ -96,7 +96,7 @@ def test_other_data_change_no_choice(name):
 def counts(name):
     cfg = load_config(CONFIGS / f"{name}.yaml")
     model = build_random_model(cfg, device="meta")
-    return count_params(model)["total"], count_macs(model, tuple(cfg.MODEL.VIT.IMG_SIZE))["total"]
+    return count_params(model.network)["total"], count_macs(model.network, tuple(cfg.MODEL.VIT.IMG_SIZE))["total"]
 
 
 def test_what_the_ablations_cost():

@@ -16,11 +16,11 @@ from detectron2.modeling import Backbone
 from PIL import Image
 from torch import nn
 
+from dense_predictor import BilinearUpsampling, DensePredictor
 from label_endings import Argmax, BandedArgmax, PrunedArgmax, SyntheticScene
 from peers import PEERS, build_peer
 from segmenter_head import SegmenterHead
 from segvit.analysis.from_config import build_random_model
-from segvit.analysis.pipeline import BilinearUpsampling, DensePredictor
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.d2.meta_arch import SegViT
 from segvit.data.image_reading import open_upright

@@ -1,12 +1,9 @@
-"""Sizes, multiply-accumulates and timings of models."""
+"""Parameter counts, multiply-accumulates and timings of models."""
 
 from segvit.analysis.macs import MacCounts, ParamCounts, count_macs, count_module_macs, count_params, weightless_copy
-from segvit.analysis.pipeline import BilinearUpsampling, DensePredictor
 from segvit.analysis.timing import TimingSummary, summarize, time_rounds
 
 __all__ = [
-    "BilinearUpsampling",
-    "DensePredictor",
     "MacCounts",
     "ParamCounts",
     "TimingSummary",

@@ -1,20 +1,19 @@
-"""Models with random weights from config files, to be counted or timed: no weight file is ever needed."""
+"""`build_random_model`: a config's model with random weights, for counting and timing."""
 
 from __future__ import annotations
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from torch import nn
 
-import segvit.d2  # noqa: F401  (registers the models)
+from segvit.d2 import SegViT
 
 
-def build_random_model(cfg: CfgNode, *, device: str = "cpu") -> nn.Module:
-    """The config's model in eval mode, its weights random (or absent, on the "meta" device).
+def build_random_model(cfg: CfgNode, *, device: str = "cpu") -> SegViT:
+    """The config's model in eval mode, with random weights (or none, on the "meta" device); no weight file is read.
 
-    Shrunk++ keeps the share MODEL.VIT.EDGE.SHARE of the tokens, whatever its selection: a random edge head sees no
-    edges, and above a threshold every image would keep another number.
+    Shrunk++ keeps the share MODEL.VIT.EDGE.SHARE of the tokens, whatever MODEL.VIT.EDGE.SELECTION is: with a random
+    edge head, the number of tokens above a threshold would mean nothing.
     """
     cfg = cfg.clone()
     cfg.defrost()

@@ -1,4 +1,4 @@
-"""What a measurement was taken on."""
+"""`machine_name`: the processor or GPU of a measurement and PyTorch's version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def machine_name(device: torch.device) -> str:
-    """The processor's name and PyTorch's version."""
+    """The name of the GPU or processor and PyTorch's version."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     cpuinfo = Path("/proc/cpuinfo")

@@ -1,28 +1,29 @@
-"""Parameters and multiply-accumulates (MACs) of a model, without its weights and without running it.
+"""Counts of parameters and multiply-accumulates (MACs) of a model, on the meta device.
 
-The convention is fvcore's, in which the papers' figures are given: one multiply-accumulate of a convolution or a
-matrix product counts 1, a normalised element 5 (batch norm at inference: 2), a bilinearly upsampled element 4, other
-elementwise work nothing. Unlike fvcore this counts fused attention, B * heads * L * S * (d + dv), gives exact integers
-for einsum, and needs no trace: `torch.utils.flop_counter` sees the operators of a forward pass on the meta device.
+The convention is fvcore's, which the papers use: one multiply-accumulate of a convolution or a matrix product counts 1,
+a normalised element 5 (batch norm at inference: 2), a bilinearly upsampled element 4, other elementwise work nothing.
+Unlike fvcore this counts fused attention, B * heads * L * S * (d + dv), gives exact integers for einsum, and needs no
+trace: `torch.utils.flop_counter` sees the operators of a forward pass on the meta device.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from torch import Size, Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segvit.analysis.pipeline import DensePredictor
+from segvit.modeling import SegViT
 
 aten = torch.ops.aten
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class ParamCounts(TypedDict):
-    """Parameters of a model and of its two parts."""
+    """Parameters of a model: in all, of its encoder and of its head (named as Detectron2 names these two)."""
 
     total: int
     backbone: int
@@ -30,7 +31,7 @@ class ParamCounts(TypedDict):
 
 
 class MacCounts(TypedDict):
-    """MACs of one image; `inference` is what follows the head: upsampling and class mixing."""
+    """MACs of one image: in all, and by part; `inference` is upsampling and class mixing."""
 
     total: int
     backbone: int
@@ -38,38 +39,38 @@ class MacCounts(TypedDict):
     inference: int
 
 
-def count_params(model: nn.Module) -> ParamCounts:
-    """Count the parameters of a model with the attributes `backbone` and `sem_seg_head`, frozen ones included."""
-    return ParamCounts(total=_numel(model), backbone=_numel(model.backbone), sem_seg_head=_numel(model.sem_seg_head))
+def count_params(model: SegViT) -> ParamCounts:
+    """Count the parameters of a model, frozen ones included."""
+    backbone = _count_parameters(model.encoder)
+    sem_seg_head = _count_parameters(model.head)
+    return ParamCounts(total=backbone + sem_seg_head, backbone=backbone, sem_seg_head=sem_seg_head)
 
 
-def count_macs(model: nn.Module, size: tuple[int, int]) -> MacCounts:
-    """Count the MACs of one image of `size` (H, W) in pixels through the three parts of a model, in eval mode.
+def count_macs(model: SegViT, size: tuple[int, int]) -> MacCounts:
+    """Count the MACs of one image of `size` (H, W) in pixels, of whole patches, through a model in eval mode.
 
     Args:
-        model: with the attributes `backbone`, `sem_seg_head` and `semantic_inference`, on any device; left unchanged.
+        model: on any device; left unchanged.
     """
-    parts = DensePredictor(backbone=model.backbone, sem_seg_head=model.sem_seg_head, inference=model.semantic_inference)
-    parts = weightless_copy(parts).eval()
+    model = weightless_copy(model).eval()
     images = torch.empty(1, 3, *size, device="meta")
-    features, backbone = _counted(parts.backbone, images)
-    outputs, sem_seg_head = _counted(parts.sem_seg_head, features)
-    _, inference = _counted(parts.inference, outputs, size)
-    return MacCounts(
-        total=backbone + sem_seg_head + inference, backbone=backbone, sem_seg_head=sem_seg_head, inference=inference
-    )
+    stages, backbone = _run_and_count(model.encoder, images)
+    outputs, sem_seg_head = _run_and_count(model.head, stages)
+    _, inference = _run_and_count(model.inference, outputs, size)
+    total = backbone + sem_seg_head + inference
+    return MacCounts(total=total, backbone=backbone, sem_seg_head=sem_seg_head, inference=inference)
 
 
 def count_module_macs(module: nn.Module, *inputs: Any) -> int:
-    """Count the MACs of one call, where the module and the inputs are: on the meta device this costs nothing.
+    """Count the MACs of one call on the device of the module and the inputs: on the meta device this costs nothing.
 
     A model whose shapes depend on the values of its input must be counted on a real device, after
     `requires_grad_(False)`: the counter fails on a parameter that is an argument of a submodule.
     """
-    return _counted(module, *inputs)[1]
+    return _run_and_count(module, *inputs)[1]
 
 
-def weightless_copy(module: nn.Module) -> nn.Module:
+def weightless_copy(module: AnyModule) -> AnyModule:
     """A copy on the meta device, without gradients; the weights are never copied."""
     memo: dict[int, Any] = {}
     for parameter in module.parameters():
@@ -79,11 +80,11 @@ def weightless_copy(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-def _numel(module: nn.Module) -> int:
+def _count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _counted(module: nn.Module, *inputs: Any) -> tuple[Any, int]:
+def _run_and_count(module: nn.Module, *inputs: Any) -> tuple[Any, int]:
     """The module's output and its MACs. The counter reports floating-point operations: two per MAC."""
     with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=_mapping()) as counter:
         outputs = module(*inputs)
@@ -91,18 +92,23 @@ def _counted(module: nn.Module, *inputs: Any) -> tuple[Any, int]:
 
 
 def _mapping() -> dict[Any, Callable[..., int]]:
-    """The operators below and each of their overloads: an overload not named here may be decomposed uncounted."""
+    """The operators below with each of their overloads: an overload left out may be decomposed and not counted."""
     overloads = {getattr(op, name): flops for op, flops in _MORE_OPERATORS.items() for name in op.overloads()}
     return {**_MORE_OPERATORS, **overloads}
 
 
-def _per_output_element(macs: int) -> Callable[..., int]:
-    def flops(*_: Any, out_val: Tensor | tuple[Tensor, ...], **__: Any) -> int:
-        out = out_val if isinstance(out_val, Tensor) else out_val[0]
-        return 2 * macs * out.numel()
+class _PerOutputElement:
+    """Floating-point operations of an operator that takes so many MACs per element of its (first) output."""
 
-    flops._get_raw = True  # the counter passes tensors, not shapes
-    return flops
+    # The counter then passes tensors, not shapes.
+    _get_raw = True
+
+    def __init__(self, macs: int) -> None:
+        self.macs = macs
+
+    def __call__(self, *_: Any, out_val: Tensor | tuple[Tensor, ...], **__: Any) -> int:
+        output = out_val if isinstance(out_val, Tensor) else out_val[0]
+        return 2 * self.macs * output.numel()
 
 
 def _attention_flops(query: Size, key: Size, value: Size, *_: Any, **__: Any) -> int:
@@ -110,14 +116,14 @@ def _attention_flops(query: Size, key: Size, value: Size, *_: Any, **__: Any) ->
     return 2 * Size(batch).numel() * length * key[-2] * (width + value[-1])
 
 
-# What torch's counter does not count, as operator -> floating-point operations.
+# Operators that torch's counter does not know, with their floating-point operations.
 _MORE_OPERATORS: dict[Any, Callable[..., int]] = {
     aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
-    aten.native_layer_norm: _per_output_element(5),
-    aten.native_group_norm: _per_output_element(5),
-    aten.native_batch_norm: _per_output_element(2),
-    aten._native_batch_norm_legit_no_training: _per_output_element(2),
-    aten.cudnn_batch_norm: _per_output_element(2),
-    aten.upsample_bilinear2d: _per_output_element(4),
-    aten.upsample_nearest2d: _per_output_element(1),
+    aten.native_layer_norm: _PerOutputElement(5),
+    aten.native_group_norm: _PerOutputElement(5),
+    aten.native_batch_norm: _PerOutputElement(2),
+    aten._native_batch_norm_legit_no_training: _PerOutputElement(2),
+    aten.cudnn_batch_norm: _PerOutputElement(2),
+    aten.upsample_bilinear2d: _PerOutputElement(4),
+    aten.upsample_nearest2d: _PerOutputElement(1),
 }

@@ -1,7 +1,6 @@
-"""Timing of models against each other in interleaved rounds.
+"""Interleaved timing of several models: each round times every model once, in a new order.
 
-On a shared or throttling machine two separate runs cannot be compared. Here every round times each model once, in a
-new order, so that what slows one round slows all of them.
+On a shared or throttling machine two separate runs cannot be compared; here a slow round is slow for all models.
 """
 
 from __future__ import annotations
@@ -35,27 +34,29 @@ def time_rounds(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, list[float]]:
-    """Time each call once a round, in an order drawn anew for every round.
+    """Time each call once per round, in a random order.
 
     Args:
-        calls: name to a call without arguments; its result is dropped before the next one.
+        calls: name -> function without arguments; its result is dropped before the next call.
         rounds: timed rounds, at least 1.
-        warmup: rounds before those, not timed.
-        device: waited for before and after each call where it is a CUDA device.
+        warmup: untimed rounds before them.
+        device: a CUDA device is synchronized before and after each call.
+        seed: of the order.
         progress: show a progress bar on stderr.
 
     Returns:
-        Seconds by name, `rounds` of them each, in the order of `calls`.
+        Name -> seconds of each round, in the order of `calls`.
 
     Raises:
         UserError: for no calls or fewer than one round.
     """
     if not calls or rounds < 1:
         raise UserError(f"timing needs at least one call and one round, not {len(calls)} and {rounds}")
-    order, draw = list(calls), random.Random(seed)
+    order = list(calls)
+    shuffler = random.Random(seed)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for i in tqdm(range(warmup + rounds), desc="rounds", disable=not progress):
-        draw.shuffle(order)
+        shuffler.shuffle(order)
         for name in order:
             elapsed = _time_once(calls[name], torch.device(device))
             if i >= warmup:
@@ -64,7 +65,7 @@ def time_rounds(
 
 
 def summarize(seconds: Mapping[str, Sequence[float]]) -> dict[str, TimingSummary]:
-    """Median in milliseconds, spread, and ratio to the first name."""
+    """Median in milliseconds, spread, and ratio to the median of the first name, of the seconds of `time_rounds`."""
     first = statistics.median(next(iter(seconds.values())))
     return {name: _summary(values, first) for name, values in seconds.items()}
 
@@ -78,13 +79,13 @@ def _summary(values: Sequence[float], reference: float) -> TimingSummary:
 
 
 def _time_once(call: Callable[[], object], device: torch.device) -> float:
-    _wait_for(device)
+    _synchronize(device)
     start = time.perf_counter()
     call()
-    _wait_for(device)
+    _synchronize(device)
     return time.perf_counter() - start
 
 
-def _wait_for(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

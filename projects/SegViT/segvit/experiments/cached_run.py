@@ -88,8 +88,8 @@ def run_or_load(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]] 
     _, seconds = read_metrics(folder, "time")
     model = build_random_model(cfg, device="meta")
     result = RunResult(
-        params=count_params(model)["total"],
-        macs=count_macs(model, model.backbone.img_size)["total"],
+        params=count_params(model.network)["total"],
+        macs=count_macs(model.network, model.backbone.img_size)["total"],
         miou_final=scores[-1],
         miou_best=max(scores),
         seconds_per_iteration=statistics.median(seconds) if seconds else None,

@@ -10,7 +10,7 @@ from segvit.modeling.decoder.decoder_builder import build_decoder
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 from segvit.modeling.segvit import DecoderHead, SegViT
-from segvit.modeling.token_reduction.reduction_builder import TokenReduction
+from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
 
 # Of RGB channels from 0 to 255.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -27,7 +27,7 @@ def build_segvit(
     img_size: tuple[int, int] = (512, 512),
     out_indices: Sequence[int] = (5, 7, 11),
     pretrained: str = "",
-    reduction: TokenReduction | None = None,
+    reduction: ReductionConfig | None = None,
     query_upsampling: str = "none",
     upsampling_layers: int = 3,
     decoder_dim: int = 384,

@@ -1,6 +1,8 @@
-"""A segmentation model as one module from normalised images to scores, for counting and timing.
+"""`DensePredictor`: any encoder, head and ending as one module, from normalised images to scores or labels.
 
-Shape shorthand in this module: B: images; H, W: pixels; K: classes; h, w: the grid of tokens.
+SegViT itself is `segvit.modeling.SegViT`; this also takes the baselines' heads, and endings that return labels.
+
+Shape shorthand: B images, H x W pixels, K classes, h x w grid of tokens.
 """
 
 from __future__ import annotations
@@ -10,15 +12,15 @@ from torch.nn import functional as F
 
 
 class DensePredictor(nn.Module):
-    """Encoder, head and what follows the head; the three may be shared with other predictors."""
+    """Encoder, head and inference; the three may be shared with other predictors.
+
+    Args:
+        backbone: (B, 3, H, W) to a dict of named maps (B, C, h, w).
+        sem_seg_head: such a dict to anything that `inference` takes.
+        inference: the head's output and the size (H, W) to scores (B, K, H, W).
+    """
 
     def __init__(self, *, backbone: nn.Module, sem_seg_head: nn.Module, inference: nn.Module) -> None:
-        """
-        Args:
-            backbone: (B, 3, H, W) to a dict of named maps (B, C, h, w).
-            sem_seg_head: such a dict to anything that `inference` takes.
-            inference: the head's output and the size (H, W) to scores (B, K, H, W).
-        """
         super().__init__()
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
@@ -31,7 +33,7 @@ class DensePredictor(nn.Module):
 
 
 class BilinearUpsampling(nn.Module):
-    """What follows a per-pixel linear head: (B, K, h, w) scores to (B, K, H, W)."""
+    """Inference of a per-pixel linear head."""
 
     def forward(self, scores: Tensor, size: tuple[int, int]) -> Tensor:
         """(B, K, h, w) to (B, K, *size)."""
