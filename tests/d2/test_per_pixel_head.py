@@ -1,4 +1,4 @@
-"""Models that classify pixels: the linear head, and ATM's masks as class logits.
+"""Per-pixel classifiers: the linear head, and ATM masks trained as class logits.
 
 Shape shorthand: H x W pixels, K classes.
 """
@@ -14,7 +14,7 @@ NUM_CLASSES, IGNORED = 5, 255
 
 @pytest.fixture
 def pixel_cfg(tiny_cfg):
-    """ATM and cross-entropy of pixels."""
+    """An ATM decoder trained by pixel cross-entropy."""
     tiny_cfg.MODEL.SEGVIT.LOSS, tiny_cfg.MODEL.SEGVIT.OUTPUT = "pixel", "softmax"
     return tiny_cfg
 
@@ -33,8 +33,8 @@ def build(cfg):
 
 @pytest.mark.parametrize(("kind", "names"), [("pixel_cfg", {"loss_ce", "loss_ce_0"}), ("linear_cfg", {"loss_ce"})])
 @pytest.mark.parametrize("ids", [(0, 1, 3, IGNORED), (IGNORED,)], ids=["labelled", "ignored"])
-def test_training(kind, names, ids, make_input, request):
-    """Every parameter has a gradient, whatever the labels: DistributedDataParallel waits for each."""
+def test_losses_and_gradients(kind, names, ids, make_input, request):
+    """Every parameter has a gradient for any labels, as DistributedDataParallel requires."""
     model = build(request.getfixturevalue(kind)).train()
     losses = model([make_input(32, 48, ids=ids), make_input(24, 40, seed=1, ids=ids)])
     assert set(losses) == names and all(loss.isfinite() for loss in losses.values())
@@ -44,8 +44,8 @@ def test_training(kind, names, ids, make_input, request):
 
 @pytest.mark.parametrize("kind", ["pixel_cfg", "linear_cfg"])
 @torch.no_grad()
-def test_inference(kind, make_input, request):
-    """Probabilities that sum to one at every pixel; a batch equals one by one."""
+def test_scores(kind, make_input, request):
+    """Scores are probabilities that sum to 1 at every pixel; a batch equals its images one by one."""
     model = build(request.getfixturevalue(kind))
     inputs = [{"image": make_input(*size)["image"]} for size in ((29, 43), (40, 24), (32, 48))]
     for single, result in zip(inputs, model(inputs), strict=True):
@@ -85,7 +85,7 @@ def test_loss_and_output_must_fit(kind, keys, message, request):
         build(cfg)
 
 
-def test_the_linear_head_takes_one_map(linear_cfg):
+def test_the_linear_head_needs_exactly_one_map(linear_cfg):
     cfg = linear_cfg.clone()
     cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES, cfg.MODEL.VIT.OUT_INDICES = ["block2", "block1"], [1, 2]
     with pytest.raises(ValueError, match=r"IN_FEATURES names .*block2.*block1.* PerPixelHead reads one stage"):

@@ -44,7 +44,7 @@ def settings_by_name(model, groups):
 
 
 @pytest.mark.parametrize("multiplier", [1.0, 10.0])
-def test_groups(multiplier):
+def test_parameter_groups(multiplier):
     model = make_model()
     groups = parameter_groups(
         model,
@@ -79,7 +79,7 @@ def test_optimizer_reads_the_config():
 
 
 def test_layer_decay():
-    """The last block and the norm behind it learn at the base rate, each layer before at a share of the next one's."""
+    """The last block and the norm after it learn at the base rate, each earlier layer at a fraction of it."""
     blocks = nn.ModuleList(nn.Linear(2, 2, bias=False) for _ in range(3))
     encoder = nn.ModuleDict({"embedding": nn.Linear(2, 2, bias=False), "blocks": blocks, "norm": nn.LayerNorm(2)})
     backbone = nn.ModuleDict({"encoder": encoder})
@@ -136,7 +136,7 @@ def test_full_model_clipping(scale, norm_type):
 
 
 def test_clipping_follows_unscaling():
-    """A loss scaler's gradients are clipped at their own size."""
+    """With a loss scaler, unscaled gradients are clipped."""
     model, expected = make_model(), make_model()
     inputs = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
@@ -162,14 +162,14 @@ def test_detectron2s_own_clipping(clip_type):
     assert_equal_gradients(model, expected)
 
 
-def test_without_clipping():
+def test_clipping_can_be_off():
     model, expected = make_gradients(make_model(), 1e3), make_gradients(make_model(), 1e3)
     build_optimizer(clip_cfg(enabled=False), model).step()
     assert_equal_gradients(model, expected)
 
 
 def learning_rates(cfg, build=build_lr_scheduler):
-    """The learning rate of both parts at every iteration, and behind the last."""
+    """The learning rates of encoder and decoder at every iteration, and after the last."""
     optimizer = build_optimizer(cfg, make_model())
     scheduler = build(cfg, optimizer)
     rates = [scheduler.get_last_lr()]
@@ -205,6 +205,6 @@ def test_detectron2s_schedules_pass_through(name):
     assert learning_rates(cfg) == learning_rates(cfg, build_detectron2_lr_scheduler)
 
 
-def test_unknown_schedule():
+def test_an_unknown_schedule_is_refused():
     with pytest.raises(ValueError, match="Unknown LR scheduler: Poly"):
         learning_rates(make_cfg(LR_SCHEDULER_NAME="Poly"))

@@ -1,4 +1,4 @@
-"""A step in parts equals the whole batch's; half precision; losses that are no number; averaged weights."""
+"""`OptimizationStep`: accumulation equals the whole batch; loss scaling; NaN and infinite losses; EMA."""
 
 import os
 import re
@@ -40,7 +40,7 @@ def run_steps(step, count=1):
 
 
 def variants(cfg, name):
-    """The losses that count different things: queries and masks, pixels, patches with edges."""
+    """Losses with different normalizers: queries and masks, pixels, or also edge patches."""
     if name == "pixel":
         cfg.MODEL.SEGVIT.LOSS, cfg.MODEL.SEGVIT.OUTPUT = "pixel", "softmax"
     elif name == "edge":
@@ -52,14 +52,14 @@ def variants(cfg, name):
 
 
 def unequal_batch(make_input):
-    """Four images of several sizes with few classes, many, and none."""
+    """Four images of several sizes, with few, many or no classes."""
     ids = [(0,), (0, 1, 2, 3, 255), (255,), (1, 4)]
     sizes = [(32, 48), (30, 48), (32, 40), (32, 48)]
     return [make_input(*size, seed=seed, ids=own) for seed, (size, own) in enumerate(zip(sizes, ids))]
 
 
 def stepped(cfg, batch, folder, parts, wrap=lambda model: model):
-    """Gradients, and losses, of one step on the batch."""
+    """Gradients and losses of one step on the batch."""
     torch.manual_seed(0)
     model = wrap(build_model(cfg).train())
     step = make_step(model, [batch], build_optimizer(cfg, getattr(model, "module", model)), folder, parts=parts)
@@ -113,8 +113,8 @@ def test_parts_must_be_equal(toy_scenes_root, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_everything_at_once_resumes(toy_scenes_root, monkeypatch, tmp_path):
-    """Parts, averaged weights and bfloat16."""
+def test_all_options_together_resume(toy_scenes_root, monkeypatch, tmp_path):
+    """Accumulation, EMA and bfloat16 together."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
     monkeypatch.setenv("PYTHONHASHSEED", "0")
     changes = {
@@ -135,7 +135,7 @@ def test_everything_at_once_resumes(toy_scenes_root, monkeypatch, tmp_path):
     assert any(not torch.equal(trained[name], tensor) for name, tensor in whole["model_final"]["model"].items())
 
 
-def test_the_average_is_that_of_the_formula():
+def test_ema_follows_its_formula():
     model = nn.Linear(2, 1)
     average = EMAHook(model, decay=0.5)
     average.trainer = types.SimpleNamespace(iter=0)
@@ -151,7 +151,7 @@ def test_the_average_is_that_of_the_formula():
         torch.testing.assert_close(average.averaged.weight.detach(), expected)
 
 
-def test_what_is_loaded_into_the_average_is_where_training_starts():
+def test_training_starts_from_weights_loaded_into_the_ema():
     model = nn.Linear(2, 1)
     average = EMAHook(model, decay=0.5)
     average.averaged.load_state_dict({"weight": torch.ones(1, 2), "bias": torch.ones(1)})
@@ -160,7 +160,7 @@ def test_what_is_loaded_into_the_average_is_where_training_starts():
 
 
 class Breakable(nn.Linear):
-    """A model whose loss is what the batch says."""
+    """A model whose loss follows from the values in the batch."""
 
     device = torch.device("cpu")
 
@@ -181,7 +181,7 @@ def breakable(values, folder, **options):
     )
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+def test_a_nan_loss_stops_the_run(tmp_path):
     model, step = breakable([1.0, float("nan")], tmp_path)
     run_steps(step)
     before = model.weight.detach().clone()
@@ -190,8 +190,8 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
         step.iter = 1
         step.run_step()
     message = str(stopped.value)
-    assert message.startswith("iteration 1: losses that are not finite here: {'loss_value': nan")
-    assert "gradients are not: weight" in message and "a.png" in message and str(path) in message
+    assert message.startswith("iteration 1: ") and "'loss_value': nan" in message
+    assert "gradients: weight" in message and "a.png" in message and str(path) in message
     assert "SOLVER.BASE_LR" in message
     assert torch.equal(model.weight, before)
     saved = torch.load(path, weights_only=True)
@@ -199,15 +199,15 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     assert set(saved["batch"][0]) == {"image", "file_name", "sem_seg"}
 
 
-def test_a_gradient_that_is_no_number_is_noticed_behind_a_finite_loss(tmp_path):
+def test_infinite_gradients_of_a_finite_loss_are_detected(tmp_path):
     model, step = breakable([1.0], tmp_path)
     model.bias.register_hook(lambda gradient: gradient * float("inf"))
-    with EventStorage(), pytest.raises(NonFiniteError, match=r"here: none; parameters .* not: bias;"):
+    with EventStorage(), pytest.raises(NonFiniteError, match=r"infinite: none; parameters .*: bias;"):
         step.iter = 0
         step.run_step()
 
 
-def test_steps_may_be_skipped_but_not_all(tmp_path, caplog):
+def test_only_some_steps_in_a_row_may_be_skipped(tmp_path, caplog):
     nan = float("nan")
     model, step = breakable([nan, 1.0, *[nan] * MOST_SKIPPED], tmp_path, action="skip")
     initial = model.weight.detach().clone()
@@ -221,8 +221,8 @@ def test_steps_may_be_skipped_but_not_all(tmp_path, caplog):
     assert model.weight.isfinite().all()
 
 
-def test_an_overflow_of_scaled_gradients_is_no_alarm(tmp_path):
-    """The scale halves until the gradients fit; the state of the scaler survives a checkpoint."""
+def test_scaled_gradients_may_overflow(tmp_path):
+    """The scale is halved until the gradients are finite; checkpoints keep the scaler's state."""
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=1000)
     precision = Precision(device_type="cpu", dtype=torch.float32, grad_scaler=scaler)
     model, step = breakable([1e3] * 30, tmp_path, precision=precision)
@@ -240,19 +240,19 @@ def test_an_overflow_of_scaled_gradients_is_no_alarm(tmp_path):
     assert fresh.grad_scaler.state_dict() == scaler.state_dict()
 
 
-def test_no_number_at_a_scale_of_one_is_an_alarm(tmp_path):
+def test_infinite_gradients_at_scale_one_are_an_error(tmp_path):
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     model, step = breakable(
         [1.0] * 4, tmp_path, precision=Precision(device_type="cpu", dtype=torch.float32, grad_scaler=scaler)
     )
     model.bias.register_hook(lambda gradient: gradient * float("inf"))
     run_steps(step, 2)
-    with pytest.raises(NonFiniteError, match="not: bias"):
+    with pytest.raises(NonFiniteError, match="gradients: bias"):
         run_steps(step)
 
 
-class Poison(HookBase):
-    """Breaks one process's loss in one iteration."""
+class MakeNaN(HookBase):
+    """Makes the loss of one process NaN in one iteration."""
 
     def before_step(self):
         if self.trainer.iter == 1:
@@ -265,23 +265,23 @@ class Poison(HookBase):
             self.trainer._trainer.model.module.pixel_mean.copy_(self.saved)
 
 
-def one_is_poisoned(rank, folder, root):
+def run_with_nan_in_one_process(rank, folder, root):
     os.environ["DETECTRON2_DATASETS"] = root
     seed_all_rng(1 + rank)
     cfg = toy_run_cfg(folder / "run", SOLVER__NON_FINITE="skip", MODEL__VIT__STEM="linear", TEST__EVAL_PERIOD=0)
-    trainer = run(cfg, resume=False, hooks=[Poison()] if rank == 1 else [])
+    trainer = run(cfg, resume=False, hooks=[MakeNaN()] if rank == 1 else [])
     assert all(parameter.isfinite().all() for parameter in trainer.model.parameters())
     torch.save(trainer.model.state_dict(), folder / f"{rank}.pt")
 
 
 @pytest.mark.slow
-def test_all_processes_skip_what_breaks_one(toy_scenes_root, tmp_path):
-    run_in_two_processes(one_is_poisoned, tmp_path, str(toy_scenes_root))
+def test_all_processes_skip_a_step_that_is_nan_in_one(toy_scenes_root, tmp_path):
+    run_in_two_processes(run_with_nan_in_one_process, tmp_path, str(toy_scenes_root))
     weights = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     assert_same(*map(dict, weights))
     assert len(list((tmp_path / "run" / "non_finite").glob("iteration_0000001_rank[01].pth"))) == 2
 
 
-def test_unknown_action(tmp_path):
+def test_an_unknown_action_is_refused(tmp_path):
     with pytest.raises(ValueError, match=re.escape("SOLVER.NON_FINITE 'ignore' must be 'stop' or 'skip'")):
         NonFiniteGuard(action="ignore", folder=tmp_path)

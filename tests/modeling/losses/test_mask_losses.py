@@ -1,4 +1,4 @@
-"""Focal and dice loss against autograd through their formulas, and what they keep and compute.
+"""Focal and dice loss against autograd through their formulas; their cost and memory.
 
 Shape shorthand: M masks, H x W pixels, h x w grid.
 """
@@ -17,7 +17,7 @@ M, GRID, SIZE = 5, (3, 4), (11, 16)
 
 
 def by_autograd(logits, masks, valid=None):
-    """The formulas, one mask after another."""
+    """The formulas, mask by mask."""
     pixels = F.interpolate(logits[None], size=masks.shape[1:], mode="bilinear", align_corners=False)[0]
     focal, dice = [], []
     for index in range(len(logits)):
@@ -54,8 +54,8 @@ def test_losses_and_gradients_are_those_of_the_formulas(monkeypatch, with_valid,
         torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_certain_logits():
-    """No overflow where the exponential of a logit is infinite: a right mask costs nothing, a wrong one its logit."""
+def test_very_large_logits():
+    """Nothing overflows if exp(logit) is infinite: the loss is 0 for a right mask, the logit for a wrong one."""
     masks = torch.tensor([[[True, False]]])
     right = torch.tensor([[[1e4, -1e4]]], requires_grad=True)
     focal, dice = mask_losses.focal_and_dice_loss(right, masks)
@@ -68,7 +68,7 @@ def test_certain_logits():
 
 
 class Work(TorchDispatchMode):
-    """Counts the elements that operators give, and the bytes of the largest tensor among them."""
+    """Counts the elements of all operator outputs, and the bytes of the largest one."""
 
     def __init__(self):
         super().__init__()
@@ -84,7 +84,7 @@ class Work(TorchDispatchMode):
 
 
 def work_and_kept_bytes(num_classes, num_present, size=(256, 256)):
-    """Of forward and backward of the whole criterion, and what lives between them; one image, grid of 1/16."""
+    """Work of the criterion, forward and backward, and bytes kept in between; one image, grid of 1/16."""
     labels = torch.arange(size[0]) * num_present // size[0]
     labels = labels[:, None].expand(size)
     classes = torch.arange(num_present)
@@ -115,8 +115,8 @@ def test_cost_follows_the_classes_present_and_not_all_classes():
     assert many_classes.elements / base.elements < 1.1
 
 
-def test_nothing_of_pixel_size_lives_until_the_backward_pass(monkeypatch):
-    """What is kept, with the masks themselves, is below one float a pixel of a single mask; at work there are a few."""
+def test_no_pixel_map_is_kept_for_the_backward_pass(monkeypatch):
+    """All tensors kept, masks included, take less than one float map of a single mask; temporary tensors take more."""
     size = (256, 256)
     monkeypatch.setattr(mask_losses, "CPU_PIXELS", 1)
     work, kept = work_and_kept_bytes(num_classes=20, num_present=20, size=size)

@@ -51,7 +51,7 @@ def load_config(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
         _require_version(layer, cfg, origin=origin)
     _require_pairs(opts, [*known, *REMOVED_KEYS])
     _without_removed(pairs_of(opts))
-    require_types(((key, value) for key, value in zip(opts[::2], opts[1::2]) if key not in REMOVED_KEYS), cfg)
+    require_types(((str(key), value) for key, value in zip(opts[::2], opts[1::2]) if key not in REMOVED_KEYS), cfg)
     cfg.merge_from_file(str(path), allow_unsafe=False)
     cfg.merge_from_list(list(opts))
     require_values(cfg)

@@ -1,10 +1,11 @@
-"""Optimiser and schedule of the papers' recipes (SegViT v1, section 4.1), each part by key."""
+"""Optimizer and learning rate schedule of the papers' recipes (SegViT v1, section 4.1)."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -46,29 +47,29 @@ def parameter_groups(
     layer_decay: float,
     weight_decay: float,
     no_weight_decay: list[str],
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Trainable parameters grouped by learning rate and weight decay, in the order of the model.
 
     Args:
         model: its encoder's parameters have names that start with "backbone.".
-        base_lr: of the encoder.
-        decoder_lr_multiplier: of everything else, in multiples of `base_lr`.
-        layer_decay: factor from each encoder layer's learning rate to that of the layer before; the last block, and a
-            final norm behind it, train at `base_lr`.
-        weight_decay: of every parameter but those below.
-        no_weight_decay: shell patterns over parameter names.
+        base_lr: learning rate of the encoder.
+        decoder_lr_multiplier: learning rate of all other parameters, in multiples of `base_lr`.
+        layer_decay: ratio of the learning rates of an encoder layer and the layer after it; the last block and a final
+            norm after it train at `base_lr`.
+        weight_decay: of all parameters except those of `no_weight_decay`.
+        no_weight_decay: shell patterns of parameter names.
 
     Raises:
-        UserError: where a pattern matches no parameter, since a misspelt one would silently change the recipe; where
-            `layer_decay` is not 1 and the encoder is no plain ViT.
+        UserError: if a pattern matches no parameter, since a misspelt pattern would silently change the recipe; or if
+            `layer_decay` is not 1 and the encoder is not a plain ViT.
     """
     names = [name for name, _ in model.named_parameters()]
-    idle = [pattern for pattern in no_weight_decay if not any(fnmatchcase(name, pattern) for name in names)]
-    if idle:
-        raise UserError(f"SOLVER.NO_WEIGHT_DECAY: no parameter matches {idle}; names look like {names[0]!r}")
+    unmatched = [pattern for pattern in no_weight_decay if not any(fnmatchcase(name, pattern) for name in names)]
+    if unmatched:
+        raise UserError(f"SOLVER.NO_WEIGHT_DECAY: no parameter matches {unmatched}; names look like {names[0]!r}")
     depth = 1 + max((_block_of(name) for name in names), default=-1)
     if layer_decay != 1.0 and depth == 0:
-        raise UserError(f"SOLVER.LAYER_DECAY {layer_decay} needs a plain ViT, whose blocks lie in one row")
+        raise UserError(f"SOLVER.LAYER_DECAY {layer_decay} needs a plain ViT, a single sequence of blocks")
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -80,23 +81,23 @@ def parameter_groups(
 
 
 def is_encoder(name: str) -> bool:
-    """Whether a parameter belongs to the encoder; what a token reduction adds to it was never pre-trained."""
+    """Whether a parameter belongs to the pre-trained encoder; those of a token reduction do not."""
     return name.startswith("backbone.") and not name.startswith("backbone.encoder.reduction.")
 
 
 def _block_of(name: str) -> int:
-    """The encoder block that a parameter belongs to, -1 for none."""
+    """Index of a parameter's encoder block, -1 for none."""
     match = re.match(r"backbone\.encoder\.(?:blocks|positions\.tables)\.(\d+)", name)
     return int(match.group(1)) if match else -1
 
 
 def _layers_above(name: str, depth: int) -> int:
-    """How many encoder blocks lie above a parameter: `depth` for the embedding, 0 for the last block and the norm."""
+    """Number of encoder blocks after a parameter: `depth` for the embedding, 0 for the last block and the norm."""
     return 0 if ".norm." in name and _block_of(name) < 0 else depth - 1 - _block_of(name)
 
 
 def add_full_model_clipping(optimizer: torch.optim.Optimizer, *, max_norm: float, norm_type: float) -> None:
-    """Clip the norm of all gradients together right before every step (behind a loss scaler's unscaling)."""
+    """Clip the joint norm of all gradients right before every step, after a loss scaler has unscaled them."""
 
     def clip(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -117,7 +118,7 @@ class _FloorParamScheduler(ParamScheduler):
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-    """ "WarmupPolyLR" with warm-up and a final value, or any schedule of Detectron2 by its name."""
+    """Build "WarmupPolyLR", with warm-up and a final learning rate, or any schedule of Detectron2 by its name."""
     solver = cfg.SOLVER
     if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":
         return build_detectron2_lr_scheduler(cfg, optimizer)

@@ -1,4 +1,4 @@
-"""A loss or gradient that is no number: said with names, its batch kept, and the step not taken."""
+"""`NonFiniteGuard`: refuses optimizer steps with NaN or infinite losses or gradients, and saves their batches."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from segvit.output_files import atomic_write
 
 logger = logging.getLogger(__name__)
 
+# Folder of the saved batches, in the output folder.
 FOLDER = "non_finite"
-# Where so many steps in a row are skipped, no further batch will help.
+# The run ends when this many steps in a row are not finite: further batches will not help.
 MOST_SKIPPED = 10
+# At most this many parameters are named in a message.
 MOST_NAMED = 10
 
 Batch = list[dict[str, object]]
@@ -29,13 +31,14 @@ class NonFiniteError(FloatingPointError, UserError):
 
 
 class NonFiniteGuard:
-    """Looks at every step before the optimiser takes it; all processes come to the same decision.
+    """Checks losses and gradients before every optimizer step; all processes take the same decision.
 
-    An overflow of scaled gradients is no alarm, for the loss scaler lowers its scale; once that is down to 1 it is.
+    Infinite gradients pass while the loss is scaled, because the loss scaler then skips the step and lowers its scale.
+    They are an error at the scale 1.
 
     Args:
-        action: "stop" raises, "skip" leaves the weights as they are and goes on, ten steps in a row at most.
-        folder: where the batches go, in a folder non_finite.
+        action: "stop" ends the run; "skip" skips the step, and ends the run at the `MOST_SKIPPED`th in a row.
+        folder: the output folder; batches are saved in its subfolder non_finite.
 
     Raises:
         UserError: for another action.
@@ -51,24 +54,25 @@ class NonFiniteGuard:
     def passes(
         self, losses: Mapping[str, torch.Tensor], model: nn.Module, batch: Batch, *, iteration: int, scale: float
     ) -> bool:
-        """Whether the step may be taken.
+        """Whether the optimizer may take the step. Every process must call it.
 
         Args:
             losses: name -> scalar, of this process.
-            model: with the gradients of the step, unscaled.
-            batch: of this process; a dict of tensors, texts and numbers per image.
+            model: with the unscaled gradients of the step.
+            batch: of this process, one dict per image.
             iteration: of the step.
-            scale: the factor that the loss had.
+            scale: the loss scale.
 
         Raises:
-            NonFiniteError: where it may not, and the run ends.
+            NonFiniteError: if it may not, and the run ends.
         """
         device = next(iter(losses.values())).device
         gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        sound = torch.stack([loss.detach() for loss in losses.values()]).isfinite().all()
-        if scale <= 1:  # the norm is the fastest look at all of them; it also overflows where one exceeds 1e19
-            sound &= nn.utils.get_total_norm(gradients).isfinite()
-        if not any_process(not sound.item(), device):
+        is_finite = torch.stack([loss.detach() for loss in losses.values()]).isfinite().all()
+        if scale <= 1:
+            # The norm is the fastest check of all gradients; it also overflows if one of them exceeds 1e19.
+            is_finite &= nn.utils.get_total_norm(gradients).isfinite()
+        if not any_process(not is_finite.item(), device):
             self._skipped = 0
             return True
         message = self._report(losses, model, batch, iteration)
@@ -76,18 +80,18 @@ class NonFiniteGuard:
         if self._action == "stop" or self._skipped >= MOST_SKIPPED:
             raise NonFiniteError(
                 f"{message}. No step was taken. Lower SOLVER.BASE_LR, clip gradients (SOLVER.CLIP_GRADIENTS), or train "
-                "in bfloat16 or float32 in place of float16; SOLVER.NON_FINITE 'skip' leaves single batches out"
+                "in bfloat16 or float32 in place of float16; SOLVER.NON_FINITE 'skip' skips single batches"
             )
         logger.warning("%s. The step is skipped", message)
         return False
 
     def _report(self, losses: Mapping[str, torch.Tensor], model: nn.Module, batch: Batch, iteration: int) -> str:
-        """Save the batch, and say what is not finite and where the batch is."""
+        """Save the batch; return a message with the losses and parameters that are not finite."""
         terms = {name: loss.item() for name, loss in losses.items() if not loss.isfinite()}
         names = [
             name
             for name, parameter in model.named_parameters()
-            if parameter.grad is not None and not _finite(parameter)
+            if parameter.grad is not None and not parameter.grad.isfinite().all()
         ]
         path = self._folder / f"iteration_{iteration:07d}_rank{comm.get_rank()}.pth"
         images = [{key: value for key, value in image.items() if _is_plain(value)} for image in batch]
@@ -95,17 +99,14 @@ class NonFiniteGuard:
         with atomic_write(path) as unfinished:
             torch.save(content, unfinished)
         files = [str(image.get("file_name", "(no file name)")) for image in batch]
-        shown = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else "")
+        named = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else "")
         return (
-            f"iteration {iteration}: losses that are not finite here: {terms or 'none'}; parameters whose gradients "
-            f"are not: {shown or 'none'}; images here: {', '.join(files)}; the batch is in {path}"
+            f"iteration {iteration}: losses that are NaN or infinite: {terms or 'none'}; "
+            f"parameters with such gradients: {named or 'none'}; "
+            f"images of this process: {', '.join(files)}; the batch is saved in {path}"
         )
 
 
-def _finite(parameter: nn.Parameter) -> bool:
-    return bool(parameter.grad.isfinite().all())
-
-
 def _is_plain(value: object) -> bool:
-    """Whether a file that holds it is read without running code."""
+    """Whether `torch.load(weights_only=True)` reads it back."""
     return isinstance(value, (torch.Tensor, str, int, float))

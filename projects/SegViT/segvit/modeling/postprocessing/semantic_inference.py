@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvit.errors import ArgumentError
-from segvit.modeling.decoder.outputs import MergedOutputs, StageOutputs
 
 
-def class_probabilities(outputs: StageOutputs | MergedOutputs) -> torch.Tensor:
+def class_probabilities(outputs: Mapping[str, Any]) -> torch.Tensor:
     """P(class c | query c) of every class: (B, K). It bounds the "diagonal" score of the class from above.
 
     Args:
-        outputs: of a decoder, or of several groups of classes (see `merge_groups`).
+        outputs: of a decoder ("pred_logits", see `StageOutputs`), or of several groups of classes
+            ("class_probabilities", see `MergedOutputs`).
     """
     if "pred_logits" in outputs:
         return outputs["pred_logits"].softmax(dim=-1).diagonal(dim1=1, dim2=2)
