@@ -1,4 +1,4 @@
-"""The losses against slow loops in float64, their keys and types, and their count of masks over processes.
+"""`SegViTCriterion` against slow loops in float64; its keys, dtypes, and normalizers over processes.
 
 Shape shorthand: B images, H x W pixels, h x w grid, K classes = queries, S stages.
 """
@@ -50,7 +50,7 @@ def reference_class_loss(logits, labels, no_object_weight):
 
 
 def reference_mask_loss(logits, targets):
-    """Focal and dice loss of one mask from lists of pixels."""
+    """Focal and dice loss of one mask, from lists of its pixels."""
     focal = intersection = predicted = 0.0
     for logit, target in zip(logits, targets, strict=True):
         probability = 1 / (1 + math.exp(-logit))
@@ -63,7 +63,7 @@ def reference_mask_loss(logits, targets):
 
 
 def reference_losses(stage, labels, *, no_object_weight=0.1, exclude_ignored_pixels=False, mask_stride=1):
-    """Classes are present by all labels; their masks are compared at the middle of every n x n cell."""
+    """All labels decide which classes are present; masks are compared at the middle of every n x n cell."""
     middle = (mask_stride - 1) // 2
     losses, kept = [], labels[:, middle::mask_stride, middle::mask_stride]
     masks = F.interpolate(stage["pred_masks"].double(), kept.shape[1:], mode="bilinear", align_corners=False)
@@ -99,7 +99,7 @@ def test_equals_slow_loops(labels, exclude_ignored_pixels, mask_stride):
 
 
 @pytest.mark.parametrize("size", [(9, 7), (5, 13)])
-def test_strides_that_do_not_divide_the_size(size):
+def test_the_stride_need_not_divide_the_size(size):
     labels = make_labels([0, 1, IGNORED], size=size)
     outputs = make_outputs(num_aux=0)
     losses = SegViTCriterion(num_classes=K, mask_stride=2)(outputs, mask_targets(labels))
@@ -109,7 +109,7 @@ def test_strides_that_do_not_divide_the_size(size):
 
 @pytest.mark.parametrize("num_aux", [0, 2])
 @pytest.mark.parametrize("labels", LABELS)
-def test_keys_and_gradients_whatever_the_labels(labels, num_aux):
+def test_keys_and_gradients_for_any_labels(labels, num_aux):
     outputs = make_outputs(num_aux)
     losses = SegViTCriterion(num_classes=K)(outputs, mask_targets(LABELS[labels]))
     suffixes = ["", *(f"_{index}" for index in range(num_aux))]
@@ -121,7 +121,7 @@ def test_keys_and_gradients_whatever_the_labels(labels, num_aux):
 
 
 @pytest.mark.parametrize("exclude_ignored_pixels", [False, True])
-def test_nothing_labelled_gives_zero_mask_losses_on_the_graph(exclude_ignored_pixels):
+def test_without_labels_mask_losses_are_zero_and_attached_to_the_graph(exclude_ignored_pixels):
     outputs = make_outputs(num_aux=0)
     criterion = SegViTCriterion(num_classes=K, exclude_ignored_pixels=exclude_ignored_pixels)
     losses = criterion(outputs, mask_targets(LABELS["all ignored"]))
@@ -131,7 +131,7 @@ def test_nothing_labelled_gives_zero_mask_losses_on_the_graph(exclude_ignored_pi
     assert torch.equal(outputs["pred_masks"].grad, torch.zeros(2, K, *GRID))
 
 
-def test_only_masks_of_present_classes_learn():
+def test_only_masks_of_present_classes_have_gradients():
     labels = torch.stack([make_labels([0, 2], batch=1)[0], make_labels([1], batch=1)[0]])
     outputs = make_outputs(num_aux=0)
     losses = SegViTCriterion(num_classes=K)(outputs, mask_targets(labels))
@@ -141,10 +141,10 @@ def test_only_masks_of_present_classes_learn():
 
 
 def losses_with_changed_ignored_pixels(criterion):
-    """Losses before and after other logits on the ignored pixels of class 0, and the gradient there."""
+    """Losses before and after the logits of class 0 change at ignored pixels, and the gradient there."""
     labels = make_labels([0, 1, IGNORED], batch=1)
     ignored = labels[0] == IGNORED
-    outputs = make_outputs(num_aux=0, batch=1, grid=SIZE)  # pixel by pixel: nothing is interpolated
+    outputs = make_outputs(num_aux=0, batch=1, grid=SIZE)  # a grid cell per pixel: nothing is interpolated
     before = criterion(outputs, mask_targets(labels))
     before["loss_mask"].backward()
     gradient = outputs["pred_masks"].grad[0, 0][ignored]
@@ -219,7 +219,7 @@ SHARED_LABELS = {"both labelled": LABELS["some ignored"], "one without labels": 
 
 
 def losses_of_one_process(rank, folder):
-    """Process `rank` of two sees image `rank`."""
+    """Process `rank` of two computes the losses of image `rank`."""
     whole, own = make_outputs(), slice(rank, rank + 1)
     stages = [
         {name: tensor.detach()[own] for name, tensor in stage.items() if name != "aux_outputs"}
@@ -234,7 +234,7 @@ def losses_of_one_process(rank, folder):
 
 @pytest.mark.slow
 def test_masks_are_counted_over_processes(tmp_path):
-    """The processes' mean is the loss of the whole batch in one process; none waits for one without labels."""
+    """The mean over processes is the loss of the whole batch, also if a process has no labels."""
     run_in_two_processes(losses_of_one_process, tmp_path)
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     for case, labels in SHARED_LABELS.items():

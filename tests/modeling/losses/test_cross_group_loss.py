@@ -1,4 +1,4 @@
-"""A new group against the older ones: the loss by its definition, its gradients, batches without anything to learn.
+"""`CrossGroupLoss`: against its definition, its gradients, and batches of ignored pixels.
 
 Shape shorthand: B images, H x W pixels, K classes of the model, k of the new group.
 """
@@ -36,19 +36,20 @@ def loss(new, older, labels, *, stride=1, weight=3.0):
     return CrossGroupLoss(weight=weight, stride=stride)(new, older, targets)
 
 
-def test_the_loss_is_the_cross_entropy_of_shares():
+def test_the_loss_is_the_cross_entropy_of_normalized_scores():
     new, older = outputs()
     labels = label_maps(0, 1, BACKGROUND, IGNORED)
     inference = SemanticInference("diagonal")
-    scores, others = inference(new, SIZE), inference(older, SIZE).amax(dim=1)
+    scores = inference(new, SIZE)
+    others = inference(older, SIZE).amax(dim=1)
     total = scores.sum(dim=1) + others
     terms = []
-    for share, entry in ((scores[:, 0] / total, 0), (scores[:, 1] / total, 1), (others / total, BACKGROUND)):
-        terms.append(-share.log()[labels == entry])
+    for score, label in ((scores[:, 0], 0), (scores[:, 1], 1), (others, BACKGROUND)):
+        terms.append(-(score / total).log()[labels == label])
     torch.testing.assert_close(loss(new, older, labels), 3 * torch.cat(terms).mean(), rtol=1e-4, atol=1e-5)
 
 
-def test_gradients_reach_the_new_group_alone():
+def test_only_the_new_group_has_gradients():
     new, older = outputs()
     for tensor in (*new.values(), *older.values()):
         tensor.requires_grad_()
@@ -57,13 +58,13 @@ def test_gradients_reach_the_new_group_alone():
     assert all(tensor.grad is None for tensor in older.values())
 
 
-def test_labels_may_be_sampled():
+def test_the_loss_is_finite_on_subsampled_labels():
     new, older = outputs()
     labels = label_maps(0, 1, BACKGROUND, IGNORED)
     assert torch.isfinite(loss(new, older, labels, stride=2))
 
 
-def test_nothing_but_ignored_pixels():
+def test_the_loss_of_ignored_pixels_is_zero():
     new, older = outputs()
     new["pred_masks"].requires_grad_()
     value = loss(new, older, label_maps(IGNORED))

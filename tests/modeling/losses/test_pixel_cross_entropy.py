@@ -1,4 +1,4 @@
-"""Cross-entropy of pixels against a slow loop in float64, and what it does where there is nothing to learn.
+"""`PixelCrossEntropy` against a slow loop in float64, and on ignored pixels.
 
 Shape shorthand: B images, H x W pixels, h x w grid, K classes.
 """
@@ -31,7 +31,7 @@ def make_outputs(num_aux=1):
 
 
 def reference(stage, labels, stride):
-    """The mean over labelled pixels, one by one, in float64."""
+    """The mean over labelled pixels, pixel by pixel in float64."""
     middle = (stride - 1) // 2
     labels = labels[:, middle::stride, middle::stride]
     logits = F.interpolate(stage["pred_masks"].double(), labels.shape[1:], mode="bilinear", align_corners=False)
@@ -45,7 +45,7 @@ def reference(stage, labels, stride):
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("num_aux", [0, 2])
-def test_equals_the_loop(num_aux, stride):
+def test_equals_a_slow_loop(num_aux, stride):
     outputs, labels = make_outputs(num_aux), make_labels()
     losses = PixelCrossEntropy(weight=3.0, stride=stride)(outputs, mask_targets(labels))
     assert list(losses) == ["loss_ce", *(f"loss_ce_{index}" for index in range(num_aux))]
@@ -55,7 +55,7 @@ def test_equals_the_loop(num_aux, stride):
 
 @pytest.mark.parametrize("ids", [(0, 1, 3, IGNORED), (IGNORED,)], ids=["labelled", "ignored"])
 def test_every_output_gets_a_finite_gradient(ids):
-    """Without a label a loss of zero; the class logits, which have no part, always get a gradient of zero."""
+    """Without labels the loss is zero; class logits, which are not trained, always get a gradient of zero."""
     outputs = make_outputs()
     losses = PixelCrossEntropy()(outputs, mask_targets(make_labels(ids)))
     sum(losses.values()).backward()
@@ -67,7 +67,7 @@ def test_every_output_gets_a_finite_gradient(ids):
 
 
 def test_ignored_pixels_and_unlabelled_images_change_nothing():
-    """The same masks on the labelled image alone give the same loss."""
+    """The labelled image alone gives the same loss."""
     outputs, labels = make_outputs(0), make_labels()
     labels[1] = IGNORED
     expected = reference({"pred_masks": outputs["pred_masks"][:1]}, labels[:1], 1)
@@ -83,6 +83,6 @@ def test_float32_under_autocast():
     assert all(torch.equal(losses[name], expected[name]) for name in expected)
 
 
-def test_without_class_logits():
+def test_class_logits_are_optional():
     outputs = {"pred_masks": make_outputs()["pred_masks"], "aux_outputs": []}
     assert PixelCrossEntropy()(outputs, mask_targets(make_labels()))["loss_ce"] > 0
