@@ -70,7 +70,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         part.add_argument("--rounds", type=positive, default=5, help="Timed calls of each line. Default: 5.")
         part.add_argument("--threads", type=positive, help="CPU threads. Default: PyTorch's choice.")
         part.add_argument("--json", action="store_true", help="Print one JSON object in place of the table.")
-        part.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="Config overrides; come last.")
+        part.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="Overrides; must come last.")
         if measure is mapper:
             part.add_argument("--images", type=positive, default=100, help="Images per round. Default: 100.")
         elif measure is predictor:

@@ -5,12 +5,11 @@ Shape shorthand: B images, H x W pixels, K classes.
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import torch
 from detectron2.config import CfgNode
 
 from segvit.analysis.from_config import build_random_model
+from segvit.d2.model_types import ModelInput
 from segvit.d2.solver import build_optimizer
 
 
@@ -52,14 +51,7 @@ def with_linear_head(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
-class LabelledImage(TypedDict):
-    """A model input as the dataset mapper returns it: `image` (3, H, W) uint8 and `sem_seg` (H, W) int64."""
-
-    image: torch.Tensor
-    sem_seg: torch.Tensor
-
-
-def random_input(image_size: tuple[int, int], num_present: int, seed: int) -> LabelledImage:
+def random_input(image_size: tuple[int, int], num_present: int, seed: int) -> ModelInput:
     """An image of noise, and labels in 8 x 8 rectangles that contain each of `num_present` (at most 64) classes."""
     generator = torch.Generator().manual_seed(seed)
     rectangles = (torch.randperm(64, generator=generator) % num_present).view(8, 8)

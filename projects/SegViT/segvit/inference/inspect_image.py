@@ -1,4 +1,4 @@
-"""`inspect_image`: labels of one image together with the edge scores, kept tokens and class masks behind them.
+"""`inspect_image`: labels of one image, with the model's edge scores, kept tokens and class masks.
 
 Shape shorthand: H x W pixels, P patch, h x w grid, N = h*w patches, K classes.
 """
@@ -6,9 +6,9 @@ Shape shorthand: H x W pixels, P patch, h x w grid, N = h*w patches, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from detectron2.data import transforms as T
 
 from segvit.data.augmentation import build_test_augmentations
@@ -51,17 +51,17 @@ def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> ModelView:
         UserError: for a model without class queries.
     """
     model = predictor.model
-    features: dict[str, Stage] = {}
-    outputs: dict[str, torch.Tensor] = {}
+    captured: dict[str, Any] = {}
     hooks = [
-        model.backbone.register_forward_hook(lambda module, inputs, result: features.update(result)),
-        model.sem_seg_head.register_forward_hook(lambda module, inputs, result: outputs.update(result)),
+        model.backbone.register_forward_hook(lambda module, inputs, result: captured.update(features=result)),
+        model.sem_seg_head.register_forward_hook(lambda module, inputs, result: captured.update(outputs=result)),
     ]
     try:
         labels = predictor(image)
     finally:
         for hook in hooks:
             hook.remove()
+    features, outputs = captured["features"], captured["outputs"]
     if not outputs.keys() & {"pred_logits", "class_probabilities"}:
         raise UserError("MODEL.SEM_SEG_HEAD.NAME must be AttentionToMaskHead: this head has no class queries")
     model_input = T.AugInput(image)
@@ -72,7 +72,7 @@ def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> ModelView:
     edge_logits = features.get("edge_logits")
     return ModelView(
         image=np.ascontiguousarray(model_input.image[:, :, ::-1]),
-        edge_scores=edge_scores(edge_logits)[0].cpu().numpy() if isinstance(edge_logits, torch.Tensor) else None,
+        edge_scores=None if edge_logits is None else edge_scores(edge_logits)[0].cpu().numpy(),
         kept=kept_patches(features[model.sem_seg_head.in_features[0]], grid),
         masks=outputs["pred_masks"][0].float().sigmoid().cpu().numpy(),
         probabilities=class_probabilities(outputs)[0].float().cpu().numpy(),

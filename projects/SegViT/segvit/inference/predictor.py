@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, TypedDict
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.config.device import require_device
 from segvit.config.shipped import find_config
 from segvit.d2 import SegViT, load_config
+from segvit.d2.model_types import ModelInput
 from segvit.data.augmentation import build_test_augmentations
 from segvit.errors import UserError
 from segvit.inference.class_names import class_list_of
@@ -27,20 +28,6 @@ from segvit.modeling.postprocessing.score_bands import join_bands
 
 Output = Literal["labels", "scores"]
 ErrorHandler = Callable[[ImageLike, Exception], None]
-
-
-class PreparedImage(TypedDict):
-    """One input of the model.
-
-    Attributes:
-        image: uint8 (3, h, w), resized, channels in the order of INPUT.FORMAT.
-        height: H.
-        width: W.
-    """
-
-    image: torch.Tensor
-    height: int
-    width: int
 
 
 class SegViTPredictor:
@@ -137,7 +124,7 @@ class SegViTPredictor:
         if batch_size < 1:
             raise UserError(f"batch_size {batch_size} must be at least 1")
         images = iter(images)
-        waiting: list[tuple[ImageLike, Future[PreparedImage]]] = []
+        waiting: list[tuple[ImageLike, Future[ModelInput]]] = []
         with ThreadPoolExecutor(max_workers=1) as reader:
             while True:
                 batch, failure = _take(images, batch_size)
@@ -150,8 +137,12 @@ class SegViTPredictor:
         if failure is not None:
             raise failure
 
-    def prepare(self, image: ImageLike) -> PreparedImage:
-        """Read and resize one image for `model`. Raises OSError or ValueError for an image that cannot be read."""
+    def prepare(self, image: ImageLike) -> ModelInput:
+        """Read and resize one image: the model's input, with H and W as the output size.
+
+        Raises:
+            OSError, ValueError: for an image that cannot be read.
+        """
         order = self.array_format if isinstance(image, np.ndarray) else "RGB"
         pixels = load_image(image, format=order, array_format=self.array_format)
         transform = self._resize.get_transform(pixels)
@@ -160,7 +151,7 @@ class SegViTPredictor:
         resized = [transform.apply_image(np.ascontiguousarray(pixels[:, :, channel])) for channel in channels]
         return {"image": torch.from_numpy(np.stack(resized)), "height": pixels.shape[0], "width": pixels.shape[1]}
 
-    def _segment(self, inputs: list[PreparedImage], output: Output) -> list[np.ndarray]:
+    def _segment(self, inputs: list[ModelInput], output: Output) -> list[np.ndarray]:
         if output not in ("labels", "scores"):
             raise UserError(f"output {output!r} must be 'labels' or 'scores'")
         with torch.inference_mode():
@@ -168,7 +159,7 @@ class SegViTPredictor:
                 return [self._scores(prepared) for prepared in inputs]
             return [result["sem_seg_labels"].cpu().numpy() for result in self.model(inputs)]
 
-    def _scores(self, prepared: PreparedImage) -> np.ndarray:
+    def _scores(self, prepared: ModelInput) -> np.ndarray:
         """(K, H, W) scores, copied from the device in bands of rows."""
         output_size = (prepared["height"], prepared["width"])
         bands = self.model.score_bands(prepared["image"], output_size)
@@ -176,13 +167,13 @@ class SegViTPredictor:
 
     def _finish(
         self,
-        batch: list[tuple[ImageLike, Future[PreparedImage]]],
+        batch: list[tuple[ImageLike, Future[ModelInput]]],
         output: Output,
         on_error: ErrorHandler | None,
     ) -> Iterator[tuple[ImageLike, np.ndarray]]:
         """Segment a batch once it has been read; without `on_error`, stop at the first unreadable image."""
         images: list[ImageLike] = []
-        inputs: list[PreparedImage] = []
+        inputs: list[ModelInput] = []
         failure: Exception | None = None
         for image, future in batch:
             try:
