@@ -1,8 +1,8 @@
-"""Export of trained models to torch.export, ONNX and TorchScript files."""
+"""Models as files that other programs run: torch.export, ONNX and TorchScript."""
 
 from segvit.export.agreement import Agreement, ExportError, require_agreement
 from segvit.export.formats import FORMATS, ImageSize
-from segvit.export.image_comparison import Comparison, compare_on_images, read_images
+from segvit.export.pictures import Comparison, compare_on_pictures, read_pictures
 from segvit.export.source import ExportSource, load_source
 
 __all__ = [
@@ -12,8 +12,8 @@ __all__ = [
     "ExportError",
     "ExportSource",
     "ImageSize",
-    "compare_on_images",
+    "compare_on_pictures",
     "load_source",
-    "read_images",
+    "read_pictures",
     "require_agreement",
 ]

@@ -1,0 +1,84 @@
+"""Images per second of whole models, against a linear head on the same encoder and EoMT of `transformers`.
+
+Shape shorthand: B images, K classes, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import nn
+
+from baselines import SCORES, OutputKind, build_linear
+from gpu.checks import Check, Values
+from gpu.measuring import FORMATS, median_ms, number_format
+from gpu.training_speed import build_full_model, full_config
+from peers import PEERS, build_peer
+from segvit.modeling.postprocessing.semantic_inference import SemanticInference
+
+# Name: encoder by its name in `training_speed.MODELS`; MODEL.SEGVIT.OUTPUT, "linear" for that head, or a peer.
+MODELS: dict[str, tuple[str, str]] = {
+    "ViT-B 512, linear head": ("ViT-B 512", "linear"),
+    "ViT-B 512, diagonal": ("ViT-B 512", "diagonal"),
+    "ViT-B 512, mix": ("ViT-B 512", "mix"),
+    "ViT-B 512, Shrunk++ topk": ("ViT-B 512, Shrunk++ topk", "diagonal"),
+    "EoMT, ViT-B 512": ("ViT-B 512", "eomt"),
+    "ViT-L 640, linear head": ("ViT-L 640", "linear"),
+    "ViT-L 640, diagonal": ("ViT-L 640", "diagonal"),
+    "ViT-L 640, Shrunk": ("ViT-L 640, Shrunk", "diagonal"),
+    "ViT-L 640, Shrunk++ topk": ("ViT-L 640, Shrunk++ topk", "diagonal"),
+}
+BATCHES = (1, 16)
+
+
+def inference_checks(names: Sequence[str] = tuple(MODELS), *, rounds: int = 10) -> list[Check]:
+    """A check for each model, in all number formats and both batch sizes; then one of labels."""
+    checks = [Check(name, partial(time_inference, name, rounds=rounds)) for name in names]
+    return [*checks, Check("ViT-B 512, labels of 20 classes", partial(time_labels, rounds=rounds))]
+
+
+def time_inference(name: str, *, rounds: int) -> Values:
+    """Images per second from normalised images on the GPU to scores (B, K, H, W); bfloat16 is that of the weights."""
+    size = tuple(full_config(MODELS[name][0]).MODEL.VIT.IMG_SIZE)
+    model = build_predictor(name)
+    values: Values = {}
+    for number in FORMATS:
+        dtype = torch.bfloat16 if number == "bfloat16" else torch.float32
+        model.to(dtype)
+        for batch in BATCHES:
+            images = torch.randn(batch, 3, *size, device="cuda", dtype=dtype)
+            with number_format("tf32" if number == "bfloat16" else number):
+                values[f"{number}_{batch}"] = round(1000 * batch / _median_ms(model, images, rounds), 1)
+    return values
+
+
+def build_predictor(name: str, kind: OutputKind = SCORES) -> nn.Module:
+    """One of `MODELS` on the GPU: normalised images (B, 3, H, W) to scores, or what `kind` says."""
+    encoder, output = MODELS[name]
+    cfg = full_config(encoder)
+    with torch.device("cuda"):
+        if output in PEERS:
+            num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+            return build_peer(output, num_classes=num_classes, image_size=max(cfg.MODEL.VIT.IMG_SIZE))
+        model = build_full_model(cfg)
+        if output == "linear":
+            return kind.per_pixel(model.backbone, build_linear(cfg, model.backbone))
+    return kind.segvit(model.backbone, model.sem_seg_head, SemanticInference(output))
+
+
+def time_labels(*, rounds: int) -> Values:
+    """Milliseconds per image from float32 images to labels: by pruning, as the predictor does, and by scores."""
+    scores, labels = (
+        build_predictor("ViT-B 512, diagonal", OutputKind(kind, num_present=20)) for kind in (False, True)
+    )
+    images = torch.randn(1, 3, *full_config("ViT-B 512").MODEL.VIT.IMG_SIZE, device="cuda")
+    calls = {"scores": scores, "argmax_of_scores": lambda images: scores(images).argmax(dim=1), "labels": labels}
+    values: Values = {f"{name}_ms": round(_median_ms(call, images, rounds), 2) for name, call in calls.items()}
+    return values
+
+
+def _median_ms(model: nn.Module | Callable[..., torch.Tensor], images: torch.Tensor, rounds: int) -> float:
+    with torch.inference_mode():
+        return median_ms(lambda: model(images), rounds=rounds, seconds=1.5)

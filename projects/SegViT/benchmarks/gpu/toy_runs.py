@@ -1,0 +1,159 @@
+"""Training runs on the toy scenes, started as a user would: precisions, SIGTERM and --resume, torchrun.
+
+All runs are started together, since each of them alone leaves most of a GPU idle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from gpu.checks import Check, Values
+from gpu.kinds import CONFIGS
+from segvit.dataset_tools.toy_scenes import generate_toy_scenes
+
+TRAIN_NET = CONFIGS.parent / "train_net.py"
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1"]
+BFLOAT16 = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16"]
+FLOAT16 = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "float16"]
+EMA_AND_PARTS = ["SOLVER.EMA.ENABLED", "True", "SOLVER.EMA.DECAY", "0.99", "SOLVER.ACCUM_STEPS", "2"]
+# Runs that are compared, with randomness in the forward pass.
+COMPARED_ITERATIONS = 120
+COMPARED = ["MODEL.SEGVIT.DROPOUT", "0.1", "MODEL.VIT.DROP_PATH_RATE", "0.1", "TEST.EVAL_PERIOD", "0"]
+
+
+class ToyRuns:
+    """The runs, each in a process and a folder of its own.
+
+    Args:
+        folder: of data, logs and checkpoints.
+        iterations: of the runs whose mIoU is measured.
+    """
+
+    def __init__(self, folder: Path, *, iterations: int) -> None:
+        self.folder = folder
+        self.iterations = iterations
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def checks(self) -> list[Check]:
+        """Start all runs, then wait for each."""
+        precisions = ("float32", "bfloat16", "float16, EMA, 2 parts")
+        return [
+            Check("toy scenes", self.generate),
+            Check("start of all runs", self.start_all),
+            *(Check(f"training in {name}", partial(self.accuracy, name)) for name in precisions),
+            Check("torchrun, one process over NCCL", partial(self.accuracy, "torchrun")),
+            Check("SIGTERM and --resume", self.resume),
+        ]
+
+    def generate(self) -> Values:
+        """Draw the toy scenes."""
+        generate_toy_scenes(self.folder / "datasets", num_train=200, num_val=40)
+        return {"training_images": 200, "validation_images": 40}
+
+    def start_all(self) -> Values:
+        """Start the runs; none is waited for."""
+        long, short = (["SOLVER.MAX_ITER", str(count)] for count in (self.iterations, COMPARED_ITERATIONS))
+        self.start("float32", long)
+        self.start("bfloat16", [*long, *BFLOAT16])
+        self.start("float16, EMA, 2 parts", [*long, *FLOAT16, *EMA_AND_PARTS])
+        self.start("torchrun", [*short, *BFLOAT16], launcher=TORCHRUN)
+        for name in ("unbroken", "unbroken again", "interrupted"):
+            self.start(name, [*short, *COMPARED])
+        return {"processes": len(self.processes)}
+
+    def start(self, name: str, options: list[str], *, launcher: list[str] | None = None, resume: bool = False) -> None:
+        """Start one run of the toy config."""
+        output = self.output(name)
+        output.mkdir(parents=True, exist_ok=True)
+        config = CONFIGS / "quick_schedules" / "toy_scenes.yaml"
+        command = [sys.executable, *(launcher or []), str(TRAIN_NET), "--config-file", str(config)]
+        command += ["--resume"] if resume else []
+        common = ["MODEL.DEVICE", "cuda", "DATALOADER.NUM_WORKERS", "2", "TEST.EVAL_PERIOD", "100000"]
+        environment = {**os.environ, "DETECTRON2_DATASETS": str(self.folder / "datasets"), "OMP_NUM_THREADS": "2"}
+        with open(output / "output.txt", "ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [*command, *common, *options, "OUTPUT_DIR", str(output)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+
+    def output(self, name: str) -> Path:
+        """The folder of a run."""
+        return self.folder / name.replace(", ", "_").replace(" ", "_")
+
+    def wait(self, name: str) -> int:
+        """Wait for a run. Returns its exit code; a run whose check is out of time is killed."""
+        process = self.processes[name]
+        try:
+            return process.wait()
+        except BaseException:
+            process.kill()
+            raise
+
+    def finish(self, name: str) -> None:
+        """Wait for a run. Raises RuntimeError with the end of its log where it failed."""
+        code = self.wait(name)
+        if code:
+            log = (self.output(name) / "output.txt").read_text(encoding="utf-8", errors="replace")
+            raise RuntimeError(f"exit code {code}: {log[-2500:]}")
+
+    def accuracy(self, name: str) -> Values:
+        """mIoU on the validation scenes, and the median time of an iteration beside the other runs."""
+        self.finish(name)
+        results = json.loads((self.output(name) / "sem_seg_evaluation.json").read_text())["metrics"]
+        lines = (self.output(name) / "metrics.json").read_text().splitlines()
+        last = next(json.loads(line) for line in reversed(lines) if "total_loss" in line)
+        return {
+            "ok": results["mIoU"] > 20,
+            "mIoU": round(results["mIoU"], 2),
+            "iterations": last["iteration"] + 1,
+            "loss": round(last["total_loss"], 3),
+        }
+
+    def resume(self) -> Values:
+        """Stop a run by SIGTERM and resume it; its weights differ no more than those of two unbroken runs."""
+        process, metrics = self.processes["interrupted"], self.output("interrupted") / "metrics.json"
+        while process.poll() is None and not (metrics.is_file() and metrics.stat().st_size):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        code = self.wait("interrupted")
+        stopped_at = (self.output("interrupted") / "last_checkpoint").read_text()
+        if code != os.EX_TEMPFAIL:
+            self.finish("interrupted")
+            raise RuntimeError(
+                f"exit code {code} after SIGTERM in place of {os.EX_TEMPFAIL}; last checkpoint {stopped_at}"
+            )
+        options = ["SOLVER.MAX_ITER", str(COMPARED_ITERATIONS), *COMPARED]
+        self.start("interrupted", options, resume=True)
+        for name in ("unbroken", "unbroken again", "interrupted"):
+            self.finish(name)
+        unbroken, again, resumed = map(self.weights, ("unbroken", "unbroken again", "interrupted"))
+        differences = [((other - unbroken).norm() / unbroken.norm()).item() for other in (again, resumed)]
+        return {
+            "ok": differences[1] <= max(10 * differences[0], 1e-6),
+            "exit_code": code,
+            "stopped_at": stopped_at,
+            "difference_of_two_unbroken_runs": differences[0],
+            "difference_of_the_resumed_run": differences[1],
+        }
+
+    def weights(self, name: str) -> torch.Tensor:
+        """All weights at the end of a run as one vector."""
+        model = torch.load(self.output(name) / "model_final.pth", weights_only=True, map_location="cpu")["model"]
+        return torch.cat([tensor.flatten().double() for tensor in model.values()])
+
+    def kill_all(self) -> None:
+        """End what still runs."""
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.kill()
