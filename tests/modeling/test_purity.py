@@ -1,6 +1,7 @@
 """`segvit.modeling` stands on torch and timm alone."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,8 @@ def imported_modules(path):
 def test_a_file_imports_torch_timm_and_its_neighbours(path):
     for name in imported_modules(path):
         assert name.partition(".")[0] in ALLOWED or name.startswith("segvit.modeling") or name == "segvit.errors", name
+
+
+def test_no_file_names_a_config_key():
+    """Errors name arguments; `segvit.config.keys.config_keys` replaces them by keys."""
+    assert [path.name for path in FILES if re.search(r"\bMODEL\.[A-Z]", path.read_text())] == []
