@@ -154,7 +154,7 @@ def test_checkpoints_hold_parameters_alone(tiny_cfg):
 
 def test_stages_that_the_backbone_does_not_give(tiny_cfg):
     tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block2", "block0", "res5"]
-    with pytest.raises(ValueError, match=r"\['block0', 'res5'\], but the backbone gives \['block1', 'block2'\]"):
+    with pytest.raises(ValueError, match=r"\['block0', 'res5'\], but the backbone has \['block1', 'block2'\]"):
         build(tiny_cfg)
 
 
