@@ -140,7 +140,7 @@ CHECKPOINT_CASES = [
     weights("code in a .pyth", f"HOME/model.pyth contains code, {CODE}", pickled("model.pyth"), file="model.pyth"),
     encoder(
         "an encoder's file that is not there",
-        "MODEL.VIT.PRETRAINED: HOME/model.pth does not exist (seen from HOME)",
+        "MODEL.VIT.PRETRAINED 'HOME/model.pth' does not exist (current folder: HOME)",
         lambda world: None,
         "HOME/model.pth",
     ),

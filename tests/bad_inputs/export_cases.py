@@ -1,4 +1,4 @@
-"""Exports that cannot be made, and pictures that no file can be compared on."""
+"""Exports that fail, and images that a file cannot be compared on."""
 
 from cases import WEIGHTS, both, checkpoint, cut, written
 from tool_cases import CONFIG, tool
@@ -34,31 +34,31 @@ EXPORT_CASES = [
     ),
     tool(
         "export_model",
-        "pairs behind the pictures",
-        "--pictures: no such file: MODEL.WEIGHTS (KEY VALUE pairs stand behind another option)",
-        (*EXPORTED, "--output", "HOME/output/m.pt", "--pictures", "HOME/data/images/val", *WEIGHTS),
+        "pairs after the images",
+        "--images: no such file: MODEL.WEIGHTS (put KEY VALUE pairs after another option)",
+        (*EXPORTED, "--output", "HOME/output/m.pt", "--images", "HOME/data/images/val", *WEIGHTS),
     ),
     tool(
         "export_model",
         "a video",
-        "--pictures: HOME/a.mp4 is a video: give pictures",
-        (*EXPORTED, "--pictures", "HOME/a.mp4", "--output", "HOME/output/m.pt"),
+        "--images: HOME/a.mp4 is a video: name images",
+        (*EXPORTED, "--images", "HOME/a.mp4", "--output", "HOME/output/m.pt"),
         written("a.mp4", ""),
     ),
     tool(
         "export_model",
-        "half a picture",
+        "a truncated image",
         "HOME/data/images/val/f.png: no picture, or a damaged one (image file is truncated): fetch it again, or take "
         "it out of the data set",
-        (*EXPORTED, "--pictures", "HOME/data/images/val", "--output", "HOME/output/m.pt", *WEIGHTS),
+        (*EXPORTED, "--images", "HOME/data/images/val", "--output", "HOME/output/m.pt", *WEIGHTS),
         both(checkpoint(), cut("images/val/f.png")),
     ),
     tool(
         "export_model",
-        "a picture that is too small",
-        "HOME/data/images/val/e.JPEG: 8 x 11 pixels at the test size are too few: give pictures of at least 17 in both "
-        "directions",
-        (*EXPORTED, "--pictures", "HOME/data/images/val", "--output", "HOME/output/m.pt", *SMALL),
+        "an image that is too small",
+        "HOME/data/images/val/e.JPEG: 8 x 11 pixels at the test size are too few: exported graphs take at least 17 in "
+        "both directions",
+        (*EXPORTED, "--images", "HOME/data/images/val", "--output", "HOME/output/m.pt", *SMALL),
         checkpoint(),
     ),
 ]

@@ -162,12 +162,12 @@ PREDICTIONS = [
         "MODEL.VIT.REDUCTION 'none' has no edge head: only 'shrunk++' has",
         (*CONFIG, "--opts", *WEIGHTS),
     ),
-    tool("convert_official_checkpoint", "no file", "HOME/a.pth does not exist", ("HOME/a.pth", "HOME/output/b.pth")),
+    tool("convert_official_checkpoint", "no file", "HOME/a.pth does not exist", ("HOME/a.pth", "HOME/b.pth")),
     tool(
         "convert_official_checkpoint",
         "ours",
-        "no state dict: these entries are no tensors: model",
-        ("HOME/model.pth", "HOME/output/b.pth"),
+        "not a state dict: these entries are not tensors: model",
+        ("HOME/model.pth", "HOME/b.pth"),
         checkpoint(),
     ),
     tool(

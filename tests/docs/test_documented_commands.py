@@ -517,7 +517,7 @@ def compares_an_export(command, workspace):
     pictures = f"{workspace.environment['DETECTRON2_DATASETS']}/camvid/images/val"
     narrow = {"MODEL.VIT.EMBED_DIM": "24", "MODEL.SEGVIT.HIDDEN_DIM": "12"}
     narrow |= {"INPUT.MIN_SIZE_TEST": "48", "INPUT.MAX_SIZE_TEST": "72"}  # more than two patches in both directions
-    output = workspace.shell(re.sub(r"--pictures \S+", f"--pictures {pictures}", command), {**TINY_INPUT, **narrow})
+    output = workspace.shell(re.sub(r"--images \S+", f"--images {pictures}", command), {**TINY_INPUT, **narrow})
     assert re.search(r"^2 pictures: labels agree on .* ratio [\d.]+", output, re.MULTILINE)
 
 

@@ -76,7 +76,7 @@ def test_comparison(tmp_path, capsys):
     assert second["backbones"] == first["backbones"]
     assert {path: path.stat().st_mtime_ns for path in output.rglob("result.json")} == written
     assert "'vit_nothing' is not a timm model" in second["failures"]["vit_nothing"]
-    assert "vit_nothing: ValueError: MODEL.VIT.NAME 'vit_nothing'" in capsys.readouterr().out
+    assert "vit_nothing: UserError: MODEL.VIT.NAME 'vit_nothing'" in capsys.readouterr().out
 
 
 def test_frozen_encoders(tmp_path):

@@ -1,4 +1,4 @@
-"""Exported files give what their models give, for images and batches that the export did not see.
+"""Exported files agree with their models on images and batch sizes that the exporter did not see.
 
 Shape shorthand: B images, H x W pixels, K classes.
 """
@@ -46,7 +46,7 @@ def save_weights(cfg, folder):
 
 
 def export(cfg, folder, name, *, gives_labels=False, is_dynamic=True):
-    """The file of a config's model, and the model."""
+    """Export a config's model: the path of the file, the source and the image size."""
     source = load_source(save_weights(cfg, folder))
     size = ImageSize(32, 48, is_dynamic=is_dynamic, patch_size=source.patch_size)
     path = folder / f"model{FORMATS[name].extension}"
@@ -73,7 +73,7 @@ def test_torch_formats_of_any_size(tiny_cfg, tmp_path, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["torchscript", "torch_export"])
 def test_groups_of_classes_of_any_size(tiny_cfg, tmp_path, name):
-    """A continual model, behind its last step: the file gives the classes of all groups, by their ids."""
+    """A continual model after its last step: the file returns the classes of all groups, by their ids."""
     head, continual = tiny_cfg.MODEL.SEM_SEG_HEAD, tiny_cfg.MODEL.SEGVIT.CONTINUAL
     head.NAME, tiny_cfg.MODEL.SEGVIT.OUTPUT = "ContinualHead", "diagonal"
     continual.PROTOCOL, continual.CLASS_ORDER, continual.STEP = "2-2", [3, 0, 4, 1, 2], -1
@@ -83,7 +83,7 @@ def test_groups_of_classes_of_any_size(tiny_cfg, tmp_path, name):
     assert run(size.example()).amax(dim=(0, 2, 3)).min() > 0
 
 
-def test_labels(tiny_cfg, tmp_path):
+def test_files_that_return_labels(tiny_cfg, tmp_path):
     path, source, size = export(tiny_cfg, tmp_path, "torchscript", gives_labels=True, is_dynamic=False)
     run = FORMATS["torchscript"].read(path)
     labels = run(size.example())
@@ -104,7 +104,7 @@ def test_a_file_of_another_model_is_refused(tiny_cfg, tmp_path):
             require_agreement(lambda images: segmenter(images).flip(1), source.model, size)
 
 
-def test_a_threshold_is_refused(tiny_cfg):
+def test_shrunk_pp_by_threshold_is_refused(tiny_cfg):
     of_kind(tiny_cfg, "shrunk++").MODEL.VIT.EDGE.SELECTION = "threshold"
     with pytest.raises(ValueError, match=r"append MODEL\.VIT\.EDGE\.SELECTION topk"):
         load_source(tiny_cfg)
@@ -124,7 +124,7 @@ def load_example():
 
 @pytest.mark.slow
 def test_the_tool_and_the_example_without_torch(tiny_cfg, tmp_path):
-    """The example's index PNG holds the labels that the model gives for the same pixels."""
+    """The example's indexed PNG has the model's labels of the same pixels."""
     tiny_cfg.INPUT.MIN_SIZE_TEST, tiny_cfg.INPUT.MAX_SIZE_TEST = 40, 64
     save_weights(tiny_cfg, tmp_path)
     config, target, photo, index = (tmp_path / name for name in ("c.yaml", "m.onnx", "p.png", "labels.png"))
@@ -136,12 +136,12 @@ def test_the_tool_and_the_example_without_torch(tiny_cfg, tmp_path):
     assert again.returncode == 2 and "--overwrite replaces it" in again.stderr
 
     coarse = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    picture = Image.fromarray(coarse).resize((90, 80), Image.Resampling.BILINEAR)
-    picture.save(photo)
+    image = Image.fromarray(coarse).resize((90, 80), Image.Resampling.BILINEAR)
+    image.save(photo)
     load_example().segment(str(target), str(photo)).save(index)
     read = Image.open(index)
     assert read.mode == "P" and read.size == (90, 80)
-    resized = np.asarray(picture.resize((45, 40), Image.Resampling.BILINEAR))
+    resized = np.asarray(image.resize((45, 40), Image.Resampling.BILINEAR))
     model = load_source(tiny_cfg).model
     with torch.no_grad():
         (result,) = model([{"image": torch.from_numpy(resized.copy()).permute(2, 0, 1)}])
@@ -159,7 +159,7 @@ def metadata(path):
 
 @pytest.mark.slow
 def test_a_failed_check_leaves_no_file(tiny_cfg, tmp_path):
-    """Weights that give no number fail the check."""
+    """Weights with a NaN fail the check."""
     save_weights(tiny_cfg, tmp_path)
     content = torch.load(tmp_path / "model.pth")
     content["model"]["sem_seg_head.decoder.class_embed.bias"][:] = float("nan")

@@ -1,4 +1,4 @@
-"""`segvit.modeling` stands on torch and timm alone."""
+"""`segvit.modeling` imports torch, timm and the standard library only, and names no config keys."""
 
 import ast
 import re
@@ -38,11 +38,11 @@ except ImportError:
 def test_modeling_imports_without_detectron2():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == len(FILES) - 1  # the package itself is no module of its own
+    assert int(done.stdout) == len(FILES) - 1  # walk_packages does not list the package itself
 
 
 def imported_modules(path):
-    """Absolute names of what a file imports, wherever in it."""
+    """Absolute names of the modules that a file imports, anywhere in it."""
     package = ["segvit", "modeling", *path.relative_to(FOLDER).parent.parts]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -53,7 +53,7 @@ def imported_modules(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_file_imports_torch_timm_and_its_neighbours(path):
+def test_a_file_imports_torch_timm_and_segvit_modeling_only(path):
     for name in imported_modules(path):
         assert name.partition(".")[0] in ALLOWED or name.startswith("segvit.modeling") or name == "segvit.errors", name
 

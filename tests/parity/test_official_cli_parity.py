@@ -1,6 +1,6 @@
-"""A recorded official checkpoint through the commands of this project: converted, evaluated, and used to predict.
+"""A recorded official checkpoint in the commands of this project: conversion, evaluation and prediction.
 
-The recordings lie in the folder that SEGVIT_PARITY_FIXTURES names, as for `test_official_parity.py`.
+SEGVIT_PARITY_FIXTURES names the folder of the recordings, as in `test_official_parity.py`.
 """
 
 import json
@@ -66,7 +66,7 @@ DATALOADER:
   NUM_WORKERS: 0
 OUTPUT_DIR: "{output}"
 """
-# train_net.py with one more data set than the project registers.
+# train_net.py, with a dataset that the project does not register.
 EVALUATE = """
 import runpy, sys
 from segvit.datasets.registration import register_sem_seg_split
@@ -92,7 +92,7 @@ def convert(*arguments):
 
 
 def config_text(config, **paths):
-    """Our config of a recorded official one."""
+    """Our config file for a recorded official config."""
     backbone, head = config["backbone"], config["decode_head"]
     shrunk = "shrink_idx" in backbone
     return CONFIG.format(
@@ -145,19 +145,19 @@ def test_parity_of_default_predictor(converted, assert_parity):
 
 @torch.no_grad()
 def write_data(fixture, folder):
-    """The recorded inputs as PNGs, and as ground truth what the model says when it is called directly -> pixels."""
+    """Write the inputs as PNGs and the model's predictions as labels; return the number of labelled pixels."""
     encoder, decoder = build_model(fixture)
     images = (fixture["input"] * SCALE + OFFSET).round().clamp(0, 255)
     scores = SemanticInference("mix")(decode(decoder, encoder((images - OFFSET) / SCALE)), images.shape[-2:])
     best, second = scores.topk(2, dim=1).values.unbind(1)
     labels = scores.argmax(1)
-    labels[best - second < 1e-6] = IGNORED  # undecided within rounding
+    labels[best - second < 1e-6] = IGNORED  # rounding decides these pixels
     for kind, arrays in (("images", images.permute(0, 2, 3, 1)), ("annotations", labels)):
         (folder / kind / "val").mkdir(parents=True)
         for index, array in enumerate(arrays):
             Image.fromarray(array.numpy().astype(np.uint8)).save(folder / kind / "val" / f"{index}.png")
     agreement = (labels == fixture["eval_argmax"]).float().mean()
-    assert agreement > 0.95  # 8 bits move few pixels from one class to another
+    assert agreement > 0.95  # rounding the inputs to 8 bits changes few labels
     assert len(labels.unique()) > 2
     return int((labels != IGNORED).sum())
 

@@ -1,7 +1,7 @@
-"""Every key and shape of the official checkpoints against the models of our configs, without a byte of weights.
+"""Every key and shape of the official checkpoints against the models of our configs, without weights.
 
-The folder that SEGVIT_PARITY_FIXTURES names holds lists `keys_*.txt`: a key, its shape and its type per line, and the
-number of parameters in a comment.
+The folder named by SEGVIT_PARITY_FIXTURES holds lists `keys_*.txt`: one key, shape and type per line, and the number of
+parameters in a comment.
 """
 
 import os
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def official_tensors(text):
-    """Weightless tensors of the listed shapes."""
+    """Meta tensors of the listed shapes."""
     rows = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
     return {
         name: torch.empty(
@@ -57,14 +57,14 @@ def test_parity_every_list_has_a_config():
 @pytest.mark.parametrize("name", LISTS)
 def test_parity_of_names_and_shapes(name):
     text = LISTS[name].read_text()
-    theirs = official_tensors(text)
-    assert f"# keys {len(theirs)};" in text
+    official = official_tensors(text)
+    assert f"# keys {len(official)};" in text
     model = build_random_model(load_config(CONFIGS / f"{CONFIG_OF[name]}.yaml"), device="meta")
-    converted = from_official({"state_dict": theirs, "meta": {}})
+    converted = from_official({"state_dict": official, "meta": {}})
     require_fit(converted["model"], model.state_dict())
     assert shapes(converted["model"]) == shapes(model.state_dict())
-    # The way back from our model alone: only the loss buffers are made, and they have the listed shapes.
-    assert shapes(to_official({"model": model.state_dict()})["state_dict"]) == shapes(theirs)
+    # Back from our model: only the loss buffers are created, and they have the listed shapes.
+    assert shapes(to_official({"model": model.state_dict()})["state_dict"]) == shapes(official)
 
 
 @pytest.mark.parametrize("name", LISTS)

@@ -1,7 +1,7 @@
-"""Numerical parity with the official SegViT v1 release, on recorded outputs.
+"""Numerical parity with the official SegViT v1 release, by its recorded outputs.
 
-The recordings lie in the folder that SEGVIT_PARITY_FIXTURES names. Every whole model found there is built from the
-recording's own config; every output must agree within 1e-5 of its own maximum.
+SEGVIT_PARITY_FIXTURES names the folder of the recordings. Each recorded model is built from the recording's config;
+each output must agree within 1e-5 of its maximum.
 """
 
 import os
@@ -86,14 +86,14 @@ def build_head(config, state_dict, patch_size):
     return decoder.eval()
 
 
-def part(state_dict, prefix):
+def below(state_dict, prefix):
     return {name.removeprefix(prefix): tensor for name, tensor in state_dict.items() if name.startswith(prefix)}
 
 
 def build_model(fixture):
     config, state_dict = fixture["config"], fixture["state_dict"]
-    encoder = build_encoder(config["backbone"], part(state_dict, "backbone."))
-    decoder = build_head(config["decode_head"], part(state_dict, "decode_head."), config["backbone"]["patch_size"])
+    encoder = build_encoder(config["backbone"], below(state_dict, "backbone."))
+    decoder = build_head(config["decode_head"], below(state_dict, "decode_head."), config["backbone"]["patch_size"])
     return encoder, decoder
 
 
@@ -105,8 +105,8 @@ def decode(decoder, features):
 @torch.no_grad()
 def test_parity_encoder_at_other_sizes(assert_parity, config, state_dict, case):
     features = build_encoder(config, state_dict)(case["input"])
-    for (name, ours), theirs in zip(features.items(), case["backbone_outs"], strict=True):
-        assert_parity(ours, theirs, name)
+    for (name, stage), expected in zip(features.items(), case["backbone_outs"], strict=True):
+        assert_parity(stage, expected, name)
 
 
 @pytest.mark.parametrize("fixture", MODELS)
@@ -114,9 +114,9 @@ def test_parity_encoder_at_other_sizes(assert_parity, config, state_dict, case):
 def test_parity_inference(assert_parity, fixture):
     encoder, decoder = build_model(fixture)
     features = encoder(fixture["input"])
-    for (name, ours), theirs in zip(features.items(), fixture["backbone_outs"], strict=True):
+    for (name, stage), expected in zip(features.items(), fixture["backbone_outs"], strict=True):
         # Official Shrunk stages are token sequences, ours are maps of the same tokens.
-        assert_parity(ours if theirs.ndim == 4 else map_to_tokens(ours), theirs, name)
+        assert_parity(stage if expected.ndim == 4 else map_to_tokens(stage), expected, name)
     scores = SemanticInference("mix")(decode(decoder, features), fixture["input"].shape[-2:])
     assert_parity(scores, fixture["eval_pred"], "eval_pred")
     assert torch.equal(scores.argmax(1).to(torch.uint8), fixture["eval_argmax"])
@@ -126,13 +126,14 @@ def test_parity_inference(assert_parity, fixture):
 @torch.no_grad()
 def test_parity_training_outputs(assert_parity, fixture):
     encoder, decoder = build_model(fixture)
-    outputs, expected = decode(decoder.train(), encoder(fixture["input"])), fixture["train"]
+    outputs = decode(decoder.train(), encoder(fixture["input"]))
+    expected = fixture["train"]
     assert_parity(outputs["pred_logits"], expected["pred_logits"], "pred_logits")
     masks = torch.nn.functional.interpolate(outputs["pred_masks"], fixture["input"].shape[-2:], mode="bilinear")
     assert_parity(masks, expected["pred_masks"], "pred_masks")
-    for index, (ours, theirs) in enumerate(zip(outputs["aux_outputs"], expected["aux_outputs"], strict=True)):
+    for index, (stage, expected_stage) in enumerate(zip(outputs["aux_outputs"], expected["aux_outputs"], strict=True)):
         for name in ("pred_logits", "pred_masks"):
-            assert_parity(ours[name], theirs[name], f"aux {index} {name}")
+            assert_parity(stage[name], expected_stage[name], f"aux {index} {name}")
 
 
 @pytest.mark.parametrize(
@@ -144,38 +145,38 @@ def test_parity_losses(assert_parity, fixture, labels, losses):
     encoder, decoder = build_model(fixture)
     outputs = decode(decoder.train(), encoder(fixture["input"]))
     criterion = SegViTCriterion(num_classes=fixture["config"]["decode_head"]["num_classes"])
-    ours = criterion(outputs, mask_targets(fixture[labels]))
+    actual = criterion(outputs, mask_targets(fixture[labels]))
     expected = {name: value for name, value in fixture[losses].items() if name.startswith("loss")}
-    assert ours.keys() == expected.keys()
-    for name, value in ours.items():
+    assert actual.keys() == expected.keys()
+    for name, value in actual.items():
         assert_parity(value, expected[name].reshape(()), name)
-    assert_parity(sum(ours.values()), fixture[losses]["total"].reshape(()), "total")
+    assert_parity(sum(actual.values()), fixture[losses]["total"].reshape(()), "total")
 
 
 @pytest.mark.parametrize("fixture", MODELS)
 def test_parity_gradients(assert_parity, fixture):
-    """Gradients of the total loss, under exact attention.
+    """Gradients of the total loss, with unfused attention.
 
-    PyTorch's fused CPU attention approximates exp to about 20 units in the last place, which alone moves the smallest
-    gradients (the bias of one query projection) by up to 2e-5 of their maximum; the mathematics is what is compared.
+    PyTorch's fused CPU attention approximates exp to about 20 units in the last place. That alone changes the smallest
+    gradients (the bias of one query projection) by up to 2e-5 of their maximum.
     """
     encoder, decoder = build_model(fixture)
     with sdpa_kernel(SDPBackend.MATH):
         outputs = decode(decoder.train(), encoder(fixture["input"]))
         criterion = SegViTCriterion(num_classes=fixture["config"]["decode_head"]["num_classes"])
         sum(criterion(outputs, mask_targets(fixture["label"])).values()).backward()
-    ours = {f"backbone.{name}": parameter.grad for name, parameter in encoder.named_parameters()}
-    ours |= {f"decode_head.{name}": parameter.grad for name, parameter in decoder.named_parameters()}
+    gradients = {f"backbone.{name}": parameter.grad for name, parameter in encoder.named_parameters()}
+    gradients |= {f"decode_head.{name}": parameter.grad for name, parameter in decoder.named_parameters()}
     checked = 0
     for official, norm in fixture["grad_norm"].items():
         prefix, _, name = official.partition(".")
         shrunk = "shrink_idx" in fixture["config"]["backbone"]
         our_name = encoder_name(name) if prefix == "backbone" else decoder_name(name, shrunk=shrunk)
-        gradient = ours[f"{prefix}.{our_name}"]
+        gradient = gradients[f"{prefix}.{our_name}"]
         weight_norm = fixture["grad_norm"].get(official.removesuffix("bias") + "weight", norm)
         if norm <= 1e-5 * weight_norm:
-            # A bias of keys shifts all similarities of a query alike, which the softmax forgets: its gradient is
-            # zero, and what either code holds there is rounding noise.
+            # The bias of the keys adds the same number to all similarities of a query, which the softmax ignores. Its
+            # gradient is zero; both codes hold rounding noise.
             assert gradient.norm() <= 1e-5 * max(weight_norm, 1e-12), official
             continue
         assert_parity(gradient.norm(), torch.tensor(norm), official)

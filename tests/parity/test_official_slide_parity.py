@@ -1,6 +1,6 @@
 """Sliding windows against the official release: window placement, averaging, and the resize to the original size.
 
-The recordings lie in the folder that SEGVIT_PARITY_FIXTURES names, as for `test_official_parity.py`.
+SEGVIT_PARITY_FIXTURES names the folder of the recordings, as in `test_official_parity.py`.
 """
 
 import pytest
@@ -30,18 +30,19 @@ def make_scorer(fixture):
 @torch.no_grad()
 def test_parity_of_sliding_windows(assert_parity, fixture, batch_size):
     slide = fixture["slide"]
-    (image,), wanted = slide["input"], tuple(slide["ori_shape"])
+    (image,) = slide["input"]
+    output_size = tuple(slide["ori_shape"])
     windows = SlidingWindow(size=slide["crop"], stride=slide["stride"], batch_size=batch_size, accumulate_on_cpu=False)
     bands = windows.bands(image, make_scorer(fixture))
-    scores = join_bands(resize_bands(bands, image.shape[-2:], wanted), wanted)
+    scores = join_bands(resize_bands(bands, image.shape[-2:], output_size), output_size)
     assert_parity(scores[None], slide["seg_logit"], "seg_logit")
     assert torch.equal(scores.argmax(0), slide["inference_argmax"][0].long())
 
 
 @pytest.mark.parametrize("fixture", SLIDES)
 @torch.no_grad()
-def test_parity_of_whole_image_differs(fixture):
-    """The recorded windows matter: the whole image at once gives other scores, far beyond the gate."""
+def test_the_whole_image_at_once_gives_other_scores(fixture):
+    """The recording does test windows: predicting the whole image at once gives clearly different scores."""
     slide = fixture["slide"]
     scores = F.interpolate(make_scorer(fixture)(slide["input"]), tuple(slide["ori_shape"]), mode="bilinear")
     error = (scores - slide["seg_logit"]).abs().max() / slide["seg_logit"].abs().max()

@@ -68,9 +68,9 @@ def test_stages_equal_timms_intermediates(family, img_size):
     stages = encoder(images(img_size))
     expected = vit.forward_intermediates(images(img_size), indices=[0, 2], norm=False, intermediates_only=True)
     assert list(stages) == ["block0", "block2"]
-    for ours, theirs in zip(stages.values(), expected, strict=True):
-        assert ours.shape == (2, C, img_size[0] // P, img_size[1] // P)
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    for actual, timms in zip(stages.values(), expected, strict=True):
+        assert actual.shape == (2, C, img_size[0] // P, img_size[1] // P)
+        torch.testing.assert_close(actual, timms, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
-"""Models as files that other programs run: torch.export, ONNX and TorchScript."""
+"""Export of trained models to torch.export, ONNX and TorchScript files."""
 
 from segvit.export.agreement import Agreement, ExportError, require_agreement
 from segvit.export.formats import FORMATS, ImageSize
-from segvit.export.pictures import Comparison, compare_on_pictures, read_pictures
+from segvit.export.image_comparison import Comparison, compare_on_images, read_images
 from segvit.export.source import ExportSource, load_source
 
 __all__ = [
@@ -12,8 +12,8 @@ __all__ = [
     "ExportError",
     "ExportSource",
     "ImageSize",
-    "compare_on_pictures",
+    "compare_on_images",
     "load_source",
-    "read_pictures",
+    "read_images",
     "require_agreement",
 ]

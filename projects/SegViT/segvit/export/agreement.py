@@ -1,36 +1,40 @@
-"""Whether an exported file gives what the model gives, on images that the export never saw.
+"""`require_agreement`: compare an exported file with its model on images that the exporter never saw.
 
 Shape shorthand: B images, H x W pixels, K classes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+from segvit.d2 import SegViT
 from segvit.errors import UserError
 from segvit.export.formats import ImageSize, Runner
 
-LABELS_BAR = 0.999  # share of pixels
-SCORES_BAR = 1e-4  # largest absolute difference
+# Fraction of the pixels that must have the same label.
+MIN_EQUAL_LABELS = 0.999
+
+# Largest absolute difference of a score.
+MAX_SCORE_DIFFERENCE = 1e-4
 
 
 class ExportError(UserError):
-    """An export that cannot be made, or does not agree with its model."""
+    """An export that fails, or whose file does not agree with its model."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """What was found.
+    """Result of a comparison.
 
     Attributes:
-        labels: share of the pixels with equal labels, the worst of all batches.
-        scores: largest difference of a score; None where the file gives labels.
-        batches: (B, H, W) of each.
+        labels: fraction of the pixels with equal labels, in the worst batch.
+        scores: largest difference of a score; None for files that return labels.
+        batches: (B, H, W) of each batch.
     """
 
     labels: float
@@ -44,38 +48,46 @@ class Agreement:
         return f"labels agree on {self.labels:.4%} of the pixels{scores} (images: {sizes})"
 
 
-def require_agreement(run: Runner, model: nn.Module, size: ImageSize) -> Agreement:
-    """Compare a file with its model in eager mode, over batch sizes and, where they are dynamic, image sizes.
+def require_agreement(run: Runner, model: SegViT, size: ImageSize) -> Agreement:
+    """Compare a file with its model in eager mode, over batch sizes and, if they are dynamic, image sizes.
 
     Args:
         run: runs the file.
-        model: the meta-architecture, which gives scores of whole images.
-        size: what the file was made for.
+        model: the meta-architecture, returning scores of whole images.
+        size: the image sizes that the file was exported for.
 
     Raises:
-        ExportError: where they differ beyond the bars, or the file does not run.
+        ExportError: if they differ by more than the limits above, or the file does not run.
     """
     remedy = "; --static exports it for one size of images" if size.is_dynamic else ""
-    return require_agreement_on(map(fresh_images, batch_sizes(size)), run, model, remedy=remedy)
+    return require_agreement_on(map(random_images, batch_sizes(size)), run, model, remedy=remedy)
 
 
-def require_agreement_on(
-    batches: Iterable[torch.Tensor], run: Runner, model: nn.Module, *, remedy: str = ""
-) -> Agreement:
-    """Likewise on given images, each batch (B, 3, H, W) uint8; `remedy` ends the message of the error."""
-    found = [(tuple(images[:, 0].shape), *_compare(run, model, images)) for images in batches]
-    sizes, labels, scores = zip(*found, strict=True)
-    agreement = Agreement(min(labels), max((one for one in scores if one is not None), default=None), list(sizes))
-    if agreement.labels < LABELS_BAR or (agreement.scores is not None and not agreement.scores <= SCORES_BAR):
+def require_agreement_on(batches: Iterable[torch.Tensor], run: Runner, model: SegViT, *, remedy: str = "") -> Agreement:
+    """`require_agreement` on given batches (B, 3, H, W) uint8; `remedy` is appended to the error message."""
+    sizes: list[tuple[int, int, int]] = []
+    equal_labels: list[float] = []
+    score_differences: list[float] = []
+    for images in batches:
+        labels, difference = _compare(run, model, images)
+        sizes.append((len(images), images.shape[2], images.shape[3]))
+        equal_labels.append(labels)
+        if difference is not None:
+            score_differences.append(difference)
+    agreement = Agreement(min(equal_labels), max(score_differences, default=None), sizes)
+    if agreement.labels < MIN_EQUAL_LABELS or (
+        agreement.scores is not None and not agreement.scores <= MAX_SCORE_DIFFERENCE
+    ):
         raise ExportError(
-            f"the exported file does not agree with the model: {agreement.describe()}; wanted are {LABELS_BAR:.1%} and "
-            f"{SCORES_BAR:.0e}{remedy}"
+            f"the exported file does not agree with the model: {agreement.describe()}; required are "
+            f"{MIN_EQUAL_LABELS:.1%} and {MAX_SCORE_DIFFERENCE:.0e}{remedy}"
         )
     return agreement
 
 
 def batch_sizes(size: ImageSize) -> Iterator[tuple[int, int, int]]:
-    """Another batch size than the exporter saw and, for dynamic graphs, the trained, odd, turned and least sizes."""
+    """(B, H, W) to compare on: batch sizes the exporter did not see and, for dynamic graphs, odd, transposed and the
+    smallest images."""
     height, width, patch = size.height, size.width, size.patch_size
     yield 1, height, width
     yield 3, height, width
@@ -85,8 +97,8 @@ def batch_sizes(size: ImageSize) -> Iterator[tuple[int, int, int]]:
         yield 1, size.smallest, size.smallest
 
 
-def fresh_images(batch: tuple[int, int, int]) -> torch.Tensor:
-    """(B, 3, H, W) uint8: smooth patches of colour with a little noise."""
+def random_images(batch: tuple[int, int, int]) -> torch.Tensor:
+    """(B, 3, H, W) uint8: smooth patches of colour with a little noise, the same for the same size."""
     count, height, width = batch
     generator = torch.Generator().manual_seed(count * height + width)
     coarse = torch.rand(count, 3, 6, 8, generator=generator) * 255
@@ -95,19 +107,22 @@ def fresh_images(batch: tuple[int, int, int]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _compare(run: Runner, model: nn.Module, images: torch.Tensor) -> tuple[float, float | None]:
+def _compare(run: Runner, model: SegViT, images: torch.Tensor) -> tuple[float, float | None]:
+    """Fraction of equal labels, and the largest difference of a score, None for a file that returns labels."""
     expected = torch.stack([result["sem_seg"] for result in model([{"image": image} for image in images])])
-    given = _run(run, images)
-    if given.dtype == torch.int64:
-        return (given == expected.argmax(dim=1)).float().mean().item(), None
-    difference = (given - expected).abs().max().item() if given.shape == expected.shape else float("inf")
-    return (given.argmax(dim=1) == expected.argmax(dim=1)).float().mean().item(), difference
+    actual = _run(run, images)
+    if actual.dtype == torch.int64:
+        return (actual == expected.argmax(dim=1)).float().mean().item(), None
+    if actual.shape != expected.shape:
+        return 0.0, math.inf
+    difference = (actual - expected).abs().nan_to_num(nan=math.inf).max().item()
+    return (actual.argmax(dim=1) == expected.argmax(dim=1)).float().mean().item(), difference
 
 
 def _run(run: Runner, images: torch.Tensor) -> torch.Tensor:
     try:
         return run(images)
-    except Exception as error:  # every runtime has types of its own; those of onnxruntime have no common one
+    except Exception as error:  # each runtime raises other types, and onnxruntime's have no common base
         raise ExportError(f"the exported file does not run on fresh images: {_first_line(error)}") from error
 
 

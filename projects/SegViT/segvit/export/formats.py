@@ -1,4 +1,4 @@
-"""One entry per file format: how a graph is written, and how such a file is run.
+"""`FORMATS`: the file formats of exports, each with a writer and a reader.
 
 Shape shorthand: B images, H x W pixels, P patch.
 """
@@ -9,23 +9,28 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from segvit.export.exportable_segmenter import ExportableSegmenter
 
+# Runs a file: images (B, 3, H, W) uint8 to scores or labels.
 Runner = Callable[[torch.Tensor], torch.Tensor]
+
+# Largest height and width of a dynamic graph.
 LONGEST_SIDE = 16384
+
 ONNX_OPSET = 18
 
 
 @dataclass(frozen=True)
 class ImageSize:
-    """Which images a file takes.
+    """The images that an exported file accepts.
 
     Attributes:
-        height, width: of all images, or with `is_dynamic` of those that the graph is made with.
-        is_dynamic: any size from `smallest` to 16384 pixels on each side.
+        height, width: of every image; if `is_dynamic`, of the example that the graph is traced with.
+        is_dynamic: accept any size from `smallest` to `LONGEST_SIDE` pixels on each side.
         patch_size: P.
     """
 
@@ -36,23 +41,26 @@ class ImageSize:
 
     @property
     def smallest(self) -> int:
-        """The least height and width of a dynamic graph, a row and column beyond two patches: a grid of one cell in a
-        direction, also behind a reduction by two, is a special case to an exporter."""
+        """Smallest height and width of a dynamic graph: one pixel more than two patches.
+
+        Exporters treat a grid of a single cell as a special case, also after a reduction by two.
+        """
         return 2 * self.patch_size + 1
 
     def example(self) -> torch.Tensor:
-        """(2, 3, H, W) uint8: two, as an exporter takes a batch of one for a constant."""
+        """(2, 3, H, W) uint8; two, because exporters take a batch of one for a constant."""
         size = (self.height, self.width)
-        if self.is_dynamic:  # not the size that positions were trained for, which tracing would take for granted
+        if self.is_dynamic:
+            # Another size than the positions were trained for: tracing would otherwise skip their interpolation.
             size = (self.height + 2 * self.patch_size - 3, self.width + 3 * self.patch_size - 2)
         return torch.randint(256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
-    def dynamic_dimensions(self) -> dict[str, dict[int, object]]:
-        """What `torch.export` is told."""
-        dimensions: dict[int, object] = {0: torch.export.Dim("batch")}
+    def dynamic_dimensions(self) -> dict[str, dict[int, Any]]:
+        """The `dynamic_shapes` of `torch.export.export`."""
+        dimensions = {0: torch.export.Dim("batch")}
         if self.is_dynamic:
-            bounds = {"min": self.smallest, "max": LONGEST_SIDE}
-            dimensions |= {2: torch.export.Dim("height", **bounds), 3: torch.export.Dim("width", **bounds)}
+            dimensions[2] = torch.export.Dim("height", min=self.smallest, max=LONGEST_SIDE)
+            dimensions[3] = torch.export.Dim("width", min=self.smallest, max=LONGEST_SIDE)
         return {"images": dimensions}
 
 
@@ -62,17 +70,18 @@ def _exported(segmenter: ExportableSegmenter, size: ImageSize) -> torch.export.E
 
 
 def write_torch_export(segmenter: ExportableSegmenter, size: ImageSize, metadata: dict[str, str], path: Path) -> None:
-    """A `.pt2` file for `torch.export.load`, whose `extra_files` are the metadata."""
+    """Write a `.pt2` file for `torch.export.load`, with the metadata as `extra_files`."""
     torch.export.save(_exported(segmenter, size), path, extra_files=dict(metadata))
 
 
 def read_torch_export(path: Path) -> Runner:
+    """Load the file to be run."""
     return torch.export.load(path).module()
 
 
 def write_onnx(segmenter: ExportableSegmenter, size: ImageSize, metadata: dict[str, str], path: Path) -> None:
-    """An `.onnx` file with the weights inside; input "images", output "labels" or "scores"."""
-    import onnx  # of the extra [export], which the other formats do without
+    """Write an `.onnx` file that contains the weights; input "images", output "labels" or "scores"."""
+    import onnx  # only this format needs the extra [export]
 
     output = "labels" if segmenter.gives_labels else "scores"
     program = torch.onnx.export(
@@ -84,12 +93,14 @@ def write_onnx(segmenter: ExportableSegmenter, size: ImageSize, metadata: dict[s
         dynamo=True,
         verbose=False,
     )
+    assert program is not None  # with dynamo=True
     proto = program.model_proto
     onnx.helper.set_model_props(proto, metadata)
     onnx.save(proto, path)
 
 
 def read_onnx(path: Path) -> Runner:
+    """Load the file to be run by onnxruntime on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -100,21 +111,22 @@ def read_onnx(path: Path) -> Runner:
 
 @torch.no_grad()
 def write_torchscript(segmenter: ExportableSegmenter, size: ImageSize, metadata: dict[str, str], path: Path) -> None:
-    """A `.pt` file for `torch.jit.load`, whose `_extra_files` are the metadata."""
+    """Write a `.pt` file for `torch.jit.load`, with the metadata as `_extra_files`."""
     with warnings.catch_warnings():
-        # Tracing warns of every comparison of sizes; whether they matter is what the check finds out.
+        # Tracing warns of every comparison of sizes; `require_agreement` finds those that matter.
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(segmenter, size.example(), check_trace=False)
         torch.jit.save(traced, path, _extra_files=dict(metadata))
 
 
 def read_torchscript(path: Path) -> Runner:
+    """Load the file to be run."""
     return torch.jit.load(path)
 
 
 @dataclass(frozen=True)
 class Format:
-    """How files of a format are written and run."""
+    """A file format: its writer, its reader and the extension of its files."""
 
     write: Callable[[ExportableSegmenter, ImageSize, dict[str, str], Path], None]
     read: Callable[[Path], Runner]

@@ -1,4 +1,4 @@
-"""What is exported: a trained model by its config, and what users of the file must know of it."""
+"""`ExportSource`: the trained model of a config and the metadata that an exported file carries."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
+from segvit.d2 import SegViT
 from segvit.errors import UserError
 from segvit.export.exportable_segmenter import ExportableSegmenter
 from segvit.inference.class_names import class_list_of
@@ -22,35 +23,27 @@ class ExportSource:
     """A model to export.
 
     Attributes:
-        model: the meta-architecture in evaluation mode, on the CPU, which whole images go through.
+        model: the meta-architecture in evaluation mode, on the CPU, without windows.
         metadata: name -> JSON, as every format stores it.
     """
 
-    model: nn.Module
+    model: SegViT
     metadata: dict[str, str]
 
     @property
     def patch_size(self) -> int:
-        return self.model.backbone.size_divisibility
+        return self.model.network.patch_size
 
     def segmenter(self, *, gives_labels: bool) -> ExportableSegmenter:
-        """The model's own parts as one graph."""
-        return ExportableSegmenter(
-            backbone=self.model.backbone,
-            sem_seg_head=self.model.sem_seg_head,
-            semantic_inference=self.model.semantic_inference,
-            pixel_mean=self.model.pixel_mean,
-            pixel_std=self.model.pixel_std,
-            patch_size=self.patch_size,
-            gives_labels=gives_labels,
-        ).eval()
+        """The model as one graph; weights are shared."""
+        return ExportableSegmenter(model=self.model.network, gives_labels=gives_labels).eval()
 
 
 def load_source(cfg: CfgNode) -> ExportSource:
-    """The config's model with the weights of MODEL.WEIGHTS. Windows are left to who uses the file.
+    """The config's model with the weights of MODEL.WEIGHTS. Sliding windows are left to the user of the file.
 
     Raises:
-        UserError: where the weights do not fit or are not named, or the number of kept tokens depends on the image.
+        UserError: if the weights are not set or do not fit, or the number of kept tokens depends on the image.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -65,8 +58,8 @@ def load_source(cfg: CfgNode) -> ExportSource:
 
 
 def require_static_selection(model: nn.Module) -> None:
-    """Raise UserError for Shrunk++ by threshold, naming the remedy."""
-    if any(isinstance(part, EdgeAwareQueryDownsampling) and part.selection != "topk" for part in model.modules()):
+    """Raise UserError for Shrunk++ by threshold, whose number of tokens depends on the image."""
+    if any(isinstance(one, EdgeAwareQueryDownsampling) and one.selection != "topk" for one in model.modules()):
         raise UserError(
             "MODEL.VIT.EDGE.SELECTION 'threshold' keeps another number of tokens for every image, which no exported "
             "graph can: append MODEL.VIT.EDGE.SELECTION topk (and MODEL.VIT.EDGE.SHARE, the share of tokens to keep); "
@@ -75,7 +68,7 @@ def require_static_selection(model: nn.Module) -> None:
 
 
 def metadata_of(cfg: CfgNode) -> dict[str, str]:
-    """Class names, RGB colours, channel order, ignored label, and the size that test images are resized to."""
+    """Name -> JSON: class names, RGB colours, channel order, ignored label, and the test size of images."""
     classes = class_list_of(cfg)
     values = {
         "class_names": list(classes.names),

@@ -56,6 +56,7 @@ def build_vit_encoder(
     Raises:
         ArgumentError: if `name` is not a plain ViT of timm, or another argument does not fit it.
     """
+    # A timm model with its initial or pre-trained weights, cut to the blocks that are used.
     vit = create_timm_vit(name, img_size=img_size, **timm_options)
     if init_std > 0:
         initialize_linear_layers(vit, init_std, residual_scale=1 / math.sqrt(2 * len(vit.blocks)))
@@ -63,6 +64,8 @@ def build_vit_encoder(
         load_pretrained_encoder(vit, name=name, pretrained=pretrained, pretrained_min_match=pretrained_min_match)
     drop_unused_blocks(vit, out_indices)
     set_fused_attention(vit, fused_attention)
+
+    # Take it apart. Positions come first, because they may take parameters out of the model.
     positions = build_positions(vit, keep_prefix_tokens=keep_prefix_tokens)
     embedding = TokenEmbedding(vit=vit, keep_prefix_tokens=keep_prefix_tokens)
     token_reduction = build_reduction(reduction, list(vit.blocks), vit.embed_dim, embedding.num_prefix_tokens, init_std)

@@ -1,4 +1,4 @@
-"""Exported files against their models on given pictures: the same pixels for both, in turns, within the same bars."""
+"""`compare_on_images`: the same pixels for the file and the model, alternately, within the limits of agreement."""
 
 import importlib.util
 import re
@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from helpers.repository import PROJECT
-from segvit.export import ExportError, ImageSize, compare_on_pictures, load_source, read_pictures
+from segvit.export import ExportError, ImageSize, compare_on_images, load_source, read_images
 
 TOOL = PROJECT / "tools" / "export_model.py"
 SIZE = ImageSize(32, 48, is_dynamic=True, patch_size=8)
@@ -20,7 +20,7 @@ SIZE = ImageSize(32, 48, is_dynamic=True, patch_size=8)
 
 @pytest.fixture
 def source(tiny_cfg, tmp_path):
-    """A tiny model with random weights on the disk, named in `tiny_cfg`."""
+    """A tiny model with random weights, saved at MODEL.WEIGHTS of `tiny_cfg`."""
     torch.manual_seed(0)
     DetectionCheckpointer(build_model(tiny_cfg), save_dir=str(tmp_path)).save("model")
     tiny_cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
@@ -29,54 +29,55 @@ def source(tiny_cfg, tmp_path):
 
 @pytest.fixture
 def files(tmp_path):
-    """A red and a noisy picture of 40 x 60 pixels."""
+    """A red and a noisy image of 40 x 60 pixels."""
     red, noise = np.zeros((40, 60, 3), np.uint8), np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     red[..., 0] = 200
-    paths = [tmp_path / "pictures" / f"{index}.png" for index in range(2)]
+    paths = [tmp_path / "images" / f"{index}.png" for index in range(2)]
     paths[0].parent.mkdir()
     for path, pixels in zip(paths, (red, noise), strict=True):
         Image.fromarray(pixels).save(path)
     return paths
 
 
-def test_pictures_as_the_model_reads_them(tiny_cfg, files):
+def test_images_are_read_at_the_test_size_or_the_only_size(tiny_cfg, files):
     tiny_cfg.INPUT.MIN_SIZE_TEST, tiny_cfg.INPUT.FORMAT = 20, "BGR"
-    red, noise = read_pictures(files, tiny_cfg, SIZE)
+    red, noise = read_images(files, tiny_cfg, SIZE)
     assert red.shape == noise.shape == (1, 3, 20, 30) and red.dtype == torch.uint8
     assert red.unique().tolist() == [0, 200] and (red[0, 2] == 200).all()
     one_size = ImageSize(32, 48, is_dynamic=False, patch_size=8)
-    assert read_pictures(files, tiny_cfg, one_size)[1].shape == (1, 3, 32, 48)
+    assert read_images(files, tiny_cfg, one_size)[1].shape == (1, 3, 32, 48)
 
 
-def test_pictures_below_the_least_size_are_refused(tiny_cfg, files):
+def test_images_below_the_smallest_size_are_refused(tiny_cfg, files):
     tiny_cfg.INPUT.MIN_SIZE_TEST = 16
     with pytest.raises(ValueError, match=r"0\.png: 16 x 24 pixels .* at least 17 in both directions"):
-        read_pictures(files, tiny_cfg, SIZE)
+        read_images(files, tiny_cfg, SIZE)
 
 
 @pytest.mark.parametrize("gives_labels", [False, True])
-def test_both_see_every_picture_in_turn(tiny_cfg, source, files, gives_labels):
-    pictures = read_pictures(files, tiny_cfg, SIZE)
-    segmenter, seen, given = source.segmenter(gives_labels=gives_labels), [], []
+def test_file_and_model_run_on_every_image_alternately(tiny_cfg, source, files, gives_labels):
+    images = read_images(files, tiny_cfg, SIZE)
+    segmenter = source.segmenter(gives_labels=gives_labels)
+    seen, results = [], []
 
-    def run(images):
-        seen.append(next(index for index, picture in enumerate(pictures) if torch.equal(images, picture)))
-        return segmenter(images)
+    def run(batch):
+        seen.append(next(index for index, image in enumerate(images) if torch.equal(batch, image)))
+        return segmenter(batch)
 
-    source.model.register_forward_hook(lambda model, inputs, results: given.append(set(results[0])))
-    comparison = compare_on_pictures(run, source.model, pictures, rounds=3)
-    assert comparison.pictures == 2 and comparison.agreement.labels == 1
+    source.model.register_forward_hook(lambda model, inputs, outputs: results.append(set(outputs[0])))
+    comparison = compare_on_images(run, source.model, images, rounds=3)
+    assert comparison.num_images == 2 and comparison.agreement.labels == 1
     assert (comparison.agreement.scores is None) == gives_labels
     assert seen == 5 * [0, 1]  # compared, warmed up, and three rounds
     expected = {"sem_seg_labels"} if gives_labels else {"sem_seg"}
-    assert given == 2 * [{"sem_seg"}] + 8 * [expected]
+    assert results == 2 * [{"sem_seg"}] + 8 * [expected]
     assert comparison.file["ratio"] == pytest.approx(comparison.file["median_ms"] / comparison.model["median_ms"])
 
 
-def test_other_scores_are_refused(tiny_cfg, source, files):
-    pictures, segmenter = read_pictures(files, tiny_cfg, SIZE), source.segmenter(gives_labels=False)
+def test_scores_that_differ_are_refused(tiny_cfg, source, files):
+    images, segmenter = read_images(files, tiny_cfg, SIZE), source.segmenter(gives_labels=False)
     with pytest.raises(ExportError, match="does not agree with the model"):
-        compare_on_pictures(lambda images: segmenter(images) + 2e-4, source.model, pictures, rounds=1)
+        compare_on_images(lambda images: segmenter(images) + 2e-4, source.model, images, rounds=1)
 
 
 def test_a_file_that_does_not_run_is_refused(tiny_cfg, source, files):
@@ -84,20 +85,20 @@ def test_a_file_that_does_not_run_is_refused(tiny_cfg, source, files):
         raise AssertionError("Guard failed: images.size()[2] == 7")
 
     with pytest.raises(ExportError, match=r"does not run on fresh images: Guard failed: images\.size\(\)\[2\] == 7"):
-        compare_on_pictures(run, source.model, read_pictures(files, tiny_cfg, SIZE), rounds=1)
+        compare_on_images(run, source.model, read_images(files, tiny_cfg, SIZE), rounds=1)
 
 
-def test_the_tool(tiny_cfg, source, files, tmp_path, monkeypatch, capsys):
+def test_export_model_compares_on_images(tiny_cfg, source, files, tmp_path, monkeypatch, capsys):
     config, target = tmp_path / "c.yaml", tmp_path / "m.pt"
     config.write_text(tiny_cfg.dump())
     spec = importlib.util.spec_from_file_location("export_model", TOOL)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    arguments = ["--static", "--pictures", tmp_path / "pictures", "--rounds", 2, "--format", "torchscript"]
+    arguments = ["--static", "--images", tmp_path / "images", "--rounds", 2, "--format", "torchscript"]
     command = [TOOL, "--config-file", config, *arguments, "--output", target]
     monkeypatch.setattr(sys, "argv", list(map(str, command)))
     tool.main()
     last = capsys.readouterr().out.splitlines()[-1]
-    assert re.match(r"2 pictures: labels agree on 100\.0000% .* \(images: 1 x 32 x 48\); [\d.]+ ms against", last)
+    assert re.match(r"2 images: labels agree on 100\.0000% .* \(images: 1 x 32 x 48\); [\d.]+ ms against", last)
     assert re.search(r"ratio [\d.]+, spreads \d+% and \d+% \(.*, \d+ threads\)$", last)
     assert target.is_file()

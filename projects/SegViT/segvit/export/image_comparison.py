@@ -1,0 +1,95 @@
+"""`compare_on_images`: an exported file and its model on given images, their results and their times.
+
+Shape shorthand: H x W pixels, as the model reads them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+
+from segvit.analysis import TimingSummary, summarize, time_rounds
+from segvit.d2 import SegViT
+from segvit.data.augmentation import build_test_augmentations
+from segvit.errors import UserError
+from segvit.export.agreement import Agreement, require_agreement_on
+from segvit.export.formats import ImageSize, Runner
+from segvit.inference.images import load_image
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Agreement and times of a file and its model.
+
+    Attributes:
+        agreement: the labels of the worst image, and the largest difference of a score.
+        num_images: how many were compared.
+        model, file: time per image; the file's ratio is to the model.
+    """
+
+    agreement: Agreement
+    num_images: int
+    model: TimingSummary
+    file: TimingSummary
+
+    def describe(self) -> str:
+        """One line."""
+        times = f"{self.file['median_ms']:.1f} ms against {self.model['median_ms']:.1f} ms of the model"
+        ratio = f"ratio {self.file['ratio']:.2f}"
+        spreads = f"spreads {self.file['spread']:.0%} and {self.model['spread']:.0%}"
+        return f"{self.num_images} images: {self.agreement.describe()}; {times}, {ratio}, {spreads}"
+
+
+def read_images(paths: Iterable[Path], cfg: CfgNode, size: ImageSize) -> list[torch.Tensor]:
+    """Read and resize images: (1, 3, H, W) uint8 each, at the config's test size, or at the only size of a static file.
+
+    Raises:
+        OSError, ValueError: if a file is not an image, or is smaller than an exported graph takes.
+    """
+    (test_resize,) = build_test_augmentations(cfg)
+    augmentation = test_resize if size.is_dynamic else T.Resize((size.height, size.width))
+    images = []
+    for path in paths:
+        pixels = load_image(path, format=cfg.INPUT.FORMAT)
+        pixels = augmentation.get_transform(pixels).apply_image(pixels)
+        if size.is_dynamic and min(pixels.shape[:2]) < size.smallest:
+            raise UserError(
+                f"{path}: {pixels.shape[0]} x {pixels.shape[1]} pixels at the test size are too few: exported graphs "
+                f"take at least {size.smallest} in both directions"
+            )
+        images.append(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None])
+    return images
+
+
+@torch.inference_mode()
+def compare_on_images(run: Runner, model: SegViT, images: Sequence[torch.Tensor], *, rounds: int) -> Comparison:
+    """Compare and time both on each image, alternately, on the CPU; the model returns labels if the file does.
+
+    Args:
+        run: runs the file.
+        model: the meta-architecture, returning scores.
+        images: (1, 3, H, W) each, at least one.
+        rounds: timed rounds over all images.
+
+    Raises:
+        ExportError: if they differ by more than the limits of `require_agreement`.
+    """
+    agreement = require_agreement_on(images, run, model)
+    timed_model = copy.copy(model)  # shares its modules; only the kind of its results differs
+    timed_model.labels_only = agreement.scores is None
+    model_images = cycle(images)
+    file_images = cycle(images)
+    calls = {
+        "model": lambda: timed_model([{"image": next(model_images)[0]}]),
+        "file": lambda: run(next(file_images)),
+    }
+    timings = summarize(time_rounds(calls, rounds=rounds * len(images), warmup=len(images), progress=True))
+    return Comparison(agreement, len(images), timings["model"], timings["file"])
