@@ -26,7 +26,7 @@ from segvit.continual.report import write_report
 from segvit.continual.run import METHODS, StepResult, protocol_step, run_or_load_step, step_configs
 from segvit.d2 import load_config
 from segvit.data.step_records import step_records
-from segvit.datasets import require_data_sets
+from segvit.datasets import require_datasets
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes
 from segvit.engine.preflight import rehearse, require_same_classes
@@ -63,7 +63,7 @@ def check(args: argparse.Namespace) -> None:
     """Before any process starts: refuse what cannot run, in whichever step. Raises UserError or OSError."""
     cfg = read_config(args)
     require_weights(cfg.MODEL.WEIGHTS, evaluates=False)
-    require_data_sets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+    require_datasets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     require_folder(cfg.OUTPUT_DIR, origin="OUTPUT_DIR")
     require_same_classes(cfg)
     for step_cfg in step_configs(cfg, args.method[0], Path(cfg.OUTPUT_DIR)):

@@ -17,7 +17,7 @@ from detectron2.utils.logger import setup_logger
 from segvit.checkpoint.checkpointer import SegViTCheckpointer, require_weights
 from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
-from segvit.datasets import require_data_sets
+from segvit.datasets import require_datasets
 from segvit.engine import Trainer
 from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
 from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes
@@ -82,7 +82,7 @@ def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:
     if not cfg.DATASETS[needed]:
         raise UserError(f"DATASETS.{needed} is empty: name a data set, such as \"('folder_{needed.lower()}',)\"")
     names = cfg.DATASETS.TEST if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
-    require_data_sets(names)
+    require_datasets(names)
     require_same_classes(cfg, names)
     require_folder(cfg.OUTPUT_DIR, origin="OUTPUT_DIR")
 

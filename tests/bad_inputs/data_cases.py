@@ -1,4 +1,4 @@
-"""Data sets that cannot be trained on or evaluated."""
+"""Datasets that cannot be trained on or evaluated."""
 
 import shutil
 
@@ -7,26 +7,24 @@ from cases import EVALUATION, STARTED, TRAINING, Case, both, changed, checkpoint
 from PIL import Image
 
 IMAGE, LABELS = "images/train/b.jpg", "annotations/train/b.png"
-AGAIN = "fetch it again, or take it out of the data set"
+AGAIN = "download it again, or remove it from the dataset"
 LEVELS = (
-    "a picture whose levels are not whole numbers from 0 to 255 or 65535: convert it to 8 bits, choosing which of its "
-    "levels become 0 and 255"
+    "the image's levels are not integers from 0 to 255 or 65535: convert it to 8 bits, choosing which levels become 0 "
+    "and 255"
 )
 WRONG_IDS = (
     "are neither in 0..2 nor the ignore value 255; correct the label map, or set MODEL.SEM_SEG_HEAD.NUM_CLASSES (now "
     "3) or MODEL.SEM_SEG_HEAD.IGNORE_VALUE to match it"
 )
-ENTRIES = 'a list of {"name": ..., "color": [r, g, b]} is needed, the first of them class 0'
-COLORED = (
-    "the label map has {} channels (a colour picture?); it must be a single-channel PNG whose pixels are class ids"
-)
+ENTRIES = 'must be a list of {"name": ..., "color": [r, g, b]}, class 0 first'
+COLORED = "the label map has {} channels (a colour image?); it must be a single-channel PNG whose pixels are class ids"
 EXTENSIONS = (
     ".avif, .bmp, .gif, .j2k, .jfif, .jp2, .jpe, .jpeg, .jpg, .pbm, .pgm, .png, .pnm, .ppm, .tga, .tif, .tiff, .webp"
 )
 
 
 def damaged(reason):
-    return f"no picture, or a damaged one ({reason}): {AGAIN}"
+    return f"not an image, or damaged ({reason}): {AGAIN}"
 
 
 def remove(name):
@@ -58,7 +56,7 @@ def turn_by_exif(world):
 
 
 SETS = [
-    Case("no folder", "DATASETS.FOLDER: no folder HOME/nowhere", ("DATASETS.FOLDER", "HOME/nowhere")),
+    Case("no folder", "DATASETS.FOLDER: folder HOME/nowhere does not exist", ("DATASETS.FOLDER", "HOME/nowhere")),
     Case(
         "a folder for none",
         "this config needs a folder of images: end the command with DATASETS.FOLDER /path/to/it",
@@ -66,7 +64,7 @@ SETS = [
     ),
     Case(
         "no classes",
-        "DATASETS.FOLDER: HOME/data has no classes.txt (one class name a line, in the order of the ids) and no "
+        "DATASETS.FOLDER: HOME/data has no classes.txt (one class name per line, in the order of the ids) and no "
         "classes.json",
         given=remove("classes.json"),
     ),
@@ -75,10 +73,10 @@ SETS = [
         "HOME/data has both classes.txt and classes.json: keep one of them",
         given=written("data/classes.txt", "grass\nroad\nsky\n"),
     ),
-    Case("no class", "HOME/data/classes.txt: no class is named", given=classes("")),
+    Case("no class", "HOME/data/classes.txt: contains no class name", given=classes("")),
     Case(
         "a gap among the classes",
-        "HOME/data/classes.txt: line 2 is empty, which would shift the ids of the classes behind it",
+        "HOME/data/classes.txt: line 2 is empty, which would shift the ids of the classes after it",
         given=classes("grass\n\nsky\n"),
     ),
     Case(
@@ -88,12 +86,12 @@ SETS = [
     ),
     Case(
         "a class name that writes to the terminal",
-        r"HOME/data/classes.txt: the name '\x1b[2Jroad' has characters that cannot be shown: take them out",
+        r"HOME/data/classes.txt: the name '\x1b[2Jroad' has unprintable characters: remove them",
         given=classes("grass\n\x1b[2Jroad\nsky\n"),
     ),
     Case(
         "classes that are no JSON",
-        "HOME/data/classes.json: no JSON (Expecting value: line 1 column 1 (char 0)); " + ENTRIES,
+        "HOME/data/classes.json: not JSON (Expecting value: line 1 column 1 (char 0)); " + ENTRIES,
         given=written("data/classes.json", "grass, road, sky"),
     ),
     Case(
@@ -103,47 +101,46 @@ SETS = [
     ),
     Case(
         "no training images",
-        "data set 'folder_train': no folder HOME/data/images/train (data sets are looked for in DATASETS.FOLDER, those "
-        "known by name under $DETECTRON2_DATASETS, by default ./datasets); how to get and prepare each data set: "
-        "datasets/README.md",
+        "dataset 'folder_train': folder HOME/data/images/train does not exist (your own dataset is read from "
+        "DATASETS.FOLDER, registered datasets from $DETECTRON2_DATASETS, by default ./datasets); datasets/README.md "
+        "explains how to get and prepare each dataset",
         given=remove("images/train"),
     ),
     Case(
-        "a data set of no image",
-        f"data set 'folder_train': HOME/data/images/train: no file that ends in {EXTENSIONS}",
+        "a dataset of no image",
+        f"dataset 'folder_train': HOME/data/images/train: no file with an extension of {EXTENSIONS}",
         given=both(empty("images/train"), empty("annotations/train")),
     ),
     Case(
-        "a data set of no label map",
-        "data set 'folder_val': HOME/data/annotations/val: no file that ends in .png",
+        "a dataset of no label map",
+        "dataset 'folder_val': HOME/data/annotations/val: no file with an extension of .png",
         given=empty("annotations/val"),
     ),
     Case(
         "an image without labels",
-        "data set 'folder_train': 1 images in HOME/data/images/train without a label map in HOME/data/annotations/train"
-        ": b; both share their name up to the extension",
+        "dataset 'folder_train': 1 images in HOME/data/images/train without a label map in HOME/data/annotations/train"
+        ": b; the two must have the same name up to the extension",
         given=remove(LABELS),
     ),
     Case(
         "labels without an image",
-        "data set 'folder_train': 1 label maps in HOME/data/annotations/train without an image in "
-        "HOME/data/images/train: b; both share their name up to the extension",
+        "dataset 'folder_train': 1 label maps in HOME/data/annotations/train without an image in "
+        "HOME/data/images/train: b; the two must have the same name up to the extension",
         given=remove(IMAGE),
     ),
     Case(
         "two images of one name",
-        "data set 'folder_train': HOME/data/images/train: b.jpg and b.png have the same stem: keep one of them",
+        "dataset 'folder_train': HOME/data/images/train: b.jpg and b.png have the same stem: keep one of them",
         given=lambda world: shutil.copy(world.data / IMAGE, world.data / "images/train/b.png"),
     ),
     Case(
-        "an unknown data set",
-        "there is no data set 'camvid_sem_seg_vall'; near: camvid_sem_seg_val, camvid_sem_seg_train, "
-        "camvid_sem_seg_test",
+        "an unknown dataset",
+        "unknown dataset 'camvid_sem_seg_vall'; near: camvid_sem_seg_val, camvid_sem_seg_train, camvid_sem_seg_test",
         ("DATASETS.TEST", "('camvid_sem_seg_vall',)"),
     ),
     Case(
         "an unknown split",
-        "DATASETS.TRAIN or DATASETS.TEST names ['folder_test'], but the data sets of the folder are ['folder_train', "
+        "DATASETS.TRAIN or DATASETS.TEST names ['folder_test'], but the datasets of the folder are ['folder_train', "
         "'folder_val']",
         ("DATASETS.TEST", "('folder_test',)"),
     ),
@@ -160,13 +157,13 @@ SETS = [
     ),
     Case(
         "a number of classes that is not the folder's",
-        "MODEL.SEM_SEG_HEAD.NUM_CLASSES is 7, but HOME/data names 3 classes; 0 takes the number from there",
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES is 7, but HOME/data has 3 classes; 0 means the number of classes of the folder",
         ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "7"),
     ),
     Case(
         "an ignore value that is a class",
-        "the ignore value 1 is also the id of class 'road'; give pixels that do not count a number that no class has, "
-        "and set MODEL.SEM_SEG_HEAD.IGNORE_VALUE (check_dataset.py: --ignore-value) to it",
+        "the ignore value 1 is also the id of class 'road'; give ignored pixels an id that no class has, and set "
+        "MODEL.SEM_SEG_HEAD.IGNORE_VALUE (check_dataset.py: --ignore-value) to it",
         ("MODEL.SEM_SEG_HEAD.IGNORE_VALUE", "1"),
     ),
 ]
@@ -190,7 +187,7 @@ FILES = [
         (
             "a text for an image",
             IMAGE,
-            damaged("no format of pictures that Pillow knows"),
+            damaged("in no image format that Pillow reads"),
             written(f"data/{IMAGE}", "hello"),
         ),
         (
@@ -212,7 +209,7 @@ FILES = [
         (
             "labels as fractions",
             LABELS,
-            "the label map holds fractions; it must be a PNG whose pixels are class ids",
+            "the label map has fractional levels; it must be a PNG whose pixels are class ids",
             saved(LABELS, np.zeros((24, 32), np.float32), format="TIFF"),
         ),
         (
@@ -230,14 +227,14 @@ FILES = [
         (
             "labels smaller than the image",
             LABELS,
-            "the label map is 16 x 12 pixels, its image HOME/data/images/train/b.jpg 32 x 24",
+            "the label map is 16 x 12 pixels, its image HOME/data/images/train/b.jpg is 32 x 24",
             changed(LABELS, halved),
         ),
         (
             "labels of an image turned by EXIF",
             LABELS,
-            "the label map is 32 x 24 pixels, its image HOME/data/images/train/b.jpg 24 x 32; images are read "
-            "upright, as their EXIF data say: turn the label map, too",
+            "the label map is 32 x 24 pixels, its image HOME/data/images/train/b.jpg is 24 x 32; images are "
+            "read with their EXIF rotation: rotate the label map, too",
             turn_by_exif,
         ),
     ]

@@ -48,8 +48,8 @@ EXPORT_CASES = [
     tool(
         "export_model",
         "a truncated image",
-        "HOME/data/images/val/f.png: no picture, or a damaged one (image file is truncated): fetch it again, or take "
-        "it out of the data set",
+        "HOME/data/images/val/f.png: not an image, or damaged (image file is truncated): download it again, or remove "
+        "it from the dataset",
         (*EXPORTED, "--images", "HOME/data/images/val", "--output", "HOME/output/m.pt", *WEIGHTS),
         both(checkpoint(), cut("images/val/f.png")),
     ),

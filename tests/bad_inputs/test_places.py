@@ -120,7 +120,7 @@ def test_preparation_on_a_full_disk(world):
     with file_size_limit(50):
         ended = world.run("prepare_ade20k_sem_seg", "--workers", "1", "--partial")
     name = "HOME/datasets/ADEChallengeData2016/annotations_detectron2/training/ADE_train_00000001.png"
-    message = f"{name}: File too large; {FULL}; what is done is kept: the same command goes on from there"
+    message = f"{name}: File too large; {FULL}; finished files are kept: run the same command again to continue"
     assert (ended.code, ended.error) == (2, message)
     assert {Path(name).name for name in world.files() - before} <= {"prepared.sha256", ".prepared.sha256.journal"}
     assert folder.is_dir()

@@ -92,7 +92,7 @@ def test_no_file_calls_what_runs_code(path):
 def test_a_picture_that_would_fill_the_memory(tmp_path, monkeypatch):
     Image.fromarray(np.zeros((30, 40), np.uint8)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
-    with pytest.raises(ValueError, match=r"a\.png: too large \(Image size \(1200 pixels\) .*\): cut it into pieces$"):
+    with pytest.raises(ValueError, match=r"a\.png: too large \(Image size \(1200 pixels\) .*\): cut it into tiles$"):
         read_image(tmp_path / "a.png", format="RGB")
 
 

@@ -115,8 +115,8 @@ PREDICTIONS = [
     tool(
         "draw_predictions",
         "half an image",
-        "HOME/data/images/val/f.png: no picture, or a damaged one (image file is truncated): fetch it again, or take "
-        "it out of the data set",
+        "HOME/data/images/val/f.png: not an image, or damaged (image file is truncated): download it again, or remove "
+        "it from the dataset",
         (*SHEET, *WEIGHTS),
         both(checkpoint(), cut("images/val/f.png")),
     ),
@@ -143,8 +143,8 @@ PREDICTIONS = [
     tool(
         "draw_tokens",
         "a text for an image",
-        "HOME/config.yaml: no picture, or a damaged one (no format of pictures that Pillow knows): fetch it again, or "
-        "take it out of the data set",
+        "HOME/config.yaml: not an image, or damaged (in no image format that Pillow reads): download it again, or "
+        "remove it from the dataset",
         (*CONFIG, "--input", "HOME/config.yaml", "--output", "HOME/output", "--opts", *WEIGHTS),
         checkpoint(),
     ),
@@ -189,7 +189,7 @@ PREDICTIONS = [
 DATA = [
     tool(
         "check_dataset",
-        "no data set",
+        "no dataset",
         "'camvid_sem_seg' is neither a folder nor the name (or first part of the name) of a semantic segmentation "
         "dataset whose folder exists; near: "
         "camvid_sem_seg_val, camvid_sem_seg_test, camvid_sem_seg_train",
@@ -227,7 +227,7 @@ DATA = [
     tool(
         "check_dataset",
         "over a folder",
-        "HOME/data exists: name a folder that does not, or remove it first",
+        "HOME/data exists: name a new folder, or remove this one first",
         (*REPORT[1:], "--convert-colors", "HOME/data"),
         leaves=("contact_sheet.png", "histogram.png", "report.json"),
     ),
@@ -262,9 +262,8 @@ RUNS = [
     tool("run_ablations", "no seed", "--seeds -1: seeds are whole numbers from 0", (*ABLATIONS, "--seeds", "-1")),
     tool(
         "run_ablations",
-        "a data set that is not there",
-        "there is no data set 'camvid_sem_seg_tests'; near: camvid_sem_seg_test, camvid_sem_seg_train, "
-        "camvid_sem_seg_val",
+        "an unknown dataset",
+        "unknown dataset 'camvid_sem_seg_tests'; near: camvid_sem_seg_test, camvid_sem_seg_train, camvid_sem_seg_val",
         (*ABLATIONS, "DATASETS.TEST", "('camvid_sem_seg_tests',)", "DATASETS.TRAIN", "('camvid_sem_seg_tests',)"),
     ),
     tool(

@@ -250,7 +250,7 @@ def test_a_stray_file_among_the_results_is_named(root):
     stray.parent.mkdir(parents=True)
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(stray)
     ((name, what),) = problems(run(root))
-    assert name == "validation" and "without an image" in what and ": old; both share" in what
+    assert name == "validation" and "without an image" in what and ": old; the two must" in what
 
 
 def test_long_lists_are_shortened_but_kept_whole_in_a_file(root):

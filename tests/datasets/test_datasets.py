@@ -1,4 +1,4 @@
-"""Pairing by stem and the registrations."""
+"""Pairing by stem, and the registered datasets."""
 
 import importlib
 
@@ -10,7 +10,7 @@ from PIL import Image
 import segvit.data
 from helpers.repository import CONFIGS
 from segvit.d2 import get_segvit_cfg
-from segvit.datasets import load_sem_seg_pairs, register_sem_seg_split, require_data_sets
+from segvit.datasets import load_sem_seg_pairs, register_sem_seg_split, require_datasets
 from segvit.datasets.coco_stuff_10k import COCO_STUFF_10K_CATEGORIES
 
 
@@ -40,13 +40,13 @@ def test_pairs_by_stem_whatever_the_extension(folders):
 
 def test_unmatched_stems_are_named_not_zipped(folders):
     image_dir, annotation_dir = folders(["a.jpg", "b.jpg"], ["a.png", "c.png"])
-    with pytest.raises(ValueError, match=r"1 images in .* without a label map in .*: b; both share their name"):
+    with pytest.raises(ValueError, match=r"1 images in .* without a label map in .*: b; the two must have"):
         load_sem_seg_pairs(image_dir, annotation_dir)
 
 
 def test_label_maps_without_images_are_named_and_few(folders):
     image_dir, annotation_dir = folders(["a.jpg"], ["a.png", *(f"x{i}.png" for i in range(8))])
-    with pytest.raises(ValueError, match=r"8 label maps in .*: x0, x1, x2, x3, x4, \.\.\.; both share"):
+    with pytest.raises(ValueError, match=r"8 label maps in .*: x0, x1, x2, x3, x4, \.\.\.; the two must"):
         load_sem_seg_pairs(image_dir, annotation_dir)
 
 
@@ -60,7 +60,7 @@ def test_missing_and_empty_folders(folders, tmp_path):
     image_dir, annotation_dir = folders([], [])
     with pytest.raises(FileNotFoundError, match=r"nowhere.*DETECTRON2_DATASETS"):
         load_sem_seg_pairs(tmp_path / "nowhere", annotation_dir)
-    with pytest.raises(ValueError, match=r"images: no file that ends in .*\.jpg"):
+    with pytest.raises(ValueError, match=r"images: no file with an extension of .*\.jpg"):
         load_sem_seg_pairs(image_dir, annotation_dir)
 
 
@@ -91,7 +91,7 @@ def test_coco_stuff_leaves_out_the_ids_that_do_not_occur():
     assert [names[index] for index in (0, 79, 80, 170)] == ["person", "toothbrush", "banner", "wood"]
 
 
-def test_pascal_context_classes_are_alphabetical_behind_the_background():
+def test_pascal_context_classes_are_alphabetical_after_the_background():
     with_background = MetadataCatalog.get("pascal_context_60_sem_seg_val")
     without = MetadataCatalog.get("pascal_context_59_sem_seg_val")
     assert with_background.stuff_classes == ["background", *sorted(without.stuff_classes)]
@@ -99,7 +99,7 @@ def test_pascal_context_classes_are_alphabetical_behind_the_background():
     assert with_background.stuff_colors[1:] == without.stuff_colors
 
 
-def test_every_config_names_registered_data_sets():
+def test_every_config_names_registered_datasets():
     registered = DatasetCatalog.list()
     for path in CONFIGS.rglob("*.yaml"):
         cfg = get_segvit_cfg()
@@ -115,7 +115,7 @@ def test_registering_again_changes_nothing():
     assert DatasetCatalog.list() == before
 
 
-def test_the_environment_is_read_when_the_data_are(tmp_path, monkeypatch):
+def test_the_environment_is_read_with_the_data(tmp_path, monkeypatch):
     for folder, suffix in (("images", "jpg"), ("annotations", "png")):
         path = tmp_path / "camvid" / folder / "val"
         path.mkdir(parents=True)
@@ -142,10 +142,12 @@ def test_a_split_anywhere_can_be_registered(tmp_path):
         MetadataCatalog.remove(name)
 
 
-def test_data_sets_are_required_before_a_run(tmp_path, monkeypatch):
+def test_a_missing_or_unknown_dataset_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    with pytest.raises(ValueError, match=r"^data set 'camvid_sem_seg_val': no folder .*images/val.*datasets/README"):
-        require_data_sets(["camvid_sem_seg_val"])
-    with pytest.raises(ValueError, match=r"^there is no data set 'nothing'; near: "):
-        require_data_sets(["nothing"])
-    require_data_sets([])
+    with pytest.raises(
+        ValueError, match=r"^dataset 'camvid_sem_seg_val': folder .*images/val does not exist.*datasets/README"
+    ):
+        require_datasets(["camvid_sem_seg_val"])
+    with pytest.raises(ValueError, match=r"^unknown dataset 'nothing'; near: "):
+        require_datasets(["nothing"])
+    require_datasets([])

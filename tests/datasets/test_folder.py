@@ -1,4 +1,4 @@
-"""A user's own folder as a data set: its classes, its splits, and what the config takes from it."""
+"""A user's own folder as a dataset: its classes, its splits, and the config keys that depend on it."""
 
 import json
 import logging
@@ -55,11 +55,11 @@ def test_names_and_colours(classes_file):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("classes.txt", "\n \n", r"classes\.txt: no class is named"),
+        ("classes.txt", "\n \n", r"classes\.txt: contains no class name"),
         ("classes.txt", "a\n\nb\n", r"classes\.txt: line 2 is empty"),
         ("classes.txt", "a\nb\na\n", r"classes\.txt: classes 0 and 2 share the name 'a'"),
-        ("classes.json", "{", r"classes\.json: no JSON \(Expecting"),
-        ("classes.json", '{"a": 0}', r"classes\.json: a list of"),
+        ("classes.json", "{", r"classes\.json: not JSON \(Expecting"),
+        ("classes.json", '{"a": 0}', r"classes\.json: must be a list of"),
         ("classes.json", '[{"name": "a", "id": 1}]', r"classes\.json: unknown id; .* its position is the id"),
         ("classes.json", '[{"color": [1, 2, 3]}]', r"classes\.json: every entry needs a \"name\""),
         ("classes.json", '[{"name": "a", "color": [1, 2, 300]}]', r"classes\.json: a: a colour is .*300"),
@@ -144,7 +144,7 @@ def test_a_config_that_was_saved_can_be_read_again(folder, tmp_path):
     assert yaml.safe_load(saved.read_text())["MODEL"]["SEM_SEG_HEAD"]["NUM_CLASSES"] == 3
     (folder / "classes.json").unlink()
     (folder / "classes.txt").write_text("one\ntwo\nthree\nfour\n")
-    with pytest.raises(ValueError, match=r"NUM_CLASSES is 3, but .*mine names 4 classes"):
+    with pytest.raises(ValueError, match=r"NUM_CLASSES is 3, but .*mine has 4 classes"):
         load_config(saved)
     assert load_config(saved, ["DATASETS.FOLDER", ""]).MODEL.SEM_SEG_HEAD.NUM_CLASSES == 3  # a model needs no folder
 
@@ -153,9 +153,9 @@ def test_a_config_that_was_saved_can_be_read_again(folder, tmp_path):
     "overrides, message",
     [
         ([], r"needs a folder of images: end the command with DATASETS\.FOLDER"),
-        (["DATASETS.FOLDER", "/nowhere"], r"DATASETS\.FOLDER: no folder /nowhere"),
+        (["DATASETS.FOLDER", "/nowhere"], r"DATASETS\.FOLDER: folder /nowhere does not exist"),
         (["DATASETS.FOLDER", "{tmp}"], r"DATASETS\.FOLDER: .* has no classes\.txt"),
-        (["DATASETS.FOLDER", "{mine}", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "4"], "NUM_CLASSES is 4, but .* names 3"),
+        (["DATASETS.FOLDER", "{mine}", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "4"], "NUM_CLASSES is 4, but .* has 3"),
         (["DATASETS.FOLDER", "{mine}", "MODEL.SEM_SEG_HEAD.IGNORE_VALUE", "0"], "ignore value 0 is also .*'grass'"),
         (["DATASETS.FOLDER", "{mine}", "DATASETS.TEST", "('folder_test',)"], r"\['folder_test'\]"),
     ],
@@ -168,7 +168,7 @@ def test_contradictions_are_refused(folder, tmp_path, overrides, message):
 
 def test_a_folder_that_the_config_would_not_use_is_refused(folder):
     camvid = CONFIGS / "camvid" / "segvit_scratch_480x360.yaml"
-    with pytest.raises(ValueError, match=r"name none of its data sets .*DATASETS\.TRAIN \"\('folder_train',\)\""):
+    with pytest.raises(ValueError, match=r"name none of its datasets .*DATASETS\.TRAIN \"\('folder_train',\)\""):
         load_config(camvid, ["DATASETS.FOLDER", str(folder)])
     opts = ["DATASETS.TRAIN", "('folder_train',)", "DATASETS.TEST", "('folder_val',)"]
     cfg = load_config(camvid, ["DATASETS.FOLDER", str(folder), *opts, "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "0"])

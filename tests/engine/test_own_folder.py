@@ -136,7 +136,7 @@ def test_a_fault_of_the_validation_split_stops_the_run_at_its_start(folder, tmp_
     options = ["DATASETS.FOLDER", broken, *pairs(TINY), "OUTPUT_DIR", tmp_path / "run"]
     done = run("train_net.py", "--config-file", CONFIG, *options)
     assert done.returncode == 2
-    assert "data set 'folder_val': 1 images in" in done.stderr and "Traceback" not in done.stderr
+    assert "dataset 'folder_val': 1 images in" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 
 

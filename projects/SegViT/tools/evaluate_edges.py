@@ -21,7 +21,7 @@ from tqdm import tqdm
 from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
 from segvit.data.image_reading import read_image, read_label_map
-from segvit.datasets import require_data_sets
+from segvit.datasets import require_datasets
 from segvit.errors import UserError
 from segvit.evaluation.edge_quality import EdgeQuality, edge_quality
 from segvit.inference import SegViTPredictor
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def evaluate_edges(cfg: CfgNode) -> EdgeQuality:
     """Over all patches of the first test set; the labels are resized, nearest, to the size that the model reads."""
     dataset = first_test_set(cfg)
-    require_data_sets([dataset])
+    require_datasets([dataset])
     predictor = SegViTPredictor(cfg)
     scores, edges, kept = [], [], []
     for record in tqdm(DatasetCatalog.get(dataset), unit="image"):

@@ -1,4 +1,4 @@
-"""Data sets, augmentation and the dataset mapper. Importing this package registers the data sets."""
+"""Image reading, augmentation, the dataset mapper and the training loader. Importing it registers the datasets."""
 
 from segvit import datasets
 from segvit.data.dataset_mapper import SegViTSemanticDatasetMapper

@@ -1,4 +1,4 @@
-"""Training and test augmentations as Detectron2 `Augmentation`s.
+"""Training and test augmentations, as Detectron2 `Augmentation`s.
 
 Shape shorthand in this module: H x W: pixels before the transform; images are (H, W, 3) uint8, label maps (H, W).
 """
@@ -13,7 +13,7 @@ from fvcore.transforms.transform import NoOpTransform, Transform
 
 from segvit.errors import UserError
 
-# SSD's ranges (Liu et al., ECCV 2016, section 2.2), which the official recipe keeps, at strength 1.
+# Ranges at strength 1: those of SSD (Liu et al., ECCV 2016, section 2.2), which the official recipe uses.
 BRIGHTNESS_DELTA = 32.0
 CONTRAST_DELTA = 0.5
 SATURATION_DELTA = 0.5
@@ -23,17 +23,18 @@ HUE_STEPS = 180
 
 
 class ResizeWithRatio(T.Augmentation):
-    """Resize to fit `ratio * short` x `ratio * long`, the ratio drawn anew for each image; the aspect ratio is kept."""
+    """Resize to fit into `ratio * short` x `ratio * long`, with a random ratio per image; keeps the aspect ratio."""
 
     def __init__(self, *, short: int, long: int, ratio_range: tuple[float, float], sampling: str = "uniform") -> None:
-        """`sampling` "uniform" draws the ratio itself uniformly, "log" its logarithm. Raises UserError on others."""
+        """`sampling` "uniform" draws the ratio uniformly, "log" its logarithm. Raises UserError for other values."""
         super().__init__()
         low, high = ratio_range
         if not 0 < low <= high:
             raise UserError(f"INPUT.RESIZE_RATIO_RANGE must be 0 < low <= high, got {list(ratio_range)}")
         if sampling not in ("uniform", "log"):
             raise UserError(f"INPUT.RESIZE_RATIO_SAMPLING must be 'uniform' or 'log', got {sampling!r}")
-        self.short, self.long = min(short, long), max(short, long)
+        self.short = min(short, long)
+        self.long = max(short, long)
         self.ratio_range = (float(low), float(high))
         self.sampling = sampling
 
@@ -43,7 +44,7 @@ class ResizeWithRatio(T.Augmentation):
         return T.ResizeTransform(height, width, new_height, new_width)
 
     def output_shape(self, height: int, width: int, ratio: float) -> tuple[int, int]:
-        """(height, width) after the resize: the largest that fits both edges, of at least one pixel each."""
+        """(height, width) after the resize: the largest size within both limits, at least one pixel each."""
         scale = min(self.long * ratio / max(height, width), self.short * ratio / min(height, width))
         return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
 
@@ -55,19 +56,21 @@ class ResizeWithRatio(T.Augmentation):
 
 
 class ResizeShortestEdge(T.ResizeShortestEdge):
-    """Detectron2's, which leaves no row or column of a strip that is far longer than wide: here one stays."""
+    """Detectron2's `ResizeShortestEdge`, but a very long and narrow image keeps at least one row or column."""
 
     def get_transform(self, image: np.ndarray) -> Transform:
         transform = super().get_transform(image)
         if isinstance(transform, T.ResizeTransform):
-            transform.new_h, transform.new_w = max(transform.new_h, 1), max(transform.new_w, 1)
+            transform.new_h = max(transform.new_h, 1)
+            transform.new_w = max(transform.new_w, 1)
         return transform
 
 
 class PhotometricTransform(Transform):
-    """Brightness, contrast, saturation and hue of an 8-bit image, all drawn beforehand: applying it twice is the same.
+    """A fixed change of brightness, contrast, saturation and hue of an 8-bit image, by lookup tables.
 
-    Unlike Detectron2's `ColorAugSSDTransform`, which draws when it is applied and works in floating point (3 x slower).
+    Differs from Detectron2's `ColorAugSSDTransform`, which draws its values when applied, and uses floating point (3 x
+    slower).
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class PhotometricTransform(Transform):
         hue: int = 0,
         contrast_last: bool = False,
     ) -> None:
-        """`brightness` is added, `contrast` and `saturation` multiply, `hue` is added in steps of two degrees."""
+        """`brightness` is added, `contrast` and `saturation` are factors, `hue` is added in steps of two degrees."""
         super().__init__()
         levels = np.arange(256, dtype=np.float32)
         brighten = _to_uint8(levels + brightness)
@@ -111,10 +114,10 @@ class PhotometricTransform(Transform):
 
 
 class PhotometricDistortion(T.Augmentation):
-    """SSD's photometric distortion: each of four changes with probability one half, contrast first or last."""
+    """SSD's photometric distortion: four changes, each with probability 0.5; contrast is before or after the others."""
 
     def __init__(self, *, image_format: str, strength: float = 1.0) -> None:
-        """`strength` scales SSD's ranges: 0 changes nothing, above 2 is refused (a factor could turn negative)."""
+        """`strength` scales SSD's ranges, from 0 (no change) to 2 (above, a factor could become negative)."""
         super().__init__()
         if not 0.0 <= strength <= 2.0:
             raise UserError(f"INPUT.PHOTOMETRIC_STRENGTH must be between 0 and 2, got {strength}")
@@ -141,7 +144,7 @@ class PhotometricDistortion(T.Augmentation):
 
 
 def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
-    """The official recipe: resize by a ratio, crop, flip, photometric distortion; each can be turned off by key."""
+    """The official recipe: random resize, crop, flip and photometric distortion; config keys turn each of them off."""
     augmentations: list[T.Augmentation] = [
         ResizeWithRatio(
             short=cfg.INPUT.MIN_SIZE_TRAIN[0],

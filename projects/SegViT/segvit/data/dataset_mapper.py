@@ -1,4 +1,4 @@
-"""From a data set's dict to what the model trains on.
+"""`SegViTSemanticDatasetMapper`: from a dataset record to a model input.
 
 Shape shorthand in this module: H x W: pixels after augmentation; K: classes.
 """
@@ -23,12 +23,16 @@ from segvit.errors import UserError
 
 
 class SegViTSemanticDatasetMapper:
-    """Read an image and its label map, and augment both.
+    """Read an image and, for training, its label map; augment both.
 
-    In training the returned dict holds, beside the input's own keys (without `sem_seg_file_name`):
-    `image` uint8 (3, H, W) in `INPUT.FORMAT` and `sem_seg` int64 (H, W). Nothing is padded: sizes differ where the crop
-    does not fit. Masks of classes are made of the label map where the model is, and not by the loader's workers.
-    Otherwise it holds the resized `image` and the input's keys. `height` and `width` are the original size in both.
+    The returned dict has the keys of the record and
+
+    - `image`: (3, H, W) uint8 in `INPUT.FORMAT`;
+    - `height`, `width`: the original size of the image;
+    - `sem_seg`: (H, W) int64, in training only, in place of `sem_seg_file_name`.
+
+    Nothing is padded: H x W is below the crop size for small images. Class masks are made from `sem_seg` on the model's
+    device, not in the workers.
     """
 
     @configurable
@@ -45,11 +49,11 @@ class SegViTSemanticDatasetMapper:
         """
         Args:
             is_train: also read the label map.
-            augmentations: of image and label map together.
+            augmentations: applied to image and label map together.
             image_format: order of the channels, such as "RGB".
-            num_classes: K; the data set's ids lie below, unless they are relabelled.
-            ignore_value: the label without a class.
-            relabelling: of the data set's ids, before the augmentations; by default they are the labels.
+            num_classes: K; without `relabelling`, the dataset's ids are 0 to K - 1.
+            ignore_value: the label of ignored pixels.
+            relabelling: maps the dataset's ids to labels before the augmentations; by default the ids are the labels.
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
@@ -62,7 +66,8 @@ class SegViTSemanticDatasetMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        ignore_value, labels = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, training_labels(cfg) if is_train else None
+        ignore_value = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+        labels = training_labels(cfg) if is_train else None
         return {
             "is_train": is_train,
             "augmentations": build_train_augmentations(cfg) if is_train else build_test_augmentations(cfg),
@@ -73,14 +78,16 @@ class SegViTSemanticDatasetMapper:
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
-        """Map a dict with `file_name` and, in training, `sem_seg_file_name`; the input dict stays as it is.
+        """Map a record with `file_name` and, in training, `sem_seg_file_name`. The record is not modified.
 
-        Raises OSError or ValueError, naming the file, for what `image_reading` cannot read, label ids outside 0..K-1,
-        or a label map whose size differs from its image's.
+        Raises:
+            OSError: a file cannot be opened.
+            UserError: a file is unreadable, an id is out of range, or the sizes of image, record and label map differ;
+                names the file.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
         image = read_image(dataset_dict["file_name"], format=self.image_format)
-        detection_utils.check_image_size(dataset_dict, image)
+        _check_image_size(dataset_dict, image)
         label_map = self._read_label_map(dataset_dict, image.shape[:2]) if self.is_train else None
 
         aug_input = T.AugInput(image, sem_seg=label_map)
@@ -91,22 +98,22 @@ class SegViTSemanticDatasetMapper:
         return dataset_dict
 
     def _read_label_map(self, dataset_dict: dict[str, Any], image_size: tuple[int, int]) -> np.ndarray:
-        """Take `sem_seg_file_name` out of the dict -> (H, W) uint8, or float32 (exact below 2 ** 24) for wider ids."""
+        """Pop `sem_seg_file_name` -> (H, W) uint8, or float32 (exact below 2 ** 24) for ids above 255."""
         if "sem_seg_file_name" not in dataset_dict:
-            raise UserError(f"{dataset_dict['file_name']}: no sem_seg_file_name, so there is no label map to train on")
+            raise UserError(f"{dataset_dict['file_name']}: the record has no sem_seg_file_name, which training needs")
         file_name = dataset_dict.pop("sem_seg_file_name")
         label_map = read_label_map(file_name)
         if label_map.shape != image_size:
-            turned = label_map.shape == image_size[::-1]
-            hint = "; images are read upright, as their EXIF data say: turn the label map, too" if turned else ""
+            rotated = label_map.shape == image_size[::-1]
+            hint = "; images are read with their EXIF rotation: rotate the label map, too" if rotated else ""
             raise UserError(
                 f"{file_name}: the label map is {label_map.shape[1]} x {label_map.shape[0]} pixels, "
-                f"its image {dataset_dict['file_name']} {image_size[1]} x {image_size[0]}{hint}"
+                f"its image {dataset_dict['file_name']} is {image_size[1]} x {image_size[0]}{hint}"
             )
         self._check_ids(label_map, file_name)
         if self.relabelling is not None:
             label_map = self.relabelling(label_map)
-        # Detectron2's transforms resize uint8 and floating-point arrays only.
+        # Detectron2's transforms resize only uint8 and floating-point arrays.
         return label_map.astype(np.uint8 if label_map.dtype in (np.uint8, np.bool_) else np.float32)
 
     def _check_ids(self, label_map: np.ndarray, file_name: str) -> None:
@@ -119,3 +126,14 @@ class SegViTSemanticDatasetMapper:
                 f"value {self.ignore_value}; correct the label map, or set MODEL.SEM_SEG_HEAD.NUM_CLASSES "
                 f"(now {self.num_classes}) or MODEL.SEM_SEG_HEAD.IGNORE_VALUE to match it"
             )
+
+
+def _check_image_size(record: dict[str, Any], image: np.ndarray) -> None:
+    """Check `width` and `height` of a record, or set them."""
+    try:
+        detection_utils.check_image_size(record, image)
+    except detection_utils.SizeMismatchError as error:
+        raise UserError(
+            f"{record['file_name']}: the image is {image.shape[1]} x {image.shape[0]} pixels, its dataset record has "
+            f"{record['width']} x {record['height']}: correct the record, or remove its width and height"
+        ) from error

@@ -1,4 +1,4 @@
-"""Other label ids for the classes of a data set, before anything else reads the label map."""
+"""`Relabelling`: replace the label ids of a dataset by those of the model."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 class Relabelling:
-    """A table of label ids.
+    """A lookup table of label ids.
 
     Args:
-        labels: (n,) the new label of each of the ids 0..n-1, at least 0; several may have the same.
-        ignore_value: stays as it is.
+        labels: (n,) the new label, at least 0, of each id in 0..n-1; several ids may get the same label.
+        ignore_value: is not changed.
     """
 
     def __init__(self, labels: np.ndarray, *, ignore_value: int) -> None:
@@ -19,5 +19,6 @@ class Relabelling:
         self._table[: self.num_ids] = labels
 
     def __call__(self, label_map: np.ndarray) -> np.ndarray:
-        """(H, W) of ids below n or the ignore value -> (H, W) uint8, or int32 where that is too narrow."""
-        return self._table.astype(np.uint8 if self._table.max() < 256 else np.int32)[label_map.astype(np.int64)]
+        """(H, W) ids below n or the ignore value -> (H, W) labels, uint8 or, if any label is above 255, int32."""
+        dtype = np.uint8 if self._table.max() < 256 else np.int32
+        return self._table.astype(dtype)[label_map.astype(np.int64)]

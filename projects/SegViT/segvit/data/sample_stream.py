@@ -1,45 +1,53 @@
-"""The endless stream of training samples as a function of one seed: it can be entered at any batch.
+"""An endless, reproducible stream of training samples that can start at any batch.
 
-Neither the number of workers nor how far they prefetch has a part in it, and processes share one stream.
+The samples depend only on one seed: not on the number of workers, their prefetching, or (together) the processes.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
 
+class Records(Protocol):
+    """A sequence of records, or Detectron2's `DatasetFromList`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
 class Sample(NamedTuple):
-    """One place of the stream.
+    """One element of the stream.
 
     Attributes:
-        index: of the record in the data set.
-        seed: of the randomness with which it is mapped.
+        record: index of the record in the dataset.
+        seed: of the random numbers for its augmentations.
     """
 
-    index: int
+    record: int
     seed: int
 
 
 class BatchStream(Sampler[list[Sample]]):
-    """This process's batches, without end, from batch `start` on.
+    """The endless batches of this process, from batch `start` on.
 
     Args:
-        make_sampler: a seed to the endless indices of this process, such as Detectron2's samplers give.
-        batch_size: samples of this process in a batch.
+        make_sampler: seed -> the endless indices of this process, such as Detectron2's samplers.
+        batch_size: samples per batch of this process.
         seed: of the whole stream; the same in all processes.
-        rank, world_size: of this process, and the number of all.
+        rank, world_size: the index of this process and the number of processes.
 
     Attributes:
-        seed: may be set until the stream is iterated.
-        start: the first batch, likewise.
+        seed: can be changed before the iteration starts.
+        start: the first batch; can be changed before the iteration starts.
     """
 
     def __init__(
@@ -60,22 +68,22 @@ class BatchStream(Sampler[list[Sample]]):
 
     def __iter__(self) -> Iterator[list[Sample]]:
         indices = islice(self._make_sampler(self.seed), self.start * self._batch_size, None)
-        # Where several processes take turns, each sample has the place, and the seed, that it has for one process.
-        places = count(self.start * self._batch_size * self._world_size + self._rank, self._world_size)
-        samples = (Sample(index, mixed_seed(self.seed, place)) for index, place in zip(indices, places))
+        # Processes take samples in turn: a sample has the same position, and seed, with any number of processes.
+        positions = count(self.start * self._batch_size * self._world_size + self._rank, self._world_size)
+        samples = (Sample(index, mixed_seed(self.seed, position)) for index, position in zip(indices, positions))
         while True:
             yield list(islice(samples, self._batch_size))
 
 
 class SeededSamples(Dataset[Any]):
-    """A data set of `Sample`s: each is mapped with its own randomness, and leaves the process's as it was.
+    """A map-style dataset indexed by `Sample`: maps the record with the sample's seed.
 
     Args:
-        records: index to what `mapper` takes; the indices are those of the stream.
-        mapper: of one record, random or not.
+        records: the dataset's records, by index.
+        mapper: maps a record; may use the global random generators.
     """
 
-    def __init__(self, records: Sequence[Any] | Dataset[Any], mapper: Callable[[Any], Any]) -> None:
+    def __init__(self, records: Records, mapper: Callable[[Any], Any]) -> None:
         self._records = records
         self._mapper = mapper
 
@@ -83,30 +91,32 @@ class SeededSamples(Dataset[Any]):
         return len(self._records)
 
     def __getitem__(self, sample: Sample) -> Any:
-        with own_randomness(sample.seed):
-            return self._mapper(self._records[sample.index])
+        with temporary_seed(sample.seed):
+            return self._mapper(self._records[sample.record])
 
 
 def mixed_seed(*parts: int) -> int:
-    """A seed of 32 bits that follows from non-negative integers; near ones give unrelated seeds."""
+    """A 32-bit seed from non-negative integers; similar integers give unrelated seeds."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def seed_randomness(seed: int) -> None:
-    """Seed python, numpy and torch; of torch the CPU alone."""
+    """Seed the global generators of Python, NumPy and torch's CPU."""
     random.seed(seed)
     np.random.seed(seed)
     torch.default_generator.manual_seed(seed)
 
 
 @contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
-    """Inside, python, numpy and torch (on the CPU) draw from this seed; behind, they go on as if nothing had been."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+def temporary_seed(seed: int) -> Iterator[None]:
+    """Seed the global generators of Python, NumPy and torch's CPU, and restore their states at the end."""
+    python_state = random.getstate()
+    numpy_state = np.random.get_state()
+    torch_state = torch.get_rng_state()
     seed_randomness(seed)
     try:
         yield
     finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)

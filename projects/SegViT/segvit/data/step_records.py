@@ -1,4 +1,4 @@
-"""Which images a step of continual segmentation trains on."""
+"""Select the training images of a continual step: "overlapped" or "disjoint" with other steps."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Records = list[dict[str, Any]]
 
 
 def step_records(cfg: CfgNode) -> Records | None:
-    """The images of DATASETS.TRAIN that the config's step takes; None, for all, without continual segmentation.
+    """The records of DATASETS.TRAIN that the config's step trains on; None if the config has no continual step.
 
     Raises:
-        UserError: where a step has no image.
+        UserError: the step has no image.
     """
-    names = list(cfg.DATASETS.TRAIN)
     step = continual_step(cfg)
     if step is None:
         return None
+    names = list(cfg.DATASETS.TRAIN)
     records = [
         record
         for name in names
@@ -37,22 +37,26 @@ def step_records(cfg: CfgNode) -> Records | None:
     ]
     if not records:
         raise UserError(
-            f"step {step.index} of MODEL.SEGVIT.CONTINUAL has no image among those of {names}: none is "
-            f"{step.selection!r} for its classes {list(step.new_classes)}"
-            + ("; SELECTION 'overlapped' takes images with later classes, too" if step.selection == "disjoint" else "")
+            f"step {step.index} of MODEL.SEGVIT.CONTINUAL has no image in {names}: with SELECTION {step.selection!r}, "
+            f"none is selected for its classes {list(step.new_classes)}"
+            + (
+                "; SELECTION 'overlapped' also selects images with later classes"
+                if step.selection == "disjoint"
+                else ""
+            )
         )
     return records
 
 
 def select_records(records: Records, step: ContinualStep, ids: np.ndarray) -> Records:
-    """Those with a pixel of the step's classes; "disjoint": and none of later ones, so that each is in one step alone.
+    """The records with a pixel of the step's new classes; "disjoint" excludes those with a pixel of later classes.
 
     Args:
         records: with `sem_seg_file_name`.
         step: the step.
-        ids: the model's class id of each of the data set's, -1 for none.
+        ids: the model's class id of each of the dataset's classes, -1 for none.
     """
-    later = [entry for group in step.groups[step.index + 1 :] for entry in group]
+    later = [class_id for group in step.groups[step.index + 1 :] for class_id in group]
     selected = []
     for record, present in zip(records, _classes_present(records), strict=True):
         classes = ids[present[present < len(ids)]]
@@ -63,17 +67,19 @@ def select_records(records: Records, step: ContinualStep, ids: np.ndarray) -> Re
 
 
 def _classes_present(records: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
-    """The ids in each label map, the ignored one included."""
+    """The ids in each label map, including the ignore value."""
     files = [record["sem_seg_file_name"] for record in records]
     with ThreadPoolExecutor() as pool:
-        return list(tqdm(pool.map(_classes_in, files, map(_version, files)), "Classes of each image", len(files)))
+        return list(
+            tqdm(pool.map(_classes_in, files, map(_modification_time, files)), "reading label maps", len(files))
+        )
 
 
 @cache
-def _classes_in(file: str, version: int) -> np.ndarray:
-    """Every step of a protocol asks the same of the same files: each is read once, unless it has changed."""
+def _classes_in(file: str, modified: int) -> np.ndarray:
+    """The ids in a label map; cached, since every step of a protocol reads the same files."""
     return np.unique(read_label_map(file))
 
 
-def _version(file: str) -> int:
+def _modification_time(file: str) -> int:
     return os.stat(file).st_mtime_ns

@@ -1,4 +1,4 @@
-"""The data loader of training, whose batches `BatchStream` orders."""
+"""`build_train_loader`: the training loader, with batches in the order of a `BatchStream`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Records = list[dict[str, Any]]
 
 
 def build_train_loader(cfg: CfgNode, mapper: Callable[[dict[str, Any]], Any]) -> DataLoader:
-    """Batches of DATASETS.TRAIN without end; those of all processes together hold SOLVER.IMS_PER_BATCH samples.
+    """Endless batches of DATASETS.TRAIN, of SOLVER.IMS_PER_BATCH samples over all processes.
 
-    Differs from `build_detection_train_loader` in that the loader's `batch_sampler`, a `BatchStream`, can start at any
-    batch; in that a sample's randomness follows from its place in the stream; and in that images of one orientation are
-    not grouped (DATALOADER.ASPECT_RATIO_GROUPING): all batches are padded to the crop.
+    Differs from `build_detection_train_loader` in three ways: the loader's `batch_sampler`, a `BatchStream`, can start
+    at any batch; the seed of a sample depends on its position in the stream; and images are not grouped by orientation
+    (DATALOADER.ASPECT_RATIO_GROUPING), since all batches are padded to the crop.
 
     Raises:
-        UserError: for a DATALOADER.SAMPLER_TRAIN that label maps have nothing for.
+        UserError: DATALOADER.SAMPLER_TRAIN is not supported.
     """
     records = _records(cfg)
     seed = comm.shared_random_seed()
@@ -47,14 +47,14 @@ def build_train_loader(cfg: CfgNode, mapper: Callable[[dict[str, Any]], Any]) ->
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
         worker_init_fn=survive_one_sigterm,
-        generator=torch.Generator(),  # else torch draws from the process's randomness, at the start of a loader
+        generator=torch.Generator(),  # the default would draw from the global generator
     )
 
 
 def survive_one_sigterm(worker_id: int) -> None:
-    """In a worker: not end at the first SIGTERM, which a scheduler sends to all processes; the trainer needs a batch.
+    """In a worker: ignore the first SIGTERM, which a scheduler sends to all processes: the trainer needs a last batch.
 
-    The second ends it: those that torch and Python send at their own end, where a worker does not listen any more.
+    The second one ends the worker: torch and Python send SIGTERM to their workers at exit.
     """
 
     def ignore_once(number: int, frame: FrameType | None) -> None:
@@ -65,9 +65,9 @@ def survive_one_sigterm(worker_id: int) -> None:
 
 def _records(cfg: CfgNode) -> Records:
     records = step_records(cfg)
-    if records is None:
-        records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
-    return records
+    if records is not None:
+        return records
+    return get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
 
 
 def _sampler(cfg: CfgNode, records: Records, seed: int) -> Sampler[int]:
@@ -80,16 +80,16 @@ def _sampler(cfg: CfgNode, records: Records, seed: int) -> Sampler[int]:
     if name == "WeightedTrainingSampler":
         factors = _repeat_factors(cfg)
         if len(factors) != len(records):
-            raise UserError("DATALOADER.SAMPLER_TRAIN WeightedTrainingSampler does not weigh the images of one step")
+            raise UserError("DATALOADER.SAMPLER_TRAIN WeightedTrainingSampler does not support continual steps")
         return RepeatFactorTrainingSampler(torch.tensor(factors), seed=seed)
     raise UserError(
         f"DATALOADER.SAMPLER_TRAIN {name!r} must be 'TrainingSampler', 'RandomSubsetTrainingSampler' or "
-        "'WeightedTrainingSampler': label maps have no boxes to weigh images by"
+        "'WeightedTrainingSampler': others need boxes, which label maps do not have"
     )
 
 
 def _repeat_factors(cfg: CfgNode) -> list[float]:
-    """Of each record that of its data set in DATASETS.TRAIN_REPEAT_FACTOR, 1 by default."""
+    """The factor of each record: that of its dataset in DATASETS.TRAIN_REPEAT_FACTOR, 1 by default."""
     factors = dict(cfg.DATASETS.TRAIN_REPEAT_FACTOR)
     sizes = {name: len(get_detection_dataset_dicts(name, filter_empty=False)) for name in cfg.DATASETS.TRAIN}
     return [float(factors.get(name, 1.0)) for name, size in sizes.items() for _ in range(size)]

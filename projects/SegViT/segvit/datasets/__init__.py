@@ -1,4 +1,4 @@
-"""Registers SegViT's data sets with Detectron2 on import; nothing is read before `DatasetCatalog.get`."""
+"""SegViT's datasets, registered with Detectron2 on import; files are read by `DatasetCatalog.get`, not before."""
 
 from segvit.datasets.camvid import register_camvid
 from segvit.datasets.class_list import ClassList, read_class_list
@@ -6,7 +6,7 @@ from segvit.datasets.coco_stuff_10k import register_coco_stuff_10k
 from segvit.datasets.folder import register_config_folder, register_folder
 from segvit.datasets.pairs import load_sem_seg_pairs
 from segvit.datasets.pascal_context import register_pascal_context
-from segvit.datasets.registration import register_sem_seg_split, require_data_sets
+from segvit.datasets.registration import register_sem_seg_split, require_datasets
 from segvit.datasets.toy_scenes import register_toy_scenes
 
 register_camvid()
@@ -25,5 +25,5 @@ __all__ = [
     "register_pascal_context",
     "register_sem_seg_split",
     "register_toy_scenes",
-    "require_data_sets",
+    "require_datasets",
 ]

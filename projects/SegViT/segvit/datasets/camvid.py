@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from segvit.datasets.registration import Color, register_sem_seg_split
 
-# Class id -> name and colour; 255 is void.
+# (name, colour) by class id; 255 is void.
 CAMVID_CATEGORIES: tuple[tuple[str, Color], ...] = (
     ("sky", (128, 128, 128)),
     ("building", (128, 0, 0)),

@@ -23,7 +23,7 @@ STUFF_NAMES = (
     *("wall-wood", "water-other", "waterdrops", "window-blind", "window-other", "wood"),
 )
 
-# (id in the distribution, name), by id: the class id is the position. The ids of eleven things do not occur.
+# (id in the distribution, name), sorted by id; the class id is the index. Eleven ids of things are unused.
 COCO_STUFF_10K_CATEGORIES: tuple[tuple[int, str], ...] = (
     *sorted((category["id"], category["name"]) for category in COCO_CATEGORIES if category["isthing"]),
     *enumerate(STUFF_NAMES, start=FIRST_STUFF_ID),
@@ -31,7 +31,7 @@ COCO_STUFF_10K_CATEGORIES: tuple[tuple[int, str], ...] = (
 
 
 def register_coco_stuff_10k() -> None:
-    """Register `coco_2017_{train,test}_stuff_10k_sem_seg`, the MaskFormer line's names for this data set."""
+    """Register `coco_2017_{train,test}_stuff_10k_sem_seg`, the names that MaskFormer gave this dataset."""
     names = [name for _, name in COCO_STUFF_10K_CATEGORIES]
     for split in ("train", "test"):
         register_sem_seg_split(

@@ -1,10 +1,10 @@
-"""A user's own folder as a data set, by config alone: DATASETS.FOLDER.
+"""DATASETS.FOLDER: register the splits of a user's own folder as datasets.
 
     FOLDER/images/{train,val}/*        any image extension
     FOLDER/annotations/{train,val}/*.png
     FOLDER/classes.txt or classes.json
 
-Its splits are registered as `folder_train`, `folder_val` and, for any other folder in images/, `folder_<its name>`.
+The splits are registered as `folder_train`, `folder_val`, and `folder_<name>` for every other folder in images/.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ logger = logging.getLogger(__name__)
 
 
 def register_config_folder(cfg: CfgNode, *, model_names_classes: bool = False) -> None:
-    """Register the folder that a config names, and fill in what follows from it, in place.
+    """Register DATASETS.FOLDER, if set, and complete the config in place.
 
-    MODEL.SEM_SEG_HEAD.NUM_CLASSES 0 becomes the number of classes, unless the model has classes of its own, and
-    DATASETS.FOLDER an absolute path. Without a folder nothing is done.
+    DATASETS.FOLDER becomes an absolute path, and MODEL.SEM_SEG_HEAD.NUM_CLASSES, if 0, the folder's number of classes.
+
+    Args:
+        cfg: the config.
+        model_names_classes: the model has its own class names, and NUM_CLASSES stays as it is.
 
     Raises:
-        UserError: where folder and config contradict each other, or one of them lacks what the other needs.
+        UserError: the folder is missing or incomplete, or contradicts the config.
     """
     folder, head = cfg.DATASETS.FOLDER, cfg.MODEL.SEM_SEG_HEAD
     if not folder:
@@ -50,24 +53,27 @@ def register_config_folder(cfg: CfgNode, *, model_names_classes: bool = False) -
         return
     if head.NUM_CLASSES not in (0, len(classes.names)):
         raise UserError(
-            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but {folder} names {len(classes.names)} classes; "
-            "0 takes the number from there"
+            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but {folder} has {len(classes.names)} classes; "
+            "0 means the number of classes of the folder"
         )
     head.NUM_CLASSES = len(classes.names)
 
 
 def register_folder(folder: str | os.PathLike[str], *, ignore_label: int = 255) -> ClassList:
-    """Register the splits of a folder, in place of those of another one, and return its classes.
+    """Register the splits of a folder, replacing those of any other folder, and return its classes.
 
-    Images and label maps are listed at `DatasetCatalog.get`. Raises FileNotFoundError without the folder or its classes
-    file, ValueError where that is malformed or the ignore label is a class id.
+    Images and label maps are listed by `DatasetCatalog.get`.
+
+    Raises:
+        FileNotFoundError: the folder or its classes file does not exist.
+        UserError: the classes file is malformed, or the ignore label is a class id.
     """
     folder = Path(folder).absolute()
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}")
+        raise FileNotFoundError(f"folder {folder} does not exist")
     classes = read_class_list(folder)
     require_free_ignore_value(classes, ignore_label)
-    _forget_others(folder)
+    _unregister_folders(folder)
     for split in split_names(folder):
         register_sem_seg_split(
             PREFIX + split,
@@ -81,42 +87,42 @@ def register_folder(folder: str | os.PathLike[str], *, ignore_label: int = 255) 
 
 
 def require_free_ignore_value(classes: ClassList, ignore_value: int) -> None:
-    """Raise UserError where the ignore value is the id of a class."""
+    """Raise UserError if the ignore value is the id of a class."""
     if 0 <= ignore_value < len(classes.names):
         raise UserError(
-            f"the ignore value {ignore_value} is also the id of class {classes.names[ignore_value]!r}; give pixels "
-            "that do not count a number that no class has, and set MODEL.SEM_SEG_HEAD.IGNORE_VALUE (check_dataset.py: "
+            f"the ignore value {ignore_value} is also the id of class {classes.names[ignore_value]!r}; give ignored "
+            "pixels an id that no class has, and set MODEL.SEM_SEG_HEAD.IGNORE_VALUE (check_dataset.py: "
             "--ignore-value) to it"
         )
 
 
 def split_names(folder: Path) -> list[str]:
-    """train and val, whether or not they are there, and what other folders images/ has."""
+    """train and val, whether or not they exist, and all other folders in images/."""
     images = folder / "images"
-    found = [path.name for path in images.iterdir() if path.is_dir()] if images.is_dir() else []
-    return ["train", "val", *sorted(set(found) - {"train", "val"})]
+    folders = {path.name for path in images.iterdir() if path.is_dir()} if images.is_dir() else set()
+    return ["train", "val", *sorted(folders - {"train", "val"})]
 
 
-def _forget_others(folder: Path) -> None:
-    """The classes file may have changed since, so that the same folder is registered anew, too."""
+def _unregister_folders(folder: Path) -> None:
+    """Remove the splits of the folder registered before; even of the same one, since its classes may have changed."""
     for name in DatasetCatalog.list():
         if name.startswith(PREFIX):
-            before = Path(MetadataCatalog.get(name).get("image_folder", ""))
-            if folder not in before.parents:
-                logger.warning("data set %s was %s and is now another one, of %s", name, before, folder)
+            previous = Path(MetadataCatalog.get(name).get("image_folder", ""))
+            if folder not in previous.parents:
+                logger.warning("dataset %s was %s and is now replaced by that of %s", name, previous, folder)
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)
 
 
 def _check_names(used: tuple[str, ...]) -> None:
     known = [name for name in DatasetCatalog.list() if name.startswith(PREFIX)]
-    own = [name for name in used if name.startswith(PREFIX)]
-    if not own:
+    folder_names = [name for name in used if name.startswith(PREFIX)]
+    if not folder_names:
         raise UserError(
-            f"DATASETS.FOLDER is set, but DATASETS.TRAIN and DATASETS.TEST are {used} and name none of its data sets "
-            f"{known}; take a config of configs/custom, or add DATASETS.TRAIN \"('folder_train',)\" "
+            f"DATASETS.FOLDER is set, but DATASETS.TRAIN and DATASETS.TEST are {used} and name none of its datasets "
+            f"{known}; use a config of configs/custom, or add DATASETS.TRAIN \"('folder_train',)\" "
             "DATASETS.TEST \"('folder_val',)\" MODEL.SEM_SEG_HEAD.NUM_CLASSES 0"
         )
-    unknown = sorted(set(own) - set(known))
+    unknown = sorted(set(folder_names) - set(known))
     if unknown:
-        raise UserError(f"DATASETS.TRAIN or DATASETS.TEST names {unknown}, but the data sets of the folder are {known}")
+        raise UserError(f"DATASETS.TRAIN or DATASETS.TEST names {unknown}, but the datasets of the folder are {known}")

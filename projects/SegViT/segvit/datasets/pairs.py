@@ -1,4 +1,4 @@
-"""Pairs images with label maps by file stem, never by order (Detectron2's `load_sem_seg` zips the two listings)."""
+"""Pair images and label maps by file stem (Detectron2's `load_sem_seg` pairs the sorted listings by position)."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from pathlib import Path
 
 from segvit.errors import UserError
 
-# What Detectron2's reader, Pillow, opens as one picture. Formats that also hold other data (.h5, .mpg) are left out:
-# such a file beside an image of the same stem is no second image.
+# Image formats that Pillow reads. Formats that also hold other data (.h5, .mpg) are excluded: such a file next to an
+# image with the same stem is not a second image.
 IMAGE_EXTENSIONS = (
     *(".avif", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"),
     *(".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
 ANNOTATION_EXTENSIONS = (".png",)
 # How many names an error message lists.
-MAX_NAMED = 5
+MAX_LISTED = 5
 
 
 def load_sem_seg_pairs(
     image_dir: str | os.PathLike[str], annotation_dir: str | os.PathLike[str]
 ) -> list[dict[str, str]]:
-    """Dicts with `file_name` and `sem_seg_file_name`, sorted by stem; extensions count in any case.
+    """Records with `file_name` and `sem_seg_file_name`, sorted by stem; extensions are case-insensitive.
 
-    Raises FileNotFoundError for a folder that does not exist, ValueError for an empty one, for two files with the same
-    stem, and for an image without label map or the reverse.
+    Raises:
+        FileNotFoundError: a folder does not exist.
+        UserError: a folder is empty, two files have the same stem, or a file has no partner.
     """
     images = _one_file_by_stem(Path(image_dir), IMAGE_EXTENSIONS)
     annotations = _one_file_by_stem(Path(annotation_dir), ANNOTATION_EXTENSIONS)
@@ -34,13 +35,13 @@ def load_sem_seg_pairs(
 
 
 def files_by_stem(folder: Path, extensions: tuple[str, ...]) -> dict[str, list[Path]]:
-    """Stem -> the files of a folder that have it and one of the extensions; hidden files are left out.
+    """Stem -> files of a folder with one of the extensions, without hidden files.
 
-    Raises FileNotFoundError for a folder that does not exist.
+    Raises FileNotFoundError if the folder does not exist.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"no folder {folder} (data sets are looked for in DATASETS.FOLDER, those known by name under "
+            f"folder {folder} does not exist (your own dataset is read from DATASETS.FOLDER, registered datasets from "
             "$DETECTRON2_DATASETS, by default ./datasets)"
         )
     files: dict[str, list[Path]] = {}
@@ -56,11 +57,11 @@ def _one_file_by_stem(folder: Path, extensions: tuple[str, ...]) -> dict[str, Pa
         if others:
             raise UserError(f"{folder}: {first.name} and {others[0].name} have the same stem: keep one of them")
     if not files:
-        raise UserError(f"{folder}: no file that ends in {', '.join(extensions)}")
+        raise UserError(f"{folder}: no file with an extension of {', '.join(extensions)}")
     return {stem: path for stem, (path,) in files.items()}
 
 
 def _check_matched(stems: set[str], what: str) -> None:
     if stems:
-        named = ", ".join(sorted(stems)[:MAX_NAMED]) + (", ..." if len(stems) > MAX_NAMED else "")
-        raise UserError(f"{len(stems)} {what}: {named}; both share their name up to the extension")
+        listed = ", ".join(sorted(stems)[:MAX_LISTED]) + (", ..." if len(stems) > MAX_LISTED else "")
+        raise UserError(f"{len(stems)} {what}: {listed}; the two must have the same name up to the extension")

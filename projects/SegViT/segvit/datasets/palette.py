@@ -1,4 +1,4 @@
-"""Colours for classes that come without any: those of the PASCAL VOC development kit, defined for every class id."""
+"""Default class colours: the colour map of the PASCAL VOC development kit, defined for every class id."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from segvit.datasets.registration import Color
 
 
 def distinct_colors(count: int, *, start: int = 0) -> list[Color]:
-    """RGB colours of the ids `start` to `start + count - 1`, all different below 256; id 0 is black.
+    """RGB colours of the ids `start` to `start + count - 1`, distinct below 256; id 0 is black.
 
-    Every third bit of the id, from the lowest on, sets a bit of red, green or blue, from the highest on.
+    The bits of the id, from the lowest, set in turn the highest bits of red, green and blue, then the next lower ones.
     """
     return [_color(index) for index in range(start, start + count)]
 

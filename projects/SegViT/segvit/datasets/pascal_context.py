@@ -24,7 +24,7 @@ PASCAL_CONTEXT_CATEGORIES: tuple[tuple[int, str], ...] = (
 def register_pascal_context() -> None:
     """Register `pascal_context_{59,60}_sem_seg_{train,val}`.
 
-    With 60 classes the background is class 0; with 59 it does not count (255), and every class id is one less.
+    With 60 classes the background is class 0; with 59 it is ignored (255), and the other ids are smaller by one.
     """
     names = ["background", *(name for _, name in PASCAL_CONTEXT_CATEGORIES)]
     colors = distinct_colors(len(names))

@@ -1,4 +1,4 @@
-"""Registers a split of the layout `<root>/<data set>/{images,annotations}/<split>` with Detectron2."""
+"""Register splits of the layout `<root>/<dataset>/{images,annotations}/<split>` with Detectron2."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def register_sem_seg_split(
 ) -> None:
     """Register `folder/{images,annotations}/split` as `name`; a relative folder is taken under `datasets_root()`.
 
-    The environment and the folder are read at `DatasetCatalog.get(name)`. A name that exists already is left alone.
+    The environment and the folder are read by `DatasetCatalog.get(name)`. A name that is already registered is kept.
     """
     if name in DatasetCatalog:
         return
@@ -50,42 +50,42 @@ def register_sem_seg_split(
 
 
 def pair_folders(name: str) -> tuple[Path, Path]:
-    """The folders of the images and of the label maps of a registered split, as the environment is now.
+    """The image folder and the label map folder of a registered split, under the current $DETECTRON2_DATASETS.
 
-    Raises UserError for a data set that is a list of files from anywhere.
+    Raises UserError if the metadata names no folders.
     """
     meta = MetadataCatalog.get(name)
     if meta.get("image_folder"):
         return datasets_root() / meta.image_folder, datasets_root() / meta.annotation_folder
-    if meta.get("image_root") and meta.get("sem_seg_root"):  # what Detectron2 calls them in its own registrations
+    if meta.get("image_root") and meta.get("sem_seg_root"):  # Detectron2's own registrations
         return Path(meta.image_root), Path(meta.sem_seg_root)
-    raise UserError(f"data set {name!r} does not say in which folders its images and label maps are")
+    raise UserError(f"the metadata of dataset {name!r} names no folders of images and label maps")
 
 
-def require_data_sets(names: Iterable[str]) -> None:
-    """List the files of data sets, so that a run stops at its start, not at its first evaluation hours later.
+def require_datasets(names: Iterable[str]) -> None:
+    """Check that datasets are complete before a run starts, instead of at its first evaluation.
 
-    Raises UserError, naming the data set, where one is unknown, missing or does not pair up.
+    Raises UserError, naming the dataset, if one is unknown or missing, or has files without a partner.
     """
     for name in names:
         try:
             DatasetCatalog.get(name)
         except FileNotFoundError as error:
             raise UserError(
-                f"data set {name!r}: {error}; how to get and prepare each data set: datasets/README.md"
+                f"dataset {name!r}: {error}; datasets/README.md explains how to get and prepare each dataset"
             ) from error
         except KeyError as error:
-            raise UserError(f"there is no data set {name!r}; near: {', '.join(nearest_names(str(name)))}") from error
+            raise UserError(f"unknown dataset {name!r}; near: {', '.join(nearest_names(str(name)))}") from error
         except (AssertionError, ValueError) as error:
-            raise UserError(f"data set {name!r}: {error}") from error
+            raise UserError(f"dataset {name!r}: {error}") from error
 
 
 def sem_seg_names() -> list[str]:
-    """The names of all data sets for semantic segmentation."""
+    """The names of all registered semantic segmentation datasets."""
     return [name for name in DatasetCatalog.list() if MetadataCatalog.get(name).get("evaluator_type") == "sem_seg"]
 
 
 def nearest_names(name: str) -> list[str]:
-    """Those of `sem_seg_names` that are most like this name, or else all."""
+    """The up to three names of `sem_seg_names` nearest to this one; all of them if none is near."""
     known = sem_seg_names()
     return get_close_matches(name, known, n=3, cutoff=0.4) or known

@@ -1,10 +1,10 @@
-"""Toy scenes: the generated data set of the demo and the quick schedules (`datasets/generate_toy_scenes.py`)."""
+"""Toy scenes: the generated dataset of the demo and the quick schedules (`datasets/generate_toy_scenes.py`)."""
 
 from __future__ import annotations
 
 from segvit.datasets.registration import register_sem_seg_split
 
-# Class id -> name and colour; 255 is ignored.
+# (name, colour) by class id; 255 is ignored.
 TOY_SCENES_CATEGORIES: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("sky", (112, 176, 232)),
     ("hill", (72, 112, 112)),

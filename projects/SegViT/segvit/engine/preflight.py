@@ -16,7 +16,7 @@ from segvit.config.continual_step import continual_step
 from segvit.config.device import require_device
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
-from segvit.datasets import require_data_sets
+from segvit.datasets import require_datasets
 from segvit.engine.trainer import build_mapper
 from segvit.errors import UserError
 
@@ -42,7 +42,7 @@ def rehearse(cfg: CfgNode, *, trains: bool) -> None:
 def require_device_and_data(cfg: CfgNode) -> None:
     """Raise UserError where the device or the data sets of a config are not there, or these do not fit its model."""
     require_device(cfg.MODEL.DEVICE)
-    require_data_sets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+    require_datasets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     require_same_classes(cfg)
 
 

@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from segvit.data.image_reading import read_image, read_label_map
-from segvit.datasets import require_data_sets
+from segvit.datasets import require_datasets
 from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
 from segvit.visualization.overlays import Prediction
@@ -22,7 +22,7 @@ def predict_sample(cfg: CfgNode, dataset_name: str, num_images: int) -> list[Pre
     """
     if not cfg.MODEL.WEIGHTS:
         raise UserError("MODEL.WEIGHTS is empty: name the checkpoint whose predictions are to be drawn")
-    require_data_sets([dataset_name])
+    require_datasets([dataset_name])
     predictor = SegViTPredictor(cfg)
     records = DatasetCatalog.get(dataset_name)
     chosen = np.linspace(0, len(records) - 1, min(num_images, len(records))).round().astype(int)

@@ -1,4 +1,4 @@
-"""Toy scenes: the generated data set of the demo, the tests and the quick schedules."""
+"""Generate toy scenes: the dataset of the demo, the tests and the quick schedules."""
 
 from segvit.dataset_tools.toy_scenes.scene import draw_scene
 from segvit.dataset_tools.toy_scenes.writer import generate_toy_scenes

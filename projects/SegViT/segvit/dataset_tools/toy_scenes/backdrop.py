@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from segvit.dataset_tools.toy_scenes.canvas import PICTURE_HEIGHT, PICTURE_WIDTH, Canvas, pick_color
+from segvit.dataset_tools.toy_scenes.canvas import IMAGE_HEIGHT, IMAGE_WIDTH, Canvas, pick_color
 from segvit.datasets.toy_scenes import CLASS_IDS
 
-# Zenith and horizon at noon, in the evening, at dusk, under clouds, at dawn.
+# (zenith, horizon) colours: noon, evening, dusk, overcast, dawn.
 SKIES = (
     ((74, 138, 214), (196, 222, 240)),
     ((84, 84, 150), (250, 176, 112)),
@@ -18,21 +18,19 @@ SKIES = (
 HILLS = ((84, 108, 118), (92, 100, 132), (72, 104, 96), (110, 100, 116))
 GROUNDS = ((124, 152, 72), (190, 168, 104), (158, 122, 86), (150, 160, 110), (204, 188, 150))
 WATERS = ((40, 98, 150), (36, 120, 140), (60, 110, 168))
-
-
-# The ground's edge wavers about the horizon by less than this.
+# Maximum deviation of the ground's edge from the horizon, in pixels.
 EDGE = 2
 
 
 def paint_sky(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     """A gradient with clouds and, in one scene of two, a sun."""
-    canvas = canvas.window(0, 0, PICTURE_WIDTH, horizon + EDGE)
-    zenith, horizon = (pick_color(rng, [color], 8.0) for color in SKIES[rng.integers(len(SKIES))])
-    height = np.clip(canvas.y / (0.55 * PICTURE_HEIGHT), 0.0, 1.0)[..., None]
+    canvas = canvas.window(0, 0, IMAGE_WIDTH, horizon + EDGE)
+    zenith_color, horizon_color = (pick_color(rng, [color], 8.0) for color in SKIES[rng.integers(len(SKIES))])
+    height = np.clip(canvas.y / (0.55 * IMAGE_HEIGHT), 0.0, 1.0)[..., None]
     sky = np.ones_like(canvas.labels, dtype=bool)
-    canvas.paint(sky, zenith * (1.0 - height) + horizon * height, CLASS_IDS["sky"])
+    canvas.paint(sky, zenith_color * (1.0 - height) + horizon_color * height, CLASS_IDS["sky"])
     if rng.random() < 0.5:
-        sun_x, sun_y = rng.uniform(10, PICTURE_WIDTH - 10), rng.uniform(6, 40)
+        sun_x, sun_y = rng.uniform(10, IMAGE_WIDTH - 10), rng.uniform(6, 40)
         distance = np.hypot(canvas.x - sun_x, canvas.y - sun_y)
         canvas.shade(0.6 * np.exp(-distance / 22.0), (255, 240, 200))
         canvas.shade(np.clip(rng.uniform(5, 8) - distance, 0.0, 1.0), (255, 250, 228))
@@ -42,7 +40,7 @@ def paint_sky(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
 
 def paint_hills(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     """One to three ridges, the farther the paler."""
-    canvas = canvas.window(0, horizon - 40, PICTURE_WIDTH, horizon + EDGE)
+    canvas = canvas.window(0, horizon - 40, IMAGE_WIDTH, horizon + EDGE)
     count = int(rng.integers(1, 4))
     color = pick_color(rng, HILLS, 7.0)
     for layer in range(count):
@@ -52,7 +50,7 @@ def paint_hills(canvas: Canvas, rng: np.random.Generator, horizon: float) -> Non
             1.0 + 0.5 * _wave(canvas.x[0], rng, (40, 110)) + 0.15 * _wave(canvas.x[0], rng, (10, 30))
         )
         mask = canvas.y >= ridge
-        hazy = color * (0.45 + 0.4 * nearness) + np.float32([196, 208, 224]) * (0.5 - 0.4 * nearness)
+        hazy = color * (0.45 + 0.4 * nearness) + np.array([196, 208, 224], np.float32) * (0.5 - 0.4 * nearness)
         relief = canvas.noise(rng, 7.0, 20.0)
         canvas.paint(mask, canvas.textured(hazy, relief, 0.13), CLASS_IDS["hill"])
         canvas.shade(0.25 * mask * np.clip(1.0 - (canvas.y - ridge) / 3.0, 0.0, 1.0), (236, 236, 240))
@@ -60,9 +58,9 @@ def paint_hills(canvas: Canvas, rng: np.random.Generator, horizon: float) -> Non
 
 def paint_ground(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     """A plain with grains that grow towards the viewer."""
-    canvas = canvas.window(0, horizon - EDGE, PICTURE_WIDTH, PICTURE_HEIGHT)
+    canvas = canvas.window(0, horizon - EDGE, IMAGE_WIDTH, IMAGE_HEIGHT)
     edge = horizon + 1.5 * _wave(canvas.x[0], rng, (30, 80))
-    near = np.clip((canvas.y - horizon) / (PICTURE_HEIGHT - horizon), 0.0, 1.0)
+    near = np.clip((canvas.y - horizon) / (IMAGE_HEIGHT - horizon), 0.0, 1.0)
     texture = (1.0 - near) * canvas.noise(rng, 12.0, 2.5) + near * canvas.noise(rng, 8.0, 5.0)
     speckles = canvas.noise(rng, 2.5, 2.0, octaves=2)
     ground = canvas.textured(pick_color(rng, GROUNDS, 9.0), texture + speckles, 0.13)
@@ -71,7 +69,7 @@ def paint_ground(canvas: Canvas, rng: np.random.Generator, horizon: float) -> No
 
 def paint_water(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
     """A lake with ripples, a pale shore and the glitter of the sky."""
-    x, y = rng.uniform(10, PICTURE_WIDTH - 10), rng.uniform(horizon + 16, PICTURE_HEIGHT - 6)
+    x, y = rng.uniform(10, IMAGE_WIDTH - 10), rng.uniform(horizon + 16, IMAGE_HEIGHT - 6)
     radius_x, radius_y = rng.uniform(40, 80), rng.uniform(9, 17)
     canvas = canvas.window(x - 1.2 * radius_x, y - 1.2 * radius_y, x + 1.2 * radius_x, y + 1.2 * radius_y)
     angles = np.linspace(0.0, 2.0 * np.pi, 60, endpoint=False)

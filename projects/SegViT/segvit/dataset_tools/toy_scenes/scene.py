@@ -1,4 +1,4 @@
-"""Composes one toy scene from a seed."""
+"""`draw_scene`: one toy scene, image and label map, from a seed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ import cv2
 import numpy as np
 
 from segvit.dataset_tools.toy_scenes.backdrop import paint_ground, paint_hills, paint_sky, paint_water
-from segvit.dataset_tools.toy_scenes.canvas import IGNORED, PICTURE_HEIGHT, PICTURE_WIDTH, Canvas
-from segvit.dataset_tools.toy_scenes.objects import paint_ball, paint_tree
-from segvit.dataset_tools.toy_scenes.structures import paint_building, paint_fence, paint_pole, paint_sign
+from segvit.dataset_tools.toy_scenes.canvas import IGNORED, IMAGE_HEIGHT, IMAGE_WIDTH, Canvas
+from segvit.dataset_tools.toy_scenes.objects import (
+    paint_ball,
+    paint_building,
+    paint_fence,
+    paint_pole,
+    paint_sign,
+    paint_tree,
+)
 from segvit.datasets.toy_scenes import CLASS_IDS
 from segvit.errors import UserError
 
 SPLITS = ("train", "val")
 Painter = Callable[[Canvas, np.random.Generator, float, float], None]
-# Painter, chance that a scene has any, most of them, nearest and farthest foot (0 at the horizon, 1 at the lower edge).
-CAST: tuple[tuple[Painter, float, int, float, float], ...] = (
+# (painter, probability, maximum count, farthest and nearest base: 0 at the horizon, 1 at the lower edge).
+OBJECTS: tuple[tuple[Painter, float, int, float, float], ...] = (
     (paint_building, 0.75, 2, 0.05, 0.35),
     (paint_tree, 0.75, 2, 0.10, 0.60),
     (paint_fence, 0.55, 1, 0.35, 0.85),
@@ -28,7 +34,7 @@ CAST: tuple[tuple[Painter, float, int, float, float], ...] = (
 
 
 def draw_scene(seed: int, split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """The picture (h, w, 3) RGB and its label map (h, w), both uint8: the same for the same arguments.
+    """Image (h, w, 3) RGB and label map (h, w), both uint8; deterministic in the arguments.
 
     Raises UserError for a split other than train and val.
     """
@@ -36,28 +42,28 @@ def draw_scene(seed: int, split: str, index: int) -> tuple[np.ndarray, np.ndarra
         raise UserError(f"split must be one of {SPLITS}, got {split!r}")
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     canvas = Canvas.blank()
-    horizon = PICTURE_HEIGHT * rng.uniform(0.40, 0.55)
+    horizon = IMAGE_HEIGHT * rng.uniform(0.40, 0.55)
     paint_sky(canvas, rng, horizon)
     if rng.random() < 0.85:
         paint_hills(canvas, rng, horizon)
     paint_ground(canvas, rng, horizon)
     if rng.random() < 0.6:
         paint_water(canvas, rng, horizon)
-    for base, x, painter in _place_cast(rng, horizon):
+    for base, x, painter in _place_objects(rng, horizon):
         _paint_shadow(canvas, x, base)
         painter(canvas, rng, x, base)
-    picture, labels = canvas.finish(rng)
-    return picture, _ignore_tree_outlines(labels)
+    image, labels = canvas.finish(rng)
+    return image, _ignore_tree_outlines(labels)
 
 
-def _place_cast(rng: np.random.Generator, horizon: float) -> list[tuple[float, float, Painter]]:
-    """(base, x, painter) of everything that stands in the scene, the farthest first."""
+def _place_objects(rng: np.random.Generator, horizon: float) -> list[tuple[float, float, Painter]]:
+    """(base, x, painter) of the objects of a scene, farthest first."""
     placed = []
-    for painter, chance, most, far, near in CAST:
+    for painter, chance, most, far, near in OBJECTS:
         count = int(rng.integers(1, most + 1)) if rng.random() < chance else 0
         for _ in range(count):
-            base = horizon + rng.uniform(far, near) * (PICTURE_HEIGHT - horizon)
-            placed.append((float(base), float(rng.uniform(10, PICTURE_WIDTH - 10)), painter))
+            base = horizon + rng.uniform(far, near) * (IMAGE_HEIGHT - horizon)
+            placed.append((float(base), float(rng.uniform(10, IMAGE_WIDTH - 10)), painter))
     return sorted(placed, key=lambda item: item[0])
 
 

@@ -1,4 +1,4 @@
-"""Writes the toy scenes as a data set: `toy_scenes/{images,annotations}/{train,val}` and `meta.json`."""
+"""Write the toy scenes as a dataset: `toy_scenes/{images,annotations}/{train,val}` and `meta.json`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from segvit.dataset_tools.toy_scenes.canvas import IGNORED, PICTURE_HEIGHT, PICTURE_WIDTH
+from segvit.dataset_tools.toy_scenes.canvas import IGNORED, IMAGE_HEIGHT, IMAGE_WIDTH
 from segvit.dataset_tools.toy_scenes.scene import draw_scene
 from segvit.datasets.toy_scenes import TOY_SCENES_CATEGORIES
 
-# Raise it whenever a change alters the scenes: folders of another version are then generated again.
+# Increase it with every change of the scenes: folders of other versions are generated again.
 VERSION = 1
 JPEG_QUALITY = 95
 
@@ -24,10 +24,10 @@ JPEG_QUALITY = 95
 def generate_toy_scenes(
     root: str | os.PathLike[str], *, seed: int = 0, num_train: int = 400, num_val: int = 80
 ) -> Path:
-    """Generate `root/toy_scenes` and return it; a folder with the same seed, counts and version is kept as it is.
+    """Generate `root/toy_scenes` and return it; a folder with the same seed, counts and version is kept.
 
-    The folder appears complete or not at all, and replaces toy scenes made otherwise. Raises FileExistsError if `root`
-    holds a `toy_scenes` that this function did not make.
+    The folder is written atomically, and replaces other toy scenes. Raises FileExistsError if `root/toy_scenes` exists
+    and was not written by this function.
     """
     folder = Path(root) / "toy_scenes"
     counts = {"train": num_train, "val": num_val}
@@ -54,8 +54,8 @@ def _write(folder: Path, seed: int, counts: dict[str, int]) -> None:
             images.mkdir(parents=True)
             annotations.mkdir(parents=True)
             for index in range(count):
-                picture, labels = draw_scene(seed, split, index)
-                bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+                image, labels = draw_scene(seed, split, index)
+                bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
                 _write_image(images / f"{index:05d}.jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
                 _write_image(annotations / f"{index:05d}.png", labels, [])
                 progress.update()
@@ -71,7 +71,7 @@ def _describe(seed: int, counts: dict[str, int]) -> dict[str, Any]:
         "version": VERSION,
         "seed": seed,
         "counts": counts,
-        "size": [PICTURE_HEIGHT, PICTURE_WIDTH],
+        "size": [IMAGE_HEIGHT, IMAGE_WIDTH],
         "classes": [name for name, _ in TOY_SCENES_CATEGORIES],
         "ignored": IGNORED,
     }
