@@ -275,7 +275,7 @@ RUNS = [
     tool(
         "compare_backbones",
         "another backbone",
-        "MODEL.BACKBONE.NAME 'HierarchicalViT' is not compared, only 'PlainViT' is",
+        "MODEL.BACKBONE.NAME 'HierarchicalViT' cannot be compared: set it to 'PlainViT'",
         (*BACKBONES, "vit_tiny_patch16_224", "MODEL.BACKBONE.NAME", "HierarchicalViT"),
     ),
     tool(

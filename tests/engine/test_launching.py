@@ -87,7 +87,7 @@ def test_a_killed_process_ends_the_job(starter, tmp_path):
     done = finish(start(*starter, tmp_path, "killed"))
     assert done.returncode != 0
     assert not list(tmp_path.iterdir())
-    assert starter is TORCHRUN or "process 1 was ended by SIGKILL" in done.stderr_text
+    assert starter is TORCHRUN or "process 1 was killed by SIGKILL" in done.stderr_text
 
 
 @pytest.mark.slow

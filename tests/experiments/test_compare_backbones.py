@@ -120,7 +120,7 @@ def test_choices(text, choice, folder):
         (["SOLVER.MAX_ITER", "2"], "one or more encoders"),
         ([VIT, "SOLVER.NOTHING", "2"], "SOLVER.NOTHING"),
         ([VIT, "DATASETS.TEST", "()"], "DATASETS.TEST is empty"),
-        ([VIT, "MODEL.BACKBONE.NAME", "HierarchicalViT"], "only 'PlainViT' is"),
+        ([VIT, "MODEL.BACKBONE.NAME", "HierarchicalViT"], "set it to 'PlainViT'"),
     ],
 )
 def test_wrong_arguments_are_explained(arguments, message, tmp_path, capsys):
@@ -152,5 +152,5 @@ def test_config_of_another_family():
 
 def test_too_shallow_an_encoder():
     cfg = merge(load_config(ADE20K), {"MODEL.VIT.OUT_INDICES": [9, 10, 11]})
-    with pytest.raises(ValueError, match="encoder of 6 blocks has no 3 stages"):
+    with pytest.raises(ValueError, match="encoder of 6 blocks is too shallow for the 3 stages"):
         adapt_config(cfg, BackboneChoice("test_vit"))

@@ -1,13 +1,13 @@
-"""Compare encoders by what the ATM decoder reaches on them under one budget: same config, iterations and seed.
+"""Compare encoders by the mIoU of the ATM decoder on them, with the same config, iterations and seed.
 
     python projects/SegViT/tools/compare_backbones.py --config-file F --backbones NAME[:WEIGHTS] ... [--frozen]
         [--output FOLDER] [KEY VALUE ...]
 
-NAME is a timm name of a plain ViT and WEIGHTS a tag of timm's or a local file; without it the encoder starts from
+NAME is the timm name of a plain ViT, and WEIGHTS a tag of timm's or a local file; without it the encoder starts from
 random weights. The decoder as an indicator of the representation is an idea of SegViTv2 (arXiv 2306.06289).
-`MODEL.VIT.EMBED_DIM`, `DEPTH`, `NUM_HEADS` and `PATCH_SIZE` resize all encoders alike. What a config must change for
-an encoder is listed below the table. FOLDER/<encoder>/ holds each run: a finished one is not run again, one that was
-cut off continues. FOLDER/comparison.{txt,json,png} hold the outcome. Exit code 1 where an encoder failed.
+`MODEL.VIT.EMBED_DIM`, `DEPTH`, `NUM_HEADS` and `PATCH_SIZE` resize all encoders alike. Config values that an encoder
+needs changed are listed below the table. FOLDER/<encoder>/ holds each run: a finished run is not repeated, and an
+interrupted one continues. FOLDER/comparison.{txt,json,png} hold the result. The exit code is 1 if an encoder failed.
 """
 
 from __future__ import annotations
@@ -33,18 +33,21 @@ from segvit.experiments.run_series import failure_lines, log_to_file, run_series
 from segvit.output_files import atomic_write_text, require_folder
 from segvit.visualization.curves import draw_comparison
 
+# Overrides that the name of a row shows already.
+SHOWN_IN_TABLE = ("MODEL.VIT.NAME", "MODEL.VIT.PRETRAINED")
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The arguments."""
+    """Parse the command line; overrides after --backbones are separated from the names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", required=True, help="a YAML config of a plain ViT with the ATM decoder")
     parser.add_argument("--backbones", nargs="+", required=True, metavar="NAME[:WEIGHTS]")
-    parser.add_argument("--frozen", action="store_true", help="train the decoder alone")
+    parser.add_argument("--frozen", action="store_true", help="freeze the encoder and train the decoder only")
     parser.add_argument("--output", type=Path, default=Path("output/backbone_comparison"))
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all encoders")
     args = parser.parse_args(argv)
-    args.backbones, behind = split_overrides(args.backbones)
-    args.opts = behind + args.opts
+    args.backbones, opts = split_overrides(args.backbones)
+    args.opts = opts + args.opts
     return args
 
 
@@ -73,10 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def shared_config(args: argparse.Namespace) -> CfgNode:
-    """The config of all encoders. Raises UserError where it cannot be read or nothing can be compared by it."""
+    """Return the config that all encoders share. Raises UserError if it cannot be read or has no PlainViT."""
     cfg = config_to_compare(args.config_file, args.opts)
     if cfg.MODEL.BACKBONE.NAME != "PlainViT":
-        raise UserError(f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} is not compared, only 'PlainViT' is")
+        raise UserError(f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} cannot be compared: set it to 'PlainViT'")
     return merge(cfg, {"MODEL.VIT.FROZEN": True}) if args.frozen else cfg
 
 
@@ -90,8 +93,8 @@ def report(cfg: CfgNode, args: argparse.Namespace, results: Sequence[BackboneRes
         "iterations": cfg.SOLVER.MAX_ITER,
         "seed": cfg.SEED,
     }
-    what = "decoder on frozen encoder" if args.frozen else "encoder and decoder"
-    title = f"{what}, {budget['iterations']} iterations, {budget['dataset']}, seed {budget['seed']}"
+    trained = "decoder on frozen encoder" if args.frozen else "encoder and decoder"
+    title = f"{trained}, {budget['iterations']} iterations, {budget['dataset']}, seed {budget['seed']}"
     text = "\n".join([title, "", table(results), *changes(results), *failure_lines(failures)])
     content = {**budget, "backbones": [asdict(result) for result in results], "failures": failures}
     atomic_write_text(args.output / "comparison.txt", text + "\n")
@@ -103,7 +106,7 @@ def report(cfg: CfgNode, args: argparse.Namespace, results: Sequence[BackboneRes
 
 
 def table(results: Sequence[BackboneResult]) -> str:
-    """One row per encoder, in the order asked for."""
+    """One row per encoder, in the order of the command line."""
     header = ("encoder", "params (M)", "MACs (G)", "final mIoU", "best mIoU", "minutes")
     rows = [
         (result.name, result.params / 1e6, result.macs / 1e9, result.miou_final, result.miou_best, result.minutes)
@@ -113,15 +116,12 @@ def table(results: Sequence[BackboneResult]) -> str:
 
 
 def changes(results: Sequence[BackboneResult]) -> list[str]:
-    """What the config had to change for each encoder, besides its name and weights."""
+    """List the config values that were changed for each encoder, except its name and weights."""
     lines = []
     for result in results:
-        own = {key: value for key, value in result.overrides.items() if key not in NAMED_BY_THE_ROW}
-        lines += [f"  {result.name}: {key} {json.dumps(value)}" for key, value in own.items()]
+        changed = {key: value for key, value in result.overrides.items() if key not in SHOWN_IN_TABLE}
+        lines += [f"  {result.name}: {key} {json.dumps(value)}" for key, value in changed.items()]
     return ["", "Changed for an encoder:", *lines] if lines else []
-
-
-NAMED_BY_THE_ROW = ("MODEL.VIT.NAME", "MODEL.VIT.PRETRAINED")
 
 
 if __name__ == "__main__":

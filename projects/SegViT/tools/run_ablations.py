@@ -1,13 +1,13 @@
-"""Run the papers' ablations, `configs/ablations/*.yaml`, and print one table of what each reached and what it costs.
+"""Run the papers' ablations, `configs/ablations/*.yaml`, and print a table of their accuracy and cost.
 
     python projects/SegViT/tools/run_ablations.py [--run GROUP-or-NAME ...] [--on FILE] [--seeds N ...]
         [--output FOLDER] [KEY VALUE ...]
 
---run takes groups (decoder, levels, stages, sampling, reduction) and names of configs; all by default. A config that
-several groups share runs once. --on lays a YAML file of data keys over each: configs/ablations/on_toy_scenes.yaml for
-the generated toy scenes; without it they run on CamVid. With several seeds the table gives mean and standard deviation.
-FOLDER/<name>/seed<N>/ holds each run: a finished one is not run again, one that was cut off continues.
-FOLDER/ablations.{txt,json} hold the outcome. Exit code 1 where a run failed.
+--run takes groups (decoder, levels, stages, sampling, reduction) and names of configs; the default is all. A config in
+several groups runs once. The dataset is CamVid; --on overrides data keys by those of a YAML file, such as
+configs/ablations/on_toy_scenes.yaml for the generated toy scenes. With several seeds, the table has mean and standard
+deviation. FOLDER/<name>/seed<N>/ holds each run: a finished run is not repeated, and an interrupted one continues.
+FOLDER/ablations.{txt,json} hold the table. The exit code is 1 if a run failed.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ GROUPS = {
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The arguments."""
+    """Parse the command line; overrides after --run or --seeds are separated from their values."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", nargs="+", default=list(GROUPS), metavar="GROUP-or-NAME", help="all by default")
-    parser.add_argument("--on", type=Path, metavar="FILE", help="data keys to lay over each config")
-    parser.add_argument("--seeds", nargs="+", default=[], metavar="N", help="the config's seed by default")
+    parser.add_argument("--run", nargs="+", default=list(GROUPS), metavar="GROUP-or-NAME", help="default: all")
+    parser.add_argument("--on", type=Path, metavar="FILE", help="YAML file with data keys that override each config")
+    parser.add_argument("--seeds", nargs="+", default=[], metavar="N", help="default: the config's seed")
     parser.add_argument("--output", type=Path, default=Path("output/ablations"))
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all of them")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all runs")
     args = parser.parse_args(argv)
     for words in ("run", "seeds"):
-        names, behind = split_overrides(getattr(args, words))
+        names, opts = split_overrides(getattr(args, words))
         setattr(args, words, names)
-        args.opts = behind + args.opts
+        args.opts = opts + args.opts
     return args
 
 
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def chosen(words: Sequence[str]) -> list[str]:
-    """The configs that groups and names stand for, each once. Raises UserError for a word that is neither."""
+    """Return the names of the selected configs, each once. Raises UserError for an unknown group or name."""
     known = dict.fromkeys(name for names in GROUPS.values() for name in names)
     unknown = [word for word in words if word not in GROUPS and word not in known]
     if unknown or not words:
@@ -98,7 +98,7 @@ def chosen(words: Sequence[str]) -> list[str]:
 
 
 def chosen_seeds(words: Sequence[str], cfg: CfgNode) -> list[int]:
-    """The seeds asked for, each once; the config's where none was. Raises UserError for what is no seed."""
+    """Return the given seeds, each once, or the config's seed. Raises UserError for a word that is not a seed."""
     wrong = [word for word in words if not word.isdecimal()]
     if wrong:
         raise UserError(f"--seeds {' '.join(wrong)}: seeds are whole numbers from 0")
@@ -130,7 +130,7 @@ def report(
 
 
 def table(results: Sequence[AblationResult]) -> str:
-    """One row per ablation, in the order asked for."""
+    """One row per ablation, in the order of the command line."""
     header = ("ablation", "final mIoU", "best mIoU", "params (M)", "MACs (G)", "s/iteration")
     rows = [
         (

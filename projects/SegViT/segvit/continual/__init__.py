@@ -1,1 +1,1 @@
-"""The steps of continual segmentation: running them, calibrating new groups, and the report."""
+"""Continual segmentation: run the steps of a protocol, calibrate new groups, report what was kept and gained."""

@@ -1,4 +1,4 @@
-"""What continual segmentation kept and gained: a table, JSON and a plot over the steps."""
+"""The report of continual segmentation: accuracy and forgetting per step, as a table, JSON and a plot."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from segvit.continual.run import StepResult
 from segvit.output_files import atomic_write_text
 from segvit.visualization.curves import draw_continual_curves
 
+# Method -> results of its steps, in order.
 Results = Mapping[str, Sequence[StepResult]]
 
 
 def write_report(results: Results, folder: Path, *, title: str) -> str:
-    """Write report.{json,txt,png} into the folder and return the text.
+    """Write report.{json,txt,png} into the folder and return its text.
 
     Args:
-        results: of the steps of each method, in order.
-        folder: where to write.
-        title: a line that says what was run.
+        results: method -> results of its steps.
+        folder: the folder to write into.
+        title: the first line of the text: dataset, protocol and seed.
     """
     text = "\n\n".join([title, steps_table(results), *_confusion_tables(results)]) + "\n"
     content = {
@@ -39,7 +40,7 @@ def write_report(results: Results, folder: Path, *, title: str) -> str:
 
 
 def steps_table(results: Results) -> str:
-    """A row per method and step: mIoU of base, new and all classes, of each group, and what was forgotten."""
+    """One row per method and step: mIoU of base, new and all classes and of each group, and forgetting."""
     num_groups = max(len(steps[-1].groups) for steps in results.values())
     header = ["method", "step", "all", "base", "new"]
     header += [f"group {index}" for index in range(num_groups)]
@@ -52,33 +53,34 @@ def steps_table(results: Results) -> str:
             is_last = position == len(steps) - 1
             figures = [step.metrics.get(f"mIoU_{name}") for name in ("all", "base", "new")]
             figures += [step.metrics.get(f"mIoU_group{index}") for index in range(num_groups)]
-            row = [method, step.step, *map(_number, figures), _number(step.metrics.get("mIoU_group0_alone"))]
-            row.append(_number(lost[position].get("group0_alone"), digits=3))
-            row.append(_number(shares.get(method) if is_last else None, digits=3))
+            row = [method, step.step, *map(_format, figures), _format(step.metrics.get("mIoU_group0_alone"))]
+            row.append(_format(lost[position].get("group0_alone"), digits=3))
+            row.append(_format(shares.get(method) if is_last else None, digits=3))
             rows.append(row)
     return tabulate(rows, header, "simple", disable_numparse=True, colalign=["left", *["right"] * (len(header) - 1)])
 
 
 def forgetting(steps: Sequence[StepResult]) -> list[dict[str, float]]:
-    """Per step and group, the mIoU that has been lost since the step that learnt the group (below 0: gained).
+    """Return for each step: group -> mIoU lost since the step that trained the group (negative if it improved).
 
-    "group<i>" counts among all classes, where new ones may win pixels of old ones; "group<i>_alone" among the group's.
+    "group<i>" is measured among all classes, where newer classes can win pixels of older ones; "group<i>_alone" among
+    the classes of the group.
     """
     lost: list[dict[str, float]] = []
     first: dict[str, float] = {}
     for step in steps:
-        now = {
+        current = {
             name.removeprefix("mIoU_"): value
             for name, value in step.metrics.items()
             if name.startswith("mIoU_group") and value is not None
         }
-        first = {**now, **first}
-        lost.append({name: first[name] - value for name, value in now.items()})
+        first = {**current, **first}
+        lost.append({name: first[name] - value for name, value in current.items()})
     return lost
 
 
 def shares_of_joint(results: Results) -> dict[str, float]:
-    """Method -> mIoU of all classes after the last step, as a share of joint training's, where that was run."""
+    """Return method -> mIoU after the last step divided by joint training's; empty if joint training was not run."""
     joint = results["joint"][-1].metrics["mIoU_all"] if "joint" in results else None
     if not joint:
         return {}
@@ -86,19 +88,19 @@ def shares_of_joint(results: Results) -> dict[str, float]:
 
 
 def _confusion_tables(results: Results) -> list[str]:
-    """For each method's last model: which group's classes the pixels of each group went to."""
+    """For the last model of each method: the percentage of each group's pixels predicted as each group."""
     tables = []
     for method, steps in results.items():
         if len(steps[-1].groups) < 2:
             continue
         names = [f"group {index}" for index in range(len(steps[-1].groups))]
         rows = [
-            [name, *(f"{share:.2f}" for share in row)] for name, row in zip(names, steps[-1].confusion, strict=True)
+            [name, *(f"{percent:.2f}" for percent in row)] for name, row in zip(names, steps[-1].confusion, strict=True)
         ]
-        title = f"{method}: pixels of a group (row) that went to each group's classes, in per cent"
+        title = f"{method}: pixels of each group (row) predicted as each group (column), in percent"
         tables.append(f"{title}\n\n{tabulate(rows, ['', *names], 'simple', disable_numparse=True)}")
     return tables
 
 
-def _number(value: float | None, digits: int = 2) -> str:
+def _format(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:.{digits}f}"

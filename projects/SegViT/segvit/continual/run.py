@@ -1,4 +1,4 @@
-"""The steps of continual segmentation, one after the other: train, calibrate, save, evaluate (SegViTv2)."""
+"""Run the steps of continual segmentation (SegViTv2): train, calibrate, save and evaluate each step's model."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from detectron2.utils.env import seed_all_rng
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.continual.calibration import calibrate_newest_group
+from segvit.d2.meta_arch import SegViT
 from segvit.engine.trainer import Trainer
 from segvit.errors import UserError
-from segvit.experiments.cached_run import lock_config, merge, train
+from segvit.experiments.cached_run import Overrides, lock_config, merge, train
 from segvit.output_files import atomic_write_text
 
 logger = logging.getLogger(__name__)
 
-# "continual": a decoder per group, all older ones frozen. The baselines: "finetune" trains one whole model on each
-# step's labels alone; "joint" trains it on all labels at once.
+# "continual" adds a decoder per group and freezes everything older. The baselines: "finetune" trains one whole model on
+# each step's labels, and "joint" trains it on all labels at once.
 METHODS = ("continual", "finetune", "joint")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What a model is after one step.
+    """The evaluation of a model after one step.
 
     Attributes:
         method: see `METHODS`.
-        step: its index.
-        groups: the names of the classes of each group learnt so far.
-        metrics: of the evaluation, in per cent, see `ContinualEvaluator`; None for no pixel to count.
-        confusion: (G, G), of the pixels of each group (row) the per cent that each group's classes won.
-        checkpoint: the model's file.
+        step: index of the step.
+        groups: class names of each group trained so far (G groups).
+        metrics: of `ContinualEvaluator`, in percent; None for a metric without a pixel to count.
+        confusion: (G, G), percentage of the pixels of each group (row) that are predicted as each group (column).
+        checkpoint: the file of the model.
     """
 
     method: str
@@ -51,25 +52,28 @@ class StepResult:
 
 
 def protocol_step(cfg: CfgNode) -> ContinualStep:
-    """The config's last step. Raises UserError without a protocol, or where the run could not be evaluated."""
+    """Return the last step of the config's protocol. Raises UserError without a protocol or without a test set."""
     last = continual_step(merge(cfg, {f"{KEY}.STEP": -1}))
     if last is None:
         raise UserError(f"this config learns all classes at once: set {KEY}.PROTOCOL, such as '100-50'")
     if not cfg.DATASETS.TEST:
-        raise UserError("DATASETS.TEST is empty: a step is reported by its evaluation")
+        raise UserError("DATASETS.TEST is empty: every step is evaluated")
     return last
 
 
 def step_configs(cfg: CfgNode, method: str, folder: Path) -> list[CfgNode]:
-    """The config of each step, whose groups are ids and whose weights are the step before.
+    """Return the config of each step, with groups of class ids, starting from the weights of the step before.
 
     Args:
-        cfg: of the whole protocol; its MODEL.WEIGHTS are those that the first step starts from.
+        cfg: the config of the whole protocol; the first step starts from its MODEL.WEIGHTS.
         method: see `METHODS`.
-        folder: of this method: step_<i>.pth will be the model after step i, step_<i>/ the run's folder.
+        folder: the method's folder, for step_<i>.pth, the model after step i, and step_<i>/, the folder of its run.
+
+    Raises:
+        UserError: see `protocol_step` and `first_step`.
     """
     last = protocol_step(cfg)
-    common = {
+    common: Overrides = {
         f"{KEY}.PROTOCOL": "",
         f"{KEY}.GROUPS": [list(group) for group in last.groups],
         f"{KEY}.CLASS_ORDER": [],
@@ -80,10 +84,12 @@ def step_configs(cfg: CfgNode, method: str, folder: Path) -> list[CfgNode]:
     cfg = merge(cfg, common)
     if method == "joint":
         total = sum(last.iterations) or cfg.SOLVER.MAX_ITER
-        return [merge(cfg, {f"{KEY}.STEP": last.index, "SOLVER.MAX_ITER": total, **_places(folder, last.index)})]
-    first, configs = finished_step(last.iterations, cfg.MODEL.WEIGHTS), []
+        output_dir = str(folder / f"step_{last.index}")
+        return [merge(cfg, {f"{KEY}.STEP": last.index, "SOLVER.MAX_ITER": total, "OUTPUT_DIR": output_dir})]
+    first = first_step(last.iterations, cfg.MODEL.WEIGHTS)
+    configs = []
     for index in range(first, len(last.groups)):
-        changed = {f"{KEY}.STEP": index, **_places(folder, index)}
+        changed: Overrides = {f"{KEY}.STEP": index, "OUTPUT_DIR": str(folder / f"step_{index}")}
         if last.iterations:
             changed["SOLVER.MAX_ITER"] = last.iterations[index]
         if index > first:
@@ -92,34 +98,30 @@ def step_configs(cfg: CfgNode, method: str, folder: Path) -> list[CfgNode]:
     return configs
 
 
-def finished_step(iterations: Sequence[int], weights: str) -> int:
-    """The step to begin with: the last of those that ITERATIONS 0 declares finished, or the first.
+def first_step(iterations: Sequence[int], weights: str) -> int:
+    """Return the step to start with: the last one that is finished (0 iterations), or step 0.
 
     Raises:
-        UserError: where a finished step follows one that is to be trained, or its weights are not named.
+        UserError: if a finished step follows one that must be trained, or the finished model is not named.
     """
     finished = next((index for index, count in enumerate(iterations) if count), len(iterations))
     if finished and not weights:
         raise UserError(f"{KEY}.ITERATIONS begins with 0: name the finished model by MODEL.WEIGHTS")
     if not all(iterations[finished:]):
-        raise UserError(f"{KEY}.ITERATIONS {list(iterations)}: only the first steps can be finished, that is 0")
+        raise UserError(f"{KEY}.ITERATIONS {list(iterations)}: only the first steps can be finished (0)")
     return max(finished - 1, 0)
 
 
 def step_checkpoint(folder: Path, index: int) -> Path:
-    """The file of the model after a step."""
+    """Return the file of the model after a step."""
     return folder / f"step_{index}.pth"
 
 
-def _places(folder: Path, index: int) -> dict[str, object]:
-    return {"OUTPUT_DIR": str(folder / f"step_{index}")}
-
-
 def run_or_load_step(cfg: CfgNode, method: str, hooks: Callable[[], list[HookBase]] = list) -> StepResult:
-    """Train a step, or go on where it stopped, or read what an earlier call with the same config found.
+    """Train a step, continue an interrupted one, or load the result of an earlier call with the same config.
 
     Raises:
-        UserError: where the folder holds a run of another config.
+        UserError: if OUTPUT_DIR belongs to a run with another config.
     """
     folder = Path(cfg.OUTPUT_DIR)
     if comm.is_main_process():
@@ -129,6 +131,7 @@ def run_or_load_step(cfg: CfgNode, method: str, hooks: Callable[[], list[HookBas
     if result_file.is_file():
         return StepResult(**json.loads(result_file.read_text(encoding="utf-8")))
     step = continual_step(cfg)
+    assert step is not None  # configs of `step_configs` have groups
     checkpoint = step_checkpoint(folder.parent, step.index)
     if not checkpoint.is_file():
         train_step(cfg, step, method, checkpoint, hooks)
@@ -146,7 +149,7 @@ def train_step(
 ) -> None:
     """Train, calibrate and save one step's model."""
     if cfg.SOLVER.MAX_ITER == 0:
-        # A finished model's classes are the first group: there is nothing to train.
+        # The classes of a finished model are the first group, which needs no training.
         weights = Path(cfg.MODEL.WEIGHTS)
     else:
         train(training_config(cfg, method), hooks())
@@ -161,12 +164,12 @@ def train_step(
 
 
 def training_config(cfg: CfgNode, method: str) -> CfgNode:
-    """What the trainer reads: the joint model knows no groups."""
+    """Return the trainer's config: joint training has no groups."""
     return merge(cfg, {f"{KEY}.GROUPS": []}) if method == "joint" else cfg
 
 
-def load_step(cfg: CfgNode, weights: Path) -> object:
-    """The step's model with these weights, every tensor of it."""
+def load_step(cfg: CfgNode, weights: Path) -> SegViT:
+    """Build the step's model in evaluation mode and load its weights; every tensor must be in the file."""
     model = Trainer.build_model(merge(cfg, {"MODEL.VIT.PRETRAINED": ""})).eval()
     SegViTCheckpointer(model).load(str(weights))
     return model
@@ -178,19 +181,22 @@ def _step_result(
     evaluation = json.loads(Path(cfg.OUTPUT_DIR, "sem_seg_evaluation.json").read_text(encoding="utf-8"))
     names, matrix = evaluation["classes"], evaluation["confusion_matrix"]
     per_class = {name: value for name, value in metrics["sem_seg"].items() if name.startswith("IoU-")}
-    figures = {**metrics["continual"], **per_class}
+    all_metrics = {**metrics["continual"], **per_class}
     return StepResult(
         method=method,
         step=step.index,
-        groups=[[names[entry] for entry in group] for group in step.known_groups],
-        metrics={name: None if math.isnan(value) else value for name, value in figures.items()},
+        groups=[[names[class_id] for class_id in group] for group in step.known_groups],
+        metrics={name: None if math.isnan(value) else value for name, value in all_metrics.items()},
         confusion=_group_confusion(matrix, step),
         checkpoint=str(checkpoint),
     )
 
 
 def _group_confusion(matrix: list[list[int]], step: ContinualStep) -> list[list[float]]:
-    """(K, K) counts of pixels by class -> (G, G) per cent of each row."""
+    """Sum (K, K) pixel counts over groups -> (G, G), each row in percent."""
     groups = step.known_groups
-    counts = [[sum(matrix[row][column] for row in a for column in b) for b in groups] for a in groups]
+    counts = [
+        [sum(matrix[row][column] for row in true_group for column in predicted_group) for predicted_group in groups]
+        for true_group in groups
+    ]
     return [[100 * count / max(sum(row), 1) for count in row] for row in counts]

@@ -1,8 +1,13 @@
-"""The processes of a job: started here, or by torchrun, they form one process group and leave it in order.
+"""`launch`: run a function in one process, in several that are started here, or in those that torchrun started.
 
-Unlike Detectron2's `launch`, a process that torchrun started joins its group; where a process fails, its error, and not
-that of one that lost its connection to it, ends the job; and no group is left to the interpreter's shutdown, which
-gloo's threads can abort.
+Differs from Detectron2's `launch` in three ways:
+
+- a process that torchrun started joins torchrun's group;
+- the error that ends the job is that of the process that failed first, not that of one that lost its connection to it;
+- the process group is destroyed before the interpreter shuts down, because gloo's threads can abort the shutdown.
+
+torch's `elastic_launch` does not do this job: it waits for return values of processes that `_leave_group` ends, and
+after SIGTERM it reports neither the program's exit code nor waits longer than 30 seconds for a checkpoint.
 """
 
 from __future__ import annotations
@@ -31,33 +36,36 @@ from segvit.errors import UserError
 
 Work = Callable[[argparse.Namespace], object]
 
-# What torchrun tells each process that it starts.
+# The environment variables that torchrun sets in each process.
 TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-# How long a process waits in vain for another; Detectron2's.
+# How long a collective operation waits for other processes; Detectron2's default.
 TIMEOUT = datetime.timedelta(minutes=30)
-# Seconds from a failed process until the others, by now stuck or saving, are asked to end; as many until they must.
+# After a process has failed, the others get SIGTERM after this many seconds, and SIGKILL after as many more.
 GRACE_SECONDS = 30
+# The file, in the job's temporary folder, with the error of the process that failed first.
 FIRST_ERROR = "first_error"
+# First line of that file: the message is for users, or a traceback follows.
+USER_ERROR, DEFECT = "user error", "defect"
 
 
 def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
-    """Detectron2's, but the processes of one machine need no port, so that two jobs cannot meet at one."""
+    """Detectron2's parser; processes of one machine need no port by default, so two jobs cannot collide on one."""
     parser = default_argument_parser(epilog)
     parser.set_defaults(dist_url="auto")
     return parser
 
 
 def started_by_torchrun() -> bool:
-    """Whether this is one of several processes already; torchrun gives the variables also where it starts only one."""
+    """Return whether torchrun started this process (also if it started only one)."""
     return all(name in os.environ for name in TORCHRUN_VARIABLES)
 
 
 def number_of_processes(args: argparse.Namespace) -> int:
-    """Of the whole job.
+    """Return the number of processes of the whole job.
 
     Raises:
-        UserError: for a number of processes that is none, or told to torchrun and here; several machines without the
-            address of the first.
+        UserError: if the number is below 1, if it is given both here and to torchrun, or if there are several machines
+            and no address of the first one.
     """
     if min(args.num_gpus, args.num_machines) < 1:
         raise UserError(f"--num-gpus {args.num_gpus} and --num-machines {args.num_machines} must be at least 1")
@@ -74,7 +82,7 @@ def number_of_processes(args: argparse.Namespace) -> int:
 
 
 def hide_gpus_from_cpu_models(device: str) -> None:
-    """Before any process starts: NCCL, and a GPU per process, is taken wherever one is seen; CPU models need gloo."""
+    """Make a CPU model use gloo: `launch` chooses NCCL wherever a GPU is visible. Call it before `launch`."""
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
@@ -83,13 +91,13 @@ def launch(work: Work, args: argparse.Namespace) -> None:
     """Call `work(args)` in every process of the job.
 
     Args:
-        work: a function of a module, so that a new process finds it.
-        args: of `argument_parser`, with num_gpus, num_machines, machine_rank and dist_url.
+        work: a function at the top level of a module, so that it can be pickled.
+        args: arguments of `argument_parser`: num_gpus, num_machines, machine_rank and dist_url.
 
     Raises:
-        UserError: where a process failed for a reason that its message explains to users (see `segvit.cli_errors`).
-        RuntimeError: where a process failed otherwise, with its traceback, or was killed.
-        SystemExit: where a process ended with another exit code than 0.
+        UserError: a process failed with a message for users (see `segvit.cli_errors`).
+        RuntimeError: a process was killed, or failed otherwise; the message has its rank and traceback.
+        SystemExit: a process exited with a code other than 0.
     """
     processes = number_of_processes(args)
     if started_by_torchrun():
@@ -101,39 +109,50 @@ def launch(work: Work, args: argparse.Namespace) -> None:
             _spawn(work, args, Path(folder))
 
 
-@record  # torchrun tells by what this writes which process failed first
+@record  # writes the error file by which torchrun reports the process that failed first
 def _join_torchrun(work: Work, args: argparse.Namespace) -> None:
-    local_rank, local_processes = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
-    rank, processes = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
-    _join_group("env://", rank=rank, processes=processes, local_rank=local_rank, local_processes=local_processes)
+    _join_group(
+        "env://",
+        rank=int(os.environ["RANK"]),
+        processes=int(os.environ["WORLD_SIZE"]),
+        local_rank=int(os.environ["LOCAL_RANK"]),
+        local_processes=int(os.environ["LOCAL_WORLD_SIZE"]),
+    )
+    _work_and_leave(work, args)
+
+
+def _work_and_leave(work: Work, args: argparse.Namespace) -> None:
     try:
         work(args)
-    except SystemExit as ended:  # as all processes do behind SIGTERM
-        _leave_group(ended.code)
+    except SystemExit as exit_:  # all processes exit together after SIGTERM
+        _leave_group(exit_.code if isinstance(exit_.code, int) else 1)
         raise
     _leave_group()
 
 
 def _spawn(work: Work, args: argparse.Namespace, folder: Path) -> None:
     context = mp.start_processes(_work_in_process, args=(work, args, folder), nprocs=args.num_gpus, join=False)
-    before = signal.signal(signal.SIGTERM, lambda *_: [process.terminate() for process in context.processes])
+    previous = signal.signal(signal.SIGTERM, lambda *_: [process.terminate() for process in context.processes])
     try:
         while not context.join(grace_period=GRACE_SECONDS):
             pass
     except mp.ProcessExitedException:
         _raise_first_error(folder, context)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _raise_first_error(folder: Path, context: mp.ProcessContext) -> None:
-    """A process that a signal ended could write nothing, and what it broke in another may be the first that was."""
+    """Raise the first error that was written, after the names of processes that a signal killed.
+
+    A killed process writes nothing, so the first written error may be a consequence of its death in another process.
+    """
     codes = dict(enumerate(process.exitcode for process in context.processes))
-    killed = [f"process {rank} was ended by {signal.Signals(-code).name}" for rank, code in codes.items() if code < 0]
+    killed = [f"process {rank} was killed by {signal.Signals(-code).name}" for rank, code in codes.items() if code < 0]
     kind = message = ""
     if (folder / FIRST_ERROR).is_file():
         kind, _, message = (folder / FIRST_ERROR).read_text(encoding="utf-8").partition("\n")
-    if kind == "explained":
+    if kind == USER_ERROR:
         raise UserError(message) from None
     if not message and not killed:
         raise SystemExit(max(codes.values())) from None
@@ -151,14 +170,10 @@ def _work_in_process(local_rank: int, work: Work, args: argparse.Namespace, fold
             local_rank=local_rank,
             local_processes=args.num_gpus,
         )
-        work(args)
-    except SystemExit as ended:  # as all processes do behind SIGTERM
-        _leave_group(ended.code)
-        raise
+        _work_and_leave(work, args)
     except Exception as error:
-        _tell_first_error(folder, rank, error)
-        _end_now(1)  # the others, who wait for this process, are to notice at once
-    _leave_group()
+        _write_first_error(folder, rank, error)
+        _exit_now(1)  # closes the connections, so that processes that wait for this one fail at once
 
 
 def _join_group(url: str, *, rank: int, processes: int, local_rank: int, local_processes: int) -> None:
@@ -178,29 +193,29 @@ def _join_group(url: str, *, rank: int, processes: int, local_rank: int, local_p
 
 
 def _leave_group(code: int = 0) -> None:
-    gc.collect()  # ends the workers of data loaders that nobody holds any more
-    comm.synchronize()  # no process closes its connections while another still uses them
+    gc.collect()  # ends the workers of data loaders that are no longer referenced
+    comm.synchronize()  # no process closes its connections while another one still uses them
     backend = dist.get_backend()
     dist.destroy_process_group()
     if backend == "gloo":
-        _end_now(code)  # its threads may outlive the group, and abort an interpreter that shuts down around them
+        _exit_now(code)  # its threads may outlive the group, and would abort an interpreter that shuts down
 
 
-def _tell_first_error(folder: Path, rank: int, error: Exception) -> None:
-    """Write what went wrong, unless another process did so before: what it broke here is no news."""
+def _write_first_error(folder: Path, rank: int, error: Exception) -> None:
+    """Write the error, unless another process has already failed: then this error is a consequence of that one."""
     if is_explained(error):
-        text = f"explained\n{describe(error)}"
+        text = f"{USER_ERROR}\n{describe(error)}"
     else:
-        text = f"defect\nprocess {rank} failed:\n{traceback.format_exc()}"
-    own = folder / f"{FIRST_ERROR}_{rank}"
-    own.write_text(text, encoding="utf-8")
+        text = f"{DEFECT}\nprocess {rank} failed:\n{traceback.format_exc()}"
+    file_of_rank = folder / f"{FIRST_ERROR}_{rank}"
+    file_of_rank.write_text(text, encoding="utf-8")
     try:
-        os.link(own, folder / FIRST_ERROR)  # whole or not at all, and only once
+        os.link(file_of_rank, folder / FIRST_ERROR)  # atomic, and fails if the file exists
     except FileExistsError:
-        logging.getLogger(__name__).info("process %d ended behind another one: %s", rank, error)
+        logging.getLogger(__name__).info("process %d failed after another one: %s", rank, error)
 
 
-def _end_now(code: int) -> None:
+def _exit_now(code: int) -> None:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

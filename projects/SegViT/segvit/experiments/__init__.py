@@ -1,1 +1,1 @@
-"""Series of runs that are compared: the papers' ablations and encoders side by side."""
+"""Comparisons of training runs: ablations over seeds, and encoders under one config."""

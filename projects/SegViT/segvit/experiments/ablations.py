@@ -1,4 +1,4 @@
-"""Ablations: configs that differ in one choice, trained under one budget, each once per seed."""
+"""Ablations: `AblationResult` collects the runs of one config over several seeds."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from segvit.experiments.cached_run import RunResult, config_to_compare, merge
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over seeds: its mean, and its sample standard deviation, None for a single seed."""
+    """Mean and sample standard deviation over seeds; the deviation is None for a single seed."""
 
     mean: float
     deviation: float | None
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of one value per seed, at least one."""
+        """Compute it from one value per seed, at least one."""
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
     def __str__(self) -> str:
@@ -31,11 +31,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class AblationResult:
-    """What one ablation reached.
+    """The runs of one ablation.
 
     Attributes:
-        name: of its config.
-        runs: seed -> result.
+        name: the config's name.
+        runs: seed -> result, at least one.
     """
 
     name: str
@@ -43,32 +43,32 @@ class AblationResult:
 
     @property
     def miou_final(self) -> Spread:
-        """Of the last evaluation, in percent."""
+        """mIoU of the last evaluation, in percent."""
         return Spread.of([run.miou_final for run in self.runs.values()])
 
     @property
     def miou_best(self) -> Spread:
-        """Of each run's best evaluation, in percent."""
+        """mIoU of each run's best evaluation, in percent."""
         return Spread.of([run.miou_best for run in self.runs.values()])
 
     @property
     def params(self) -> int:
-        """Of the whole model."""
+        """Parameters of the whole model."""
         return next(iter(self.runs.values())).params
 
     @property
     def macs(self) -> int:
-        """Of one image."""
+        """Multiply-accumulate operations for one image."""
         return next(iter(self.runs.values())).macs
 
     @property
     def seconds_per_iteration(self) -> float | None:
-        """The median over seeds; None where no run was long enough to have any."""
+        """The median over seeds; None if all runs were too short to log one."""
         seconds = [run.seconds_per_iteration for run in self.runs.values() if run.seconds_per_iteration is not None]
         return statistics.median(seconds) if seconds else None
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON: the figures of all seeds, and each run's."""
+        """Return the values over all seeds and of each run, for JSON."""
         return {
             "name": self.name,
             "miou_final": asdict(self.miou_final),
@@ -81,21 +81,21 @@ class AblationResult:
 
 
 def ablation_config(config_file: Path, *, on: Path | None = None, opts: Sequence[object] = ()) -> CfgNode:
-    """The config of an ablation, to be trained and compared.
+    """Load the config of an ablation.
 
     Args:
-        config_file: of the ablation.
-        on: a YAML file whose keys are laid over it, such as those of another data set.
-        opts: `KEY VALUE` overrides, laid over both.
+        config_file: the ablation's YAML file.
+        on: a YAML file whose keys override it, such as those of another dataset.
+        opts: `KEY VALUE` overrides, which override both files.
 
     Raises:
-        ValueError: where a file or an override is wrong, or there is no test set.
+        UserError: if a file or an override is wrong, or there is no test set.
     """
     layers = config_layers(on) if on else []
-    over = [item for _, layer in layers for pair in layer.items() for item in pair]
-    return config_to_compare(config_file, [*over, *opts])
+    overrides = [item for _, layer in layers for pair in layer.items() for item in pair]
+    return config_to_compare(config_file, [*overrides, *opts])
 
 
 def with_seed(cfg: CfgNode, seed: int) -> CfgNode:
-    """A copy of the config with that seed."""
+    """Return a copy of the config with another seed."""
     return merge(cfg, {"SEED": seed})

@@ -1,7 +1,7 @@
-"""The ATM decoder as an indicator of how well an encoder represents images.
+"""Compare encoders by the mIoU that the ATM decoder reaches on them (SegViTv2, arXiv 2306.06289).
 
-The application is SegViTv2's (arXiv 2306.06289): the decoder is light, so what it reaches tells encoders apart. Here
-every encoder is trained, or with frozen weights only read, under the same config, iterations and seed.
+The decoder is light, so its accuracy depends mainly on the encoder's representation. Every encoder, trained or frozen,
+gets the same config, number of iterations and seed.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from segvit.modeling.encoder.vit_families import family_of
 
 @dataclass(frozen=True)
 class BackboneChoice:
-    """An encoder to compare: a timm name, and where its weights come from ("" for random ones)."""
+    """An encoder to compare: its timm name, and a tag of timm's or a file with its weights ("" for random weights)."""
 
     name: str
     pretrained: str = ""
 
     @classmethod
     def parse(cls, text: str) -> BackboneChoice:
-        """From "name" or "name:tag-or-file"."""
+        """Parse "name" or "name:tag-or-file"."""
         name, _, pretrained = text.partition(":")
         return cls(name, pretrained)
 
@@ -49,7 +49,7 @@ class BackboneChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneResult(RunResult):
-    """What one encoder reached; `overrides` are its changes to the config."""
+    """The result of one encoder; `overrides` are the config values that differ from the shared config."""
 
     name: str
     overrides: Overrides
@@ -58,15 +58,15 @@ class BackboneResult(RunResult):
 def evaluate_backbone(
     cfg: CfgNode, choice: BackboneChoice, folder: Path, hooks: Callable[[], list[HookBase]] = list
 ) -> BackboneResult:
-    """Train the decoder on one encoder, or read what an earlier call with the same config found.
+    """Train the decoder on one encoder, or load the result of an earlier call with the same config.
 
     Args:
-        cfg: the config that all encoders share, for one test set; left unchanged.
+        cfg: the config that all encoders share, with one test set; not changed.
         choice: the encoder.
         folder, hooks: see `run_or_load`.
 
     Raises:
-        UserError: where the encoder does not exist or does not fit, or the folder holds a run of another config.
+        UserError: if the encoder does not exist or does not fit, or the folder belongs to a run with another config.
     """
     overrides = adapt_config(cfg, choice)
     run = run_or_load(merge(cfg, overrides), folder, hooks)
@@ -74,11 +74,14 @@ def evaluate_backbone(
 
 
 def adapt_config(cfg: CfgNode, choice: BackboneChoice) -> Overrides:
-    """What a config must change for an encoder, as key -> value.
+    """Return the config values that must change for an encoder.
 
-    The decoder reads the stages at the same relative depth. Prefix tokens stay where the family cannot do without. The
-    pixel mean and standard deviation are those that timm's weights were trained with. Exemptions from weight decay
-    that name no parameter of this encoder are dropped.
+    The decoder reads stages at the same relative depth. Prefix tokens are kept if the timm family needs them. The pixel
+    mean and standard deviation become those of timm's weights. Patterns of SOLVER.NO_WEIGHT_DECAY that match no
+    parameter of this encoder are removed.
+
+    Raises:
+        UserError: if the encoder does not exist, or has too few blocks for the stages.
     """
     overrides: Overrides = {"MODEL.VIT.NAME": choice.name, "MODEL.VIT.PRETRAINED": choice.pretrained}
     before, after = depth_of(cfg), depth_of(merge(cfg, overrides))
@@ -91,43 +94,47 @@ def adapt_config(cfg: CfgNode, choice: BackboneChoice) -> Overrides:
     if f"{choice.name}.{choice.pretrained}" in timm.list_pretrained(choice.name):
         overrides |= _pixel_statistics(f"{choice.name}.{choice.pretrained}", cfg.INPUT.FORMAT)
     names = [name for name, _ in build_random_model(merge(cfg, overrides), device="meta").named_parameters()]
-    patterns = list(value_of(cfg, "SOLVER.NO_WEIGHT_DECAY"))
     overrides["SOLVER.NO_WEIGHT_DECAY"] = [
-        pattern for pattern in patterns if any(fnmatchcase(name, pattern) for name in names)
+        pattern for pattern in cfg.SOLVER.NO_WEIGHT_DECAY if any(fnmatchcase(name, pattern) for name in names)
     ]
     return {key: value for key, value in overrides.items() if value != value_of(cfg, key)}
 
 
 def depth_of(cfg: CfgNode) -> int:
-    """The number of blocks of the config's encoder, those behind the last stage included."""
-    depth = value_of(cfg, "MODEL.VIT.DEPTH")
-    if depth:
-        return depth
+    """Return the number of blocks of the config's encoder, including those after the last stage."""
+    if cfg.MODEL.VIT.DEPTH:
+        return cfg.MODEL.VIT.DEPTH
     with config_keys(name="MODEL.VIT.NAME"), torch.device("meta"):
-        return len(create_timm_vit(value_of(cfg, "MODEL.VIT.NAME"), img_size=(224, 224)).blocks)
+        return len(create_timm_vit(cfg.MODEL.VIT.NAME, img_size=(224, 224)).blocks)
 
 
 def _relative_depth(cfg: CfgNode, before: int, after: int) -> Overrides:
+    """Move stages and reduction block from an encoder of `before` blocks to the same relative depth in `after`."""
+
     def moved(block: int) -> int:
         return max(round((block + 1) * after / before) - 1, 0)
 
-    indices, features = value_of(cfg, "MODEL.VIT.OUT_INDICES"), value_of(cfg, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
-    if len({moved(index) for index in indices}) < len(indices):
-        raise UserError(f"an encoder of {after} blocks has no {len(indices)} stages where one of {before} has them")
+    vit = cfg.MODEL.VIT
+    if len({moved(index) for index in vit.OUT_INDICES}) < len(vit.OUT_INDICES):
+        raise UserError(
+            f"an encoder of {after} blocks is too shallow for the {len(vit.OUT_INDICES)} stages of one of {before}"
+        )
+    features = [int(name.removeprefix("block")) for name in cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES]
     overrides: Overrides = {
-        "MODEL.VIT.OUT_INDICES": [moved(index) for index in indices],
-        "MODEL.SEM_SEG_HEAD.IN_FEATURES": [f"block{moved(int(name.removeprefix('block')))}" for name in features],
+        "MODEL.VIT.OUT_INDICES": [moved(index) for index in vit.OUT_INDICES],
+        "MODEL.SEM_SEG_HEAD.IN_FEATURES": [f"block{moved(index)}" for index in features],
     }
-    if value_of(cfg, "MODEL.VIT.REDUCTION") != "none":
-        block = value_of(cfg, "MODEL.VIT.REDUCTION_BLOCK")
-        overrides["MODEL.VIT.REDUCTION_BLOCK"] = max(round(block * after / before), 1)
+    if vit.REDUCTION != "none":
+        overrides["MODEL.VIT.REDUCTION_BLOCK"] = max(round(vit.REDUCTION_BLOCK * after / before), 1)
     return overrides
 
 
 def _pixel_statistics(tagged_name: str, image_format: str) -> Overrides:
-    listed = timm.get_pretrained_cfg(tagged_name)
+    """The mean and standard deviation of timm's weights, scaled to 0..255, in the channel order of INPUT.FORMAT."""
+    pretrained = timm.get_pretrained_cfg(tagged_name)
+    assert pretrained is not None  # the caller has found the name in timm's list
     order = slice(None, None, -1) if image_format == "BGR" else slice(None)
     return {
-        "MODEL.PIXEL_MEAN": [round(255 * channel, 3) for channel in listed.mean[order]],
-        "MODEL.PIXEL_STD": [round(255 * channel, 3) for channel in listed.std[order]],
+        "MODEL.PIXEL_MEAN": [round(255 * channel, 3) for channel in pretrained.mean[order]],
+        "MODEL.PIXEL_STD": [round(255 * channel, 3) for channel in pretrained.std[order]],
     }

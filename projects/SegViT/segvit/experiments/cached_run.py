@@ -1,4 +1,4 @@
-"""Training runs that are compared: each in a folder of its own, where a finished one is read and not run again."""
+"""`run_or_load`: train and evaluate one config in its own folder, or load the result of an earlier call."""
 
 from __future__ import annotations
 
@@ -24,18 +24,22 @@ from segvit.errors import UserError
 from segvit.output_files import atomic_write_text
 from segvit.visualization.curves import read_metrics
 
+# Config key -> value.
 Overrides = dict[str, object]
-# What may differ between two calls that continue each other.
-PLACE = re.compile(r"^OUTPUT_DIR: .*$", re.MULTILINE)
+# The one line that may differ between two calls with the same config.
+OUTPUT_DIR_LINE = re.compile(r"^OUTPUT_DIR: .*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What one run reached. Parameters and MACs (of one image) are those of the whole model.
+    """The result of one run.
 
     Attributes:
-        seconds_per_iteration: the median of those in the log; None where the run is too short to have any.
-        minutes: of the whole run with its evaluations.
+        params: parameters of the whole model.
+        macs: multiply-accumulate operations of the whole model for one image.
+        miou_final, miou_best: of the last and of the best evaluation, in percent.
+        seconds_per_iteration: the median over the log's lines; None if the run is too short to have logged one.
+        minutes: of the whole run, with its evaluations.
         iterations, miou: one of each per evaluation.
     """
 
@@ -50,14 +54,14 @@ class RunResult:
 
 
 def config_to_compare(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
-    """A config for one test set, without a checkpoint and with a seed: runs of it start alike and see the same crops.
+    """Load a config for a fair comparison: one test set, no checkpoint, and a seed that fixes initialization and crops.
 
     Raises:
-        UserError: where it cannot be read or has no test set.
+        UserError: if the config cannot be read or has no test set.
     """
     cfg = load_config(path, opts)
     if not cfg.DATASETS.TEST:
-        raise UserError("DATASETS.TEST is empty: nothing to compare by")
+        raise UserError("DATASETS.TEST is empty: runs are compared by their evaluation")
     return merge(
         scale_to_processes(cfg, comm.get_world_size()),
         {"DATASETS.TEST": cfg.DATASETS.TEST[:1], "MODEL.WEIGHTS": "", "SEED": max(cfg.SEED, 0)},
@@ -65,16 +69,16 @@ def config_to_compare(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
 
 
 def run_or_load(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]] = list) -> RunResult:
-    """Train and evaluate, or read what an earlier call with the same config found.
+    """Train and evaluate, or load the result of an earlier call with the same config.
 
     Args:
-        cfg: the config, for one test set; left unchanged.
-        folder: of this run alone: checkpoints, metrics and the result. A run that was cut off continues from its last
-            checkpoint.
-        hooks: makes further hooks for the trainer.
+        cfg: a config with one test set; not changed.
+        folder: the run's own folder, for checkpoints, metrics and the result. An interrupted run continues from its
+            last checkpoint.
+        hooks: returns additional hooks for the trainer.
 
     Raises:
-        UserError: where the folder holds a run of another config.
+        UserError: if the folder belongs to a run with another config.
     """
     cfg = merge(cfg, {"OUTPUT_DIR": str(folder)})
     lock_config(cfg, folder)
@@ -83,13 +87,14 @@ def run_or_load(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]] 
         return RunResult(**json.loads(result_file.read_text(encoding="utf-8")))
     minutes = train(cfg, hooks())
     iterations, scores = read_metrics(folder, "sem_seg/mIoU")
-    # A run that was cut off behind its end is evaluated once more.
+    # A run that was interrupted after its last iteration evaluates that iteration again: keep the later score.
     miou = {min(iteration + 1, cfg.SOLVER.MAX_ITER): score for iteration, score in zip(iterations, scores, strict=True)}
     _, seconds = read_metrics(folder, "time")
     model = build_random_model(cfg, device="meta")
+    height, width = cfg.MODEL.VIT.IMG_SIZE
     result = RunResult(
         params=count_params(model.network)["total"],
-        macs=count_macs(model.network, model.backbone.img_size)["total"],
+        macs=count_macs(model.network, (height, width))["total"],
         miou_final=scores[-1],
         miou_best=max(scores),
         seconds_per_iteration=statistics.median(seconds) if seconds else None,
@@ -102,30 +107,31 @@ def run_or_load(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]] 
 
 
 def lock_config(cfg: CfgNode, folder: Path) -> None:
-    """Write the config into the folder. Raises UserError where that of another run is there already."""
+    """Write the config into the folder. Raises UserError if the folder has the config of another run."""
     folder.mkdir(parents=True, exist_ok=True)
     config_file = folder / "config.yaml"
     if config_file.is_file():
-        found = config_file.read_text(encoding="utf-8")
-        if PLACE.sub("", found) != PLACE.sub("", cfg.dump()):
+        earlier = config_file.read_text(encoding="utf-8")
+        if OUTPUT_DIR_LINE.sub("", earlier) != OUTPUT_DIR_LINE.sub("", cfg.dump()):
             raise UserError(f"{config_file} belongs to a run with another config: choose another --output")
     atomic_write_text(config_file, cfg.dump())
 
 
 def train(cfg: CfgNode, hooks: list[HookBase]) -> float:
-    """Train and evaluate -> minutes; of a run that was continued, those that the whole would have taken."""
+    """Train and evaluate; return the minutes. For a resumed run, the minutes are scaled up to all iterations."""
     seed_all_rng(cfg.SEED)
     trainer = Trainer(cfg)
     trainer.register_hooks(hooks)
     trainer.resume_or_load(resume=True)
-    start, done = time.perf_counter(), trainer.start_iter
+    start = time.perf_counter()
     trainer.train()
-    share = 1 - done / cfg.SOLVER.MAX_ITER
-    return (time.perf_counter() - start) / 60 / (share or 1)
+    minutes = (time.perf_counter() - start) / 60
+    trained_fraction = 1 - trainer.start_iter / cfg.SOLVER.MAX_ITER
+    return minutes / (trained_fraction or 1)
 
 
 def merge(cfg: CfgNode, overrides: Overrides) -> CfgNode:
-    """A copy of the config with some values replaced."""
+    """Return a copy of the config with some values replaced."""
     cfg = cfg.clone()
     cfg.merge_from_list([item for pair in overrides.items() for item in pair])
     return cfg

@@ -1,4 +1,4 @@
-"""Several training runs after each other, for the tools that compare them."""
+"""`run_series`: run several trainings one after another and collect results and failures, for comparison tools."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Result = TypeVar("Result")
 def run_series(
     runs: Mapping[str, Callable[[], Result]], announce: Callable[[str], None]
 ) -> tuple[dict[str, Result], dict[str, str]]:
-    """Call one after the other. Where one fails, the others' results are worth having.
+    """Call the runs one after another; a run that fails does not stop the others.
 
     Args:
         runs: name -> run.
-        announce: takes a line ahead of each run: its position, its name, and about how long all that is left takes.
+        announce: is called with a line before each run: its position, its name and an estimate of the remaining time.
 
     Returns:
-        The results and, of the runs that failed, what went wrong, both by name.
+        name -> result of the successful runs, and name -> error message of the failed ones.
     """
     results: dict[str, Result] = {}
     failures: dict[str, str] = {}
@@ -36,7 +36,7 @@ def run_series(
         start = time.perf_counter()
         try:
             results[name] = run()
-        except Exception as error:  # whatever it is
+        except Exception as error:
             logger.exception("%s failed", name)
             failures[name] = f"{type(error).__name__}: {error}"
         else:
@@ -45,19 +45,19 @@ def run_series(
 
 
 def _time_left(minutes: Sequence[float], num_runs: int) -> str:
-    """Earlier runs that took seconds were read from their folders and tell nothing."""
+    """Estimate from the runs so far; a run of a few seconds was loaded from its folder and does not count."""
     trained = [duration for duration in minutes if duration > 0.1]
     return f", about {num_runs * sum(trained) / len(trained):.0f} minutes left" if trained else ""
 
 
 def failure_lines(failures: Mapping[str, str]) -> list[str]:
-    """What a report says of the runs without a result."""
+    """Return the lines of a report about the failed runs; none if no run failed."""
     lines = [f"  {name}: {message}" for name, message in failures.items()]
     return ["", "Failed (log.txt has the traceback):", *lines] if lines else []
 
 
 def log_to_file(folder: Path) -> None:
-    """Everything goes to log.txt; the terminal shows errors, the progress bar and the result."""
+    """Send all logs to log.txt; the terminal shows critical errors, the progress bar and the result only."""
     for name in ("detectron2", "fvcore", "segvit"):
         for handler in setup_logger(str(folder), name=name).handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
@@ -65,7 +65,7 @@ def log_to_file(folder: Path) -> None:
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names, and the `KEY VALUE` overrides that were given right behind them and read like further names."""
+    """Split option values into names and `KEY VALUE` overrides: argparse reads overrides after `nargs="+"` as names."""
     keys = [index for index, word in enumerate(words) if re.match(r"[A-Z]\w*(\.\w+|$)", word)]
     end = keys[0] if keys else len(words)
     return list(words[:end]), list(words[end:])
