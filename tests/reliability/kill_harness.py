@@ -1,8 +1,8 @@
-"""Kill a training run at random moments, resume it each time, and compare its end with the unbroken run's.
+"""Kill a training run at random moments, resume it each time, and compare its final state with an unbroken run.
 
-python tests/engine/kill_harness.py --kills 30 --seed 0 --folder /tmp/kills
+python tests/reliability/kill_harness.py --kills 30 --seed 0 --folder /tmp/kills
 
-The data sets are those of DETECTRON2_DATASETS (toy scenes). Processes are forked from this one, which has imported what
+Trains on the toy scenes of DETECTRON2_DATASETS. Processes are forked from this one, which has imported what
 they need, and killed with SIGKILL at moments that the seed decides. Every other life loads its data by a worker. Prints
 one line of JSON, and ends with an error where a life lost more than one checkpoint period, or the ends differ.
 """

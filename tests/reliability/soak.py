@@ -1,6 +1,6 @@
-"""A soak: train on toy scenes with evaluations and checkpoints, and watch the memory and the open files of the process.
+"""Soak test: train on toy scenes, evaluate and save checkpoints, and record memory and open files of the process.
 
-    python tests/engine/soak.py --iterations 2000 --output output/soak
+    python tests/reliability/soak.py --iterations 2000 --output output/soak
 
 writes soak.json and, with --plot, a curve.
 """
@@ -52,10 +52,9 @@ def soak(output, *, iterations, period):
 
 
 def growth(seen):
-    """From behind the warm-up, a fifth of the run, to the end: the share of the memory, and the number of files.
+    """Growth from the second fifth of the run to the last one: relative memory, and number of open files.
 
-    Means of the memory and least numbers of files over a fifth of the run each: what is held for a moment does not
-    count, and what is never given back stays.
+    Compares mean memory and the minimum of open files, so that a file that is open for a moment does not count.
     """
     fifth = len(seen["iterations"]) // 5
     first, last = (

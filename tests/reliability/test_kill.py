@@ -1,4 +1,4 @@
-"""kill -9 at random moments: each resume works, loses at most one period, and the end is the unbroken run's.
+"""kill -9 at random moments: every resume works, loses at most one checkpoint period, and ends as an unbroken run.
 
 SEGVIT_KILLS sets how often; 4 by default, and 30 for the full test (some two minutes).
 """
@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.reliability
 @pytest.mark.slow
 def test_killed_runs_end_as_the_unbroken_one(toy_scenes_root, tmp_path):
     kills = int(os.environ.get("SEGVIT_KILLS", "4"))
     environment = os.environ | {
         "DETECTRON2_DATASETS": str(toy_scenes_root),
         "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "CUDA_VISIBLE_DEVICES": "",
     }
     harness = Path(__file__).with_name("kill_harness.py")

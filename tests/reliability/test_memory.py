@@ -34,6 +34,7 @@ print(memory("VmHWM") - before)
 """
 
 
+@pytest.mark.reliability
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_labels_of_a_large_picture_in_little_memory(tiny_cfg, tmp_path):

@@ -1,4 +1,4 @@
-"""A short soak; the long one is `python tests/engine/soak.py` (docs/distributed.md)."""
+"""A short soak; the long one is `python tests/reliability/soak.py` (docs/distributed.md)."""
 
 import json
 import os
@@ -10,12 +10,17 @@ import pytest
 from soak import growth
 
 
+@pytest.mark.reliability
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="memory and files are read from Linux's /proc")
 def test_memory_and_open_files_do_not_grow(tmp_path):
-    """In a process of its own: what other tests have left is not counted."""
+    """In its own process, so that objects of other tests are not counted."""
     command = [sys.executable, Path(__file__).with_name("soak.py"), "--iterations", "120", "--period", "10"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
     done = subprocess.run(
         [*command, "--output", tmp_path], capture_output=True, text=True, env=environment, timeout=400
     )
