@@ -1,4 +1,4 @@
-"""The model as Detectron2 sees it: what training and inference return, sizes, padding, and the predictor.
+"""The meta-architecture: losses, results, sizes, padding, windows and Detectron2's predictor.
 
 Shape shorthand: B images, H x W pixels, K classes.
 """
@@ -34,8 +34,8 @@ def test_training_returns_the_weighted_losses(tiny_cfg, make_input):
     assert set(losses) == LOSSES
     assert all(loss.shape == () and loss.isfinite() and loss > 0 for loss in losses.values())
     sum(losses.values()).backward()
-    idle = [name for name, parameter in model.named_parameters() if parameter.grad is None]
-    assert idle == []
+    without_gradient = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert without_gradient == []
 
 
 def test_loss_weights_come_from_the_config(tiny_cfg, make_input):
@@ -64,9 +64,9 @@ def test_inference_returns_scores(tiny_cfg, make_input, size, output):
 def test_scores_come_at_the_requested_size(tiny_cfg, make_input, requested):
     """Padding is cut off before the resize."""
     model, inputs = build(tiny_cfg), without_labels(make_input(29, 43))
-    (own,) = segment(model, inputs)
+    (at_image_size,) = segment(model, inputs)
     (scores,) = segment(model, inputs | {"height": requested[0], "width": requested[1]})
-    expected = torch.nn.functional.interpolate(own[None], requested, mode="bilinear", align_corners=False)[0]
+    expected = torch.nn.functional.interpolate(at_image_size[None], requested, mode="bilinear", align_corners=False)[0]
     assert scores.shape == (NUM_CLASSES, *requested)
     torch.testing.assert_close(scores, expected)
 
@@ -83,7 +83,7 @@ def test_a_batch_equals_one_by_one(tiny_cfg, make_input, output):
         torch.testing.assert_close(scores, segment(model, inputs)[0], rtol=1e-5, atol=1e-5)
 
 
-def test_inputs_stay_as_they_are(tiny_cfg, make_input):
+def test_inputs_are_not_modified(tiny_cfg, make_input):
     model, inputs, untouched = build(tiny_cfg), make_input(29, 43), make_input(29, 43)
     segment(model, inputs)
     model.train()([inputs])
@@ -92,7 +92,7 @@ def test_inputs_stay_as_they_are(tiny_cfg, make_input):
 
 
 def padded_by_hand(inputs, size, mean):
-    """An image whose border normalises to zero, without a label there."""
+    """An image whose border is zero after normalisation and ignored in the labels."""
     height, width = inputs["sem_seg"].shape
     image = torch.tensor(mean)[:, None, None].repeat(1, *size)
     image[:, :height, :width] = inputs["image"]
@@ -107,7 +107,7 @@ def padded_by_hand(inputs, size, mean):
     [([(24, 40)], (32, 48)), ([(29, 43), (32, 17)], (32, 48)), ([(37, 43), (32, 60)], (40, 64))],
 )
 def test_training_pads_to_the_training_size(tiny_cfg, make_input, sizes, padded, exclude):
-    """To MODEL.VIT.IMG_SIZE, or beyond it to whole patches that hold the largest image."""
+    """To MODEL.VIT.IMG_SIZE, or to whole patches that hold a larger image."""
     tiny_cfg.MODEL.SEGVIT.EXCLUDE_IGNORED_PIXELS = exclude
     model = build(tiny_cfg).train()
     inputs = [make_input(*size, seed=seed) for seed, size in enumerate(sizes)]
@@ -118,7 +118,7 @@ def test_training_pads_to_the_training_size(tiny_cfg, make_input, sizes, padded,
 
 
 @pytest.mark.parametrize("others", [0, 1])
-def test_images_without_a_label(tiny_cfg, make_input, others):
+def test_images_without_labels_have_finite_losses(tiny_cfg, make_input, others):
     model = build(tiny_cfg).train()
     losses = model([make_input(24, 40, ids=(IGNORED,)), *(make_input(32, 48) for _ in range(others))])
     assert set(losses) == LOSSES
@@ -132,7 +132,7 @@ def test_default_predictor_equals_the_model(tiny_cfg, bgr_image, tmp_path):
     model = build(tiny_cfg)
     torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
     tiny_cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
-    torch.manual_seed(1)  # other weights, unless they are loaded
+    torch.manual_seed(1)  # other weights than those of the checkpoint
     scores = DefaultPredictor(tiny_cfg)(bgr_image)["sem_seg"]
     rgb = torch.from_numpy(bgr_image[:, :, ::-1].copy()).permute(2, 0, 1)
     torch.testing.assert_close(scores, segment(model, {"image": rgb})[0])
@@ -152,9 +152,9 @@ def test_checkpoints_hold_parameters_alone(tiny_cfg):
     assert {name.partition(".")[0] for name in model.state_dict()} == {"backbone", "sem_seg_head"}
 
 
-def test_stages_that_the_backbone_does_not_give(tiny_cfg):
+def test_unknown_in_features_are_refused(tiny_cfg):
     tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block2", "block0", "res5"]
-    with pytest.raises(ValueError, match=r"\['block0', 'res5'\], but the backbone has \['block1', 'block2'\]"):
+    with pytest.raises(ValueError, match=r"IN_FEATURES .*\['block0', 'res5'\].*\['block1', 'block2'\]"):
         build(tiny_cfg)
 
 
@@ -178,7 +178,7 @@ def use_windows(cfg, **settings):
 
 @pytest.mark.parametrize("size", [(53, 90), (32, 48), (29, 90), (70, 31), (7, 9), (64, 96)])
 def test_windows_equal_a_plain_average(tiny_cfg, make_input, size):
-    """Every window as an image of its own, added up by hand; the last ones end at the border."""
+    """Segment every window as a single image and average by hand; the last ones end at the border."""
     whole, inputs = build(tiny_cfg), without_labels(make_input(*size))
     use_windows(tiny_cfg)
     (scores,) = segment(build(tiny_cfg), inputs)
@@ -223,8 +223,8 @@ def test_windows_do_not_change_training(tiny_cfg, make_input):
 @pytest.mark.parametrize("output", ["mix", "diagonal"])
 @pytest.mark.parametrize("windows", [False, True])
 @pytest.mark.parametrize("requested", [(53, 90), (80, 120), (20, 31)])
-def test_labels_alone(tiny_cfg, make_input, monkeypatch, windows, requested, output):
-    """Decided band by band, or with classes left out that cannot win, they are the argmax of the scores."""
+def test_labels_only_are_the_argmax_of_the_scores(tiny_cfg, make_input, monkeypatch, windows, requested, output):
+    """By bands, and by pruning for "diagonal" without windows."""
     tiny_cfg.MODEL.SEGVIT.OUTPUT = output
     monkeypatch.setattr("segvit.modeling.postprocessing.score_bands.ELEMENTS_PER_BAND", 7 * NUM_CLASSES * requested[1])
     if windows:
@@ -248,14 +248,14 @@ def test_labels_alone(tiny_cfg, make_input, monkeypatch, windows, requested, out
         ({"BATCH_SIZE": 0}, r"TEST\.WINDOW\.BATCH_SIZE 0 must be at least 1"),
     ],
 )
-def test_windows_that_cannot_cover_an_image(tiny_cfg, settings, message):
+def test_windows_that_leave_gaps_are_refused(tiny_cfg, settings, message):
     use_windows(tiny_cfg, **settings)
     with pytest.raises(ValueError, match=message):
         build_model(tiny_cfg)
 
 
 def use_shrunk_pp(cfg, **edge):
-    """Reduction at block 1 of 3, threshold at the median of random scores unless told otherwise."""
+    """Reduction at block 1 of 3, with the threshold at the median of random scores by default."""
     vit = cfg.MODEL.VIT
     vit.REDUCTION, vit.REDUCTION_BLOCK, vit.OUT_INDICES = "shrunk++", 1, [0, 2]
     vit.EDGE.THRESHOLD = 0.5
@@ -277,7 +277,7 @@ def test_shrunk_pp_trains_every_parameter(tiny_cfg, make_input, selection):
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
-def test_shrunk_pp_of_images_without_labels(tiny_cfg, make_input):
+def test_shrunk_pp_losses_of_images_without_labels_are_finite(tiny_cfg, make_input):
     use_shrunk_pp(tiny_cfg)
     losses = build(tiny_cfg).train()([make_input(32, 48, ids=(IGNORED,)), make_input(32, 48, seed=1, ids=(IGNORED,))])
     assert losses["loss_edge"] == 0 and all(loss.isfinite() for loss in losses.values())

@@ -1,4 +1,4 @@
-"""Pictures and label maps of any kind that a data set may hold, drawn by hypothesis.
+"""Hypothesis strategies for image sizes and label maps, from single pixels to long strips.
 
 Shape shorthand: H x W pixels.
 """
@@ -11,13 +11,13 @@ MODERATE, NARROW, LONG = st.integers(1, 60), st.integers(1, 3), st.integers(100,
 
 
 def sizes():
-    """(H, W): below a patch, odd grids of patches, strips up to three hundred times as long as wide."""
+    """(H, W): smaller than a patch, odd grids of patches, and strips up to 300 times as long as wide."""
     return st.one_of(st.tuples(MODERATE, MODERATE), st.tuples(NARROW, LONG), st.tuples(LONG, NARROW))
 
 
 @st.composite
 def label_maps(draw, num_classes, size=None):
-    """(H, W) uint8: ids below `num_classes` and the ignored one, as noise, halves, one area, or one pixel in it."""
+    """(H, W) uint8: class ids and the ignored label, as noise, a quarter, one area, or one pixel in an area."""
     height, width = draw(sizes()) if size is None else size
     ids = draw(st.lists(st.sampled_from([*range(num_classes), IGNORED]), min_size=2, max_size=4, unique=True))
     labels = np.full((height, width), ids[0], np.uint8)
@@ -32,6 +32,6 @@ def label_maps(draw, num_classes, size=None):
     return labels
 
 
-def picture(size, seed=0):
+def noise_image(size, seed=0):
     """(H, W, 3) uint8 noise."""
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)

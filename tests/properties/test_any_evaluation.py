@@ -1,4 +1,4 @@
-"""The evaluator on any label maps: against counting pixel by pixel, in any order and any shares.
+"""The evaluator on any label maps: against counting pixels, in any order.
 
 Shape shorthand: H x W pixels, K classes.
 """
@@ -21,7 +21,7 @@ CLASSES = ["sky", "road", "pole", "never"]
 
 
 @pytest.fixture
-def data_set():
+def dataset():
     name = f"any_labels_{uuid.uuid4().hex}"
     DatasetCatalog.register(name, list)
     MetadataCatalog.get(name).set(stuff_classes=CLASSES, ignore_label=IGNORED)
@@ -31,46 +31,48 @@ def data_set():
 
 
 @st.composite
-def segmented(draw):
-    """A label map without the last class, (H, W), and a prediction of the same size from all classes."""
+def truth_and_prediction(draw):
+    """A label map (H, W) without the last class, and a prediction of the same size from all classes."""
     truth = draw(label_maps(len(CLASSES) - 1))
-    found = draw(label_maps(len(CLASSES), size=truth.shape))
-    return truth, np.where(found == IGNORED, 0, found)
+    predicted = draw(label_maps(len(CLASSES), size=truth.shape))
+    return truth, np.where(predicted == IGNORED, 0, predicted)
 
 
 def write(folder, pairs):
-    """Inputs and outputs of an evaluator: label maps as files, predictions as labels or as scores in turn."""
+    """Inputs and outputs of an evaluator: label maps as files, predictions alternately as labels and scores."""
     inputs, outputs = [], []
-    for index, (truth, found) in enumerate(pairs):
+    for index, (truth, predicted) in enumerate(pairs):
         path = folder / f"{index}.png"
         Image.fromarray(truth).save(path)
         inputs.append({"file_name": f"{index}.jpg", "sem_seg_file_name": str(path)})
-        labels = torch.from_numpy(found).long()
+        labels = torch.from_numpy(predicted).long()
         scores = torch.nn.functional.one_hot(labels, len(CLASSES)).permute(2, 0, 1).float()
         outputs.append({"sem_seg_labels": labels} if index % 2 else {"sem_seg": scores})
     return inputs, outputs
 
 
-def counted(pairs):
-    """IoU per class in per cent and pixel accuracy, by sets of pixels; NaN where there is nothing to find."""
-    truth, found = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
-    truth, found = truth[truth != IGNORED], found[truth != IGNORED]
+def metrics_by_counting(pairs):
+    """IoU per class and pixel accuracy in per cent, by sets of pixels; NaN for absent classes."""
+    truth, predicted = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
+    truth, predicted = truth[truth != IGNORED], predicted[truth != IGNORED]
     values = {}
     for index, name in enumerate(CLASSES):
-        there, said = truth == index, found == index
-        values[f"IoU-{name}"] = 100 * (there & said).sum() / (there | said).sum() if there.any() else math.nan
-    values["pACC"] = 100 * (truth == found).mean() if truth.size else math.nan
+        is_class = truth == index
+        is_predicted = predicted == index
+        intersection, union = (is_class & is_predicted).sum(), (is_class | is_predicted).sum()
+        values[f"IoU-{name}"] = 100 * intersection / union if is_class.any() else math.nan
+    values["pACC"] = 100 * (truth == predicted).mean() if truth.size else math.nan
     return values
 
 
 @settings(max_examples=40)
-@given(pairs=st.lists(segmented(), min_size=1, max_size=3), data=st.data())
-def test_metrics_are_those_of_counting(data_set, tmp_path, pairs, data):
+@given(pairs=st.lists(truth_and_prediction(), min_size=1, max_size=3), data=st.data())
+def test_metrics_equal_counting(dataset, tmp_path, pairs, data):
     inputs, outputs = write(tmp_path, pairs)
-    evaluator = SemSegConfusionEvaluator(data_set, distributed=False, with_boundary_iou=True)
+    evaluator = SemSegConfusionEvaluator(dataset, distributed=False, with_boundary_iou=True)
     evaluator.process(inputs, outputs)
     metrics = evaluator.evaluate()["sem_seg"]
-    for name, value in counted(pairs).items():
+    for name, value in metrics_by_counting(pairs).items():
         assert metrics[name] == pytest.approx(value, nan_ok=True), name
     assert evaluator.confusion_matrix.sum() == sum((truth != IGNORED).sum() for truth, _ in pairs)
     present = [metrics[f"IoU-{name}"] for name in CLASSES if not math.isnan(metrics[f"IoU-{name}"])]
@@ -78,18 +80,18 @@ def test_metrics_are_those_of_counting(data_set, tmp_path, pairs, data):
     for name, value in metrics.items():
         assert math.isnan(value) or 0 <= value <= 100, name
 
-    again = SemSegConfusionEvaluator(data_set, distributed=False, with_boundary_iou=True)
+    again = SemSegConfusionEvaluator(dataset, distributed=False, with_boundary_iou=True)
     for index in data.draw(st.permutations(range(len(pairs)))):
         again.process([inputs[index]], [outputs[index]])
     np.testing.assert_equal(again.evaluate()["sem_seg"], metrics)
 
 
 @settings(max_examples=40)
-@given(pair=segmented())
-def test_the_truth_itself_is_perfect(data_set, tmp_path, pair):
+@given(pair=truth_and_prediction())
+def test_the_ground_truth_as_prediction_is_perfect(dataset, tmp_path, pair):
     truth, _ = pair
     inputs, outputs = write(tmp_path, [(truth, np.where(truth == IGNORED, 0, truth))])
-    evaluator = SemSegConfusionEvaluator(data_set, distributed=False, with_boundary_iou=True)
+    evaluator = SemSegConfusionEvaluator(dataset, distributed=False, with_boundary_iou=True)
     evaluator.process(inputs, outputs)
     metrics = evaluator.evaluate()["sem_seg"]
     labelled = (truth != IGNORED).any()

@@ -1,4 +1,4 @@
-"""Windows of any size and stride over any picture, scored and resized band by band.
+"""Windows of any size and stride on images of any size, scored and resized band by band.
 
 Shape shorthand: H x W pixels, h x w of a window, K classes.
 """
@@ -27,22 +27,22 @@ def windows(draw):
 
 
 def per_pixel_scores(images):
-    """(B, 1, H, W) -> (B, K, H, W): what a pixel scores does not depend on its window."""
+    """(B, 1, H, W) -> (B, K, H, W): the scores of a pixel do not depend on its window."""
     return torch.cat([images, 1 - images, images.square()], dim=1)
 
 
 @settings(max_examples=60)
-@given(window=windows(), size=sizes(), wanted=sizes(), rows=st.integers(1, 7), seed=st.integers(0, 2**31 - 1))
-def test_windows_give_what_the_whole_gives(window, size, wanted, rows, seed):
-    """Where the scores of a pixel do not depend on its window, however the picture is cut and the result resized."""
+@given(window=windows(), size=sizes(), output_size=sizes(), rows=st.integers(1, 7), seed=st.integers(0, 2**31 - 1))
+def test_windows_equal_the_whole_image(window, size, output_size, rows, seed):
+    """If the scores of a pixel do not depend on its window, at any cut and output size."""
     image = torch.rand(1, *size, generator=torch.Generator().manual_seed(seed))
     whole = per_pixel_scores(image[None])
-    expected = F.interpolate(whole, wanted, mode="bilinear", align_corners=False)[0]
-    elements, score_bands.ELEMENTS_PER_BAND = score_bands.ELEMENTS_PER_BAND, rows * NUM_CLASSES * wanted[1]
+    expected = F.interpolate(whole, output_size, mode="bilinear", align_corners=False)[0]
+    elements, score_bands.ELEMENTS_PER_BAND = score_bands.ELEMENTS_PER_BAND, rows * NUM_CLASSES * output_size[1]
     try:
-        scores = join_bands(resize_bands(window.bands(image, per_pixel_scores), size, wanted), wanted)
-        labels = labels_of_bands(resize_bands(window.bands(image, per_pixel_scores), size, wanted), wanted)
+        scores = join_bands(resize_bands(window.bands(image, per_pixel_scores), size, output_size), output_size)
+        labels = labels_of_bands(resize_bands(window.bands(image, per_pixel_scores), size, output_size), output_size)
     finally:
         score_bands.ELEMENTS_PER_BAND = elements
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
-    assert labels.shape == wanted and torch.equal(labels, scores.argmax(0))
+    assert labels.shape == output_size and torch.equal(labels, scores.argmax(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -38,7 +39,7 @@ def build_segvit(
     output: str = "mix",
     pixel_mean: Sequence[float] = IMAGENET_MEAN,
     pixel_std: Sequence[float] = IMAGENET_STD,
-    **encoder_sizes: int,
+    **encoder_sizes: Any,
 ) -> SegViT:
     """Build SegViT without Detectron2; the defaults are the paper's ViT-B model.
 

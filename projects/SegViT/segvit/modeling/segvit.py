@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from segvit.modeling.decoder.atm_decoder import DecoderOutputs
+from segvit.modeling.decoder.outputs import DecoderOutputs
 from segvit.modeling.postprocessing.image_sizes import ImageSizes, Size
 from segvit.modeling.postprocessing.pruned_argmax import pruned_argmax
 from segvit.modeling.postprocessing.score_bands import join_bands, labels_of_bands, resize_bands

@@ -1,4 +1,4 @@
-"""The mapper, then the model, on whatever size, shape and labels a picture has.
+"""The mapper and the model on images of any size and labels.
 
 Shape shorthand: H x W pixels, K classes.
 """
@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from strategies import label_maps, picture, sizes
+from strategies import label_maps, noise_image, sizes
 
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.data import SegViTSemanticDatasetMapper
@@ -32,7 +32,7 @@ MODELS = {
 
 @pytest.fixture
 def cfg(tiny_cfg, request):
-    """The tiny model's config with the changes that the test is parametrized by."""
+    """The tiny config with the keys of the test's parameter."""
     for key, value in getattr(request, "param", {}).items():
         tiny_cfg.merge_from_list([key, value])
     return tiny_cfg
@@ -49,15 +49,15 @@ EACH_SEGMENTER = pytest.mark.parametrize("cfg", [*MODELS.values(), WINDOWS], ids
 
 
 def write_pair(folder, labels):
-    Image.fromarray(picture(labels.shape)).save(folder / "image.png")
+    Image.fromarray(noise_image(labels.shape)).save(folder / "image.png")
     Image.fromarray(labels).save(folder / "labels.png")
     return {"file_name": str(folder / "image.png"), "sem_seg_file_name": str(folder / "labels.png")}
 
 
 @settings(max_examples=60)
 @given(labels=label_maps(NUM_CLASSES), seed=st.integers(0, 2**31 - 1))
-def test_mapped_pictures_fit_the_crop(cfg, tmp_path, labels, seed):
-    """Image and label map of one size, and no id that was not there."""
+def test_mapped_images_fit_the_crop(cfg, tmp_path, labels, seed):
+    """Image and label map have one size, and no new label appears."""
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 0.75
     np.random.seed(seed)
     mapped = SegViTSemanticDatasetMapper(cfg, is_train=True)(write_pair(tmp_path, labels))
@@ -71,8 +71,8 @@ def test_mapped_pictures_fit_the_crop(cfg, tmp_path, labels, seed):
 @pytest.mark.parametrize("cfg", [{"INPUT.MIN_SIZE_TEST": 20, "INPUT.MAX_SIZE_TEST": 50}], indirect=True)
 @settings(max_examples=40)
 @given(size=sizes())
-def test_resized_for_the_test_and_back(cfg, model, tmp_path, size):
-    """The resize of inference keeps at least a pixel of each side, and the scores come at the size of the file."""
+def test_scores_come_back_at_the_size_of_the_file(cfg, model, tmp_path, size):
+    """The test resize keeps at least one pixel per side."""
     mapped = SegViTSemanticDatasetMapper(cfg, is_train=False)(write_pair(tmp_path, np.zeros(size, np.uint8)))
     assert 1 <= min(mapped["image"].shape[1:]) <= 20 and max(mapped["image"].shape[1:]) <= 50
     with torch.no_grad():
@@ -99,31 +99,31 @@ def test_losses_and_gradients_are_finite(cfg, model, tmp_path, data, seed):
 @settings(max_examples=30)
 @given(batch=st.lists(st.tuples(sizes(), sizes()), min_size=2, max_size=3))
 def test_a_batch_of_any_sizes_equals_one_by_one(model, batch):
-    """At the sizes asked for, from images of other sizes."""
+    """At other output sizes than those of the images."""
     inputs = []
     for seed, (size, (height, width)) in enumerate(batch):
-        image = torch.from_numpy(picture(size, seed)).permute(2, 0, 1)
+        image = torch.from_numpy(noise_image(size, seed)).permute(2, 0, 1)
         inputs.append({"image": image, "height": height, "width": width})
     with torch.no_grad():
         together, alone = model(inputs), [model([one])[0] for one in inputs]
-    for scores, single, (_, wanted) in zip(together, alone, batch, strict=True):
-        assert scores["sem_seg"].shape == (NUM_CLASSES, *wanted) and scores["sem_seg"].isfinite().all()
+    for scores, single, (_, output_size) in zip(together, alone, batch, strict=True):
+        assert scores["sem_seg"].shape == (NUM_CLASSES, *output_size) and scores["sem_seg"].isfinite().all()
         torch.testing.assert_close(scores["sem_seg"], single["sem_seg"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("cfg", [{}, WINDOWS], ids=["whole", "windows"], indirect=True)
 @settings(max_examples=30)
-@given(size=sizes(), wanted=sizes())
-def test_several_scales_and_labels_alone(cfg, model, size, wanted):
-    """Views of any picture can be made, and their labels are the best of their mean scores."""
+@given(size=sizes(), output_size=sizes())
+def test_labels_at_several_scales_are_the_best_of_the_mean_scores(cfg, model, size, output_size):
+    """For images and output sizes of any shape."""
     cfg.TEST.AUG.MIN_SIZES, cfg.TEST.AUG.MAX_SIZE = (16, 40), 64
-    image = torch.from_numpy(picture(size)).permute(2, 0, 1)
-    inputs = [{"image": image, "height": wanted[0], "width": wanted[1]}]
+    image = torch.from_numpy(noise_image(size)).permute(2, 0, 1)
+    inputs = [{"image": image, "height": output_size[0], "width": output_size[1]}]
     by_scale = SemanticSegmentorWithTTA(cfg, model)
     model.labels_only = False
     scores = by_scale(inputs)[0]["sem_seg"]
     model.labels_only = True
     labels = by_scale(inputs)[0]["sem_seg_labels"]
-    assert scores.shape == (NUM_CLASSES, *wanted) and labels.shape == wanted
+    assert scores.shape == (NUM_CLASSES, *output_size) and labels.shape == output_size
     best, chosen = scores.amax(0), scores.gather(0, labels[None])[0]
-    torch.testing.assert_close(chosen, best, rtol=1e-4, atol=1e-5)  # ties within rounding may go either way
+    torch.testing.assert_close(chosen, best, rtol=1e-4, atol=1e-5)  # rounding decides ties
