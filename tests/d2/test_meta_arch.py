@@ -92,7 +92,7 @@ def test_inputs_are_not_modified(tiny_cfg, make_input):
 
 
 def padded_by_hand(inputs, size, mean):
-    """An image whose border is zero after normalisation and ignored in the labels."""
+    """An image whose border is zero after normalization and ignored in the labels."""
     height, width = inputs["sem_seg"].shape
     image = torch.tensor(mean)[:, None, None].repeat(1, *size)
     image[:, :height, :width] = inputs["image"]

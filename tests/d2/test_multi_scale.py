@@ -152,7 +152,7 @@ def test_in_a_default_predictor(tta_cfg, bgr_image, tmp_path):
     assert torch.equal(predictor(bgr_image)["sem_seg"], scores_of(tta, rgb))
 
 
-def test_normalised_images_are_refused(tta_cfg):
+def test_normalized_images_are_refused(tta_cfg):
     _, tta = build(tta_cfg)
     with pytest.raises(ValueError, match="must be from 0 to 255, not from -1"):
         scores_of(tta, torch.linspace(-1, 1, 3 * 8 * 8).view(3, 8, 8))

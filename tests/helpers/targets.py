@@ -1,6 +1,6 @@
 """Targets as the model hands them to a criterion, from label maps."""
 
-from segvit.modeling.losses.mask_targets import MaskTargets, targets_of_labels
+from segvit.modeling.losses.targets import MaskTargets, targets_of_labels
 
 
 def mask_targets(labels, *, ignored=255) -> list[MaskTargets]:

@@ -153,7 +153,7 @@ def build_segmenter(cfg: CfgNode, backbone: Backbone) -> SegmenterHead:
 
 
 def input_images(cfg: CfgNode, image_size: tuple[int, int], *, batch: int, image_file: str | None) -> torch.Tensor:
-    """(B, 3, H, W) normalised: copies of a resized image file, or noise if that is None."""
+    """(B, 3, H, W) normalized: copies of a resized image file, or noise if that is None."""
     height, width = image_size
     if image_file is None:
         return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(0))

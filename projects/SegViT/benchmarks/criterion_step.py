@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 
 from segvit.analysis.from_config import build_random_model
 from segvit.d2.sem_seg_head import build_criterion
-from segvit.modeling.losses.mask_targets import targets_of_labels
+from segvit.modeling.losses.targets import targets_of_labels
 from training_step import random_input
 
 

@@ -1,4 +1,4 @@
-"""`DensePredictor`: any encoder, head and ending as one module, from normalised images to scores or labels.
+"""`DensePredictor`: any encoder, head and ending as one module, from normalized images to scores or labels.
 
 SegViT itself is `segvit.modeling.SegViT`; this also takes the baselines' heads, and endings that return labels.
 
@@ -27,7 +27,7 @@ class DensePredictor(nn.Module):
         self.inference = inference
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised images to (B, K, H, W) scores."""
+        """(B, 3, H, W) normalized images to (B, K, H, W) scores."""
         height, width = images.shape[-2:]
         return self.inference(self.sem_seg_head(self.backbone(images)), (height, width))
 

@@ -18,7 +18,7 @@ PEERS = ("eomt", "upernet-beit", "dpt", "segformer-b4", "maskformer", "mask2form
 
 
 class Peer(nn.Module):
-    """A model of `transformers` that maps normalised images to scores at their size.
+    """A model of `transformers` that maps normalized images to scores at their size.
 
     Models with class and mask queries sum the queries' votes at the masks' resolution and upsample the sum, which is
     cheaper than the other order.

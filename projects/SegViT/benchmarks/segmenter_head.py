@@ -16,7 +16,7 @@ from segvit.modeling.tokens import map_to_tokens
 
 
 class SegmenterHead(nn.Module):
-    """Runs class and patch tokens through two transformer blocks; scores are the products of both, normalised.
+    """Runs class and patch tokens through two transformer blocks; scores are the products of both, normalized.
 
     Args:
         in_feature: the name of its input stage.

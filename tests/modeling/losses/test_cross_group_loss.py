@@ -6,7 +6,7 @@ Shape shorthand: B images, H x W pixels, K classes of the model, k of the new gr
 import torch
 
 from segvit.modeling.losses.cross_group_loss import CrossGroupLoss
-from segvit.modeling.losses.mask_targets import targets_of_labels
+from segvit.modeling.losses.targets import targets_of_labels
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 
 B, K, NEW, SIZE = 2, 5, 2, (16, 24)

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from segvit.modeling.losses import mask_losses
 from segvit.modeling.losses.criterion import SegViTCriterion
-from segvit.modeling.losses.mask_targets import MaskTargets
+from segvit.modeling.losses.targets import MaskTargets
 
 M, GRID, SIZE = 5, (3, 4), (11, 16)
 

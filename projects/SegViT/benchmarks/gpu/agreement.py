@@ -116,7 +116,7 @@ def compare_inference(on_cpu: nn.Module, on_gpu: nn.Module, batch: list[dict[str
 def mixed_precision_step(
     cfg: CfgNode, model: nn.Module, batch: list[dict[str, torch.Tensor]], name: str, dtype: torch.dtype
 ) -> Values:
-    """One optimiser step under autocast, then inference under autocast: scores and weights must be finite."""
+    """One optimizer step under autocast, then inference under autocast: scores and weights must be finite."""
     optimizer = build_optimizer(cfg, model.train())
     scaler = torch.amp.GradScaler(model.device.type, init_scale=128.0, enabled=dtype == torch.float16)
     with torch.autocast(model.device.type, dtype=dtype):

@@ -40,7 +40,7 @@ def inference_checks(names: Sequence[str] = tuple(MODELS), *, rounds: int = 10) 
 
 
 def time_inference(name: str, *, rounds: int) -> Values:
-    """Images per second from normalised images on the GPU to scores (B, K, H, W); bfloat16 is that of the weights."""
+    """Images per second from normalized images on the GPU to scores (B, K, H, W); bfloat16 is that of the weights."""
     size = tuple(full_config(MODELS[name][0]).MODEL.VIT.IMG_SIZE)
     model = build_predictor(name)
     values: Values = {}
@@ -55,7 +55,7 @@ def time_inference(name: str, *, rounds: int) -> Values:
 
 
 def build_predictor(name: str, kind: OutputKind = SCORES) -> nn.Module:
-    """One of `MODELS` on the GPU: normalised images (B, 3, H, W) to scores, or what `kind` says."""
+    """One of `MODELS` on the GPU: normalized images (B, 3, H, W) to scores, or what `kind` says."""
     encoder, output = MODELS[name]
     cfg = full_config(encoder)
     with torch.device("cuda"):

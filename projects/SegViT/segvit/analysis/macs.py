@@ -1,7 +1,7 @@
 """Counts of parameters and multiply-accumulates (MACs) of a model, on the meta device.
 
 The convention is fvcore's, which the papers use: one multiply-accumulate of a convolution or a matrix product counts 1,
-a normalised element 5 (batch norm at inference: 2), a bilinearly upsampled element 4, other elementwise work nothing.
+a normalized element 5 (batch norm at inference: 2), a bilinearly upsampled element 4, other elementwise work nothing.
 Unlike fvcore this counts fused attention, B * heads * L * S * (d + dv), gives exact integers for einsum, and needs no
 trace: `torch.utils.flop_counter` sees the operators of a forward pass on the meta device.
 """

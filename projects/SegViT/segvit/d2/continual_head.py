@@ -22,8 +22,7 @@ from segvit.modeling.continual.group_decoders import AddedDecoder, Decoder, merg
 from segvit.modeling.decoder.outputs import MergedOutputs
 from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.losses.cross_group_loss import CrossGroupLoss
-from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers
-from segvit.modeling.losses.mask_targets import MaskTargets
+from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
 from segvit.modeling.token_reduction.token_set import Stage
 
 

@@ -21,8 +21,13 @@ from segvit.d2.model_types import ModelInput, ModelOutput, requested_size
 from segvit.errors import UserError
 from segvit.modeling import segvit as core
 from segvit.modeling.losses.edge_loss import EdgeLoss
-from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers, mean_over_processes
-from segvit.modeling.losses.mask_targets import MaskTargets, targets_of_labels
+from segvit.modeling.losses.targets import (
+    LossCounts,
+    LossNormalizers,
+    MaskTargets,
+    mean_over_processes,
+    targets_of_labels,
+)
 from segvit.modeling.postprocessing.image_sizes import Size
 from segvit.modeling.postprocessing.score_bands import join_bands, labels_of_bands, resize_bands
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
@@ -35,7 +40,7 @@ class SegViT(nn.Module):
     """Semantic segmentation with a plain ViT and an Attention-to-Mask decoder.
 
     Args:
-        backbone: normalised images to stages by name.
+        backbone: normalized images to stages by name.
         sem_seg_head: stages to losses (training) or class and mask logits (inference).
         semantic_inference: class and mask logits to per-pixel class scores.
         edge_loss: of the edge head; None for a backbone without one (all but Shrunk++) or with frozen weights.

@@ -14,9 +14,8 @@ from segvit.d2.sem_seg_head import build_criterion, head_stages, require_maps
 from segvit.errors import UserError
 from segvit.modeling.decoder.linear_head import LinearHead
 from segvit.modeling.decoder.outputs import PixelOutputs
-from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers
-from segvit.modeling.losses.mask_targets import MaskTargets
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
+from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
 
 
 @SEM_SEG_HEADS_REGISTRY.register()

@@ -17,9 +17,8 @@ from segvit.modeling.decoder.decoder_builder import build_decoder
 from segvit.modeling.decoder.outputs import DecoderOutputs
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
 from segvit.modeling.losses.criterion import SegViTCriterion
-from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers
-from segvit.modeling.losses.mask_targets import MaskTargets
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
+from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
 from segvit.modeling.token_reduction.token_set import Stage
 
 

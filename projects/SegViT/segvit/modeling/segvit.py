@@ -33,7 +33,7 @@ class SegViT(nn.Module):
     """Raw images to class and mask logits, scores or labels.
 
     Args:
-        encoder: normalised images (B, 3, H, W) to stages by name.
+        encoder: normalized images (B, 3, H, W) to stages by name.
         head: these to `DecoderOutputs`, such as a `DecoderHead`.
         inference: class and mask logits to scores.
         patch_size: P; images are padded at the bottom and right to whole patches.
@@ -72,7 +72,7 @@ class SegViT(nn.Module):
             "pred_masks": (B, K, h, w), mask logits of each query on a grid that covers the padded image.
             "aux_outputs": in training, these two of each earlier decoder stage; else empty.
         """
-        # Normalise and pad each image.
+        # Normalize and pad each image.
         batch = torch.stack([self.preprocess(image) for image in images])
         # A plain ViT: one map per chosen block, or the tokens that Shrunk++ keeps.
         stages = self.encoder(batch)
@@ -100,7 +100,7 @@ class SegViT(nn.Module):
         return self._per_image(partial(self._batch_labels, dtype=dtype), images, output_sizes)
 
     def preprocess(self, image: torch.Tensor, padded: Size | None = None) -> torch.Tensor:
-        """Normalise an image (3, H, W) and pad it with zeros, to whole patches or to `padded`."""
+        """Normalize an image (3, H, W) and pad it with zeros, to whole patches or to `padded`."""
         normalized = (image.to(self.pixel_mean.device) - self.pixel_mean).div_(self.pixel_std)
         return pad_to_size(normalized, padded or self.padded_size(size_of(image)))
 

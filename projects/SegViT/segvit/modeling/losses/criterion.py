@@ -12,9 +12,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvit.modeling.decoder.outputs import DecoderOutputs, StageOutputs
-from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers, mean_over_processes
 from segvit.modeling.losses.mask_losses import focal_and_dice_loss
-from segvit.modeling.losses.mask_targets import IGNORED, MaskTargets, subsample_labels
+from segvit.modeling.losses.targets import (
+    IGNORED,
+    LossCounts,
+    LossNormalizers,
+    MaskTargets,
+    mean_over_processes,
+    subsample_labels,
+)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvit.modeling.decoder.outputs import DecoderOutputs, MergedOutputs
-from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers, mean_over_processes
-from segvit.modeling.losses.mask_targets import IGNORED, MaskTargets, subsample_labels
+from segvit.modeling.losses.targets import (
+    IGNORED,
+    LossCounts,
+    LossNormalizers,
+    MaskTargets,
+    mean_over_processes,
+    subsample_labels,
+)
 from segvit.modeling.postprocessing.semantic_inference import class_probabilities, class_scores
 
 # Lower scores are clamped, because their logarithms are unbounded.

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.losses.loss_normalizers import LossCounts, LossNormalizers, mean_over_processes
+from segvit.modeling.losses.targets import LossCounts, LossNormalizers, mean_over_processes
 
 
 class EdgeLoss(nn.Module):

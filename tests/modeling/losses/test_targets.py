@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segvit.modeling.losses.mask_targets import BACKGROUND, IGNORED, targets_of_labels
+from segvit.modeling.losses.targets import BACKGROUND, IGNORED, targets_of_labels
 
 K, IGNORE_VALUE = 4, 255
 

@@ -1,16 +1,29 @@
-"""`MaskTargets`: the classes and labels of an image, as the losses need them (SegViT v1, section 3.3).
+"""Targets of the losses: the classes and labels of each image, and the counts that losses are divided by.
+
+A loss is a sum over masks, queries, pixels or patches divided by their total weight. The total is counted over the
+whole batch, also when the batch runs in several parts, and averaged over the processes. Gradients that are summed over
+the parts and averaged over the processes are then those of one large batch (DETR divides its losses by `num_boxes` in
+the same way).
 
 Shape shorthand: B images, H x W pixels, K classes, m classes present in an image.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 
 # The label of a pixel of no class of the model, and of a pixel without a label (the default of `F.cross_entropy`).
 BACKGROUND, IGNORED = -1, -100
+
+# Counts by loss name, of one process; and what they become in `mean_over_processes`.
+LossCounts = dict[str, torch.Tensor | float]
+LossNormalizers = Mapping[str, torch.Tensor]
+# The least divisor: a sum over nothing is 0, and its loss is 0 too.
+SMALLEST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -59,3 +72,20 @@ def subsample_labels(labels: torch.Tensor, stride: int) -> torch.Tensor:
     middle = (stride - 1) // 2
     top, left = (min(middle, length - 1) for length in labels.shape[-2:])
     return labels[..., top::stride, left::stride]
+
+
+def mean_over_processes(counts: LossCounts, device: torch.device) -> dict[str, torch.Tensor]:
+    """Average each count over all processes, in one all-reduce that every process must join.
+
+    Args:
+        counts: loss name -> scalar; the same names on every process.
+        device: of the losses.
+
+    Returns:
+        Loss name -> positive float32 scalar.
+    """
+    values = torch.stack([torch.as_tensor(count, dtype=torch.float32, device=device) for count in counts.values()])
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(values)
+        values /= dist.get_world_size()
+    return dict(zip(counts, values.clamp(min=SMALLEST).unbind(), strict=True))
