@@ -1,6 +1,7 @@
-"""The packages of `segvit` stand on floors: no two of them import each other, by however long a way."""
+"""The layout of the code: no import cycles between packages; limits on folders, files and functions."""
 
 import ast
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -33,3 +34,27 @@ def test_no_two_packages_import_each_other():
         needs -= {room, ""}
     order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the packages
     assert {"modeling.encoder", "d2", "engine"} <= set(order)
+
+
+REPOSITORY = PACKAGE.parents[2]
+
+
+def python_files():
+    return [path for folder in ("projects", "datasets", "scripts") for path in (REPOSITORY / folder).rglob("*.py")]
+
+
+def test_no_folder_holds_more_than_twelve_python_files():
+    folders = Counter(path.parent for path in python_files() if path.name != "__init__.py")
+    assert {str(folder): count for folder, count in folders.items() if count > 12} == {}
+
+
+def test_files_have_at_most_300_lines_and_functions_60():
+    too_long = {}
+    for path in python_files():
+        code = path.read_text(encoding="utf-8")
+        too_long[path.name] = len(code.splitlines()) - 300
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.FunctionDef):
+                too_long[f"{path.name}: {node.name}"] = node.end_lineno - node.lineno + 1 - 60
+    too_long.pop("build_segvit.py: build_segvit", None)  # one nested call that shows the whole network
+    assert {name: excess for name, excess in too_long.items() if excess > 0} == {}

@@ -84,7 +84,7 @@ def test_reset_forgets(dataset):
     evaluator.process(records, random_outputs())
     evaluator.reset()
     assert evaluator.confusion_matrix.sum() == 0
-    with pytest.raises(ValueError, match="no image of data set"):
+    with pytest.raises(ValueError, match="no image of dataset"):
         evaluator.evaluate()
 
 

@@ -42,5 +42,5 @@ def test_perfect_and_worst_scores():
 
 def test_without_edges():
     nothing = np.zeros(4, dtype=bool)
-    with pytest.raises(ValueError, match="no patch of the data set holds a class boundary"):
+    with pytest.raises(ValueError, match="no patch of the dataset contains a class boundary"):
         edge_quality(np.zeros(4), nothing, nothing)

@@ -1,4 +1,4 @@
-"""Semantic segmentation metrics from one confusion matrix.
+"""`SemSegConfusionEvaluator`: semantic segmentation metrics from one confusion matrix.
 
 Detectron2's `SemSegEvaluator` keeps every prediction as run-length codes and pickles them between processes; this one
 keeps a K x K matrix on the device of the predictions and gives the same numbers.
@@ -59,18 +59,18 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
     ) -> None:
         """
         Args:
-            dataset_name: a registered data set whose metadata has `stuff_classes` and `ignore_label`.
-            distributed: add up the matrices of all processes in `evaluate`, by one all-reduce.
+            dataset_name: a registered dataset whose metadata has `stuff_classes` and `ignore_label`.
+            distributed: sum the matrices of all processes in `evaluate`, by one all-reduce.
             output_dir: where to write `sem_seg_evaluation.json`: the metrics and the confusion matrix.
             with_boundary_iou: also give "mBoundaryIoU" and "BoundaryIoU-<class>" (see `boundary_iou`).
             save_predictions: write each prediction into `output_dir`, as `predictions/labels/*.png` and
                 `predictions/colors/*.png`, in the `stuff_colors` of the metadata or, without those, PASCAL VOC's.
-            class_names: of the predictions, where they are not the data set's; then `relabelling` is needed.
-            relabelling: of the ground truth's ids.
-            among: take the class with the highest score among these alone, where there are scores; default: among all.
+            class_names: classes of the predictions, if not the dataset's; then `relabelling` is required.
+            relabelling: maps the ground truth's ids to those classes.
+            among: the argmax of scores is taken over these classes only; default: over all.
 
         Raises:
-            UserError: where the metadata lacks one of the two, or predictions have no folder.
+            UserError: the metadata lacks one of the two, or `save_predictions` has no `output_dir`.
         """
         if save_predictions and not output_dir:
             raise UserError("save_predictions needs an output_dir to write into")
@@ -78,7 +78,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         for key in ("stuff_classes", "ignore_label"):
             if meta.get(key, None) is None:
                 raise UserError(
-                    f"data set {dataset_name!r} has no {key!r} in its metadata: "
+                    f"dataset {dataset_name!r} has no {key!r} in its metadata: "
                     f"set it with MetadataCatalog.get({dataset_name!r}).set({key}=...)"
                 )
         self._dataset_name = dataset_name
@@ -98,7 +98,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         return self._matrix
 
     def reset(self) -> None:
-        """Forget every image seen."""
+        """Discard the counts of all images."""
         num_classes = len(self._classes)
         self._matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         self._boundaries = BoundaryCounts(num_classes)
@@ -108,12 +108,12 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         """Add a batch to the matrix.
 
         Args:
-            inputs: per image a dict with `sem_seg_file_name`, or with a `file_name` that the data set knows.
+            inputs: per image a dict with `sem_seg_file_name`, or with a `file_name` of the dataset.
             outputs: per image a dict with `sem_seg`, the scores (K, H, W), or `sem_seg_labels`, the class ids (H, W),
                 at the size of the ground truth.
 
         Raises:
-            UserError: naming the file, where the sizes or the number of classes disagree or an id is out of range.
+            UserError: sizes or numbers of classes disagree, or an id is out of range; names the file.
         """
         for record, output in zip(inputs, outputs):
             path = self._ground_truth_file(record)
@@ -132,11 +132,11 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         """The metrics in per cent as `{"sem_seg": {...}}`; None on all processes but the main one.
 
         Raises:
-            UserError: on every process, where none of them saw an image.
+            UserError: on every process, if none of them processed an image.
         """
         matrix, boundaries, num_images = self._merged()
         if num_images == 0:
-            raise UserError(f"nothing to evaluate: no image of data set {self._dataset_name!r} was processed")
+            raise UserError(f"nothing to evaluate: no image of dataset {self._dataset_name!r} was processed")
         if self._distributed and not comm.is_main_process():
             return None
         if matrix.sum() == 0:
@@ -147,7 +147,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         table = metrics_table(matrix, metrics, self._classes)
         logger.info("%s, %d images\n%s", self._dataset_name, num_images, table)
         if self._output_dir:
-            self._write(matrix, metrics)
+            self._write(Path(self._output_dir), matrix, metrics)
         return OrderedDict(sem_seg=metrics)
 
     @cached_property
@@ -159,6 +159,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         colors = MetadataCatalog.get(self._dataset_name).get("stuff_colors") or distinct_colors(
             len(self._classes), start=1
         )
+        assert self._output_dir is not None, "checked by the constructor"
         folder = Path(self._output_dir, "predictions")
         return PredictionWriter(folder, images=self._truth_by_image, colors=colors)
 
@@ -166,7 +167,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         if "sem_seg_file_name" in record:
             return record["sem_seg_file_name"]
         if record["file_name"] not in self._truth_by_image:
-            raise UserError(f"{record['file_name']}: no ground truth in data set {self._dataset_name!r}")
+            raise UserError(f"{record['file_name']}: no ground truth in dataset {self._dataset_name!r}")
         return self._truth_by_image[record["file_name"]]
 
     def _load_ground_truth(self, path: str) -> Tensor:
@@ -212,18 +213,18 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         counts = [self._matrix, torch.from_numpy(self._boundaries.counts), torch.tensor([self._num_images])]
         sums = torch.cat([count.flatten().cpu() for count in counts])
         if self._distributed and comm.get_world_size() > 1:
-            # NCCL adds up on GPUs alone, and the matrix of a process that saw no image is in main memory.
+            # NCCL reduces GPU tensors only, and the matrix of a process without images is on the CPU.
             sums = sums.to("cuda" if dist.get_backend() == "nccl" else "cpu")
             dist.all_reduce(sums)
         parts = sums.cpu().split([count.numel() for count in counts])
         matrix, boundaries, images = (part.view_as(count).numpy() for part, count in zip(parts, counts, strict=True))
         return matrix, boundaries, int(images[0])
 
-    def _write(self, matrix: np.ndarray, metrics: Mapping[str, float]) -> None:
+    def _write(self, folder: Path, matrix: np.ndarray, metrics: Mapping[str, float]) -> None:
         content = {
             "dataset": self._dataset_name,
             "metrics": {name: None if math.isnan(value) else value for name, value in metrics.items()},
             "classes": self._classes,
             "confusion_matrix": matrix.tolist(),
         }
-        atomic_write_text(Path(self._output_dir, "sem_seg_evaluation.json"), json.dumps(content))
+        atomic_write_text(folder / "sem_seg_evaluation.json", json.dumps(content))

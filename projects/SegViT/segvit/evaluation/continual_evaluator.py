@@ -1,4 +1,4 @@
-"""How a model does whose classes were learnt in steps.
+"""`ContinualEvaluator`: mIoU of a continually trained model, per group of classes.
 
 Shape shorthand in this module: K: classes of the whole model; H, W: the size of one image's label map.
 """
@@ -24,12 +24,12 @@ from segvit.evaluation.confusion_evaluator import SemSegConfusionEvaluator
 class ContinualEvaluator(DatasetEvaluator):
     """mIoU of all classes learnt so far, of the first group (base), of the later ones (new), and of each group.
 
-    Pixels of classes that are not learnt yet count nowhere. A group's "alone" figure lets its classes compete among
-    themselves on their own pixels: it shows forgetting free of the confusion with other groups. It takes scores: there
-    is none where the model gives labels alone.
+    Pixels of classes not learnt yet are ignored. A group's "alone" metric takes the argmax over its classes
+    only, on their own pixels: it shows forgetting without the confusion with other groups. It needs scores, and is left
+    out for models that output labels.
 
     Args:
-        dataset_name: a registered data set with a ground truth; classes are matched as in training.
+        dataset_name: a registered dataset with ground truth; classes are matched as in training.
         step: what is learnt.
         output_dir: where to write `sem_seg_evaluation.json`, and a folder per group.
         **options: of the `SemSegConfusionEvaluator` of all classes.
@@ -41,7 +41,7 @@ class ContinualEvaluator(DatasetEvaluator):
         ids = model_ids(step, dataset_name)
         ignore_label = MetadataCatalog.get(dataset_name).ignore_label
 
-        def evaluator_of(classes: Sequence[int], folder: str, **options: object) -> SemSegConfusionEvaluator:
+        def evaluator_of(classes: Sequence[int], folder: str, **options: Any) -> SemSegConfusionEvaluator:
             labels = np.where(np.isin(ids, classes), ids, ignore_label)
             return SemSegConfusionEvaluator(
                 dataset_name,
@@ -61,7 +61,7 @@ class ContinualEvaluator(DatasetEvaluator):
         self._gets_scores = False
 
     def reset(self) -> None:
-        """Forget every image seen."""
+        """Discard the counts of all images."""
         for evaluator in (self._all, *self._alone):
             evaluator.reset()
 
@@ -81,7 +81,7 @@ class ContinualEvaluator(DatasetEvaluator):
         results = self._all.evaluate()
         # A process may have seen no image, and still has to take part.
         gets_scores = any(comm.all_gather(self._gets_scores) if self._distributed else [self._gets_scores])
-        alone = [evaluator.evaluate() for evaluator in self._alone] if gets_scores else []
+        alone = [evaluator.evaluate() or {} for evaluator in self._alone] if gets_scores else []
         if results is None:
             return None
         metrics = results["sem_seg"]
@@ -96,5 +96,5 @@ class ContinualEvaluator(DatasetEvaluator):
         return OrderedDict(sem_seg=metrics, continual=continual)
 
     def _mean_iou(self, metrics: Mapping[str, float], classes: Sequence[int]) -> float:
-        values = [value for entry in classes if not math.isnan(value := metrics[f"IoU-{self._names[entry]}"])]
+        values = [value for class_id in classes if not math.isnan(value := metrics[f"IoU-{self._names[class_id]}"])]
         return sum(values) / len(values) if values else math.nan

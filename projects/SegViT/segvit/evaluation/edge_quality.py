@@ -1,6 +1,6 @@
-"""How well edge scores find the patches that hold a class boundary.
+"""Precision and recall of edge scores: do they rank patches with a class boundary first?
 
-Shape shorthand: n patches of a whole data set.
+Shape shorthand: n patches of a whole dataset.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class EdgeQuality(TypedDict):
 def edge_quality(scores: np.ndarray, is_edge: np.ndarray, is_kept: np.ndarray) -> EdgeQuality:
     """Judge scores (n,) and kept patches (n,) bool against the truth (n,) bool.
 
-    Raises UserError where no patch is an edge: precision and recall then mean nothing.
+    Raises UserError if no patch is an edge: precision and recall are undefined.
     """
     num_edges = int(is_edge.sum())
     if num_edges == 0:
-        raise UserError("no patch of the data set holds a class boundary: there is nothing to find")
+        raise UserError("no patch of the dataset contains a class boundary: precision and recall are undefined")
     found = is_edge[np.argsort(-scores, kind="stable")]
     precision = found.cumsum() / np.arange(1, len(found) + 1)
     return EdgeQuality(

@@ -1,4 +1,4 @@
-"""Predictions as PNGs: one with class ids, one with colours.
+"""`PredictionWriter`: save predictions as PNGs of class ids and of colours.
 
 Shape shorthand in this module: K: classes; H, W: the size of one image's label map.
 """
@@ -20,15 +20,15 @@ Color = tuple[int, int, int]
 class PredictionWriter:
     """Writes `labels/<name>.png` (ids, one channel) and `colors/<name>.png` (RGB) into a folder.
 
-    A name is the image's path below the folder that all images share, so that equal names in different folders stay
-    apart.
+    A name is the image's path relative to the common folder of all images, so that equal file names in different
+    folders do not collide.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, images: Iterable[str], colors: Sequence[Color]) -> None:
         """
         Args:
-            folder: made where it does not exist.
-            images: the files of the whole data set, also of those images that other processes predict.
+            folder: created if it does not exist.
+            images: all image files of the dataset, including those that other processes predict.
             colors: K RGB colours.
         """
         self._folder = Path(folder)
