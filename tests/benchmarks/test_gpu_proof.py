@@ -77,7 +77,7 @@ def test_the_report_has_a_row_for_each_check_and_names_failures(tmp_path):
     lines = (tmp_path / "gpu_proof.md").read_text().splitlines()
     assert lines[0] == "gpu a card, torch 2"
     assert "| ViT-B 512 | 100 (3.25) |  | 20.5 |" in lines
-    assert "| linear | 50 / 400 |  |  |" in lines
+    assert "| linear | 50 / 400 |  |  |  |" in lines
     assert "- training, ViT-L 640: OutOfMemoryError" in lines
     assert '"a card"' in (tmp_path / "gpu_proof.json").read_text()
     assert markdown({}, {"agreement": {"plain": {"ok": True, "loss_error": 3.2e-7}}}).count("3e-07") == 1

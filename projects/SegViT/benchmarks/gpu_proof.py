@@ -108,9 +108,11 @@ def part_builders(toy_runs: ToyRuns, *, rounds: int) -> dict[str, Callable[[], S
         return profile_checks()
 
     def compiled() -> Sequence[Check]:
+        from gpu.inference_speed import compiled_inference_checks
         from gpu.training_speed import compiled_checks
 
-        return compiled_checks()
+        base, large = compiled_checks()
+        return [base, *compiled_inference_checks(), large]
 
     return {
         "agreement": agreement,

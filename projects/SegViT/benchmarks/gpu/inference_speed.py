@@ -5,6 +5,7 @@ Shape shorthand: B images, K classes, H x W pixels.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -52,6 +53,24 @@ def time_inference(name: str, *, rounds: int) -> Values:
             with number_format("tf32" if number == "bfloat16" else number):
                 values[f"{number}_{batch}"] = round(1000 * batch / _median_ms(model, images, rounds), 1)
     return values
+
+
+def compiled_inference_checks(names: Sequence[str] = ("ViT-B 512, linear head", "ViT-B 512, diagonal")) -> list[Check]:
+    """Checks of whole models that are compiled as one graph, in bfloat16."""
+    return [Check(f"inference, {name}", partial(time_compiled_inference, name)) for name in names]
+
+
+def time_compiled_inference(name: str) -> Values:
+    """Images per second at batch 1, with bfloat16 weights, and the seconds of the first call."""
+    model = torch.compile(build_predictor(name).to(torch.bfloat16), fullgraph=True)
+    size = full_config(MODELS[name][0]).MODEL.VIT.IMG_SIZE
+    images = torch.randn(1, 3, *size, device="cuda", dtype=torch.bfloat16)
+    start = time.perf_counter()
+    with torch.inference_mode():
+        model(images)
+    torch.cuda.synchronize()
+    compiling = time.perf_counter() - start
+    return {"bfloat16_1": round(1000 / _median_ms(model, images, 20), 1), "compiling_s": round(compiling, 1)}
 
 
 def build_predictor(name: str, kind: OutputKind = SCORES) -> nn.Module:

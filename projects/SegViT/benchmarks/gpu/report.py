@@ -38,6 +38,7 @@ TABLES: dict[str, tuple[str, list[tuple[str, str]]]] = {
             ("iterations", "iterations"),
             ("two unbroken runs", "difference_of_two_unbroken_runs"),
             ("resumed run", "difference_of_the_resumed_run"),
+            ("stopped at", "stopped_at"),
         ],
     ),
     "training": (
@@ -54,6 +55,7 @@ TABLES: dict[str, tuple[str, list[tuple[str, str]]]] = {
             ("float32", "float32_1 float32_16"),
             ("TF32", "tf32_1 tf32_16"),
             ("bfloat16", "bfloat16_1 bfloat16_16"),
+            ("scores; and argmax; labels, ms", "scores_ms argmax_of_scores_ms labels_ms"),
         ],
     ),
     "profile": (
@@ -67,8 +69,12 @@ TABLES: dict[str, tuple[str, list[tuple[str, str]]]] = {
         ],
     ),
     "compiled": (
-        "Training steps with compiled encoder and decoder, bfloat16",
-        [("ms (GiB)", "bfloat16_ms bfloat16_gib"), ("compiling, s", "compiling_s")],
+        "torch.compile, bfloat16",
+        [
+            ("training step, ms (GiB)", "bfloat16_ms bfloat16_gib"),
+            ("images/s", "bfloat16_1"),
+            ("compiling, s", "compiling_s"),
+        ],
     ),
 }
 
@@ -111,12 +117,11 @@ def markdown(header: Mapping[str, str], results: Results) -> str:
 
 
 def _cell(values: Values, keys: str) -> str:
-    """One figure, or the second one in brackets."""
+    """The figures with slashes between, or GiB in brackets."""
     texts = [_figure(values[key]) for key in keys.split() if key in values]
-    if not texts:
-        return ""
-    separator = " / " if keys.endswith("_16") else " ("
-    return separator.join(texts) + (")" if separator == " (" and len(texts) > 1 else "")
+    if keys.endswith("_gib") and len(texts) > 1:
+        return f"{texts[0]} ({texts[1]})"
+    return " / ".join(texts)
 
 
 def _figure(value: object) -> str:

@@ -49,9 +49,10 @@ class ToyRuns:
         return [
             Check("toy scenes", self.generate),
             Check("start of all runs", self.start_all),
+            # First of all, before the run is at its end.
+            Check("SIGTERM and --resume", self.resume),
             *(Check(f"training in {name}", partial(self.accuracy, name)) for name in precisions),
             Check("torchrun, one process over NCCL", partial(self.accuracy, "torchrun")),
-            Check("SIGTERM and --resume", self.resume),
         ]
 
     def generate(self) -> Values:
@@ -78,6 +79,7 @@ class ToyRuns:
         command = [sys.executable, *(launcher or []), str(TRAIN_NET), "--config-file", str(config)]
         command += ["--resume"] if resume else []
         common = ["MODEL.DEVICE", "cuda", "DATALOADER.NUM_WORKERS", "2", "TEST.EVAL_PERIOD", "100000"]
+        common += ["SOLVER.WARMUP_ITERS", "20"]
         environment = {**os.environ, "DETECTRON2_DATASETS": str(self.folder / "datasets"), "OMP_NUM_THREADS": "2"}
         with open(output / "output.txt", "ab") as log:
             self.processes[name] = subprocess.Popen(
