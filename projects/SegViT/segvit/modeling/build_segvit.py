@@ -27,37 +27,28 @@ def build_segvit(
     encoder_name: str = "vit_base_patch16_384",
     img_size: tuple[int, int] = (512, 512),
     out_indices: Sequence[int] = (5, 7, 11),
-    pretrained: str = "",
     reduction: ReductionConfig | None = None,
     query_upsampling: str = "none",
-    upsampling_layers: int = 3,
     decoder_dim: int = 384,
     decoder_layers: int = 3,
     decoder_heads: int = 12,
-    drop_path_rate: float = 0.1,
-    dropout: float = 0.1,
     output: str = "mix",
     pixel_mean: Sequence[float] = IMAGENET_MEAN,
     pixel_std: Sequence[float] = IMAGENET_STD,
-    **encoder_sizes: Any,
+    **encoder_options: Any,
 ) -> SegViT:
     """Build SegViT without Detectron2; the defaults are the paper's ViT-B model.
 
     Args:
         num_classes: K.
-        encoder_name: of a plain ViT in timm, without its tag.
-        img_size: (H, W) in pixels that positions are made for.
+        encoder_name, img_size: a plain ViT of timm, without its tag, and the (H, W) that its positions are made for.
         out_indices: 0-based blocks whose outputs the decoder reads, the deepest first.
-        pretrained: "" for random weights, a timm tag, or a local file of encoder weights.
         reduction: tokens that the encoder drops (Shrunk, Shrunk++); None keeps all.
         query_upsampling: "none", or how the decoder restores the grid after a reduction, see `build_decoder`.
-        upsampling_layers: layers of that restoration per stage.
         decoder_dim, decoder_layers, decoder_heads: width of the decoder, layers per stage, attention heads.
-        drop_path_rate: stochastic depth of the encoder's last block, in training.
-        dropout: of the decoder, in training.
         output: "mix", "diagonal" or "softmax", see `SemanticInference`.
         pixel_mean, pixel_std: of each channel, in the range of the images; ImageNet's in RGB by default.
-        **encoder_sizes: timm's arguments that replace the named ViT's: patch_size, embed_dim, depth, num_heads.
+        **encoder_options: of `build_vit_encoder`, such as pretrained, drop_path_rate, patch_size, embed_dim or depth.
 
     Raises:
         UserError: for an unknown encoder or option, or stages that do not fit each other.
@@ -66,10 +57,8 @@ def build_segvit(
         name=encoder_name,
         img_size=img_size,
         out_indices=list(out_indices),
-        pretrained=pretrained,
         reduction=reduction,
-        drop_path_rate=drop_path_rate,
-        **encoder_sizes,
+        **encoder_options,
     )
     in_features = [f"block{index}" for index in sorted(out_indices, reverse=True)]
     return SegViT(
@@ -81,11 +70,11 @@ def build_segvit(
                 in_dims=[encoder.embed_dim for _ in in_features],
                 grid_size=encoder.embedding.grid_size,
                 query_upsampling=query_upsampling,
-                upsampling_layers=upsampling_layers,
+                upsampling_layers=3,
                 hidden_dim=decoder_dim,
                 num_layers=decoder_layers,
                 num_heads=decoder_heads,
-                dropout=dropout,
+                dropout=0.1,
             ),
         ),
         inference=SemanticInference(output),
