@@ -42,9 +42,8 @@ def build_segvit(
     Args:
         num_classes: K.
         encoder_name, img_size: a plain ViT of timm, without its tag, and the (H, W) that its positions are made for.
-        out_indices: 0-based blocks whose outputs the decoder reads, the deepest first.
-        reduction: tokens that the encoder drops (Shrunk, Shrunk++); None keeps all.
-        query_upsampling: "none", or how the decoder restores the grid after a reduction, see `build_decoder`.
+        out_indices: 0-based blocks whose outputs the decoder reads.
+        reduction, query_upsampling: tokens that the encoder drops and how the decoder restores them, for Shrunk(++).
         decoder_dim, decoder_layers, decoder_heads: width of the decoder, layers per stage, attention heads.
         output: "mix", "diagonal" or "softmax", see `SemanticInference`.
         pixel_mean, pixel_std: of each channel, in the range of the images; ImageNet's in RGB by default.
@@ -60,7 +59,7 @@ def build_segvit(
         reduction=reduction,
         **encoder_options,
     )
-    in_features = [f"block{index}" for index in sorted(out_indices, reverse=True)]
+    in_features = [f"block{index}" for index in sorted(out_indices, reverse=True)]  # deepest first
     return SegViT(
         encoder=encoder,
         head=DecoderHead(
