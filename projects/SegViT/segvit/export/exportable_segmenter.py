@@ -28,9 +28,8 @@ class ExportableSegmenter(nn.Module):
         """(B, 3, H, W) uint8, in the order of INPUT.FORMAT -> (B, K, H, W) float32 or (B, H, W) int64."""
         model = self.model
         height, width = images.shape[2], images.shape[3]
-        # Normalize and pad to whole patches; ONNX would round the negative quotients of `model.padded_size` otherwise.
-        patch = model.patch_size
-        padded_size = ((height + patch - 1) // patch * patch, (width + patch - 1) // patch * patch)
+        # Normalize and pad to whole patches.
+        padded_size = model.padded_size((height, width))
         padded = self._pad((images - model.pixel_mean) / model.pixel_std, padded_size)
         # Encode, decode and score.
         scores = model.inference(model.head(model.encoder(padded)), padded_size)

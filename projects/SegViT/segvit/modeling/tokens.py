@@ -25,7 +25,8 @@ def map_to_tokens(feature_map: torch.Tensor) -> torch.Tensor:
 
 def padded_size(size: Sequence[int], multiple: Sequence[int]) -> tuple[int, int]:
     """`size` (H, W) in pixels, rounded up to multiples of `multiple` (height, width)."""
-    height, width = (-(-length // step) * step for length, step in zip(size, multiple, strict=True))
+    # ONNX would round the negative quotients of `-(-length // step)` the other way.
+    height, width = ((length + step - 1) // step * step for length, step in zip(size, multiple, strict=True))
     return height, width
 
 
