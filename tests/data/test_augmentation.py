@@ -1,4 +1,4 @@
-"""The ratio resize keeps its rule, labels keep their ids, and the photometric distortion keeps its promises."""
+"""Augmentations: sizes after the resize, label ids, crops, flips and the photometric distortion."""
 
 import numpy as np
 import pytest
@@ -16,13 +16,13 @@ from segvit.data.augmentation import (
 )
 
 
-def picture(height=24, width=40, seed=0) -> np.ndarray:
+def random_image(height=24, width=40, seed=0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @settings(deadline=None)
 @given(height=st.integers(20, 3000), width=st.integers(20, 3000), ratio=st.floats(0.5, 2.0))
-def test_ratio_resize_fits_both_edges_and_touches_one(height, width, ratio):
+def test_ratio_resize_gives_the_largest_size_within_both_limits(height, width, ratio):
     resize = ResizeWithRatio(short=512, long=2048, ratio_range=(0.5, 2.0))
     new_height, new_width = resize.output_shape(height, width, ratio)
     short, long = sorted((new_height, new_width))
@@ -35,7 +35,7 @@ def test_ratio_resize_fits_both_edges_and_touches_one(height, width, ratio):
 @pytest.mark.parametrize(
     "size, expected", [((512, 683), (512, 683)), ((683, 512), (683, 512)), ((100, 800), (256, 2048))]
 )
-def test_ratio_resize_of_known_sizes(size, expected):
+def test_ratio_resize_of_example_sizes(size, expected):
     resize = ResizeWithRatio(short=512, long=2048, ratio_range=(1.0, 1.0))
     assert resize.output_shape(*size, 1.0) == expected
     assert (
@@ -45,7 +45,7 @@ def test_ratio_resize_of_known_sizes(size, expected):
 
 
 @pytest.mark.parametrize("sampling, median", [("uniform", 1.25), ("log", 1.0)])
-def test_ratio_sampling(sampling, median):
+def test_ratios_have_the_chosen_distribution(sampling, median):
     np.random.seed(0)
     resize = ResizeWithRatio(short=1000, long=1000, ratio_range=(0.5, 2.0), sampling=sampling)
     ratios = [resize.get_transform(np.zeros((10, 10, 3), np.uint8)).new_h / 1000 for _ in range(2000)]
@@ -54,12 +54,12 @@ def test_ratio_sampling(sampling, median):
 
 
 @pytest.mark.parametrize("bad", [{"ratio_range": (0.0, 1.0)}, {"ratio_range": (2.0, 1.0)}, {"sampling": "normal"}])
-def test_ratio_resize_refuses_nonsense(bad):
+def test_ratio_resize_refuses_wrong_arguments(bad):
     with pytest.raises(ValueError, match="RESIZE_RATIO"):
         ResizeWithRatio(**({"short": 8, "long": 8, "ratio_range": (0.5, 2.0)} | bad))
 
 
-def test_labels_keep_their_ids_through_the_whole_recipe():
+def test_all_training_augmentations_keep_label_ids():
     cfg = get_segvit_cfg()
     cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (32,), 128
     cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "absolute", [30, 30]
@@ -67,65 +67,65 @@ def test_labels_keep_their_ids_through_the_whole_recipe():
     ids = np.array([2, 9, 140, 255], np.uint8)
     for seed in range(30):
         np.random.seed(seed)
-        aug_input = T.AugInput(picture(seed=seed), sem_seg=np.random.choice(ids, (24, 40)))
+        aug_input = T.AugInput(random_image(seed=seed), sem_seg=np.random.choice(ids, (24, 40)))
         augmentations(aug_input)
         assert set(np.unique(aug_input.sem_seg)) <= set(ids)
         assert aug_input.image.shape[:2] == aug_input.sem_seg.shape
         assert aug_input.image.dtype == np.uint8
 
 
-def test_the_crop_avoids_a_single_class():
+def test_crops_rarely_exceed_the_largest_area_of_a_class():
     cfg = get_segvit_cfg()
     cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (64,), 64
     cfg.INPUT.RESIZE_RATIO_RANGE = [1.0, 1.0]
     cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "absolute", [32, 32]
     labels = np.zeros((64, 64), np.uint8)
     labels[:, 32:] = 1
-    shares = []
+    fractions = []
     for limit in (0.75, 1.0):
         cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = limit
         np.random.seed(0)
         augmentations = T.AugmentationList(build_train_augmentations(cfg))
-        inputs = [T.AugInput(picture(64, 64), sem_seg=labels) for _ in range(60)]
+        inputs = [T.AugInput(random_image(64, 64), sem_seg=labels) for _ in range(60)]
         for aug_input in inputs:
             augmentations(aug_input)
-        shares.append(np.mean([max(np.mean(i.sem_seg == 0), np.mean(i.sem_seg == 1)) <= 0.75 for i in inputs]))
-    assert shares[0] > 0.95 > shares[1]
+        fractions.append(np.mean([max(np.mean(i.sem_seg == 0), np.mean(i.sem_seg == 1)) <= 0.75 for i in inputs]))
+    assert fractions[0] > 0.95 > fractions[1]
 
 
 @pytest.mark.parametrize("flip, kinds", [("none", 0), ("horizontal", 1), ("vertical", 1)])
-def test_flip_and_photometric_can_be_turned_off(flip, kinds):
+def test_flip_and_photometric_distortion_can_be_disabled(flip, kinds):
     cfg = get_segvit_cfg()
     cfg.INPUT.RANDOM_FLIP, cfg.INPUT.PHOTOMETRIC_STRENGTH, cfg.INPUT.CROP.ENABLED = flip, 0.0, False
     built = build_train_augmentations(cfg)
     assert len(built) == 1 + kinds and isinstance(built[0], ResizeWithRatio)
 
 
-def test_test_time_keeps_the_size_at_zero():
+def test_a_test_size_of_0_keeps_the_size():
     cfg = get_segvit_cfg()
     cfg.INPUT.MIN_SIZE_TEST = 0
-    aug_input = T.AugInput(picture())
+    aug_input = T.AugInput(random_image())
     T.AugmentationList(build_test_augmentations(cfg))(aug_input)
-    assert np.array_equal(aug_input.image, picture())
+    assert np.array_equal(aug_input.image, random_image())
 
 
 def test_photometric_strength_zero_changes_nothing():
-    image = picture()
+    image = random_image()
     transform = PhotometricDistortion(image_format="RGB", strength=0.0).get_transform(image)
     assert np.array_equal(transform.apply_image(image), image)
 
 
-def test_photometric_is_the_same_for_both_channel_orders_and_when_repeated():
-    image = picture()
-    settings_ = {"brightness": 12.0, "contrast": 1.3, "saturation": 0.7, "hue": -9, "contrast_last": True}
-    rgb = PhotometricTransform(image_format="RGB", **settings_)
-    bgr = PhotometricTransform(image_format="BGR", **settings_)
+def test_photometric_transform_is_deterministic_and_independent_of_channel_order():
+    image = random_image()
+    parameters = {"brightness": 12.0, "contrast": 1.3, "saturation": 0.7, "hue": -9, "contrast_last": True}
+    rgb = PhotometricTransform(image_format="RGB", **parameters)
+    bgr = PhotometricTransform(image_format="BGR", **parameters)
     assert np.array_equal(rgb.apply_image(image), bgr.apply_image(image[..., ::-1])[..., ::-1])
     assert np.array_equal(rgb.apply_image(image), rgb.apply_image(image))
     assert np.array_equal(rgb.apply_segmentation(image[..., 0]), image[..., 0])
 
 
-def test_photometric_parts_do_what_they_are_called():
+def test_brightness_contrast_saturation_and_hue_change_known_pixels():
     image = np.full((2, 2, 3), (100, 50, 50), np.uint8)
     brighter = PhotometricTransform(image_format="RGB", brightness=20.0).apply_image(image)
     assert brighter[0, 0].tolist() == [120, 70, 70]
@@ -137,8 +137,8 @@ def test_photometric_parts_do_what_they_are_called():
     assert green[0, 0].argmax() == 1
 
 
-def test_photometric_strength_scales_the_change():
-    image, changes = picture(), []
+def test_photometric_strength_scales_the_changes():
+    image, changes = random_image(), []
     for strength in (0.25, 1.0):
         np.random.seed(0)
         distort = PhotometricDistortion(image_format="BGR", strength=strength)
@@ -148,6 +148,6 @@ def test_photometric_strength_scales_the_change():
 
 
 @pytest.mark.parametrize("bad", [{"image_format": "L"}, {"strength": -0.1}, {"strength": 3.0}])
-def test_photometric_refuses_nonsense(bad):
+def test_photometric_distortion_refuses_wrong_arguments(bad):
     with pytest.raises(ValueError, match="INPUT"):
         PhotometricDistortion(**({"image_format": "RGB", "strength": 1.0} | bad))

@@ -1,6 +1,6 @@
-"""What a step of continual segmentation reads: its own classes, and nothing of the others'.
+"""The data of a continual step: its images, its labels, and its evaluation.
 
-Shape shorthand: H x W pixels.
+Shape shorthand in this module: H x W: pixels of an image.
 """
 
 import numpy as np
@@ -23,11 +23,11 @@ HEIGHT, WIDTH = 24, 32
 
 @pytest.fixture
 def data(tmp_path, tiny_cfg):
-    """A registered data set of five images, and its config with groups of 2, 2 and 1."""
+    """A registered dataset of five images, and its config with groups of 2, 2 and 1."""
     write_labels(tmp_path, {name: name for name in IMAGES})
     for seed, name in enumerate(IMAGES):
-        picture = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+        pixels = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     name = f"continual_{tmp_path.name}"
     DatasetCatalog.register(
         name,
@@ -45,7 +45,7 @@ def data(tmp_path, tiny_cfg):
 
 
 def write_labels(folder, names, poison=()):
-    """Blocks of each image's classes, the first row ignored; classes in `poison` become others of them, at random."""
+    """Blocks of each image's classes, the first row ignored; the classes in `poison` are shuffled at random."""
     for seed, name in enumerate(names):
         generator = np.random.default_rng(seed)
         labels = generator.choice(IMAGES[name], (HEIGHT // 4, WIDTH // 4)).astype(np.uint8)
@@ -81,11 +81,11 @@ def stems(records):
         ("disjoint", 2, "de"),
     ],
 )
-def test_images_of_a_step(data, selection, step, expected):
+def test_a_step_selects_the_images_of_its_classes(data, selection, step, expected):
     assert stems(step_records(at_step(data, step, SELECTION=selection))) == expected
 
 
-def test_without_a_protocol_all_images_are_taken(data):
+def test_without_a_protocol_all_images_are_used(data):
     assert step_records(at_step(data, -1, PROTOCOL="")) is None
 
 
@@ -101,40 +101,40 @@ def test_a_step_without_images_is_refused(data):
 
 
 def mapped(cfg, repeat=4):
-    """What a step trains on: images and labels of its records, augmented."""
+    """The augmented images and labels of a step."""
     seed_all_rng(3)
     mapper = SegViTSemanticDatasetMapper(cfg, is_train=True)
     return [mapper(record) for _ in range(repeat) for record in step_records(cfg)]
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
-def test_poisoned_labels_of_other_groups_do_not_matter(data, tmp_path, step):
+def test_labels_of_other_groups_have_no_effect(data, tmp_path, step):
     cfg = at_step(data, step)
-    own = continual_step(cfg).new_classes
+    new_classes = continual_step(cfg).new_classes
     clean = mapped(cfg)
-    others = [entry for entry in range(len(CLASSES)) if entry not in own]
+    others = [class_id for class_id in range(len(CLASSES)) if class_id not in new_classes]
     write_labels(tmp_path, IMAGES, poison=others)
     poisoned = mapped(cfg)
     assert len(clean) == len(poisoned) > 0
     for one, other in zip(clean, poisoned):
         assert torch.equal(one["image"], other["image"]) and torch.equal(one["sem_seg"], other["sem_seg"])
-        assert set(one["sem_seg"].unique().tolist()) <= {*own, len(CLASSES), 255}
+        assert set(one["sem_seg"].unique().tolist()) <= {*new_classes, len(CLASSES), 255}
 
 
-def test_other_classes_are_background_and_ignored_pixels_stay_ignored(data):
+def test_other_classes_become_background_and_ignored_pixels_stay_ignored(data):
     assert training_labels(at_step(data, 1)).tolist() == [5, 5, 2, 3, 5]
     labels = torch.cat([inputs["sem_seg"].flatten() for inputs in mapped(at_step(data, 1))])
     assert set(labels.tolist()) == {2, 3, 5, 255}
 
 
 def test_labels_are_matched_by_name(data):
-    """The model's classes are not the data set's: what it does not have is background."""
+    """The model and the dataset have different classes: those missing in the model are background."""
     cfg = at_step(data, 1, CLASSES=["water", "sky", "tree", "wall", "grass"], PROTOCOL="3-2")
     assert training_labels(cfg).tolist() == [4, 5, 5, 5, 5]
     assert training_labels(at_step(cfg, 0)).tolist() == [5, 5, 1, 5, 2]
 
 
-def test_an_ignore_value_that_is_the_background(data):
+def test_an_ignore_value_equal_to_the_background_label_is_refused(data):
     data.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = 5
     with pytest.raises(ValueError, match="IGNORE_VALUE 5 is the label of the background"):
         training_labels(at_step(data, 0))
@@ -150,7 +150,7 @@ def evaluate(cfg, outputs, tmp_path):
 
 
 def one_hot(records, *, wrong=()):
-    """Perfect scores, except that the classes of `wrong` come second to class 4."""
+    """Perfect scores, except that class 4 outscores the classes of `wrong`."""
     outputs = []
     for record in records:
         labels = torch.from_numpy(np.array(Image.open(record["sem_seg_file_name"]))).long()
@@ -160,23 +160,23 @@ def one_hot(records, *, wrong=()):
     return outputs
 
 
-def test_groups_are_evaluated_among_all_and_alone(data, tmp_path):
+def test_groups_are_evaluated_among_all_classes_and_alone(data, tmp_path):
     records = DatasetCatalog.get(data.DATASETS.TRAIN[0])
     metrics = evaluate(at_step(data, 2), one_hot(records, wrong=(3,)), tmp_path)
     assert metrics["mIoU_base"] == metrics["mIoU_group0"] == 100
-    assert metrics["mIoU_group1"] == 50  # sky is right, car always lost to tree
+    assert metrics["mIoU_group1"] == 50  # sky is right, car is always predicted as tree
     assert metrics["mIoU_group1_alone"] == 100 == metrics["mIoU_group2_alone"]
     assert 0 < metrics["mIoU_group2"] < 100
     assert metrics["mIoU_new"] == pytest.approx((100 + 0 + metrics["mIoU_group2"]) / 3)
 
 
-def test_classes_not_learnt_yet_count_nowhere(data, tmp_path):
+def test_classes_not_learnt_yet_are_not_counted(data, tmp_path):
     records = DatasetCatalog.get(data.DATASETS.TRAIN[0])
     metrics = evaluate(at_step(data, 0), one_hot(records, wrong=(2, 3)), tmp_path)
     assert metrics["mIoU_all"] == metrics["mIoU_base"] == 100 and np.isnan(metrics["mIoU_new"])
 
 
-def test_labels_alone_are_evaluated_among_all(data, tmp_path):
+def test_label_outputs_are_evaluated_among_all_classes_only(data, tmp_path):
     records = DatasetCatalog.get(data.DATASETS.TRAIN[0])
     labels = [{"sem_seg_labels": output["sem_seg"].argmax(dim=0)} for output in one_hot(records)]
     metrics = evaluate(at_step(data, 2), labels, tmp_path)

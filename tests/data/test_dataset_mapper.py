@@ -1,4 +1,4 @@
-"""The mapper's contract: what it emits, and what it refuses."""
+"""The dataset mapper: its outputs and its errors."""
 
 import copy
 
@@ -30,7 +30,7 @@ def small_cfg(**keys) -> CfgNode:
 
 
 def plain_cfg() -> CfgNode:
-    """No augmentation but a resize that changes nothing for 37 x 53 images."""
+    """No augmentation except a resize that keeps 37 x 53 images as they are."""
     return small_cfg(
         MIN_SIZE_TRAIN=(HEIGHT,),
         MAX_SIZE_TRAIN=WIDTH,
@@ -54,7 +54,7 @@ def random_labels(seed=0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("image_format", ["RGB", "BGR"])
-def test_training_emits_image_and_labels(tmp_path, image_format):
+def test_training_outputs_image_and_labels(tmp_path, image_format):
     mapper = SegViTSemanticDatasetMapper(small_cfg(FORMAT=image_format), is_train=True)
     for _ in range(20):
         mapped = mapper(write_pair(tmp_path, random_labels()))
@@ -67,7 +67,7 @@ def test_training_emits_image_and_labels(tmp_path, image_format):
         assert "sem_seg_file_name" not in mapped
 
 
-def test_without_augmentation_pixels_and_labels_are_the_files(tmp_path):
+def test_without_augmentation_the_files_are_unchanged(tmp_path):
     labels = random_labels()
     pair = write_pair(tmp_path, labels)
     mapped = SegViTSemanticDatasetMapper(plain_cfg(), is_train=True)(pair)
@@ -76,7 +76,7 @@ def test_without_augmentation_pixels_and_labels_are_the_files(tmp_path):
     assert np.array_equal(bgr[..., ::-1], np.asarray(Image.open(pair["file_name"])))
 
 
-def test_the_input_dict_is_left_alone(tmp_path):
+def test_the_record_is_not_modified(tmp_path):
     pair = write_pair(tmp_path, random_labels()) | {"nested": {"list": [1]}}
     before = copy.deepcopy(pair)
     for is_train in (True, False):
@@ -84,14 +84,14 @@ def test_the_input_dict_is_left_alone(tmp_path):
         assert pair == before
 
 
-def test_workers_send_nothing_that_the_label_map_says(tmp_path):
-    """Masks of classes would be one more map for each class to make and to send."""
+def test_the_output_has_no_class_masks(tmp_path):
+    """Workers would have to send a mask per class."""
     pair = write_pair(tmp_path, random_labels())
     mapped = SegViTSemanticDatasetMapper(small_cfg(), is_train=True)(pair)
     assert set(mapped) == {"file_name", "height", "width", "image", "sem_seg"}
 
 
-def test_everything_may_be_ignored(tmp_path):
+def test_all_pixels_may_be_ignored(tmp_path):
     mapped = SegViTSemanticDatasetMapper(small_cfg(), is_train=True)(
         write_pair(tmp_path, np.full((HEIGHT, WIDTH), IGNORED, np.uint8))
     )
@@ -99,7 +99,7 @@ def test_everything_may_be_ignored(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_wrong_ids_name_file_ids_and_remedy(tmp_path, dtype):
+def test_wrong_ids_name_the_file_and_the_remedy(tmp_path, dtype):
     labels = random_labels().astype(dtype)
     labels[0, :2] = 77, NUM_CLASSES
     with pytest.raises(ValueError, match=r"labels\.png.*\[5, 77\].*0\.\.4.*255.*NUM_CLASSES"):
@@ -129,7 +129,7 @@ def test_colour_label_map_is_refused(tmp_path):
         )
 
 
-def test_sizes_that_disagree_are_refused(tmp_path):
+def test_different_sizes_are_refused(tmp_path):
     pair = write_pair(tmp_path, random_labels(), image_size=(WIDTH, HEIGHT))
     with pytest.raises(UserError, match=r"labels\.png.*53 x 37.*image\.png is 37 x 53"):
         SegViTSemanticDatasetMapper(small_cfg(), is_train=True)(pair)
@@ -154,14 +154,14 @@ def test_inference_resizes_the_image_and_reads_no_labels(tmp_path, min_size, exp
     assert "sem_seg" not in mapped
 
 
-def test_the_seed_decides(tmp_path):
+def test_the_seed_determines_the_augmentation(tmp_path):
     mapper = SegViTSemanticDatasetMapper(small_cfg(), is_train=True)
     pair = write_pair(tmp_path, random_labels())
-    drawn = []
+    outputs = []
     for _ in range(2):
         np.random.seed(7)
-        drawn.append([mapper(pair) for _ in range(5)])
-    for first, second in zip(*drawn, strict=True):
+        outputs.append([mapper(pair) for _ in range(5)])
+    for first, second in zip(*outputs, strict=True):
         assert torch.equal(first["image"], second["image"])
         assert torch.equal(first["sem_seg"], second["sem_seg"])
 

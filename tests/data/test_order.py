@@ -1,4 +1,4 @@
-"""The order of a data set follows from its names: neither from the file system nor from when files were written."""
+"""The order of a dataset depends on its file names alone, not on the file system or creation times."""
 
 import os
 import random
@@ -25,7 +25,7 @@ def listing(folder):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_creation_and_listing_do_not_matter(tmp_path, monkeypatch, seed):
+def test_creation_and_listing_order_have_no_effect(tmp_path, monkeypatch, seed):
     write(tmp_path / "one", STEMS)
     write(tmp_path / "two", random.Random(seed).sample(STEMS, len(STEMS)))
     expected = listing(tmp_path / "one")

@@ -1,4 +1,4 @@
-"""The doctor's command: exit codes, what it writes, and the conversion of coloured label maps."""
+"""`check_dataset.py`: exit codes, written files, and the conversion of label maps."""
 
 import importlib.util
 import json
@@ -25,10 +25,18 @@ def tool():
 
 
 @pytest.fixture
-def check(tool, tmp_path, monkeypatch):
+def check_with_figures(tool, tmp_path, monkeypatch):
     """Run the command in an empty folder -> its exit code."""
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: tool.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def check(check_with_figures, tool, monkeypatch):
+    """The same, without the figures, which take most of the time."""
+    monkeypatch.setattr(tool, "draw_histogram", lambda report, output: None)
+    monkeypatch.setattr(tool, "draw_samples", lambda report, output, num_images: False)
+    return check_with_figures
 
 
 @pytest.fixture
@@ -42,7 +50,7 @@ def read(path):
 
 
 def color(path):
-    """Save a label map as a colour picture; the ids it had."""
+    """Replace a label map by its colours -> its ids."""
     ids = read(path)
     palette = np.array([*COLORS, VOID], np.uint8)
     Image.fromarray(palette[np.where(ids == 255, 3, ids)]).save(path)
@@ -51,7 +59,7 @@ def color(path):
 
 @pytest.fixture
 def colored(folder):
-    """Two coloured label maps -> the ids they had."""
+    """Replace two label maps by their colours -> their ids."""
     paths = (folder / "annotations/train/b.png", folder / "annotations/val/f.png")
     return {path.relative_to(folder / "annotations"): color(path) for path in paths}
 
@@ -60,17 +68,17 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_sound_data_and_what_is_written(check, folder, capsys):
-    assert check(folder) == 0
+def test_a_sound_folder_gives_a_report_and_figures(check_with_figures, folder, capsys):
+    assert check_with_figures(folder) == 0
     assert "nothing found" in capsys.readouterr().out
     output = Path("output/check_dataset/mine")
     assert json.loads((output / "report.json").read_text())["findings"] == []
     for name in ("histogram.png", "contact_sheet.png"):
-        with Image.open(output / name) as picture:
-            assert min(picture.size) > 100 and len(np.unique(np.array(picture))) > 20
+        with Image.open(output / name) as figure:
+            assert min(figure.size) > 100 and len(np.unique(np.array(figure))) > 20
 
 
-def test_errors_end_with_one_and_warnings_with_zero(check, folder, capsys):
+def test_errors_exit_with_1_and_warnings_with_0(check, folder, capsys):
     path = folder / "annotations/train/b.png"
     Image.fromarray(np.full_like(read(path), 255)).save(path)
     assert check(folder, "--output", "report") == 0
@@ -80,22 +88,23 @@ def test_errors_end_with_one_and_warnings_with_zero(check, folder, capsys):
     assert "ERROR image_without_label_map in train" in capsys.readouterr().out
 
 
-def test_a_report_without_a_sound_pair(check, folder):
+def test_without_a_sound_pair_no_contact_sheet_remains(check_with_figures, folder):
+    check = check_with_figures
     assert check(folder, "--output", "report") == 0 and Path("report", "contact_sheet.png").is_file()
     for path in folder.glob("annotations/*/*.png"):
-        path.write_text("no picture")
+        path.write_text("not an image")
     assert check(folder, "--output", "report") == 1
     assert (Path("report") / "histogram.png").is_file() and not (Path("report") / "contact_sheet.png").exists()
 
 
-def test_a_wrong_call_is_no_finding(check, capsys):
+def test_an_unknown_folder_exits_with_2(check, capsys):
     with pytest.raises(SystemExit) as ended:
         check("nowhere")
     assert ended.value.code == 2
     assert "'nowhere' is neither a folder" in capsys.readouterr().err
 
 
-def test_nothing_is_converted_unasked(check, folder, colored):
+def test_checking_changes_no_file(check, folder, colored):
     before = contents(folder)
     assert check(folder) == 1
     assert contents(folder) == before
@@ -128,29 +137,31 @@ def test_conversion_in_place(check, folder, colored):
 
 
 @pytest.mark.parametrize("target", [["--convert-in-place"], ["--convert-colors", "new"]])
-def test_a_colour_that_is_not_listed_stops_everything(check, folder, colored, tmp_path, capsys, target):
-    """Black is the colour of no class; one label map without black could be converted, but is not."""
+def test_an_unlisted_colour_converts_no_file(check, folder, colored, tmp_path, capsys, target):
+    """Black is the colour of no class: even the label map without black is not converted."""
     path = folder / "annotations/train/a.png"
     Image.fromarray(np.full((*read(path).shape, 3), COLORS[0], np.uint8)).save(path)
     before = contents(folder)
     with pytest.raises(SystemExit):
         check(folder, *target)
-    said = capsys.readouterr().err
-    assert "b.png: the palette lacks 1 of its colours: (0, 0, 0)" in said and "f.png" in said and "a.png" not in said
-    assert said.rstrip().endswith("or use --unlisted-as-ignored")
+    errors = capsys.readouterr().err
+    assert (
+        "b.png: the palette lacks 1 of its colours: (0, 0, 0)" in errors and "f.png" in errors and "a.png" not in errors
+    )
+    assert errors.rstrip().endswith("or use --unlisted-as-ignored")
     assert contents(folder) == before
     assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".new*"))
 
 
-def test_a_palette_of_its_own(check, folder, colored, tmp_path):
-    """A class of two colours, and a colour for what does not count."""
-    entries = [
+def test_a_palette_file_can_merge_classes(check, folder, colored, tmp_path):
+    """One class with two colours, and a colour for ignored pixels."""
+    palette = [
         {"name": CLASSES[0], "color": COLORS[0]},
         {"name": CLASSES[0], "color": COLORS[1]},
         {"name": CLASSES[2], "color": COLORS[2]},
         {"name": None, "color": VOID},
     ]
-    (tmp_path / "palette.json").write_text(json.dumps(entries))
+    (tmp_path / "palette.json").write_text(json.dumps(palette))
     check(folder, "--convert-colors", "new", "--palette", "palette.json")
     for name, ids in colored.items():
         assert read(tmp_path / "new" / name).tolist() == np.where(ids == 1, 0, ids).tolist()
@@ -182,7 +193,7 @@ def test_classes_without_colours_need_a_palette(check, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
-def test_ids_that_were_saved_as_greys_are_taken(check, folder, tmp_path, mode):
+def test_ids_saved_as_greys_are_converted(check, folder, tmp_path, mode):
     path = folder / "annotations/train/b.png"
     ids = read(path)
     Image.fromarray(ids).convert(mode).save(path)

@@ -1,11 +1,10 @@
-"""The steps that all prepare scripts share, on a replica of ADE20K: kept, redone, interrupted, damaged, missing."""
+"""`prepare`, which all prepare scripts share, on a replica of ADE20K: repeated and interrupted runs, damaged files."""
 
 import argparse
 import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 from PIL import Image
 
 from helpers.dataset_replicas import write_ade20k
-from helpers.repository import ROOT
 from segvit.dataset_tools.preparation import ade20k, prepare
 from segvit.dataset_tools.preparation.command import run_command
 from segvit.dataset_tools.preparation.label_table import LabelTable
@@ -67,7 +65,7 @@ def test_a_complete_benchmark(root, capfd):
     assert sorted(Path(name).stem for name in written(root)) == [*stems, "prepared"]
 
 
-def test_checksums_are_those_that_sha256sum_reads(root):
+def test_sha256sum_reads_the_checksums(root):
     run(root)
     command = ["sha256sum", "--check", "--strict", "prepared.sha256"]
     if shutil.which(command[0]) is None:
@@ -79,7 +77,7 @@ def test_checksums_are_those_that_sha256sum_reads(root):
     assert subprocess.run(command, cwd=folder, capture_output=True).returncode == 1
 
 
-def test_a_second_run_touches_nothing(root):
+def test_a_second_run_writes_nothing(root):
     first = run(root)
     before, stamps = written(root), times(root)
     second = run(root)
@@ -88,7 +86,7 @@ def test_a_second_run_touches_nothing(root):
     assert np.array_equal(first.pixels, second.pixels) and second.is_complete()
 
 
-def test_force_makes_every_file_anew(root):
+def test_force_writes_every_file_again(root):
     run(root)
     before = written(root)
     report = run(root, force=True)
@@ -97,7 +95,7 @@ def test_force_makes_every_file_anew(root):
 
 
 @pytest.mark.parametrize("damage", ["altered", "deleted", "newer source", "no checksums", "other version"])
-def test_what_is_not_as_it_was_made_is_made_again(root, damage):
+def test_changed_or_outdated_files_are_written_again(root, damage):
     run(root)
     before = written(root)
     folder = root / "ADEChallengeData2016"
@@ -120,7 +118,7 @@ def test_what_is_not_as_it_was_made_is_made_again(root, damage):
 
 
 class Interrupted:
-    """Reads a few label maps, and then behaves as if Ctrl-C were pressed."""
+    """Reads `after` label maps, then raises KeyboardInterrupt."""
 
     def __init__(self, after):
         self.left = after
@@ -132,10 +130,10 @@ class Interrupted:
         return read_index_png(path)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_result(root, tmp_path_factory, capsys):
-    undisturbed = tmp_path_factory.mktemp("undisturbed")
-    write_ade20k(undisturbed)
-    run(undisturbed)
+def test_an_interrupted_run_continues_to_the_same_result(root, tmp_path_factory, capsys):
+    complete = tmp_path_factory.mktemp("complete")
+    write_ade20k(complete)
+    run(complete)
 
     def find(options):
         return replace(ade20k.find_ade20k(options.root), read=Interrupted(after=3))
@@ -144,17 +142,17 @@ def test_an_interrupted_run_goes_on_to_the_same_result(root, tmp_path_factory, c
     assert "run the same command again" in capsys.readouterr().err
     assert sum(name.endswith(".png") for name in written(root)) == 3
     assert "prepared.sha256" not in written(root)
-    # As a killed process would leave it: half a file, and half a line of what has been done.
+    # What a killed process leaves: a partial file, and a partial line in the journal.
     folder = root / "ADEChallengeData2016" / "annotations_detectron2"
     (folder / "training" / ".ADE_train_00000004.png.1234.unfinished").write_bytes(b"\x89PNG")
     with (folder / ".prepared.sha256.journal").open("a") as journal:
         journal.write("0123456789abcdef")
     report = run(root)
     assert [(split.written, split.kept) for split in report.splits] == [(1, 3), (2, 0)]
-    assert written(root) == written(undisturbed)
+    assert written(root) == written(complete)
 
 
-def test_several_processes_write_the_same(root, tmp_path_factory):
+def test_several_processes_write_the_same_files(root, tmp_path_factory):
     alone = tmp_path_factory.mktemp("alone")
     write_ade20k(alone)
     run(alone)
@@ -166,7 +164,7 @@ def exit_at_once(_):
     os._exit(1)
 
 
-def test_a_killed_process_is_explained(root, capsys):
+def test_a_killed_worker_is_named(root, capsys):
     def find(options):
         return replace(ade20k.find_ade20k(options.root), read=exit_at_once)
 
@@ -179,7 +177,7 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def recolour(path):
+def save_in_colour(path):
     Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(path)
 
 
@@ -187,7 +185,7 @@ def enlarge(path):
     Image.fromarray(np.zeros((25, 32), np.uint8)).save(path)
 
 
-def exceed(path):
+def use_an_unknown_id(path):
     Image.fromarray(np.full((24, 32), 151, np.uint8)).save(path)
 
 
@@ -195,18 +193,18 @@ DAMAGES = {
     "truncated image": ("images", "jpg", truncate, r"not a readable image \(.*[Tt]runcated"),
     "empty image": ("images", "jpg", lambda path: path.write_bytes(b""), "not a readable image"),
     "truncated labels": ("annotations", "png", truncate, "not a readable image"),
-    "coloured labels": ("annotations", "png", recolour, "has 3 channels"),
+    "coloured labels": ("annotations", "png", save_in_colour, "has 3 channels"),
     "labels of another size": ("annotations", "png", enlarge, "labels of 32 x 25 pixels for an image of 32 x 24"),
-    "unknown id": ("annotations", "png", exceed, "label ids 151 do not occur in this dataset"),
+    "unknown id": ("annotations", "png", use_an_unknown_id, "label ids 151 do not occur in this dataset"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_files_are_named_and_the_others_prepared(root, capfd, damage):
-    kind, extension, spoil, message = DAMAGES[damage]
+def test_damaged_files_are_named_and_all_others_prepared(root, capfd, damage):
+    kind, extension, damage_file, message = DAMAGES[damage]
     path = root / "ADEChallengeData2016" / kind / "training" / f"ADE_train_00000003.{extension}"
     sound = path.read_bytes()
-    spoil(path)
+    damage_file(path)
     assert main(root, "--partial") == 1
     output, errors = capfd.readouterr()
     assert "Traceback" not in output + errors
@@ -220,7 +218,7 @@ def test_damaged_files_are_named_and_the_others_prepared(root, capfd, damage):
     assert not listing.exists()
 
 
-def test_nothing_there_is_a_list_of_what_to_get(tmp_path, capfd):
+def test_a_missing_dataset_lists_the_downloads(tmp_path, capfd):
     assert main(tmp_path / "nowhere") == 1
     output, errors = capfd.readouterr()
     assert "missing: 6" in output and "unpack http://data.csail.mit.edu" in output
@@ -229,7 +227,7 @@ def test_nothing_there_is_a_list_of_what_to_get(tmp_path, capfd):
     assert main(tmp_path / "nowhere", "--partial") == 1
 
 
-def test_a_part_is_enough_where_that_is_asked_for(tmp_path, capfd):
+def test_partial_accepts_an_incomplete_dataset(tmp_path, capfd):
     write_ade20k(tmp_path, training=0, validation=1)
     assert main(tmp_path) == 1
     assert "1 images are prepared, the benchmark's validation split has 2" in capfd.readouterr().out
@@ -237,7 +235,7 @@ def test_a_part_is_enough_where_that_is_asked_for(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("kind, extension", [("images", "jpg"), ("annotations", "png")])
-def test_unmatched_files_are_named(root, kind, extension):
+def test_files_without_a_partner_are_named(root, kind, extension):
     (root / "ADEChallengeData2016" / kind / "training" / f"ADE_train_00000003.{extension}").unlink()
     report = run(root)
     other = {"jpg": "png", "png": "jpg"}[extension]
@@ -245,7 +243,7 @@ def test_unmatched_files_are_named(root, kind, extension):
     assert not report.is_complete(allow_missing=True)
 
 
-def test_a_stray_file_among_the_results_is_named(root):
+def test_an_unknown_file_among_the_results_is_named(root):
     stray = root / "ADEChallengeData2016" / "annotations_detectron2" / "validation" / "old.png"
     stray.parent.mkdir(parents=True)
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(stray)
@@ -253,7 +251,7 @@ def test_a_stray_file_among_the_results_is_named(root):
     assert name == "validation" and "without an image" in what and ": old; the two must" in what
 
 
-def test_long_lists_are_shortened_but_kept_whole_in_a_file(root):
+def test_a_long_list_is_shortened_and_complete_in_its_file(root):
     for path in (root / "ADEChallengeData2016" / "annotations").glob("*/*.png"):
         path.write_bytes(b"")
     for number in range(20):
@@ -265,16 +263,16 @@ def test_long_lists_are_shortened_but_kept_whole_in_a_file(root):
     assert len(listing.read_text().splitlines()) == len(report.problems) == 28
 
 
-def test_an_image_turned_by_its_exif_tag_has_the_turned_size(root):
+def test_sizes_are_compared_after_exif_rotation(root):
     path = root / "ADEChallengeData2016" / "images" / "training" / "ADE_train_00000001.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.open(path).save(path, exif=exif)
-    ((name, what),) = [entry for entry in problems(run(root)) if entry[0].startswith("ADE")]
+    ((name, what),) = [problem for problem in problems(run(root)) if problem[0].startswith("ADE")]
     assert name == "ADE_train_00000001.png" and what.endswith("labels of 32 x 24 pixels for an image of 24 x 32")
 
 
-def test_a_folder_that_cannot_be_written_is_explained(root, capsys):
+def test_an_unwritable_folder_is_named(root, capsys):
     (root / "ADEChallengeData2016" / "annotations_detectron2").write_text("a file")
     with pytest.raises(SystemExit, match="2"):
         main(root)
@@ -282,7 +280,7 @@ def test_a_folder_that_cannot_be_written_is_explained(root, capsys):
 
 
 @pytest.mark.parametrize("raw", [[[7]], [[-1]], [[0.5]], [[3]]])
-def test_a_label_table_refuses_what_it_does_not_know(raw):
+def test_a_label_table_refuses_unknown_ids(raw):
     table = LabelTable({0: 255, 4: 0, 5: 1}, num_classes=2)
     assert table.apply(np.array([[0, 4.0, 5]])).tolist() == [[255, 0, 1]]
     with pytest.raises(ValueError, match=rf"label ids {raw[0][0]} do not occur"):
@@ -290,16 +288,13 @@ def test_a_label_table_refuses_what_it_does_not_know(raw):
 
 
 @pytest.mark.parametrize("workers", ["0", "-2"])
-def test_workers_are_positive(root, workers, capsys):
+def test_the_number_of_workers_must_be_positive(root, workers, capsys):
     with pytest.raises(SystemExit):
         main(root, "--workers", workers)
     assert "is not a positive number" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_the_progress_bar_tells_the_time_that_remains(root):
-    script = ROOT / "datasets" / "prepare_ade20k_sem_seg.py"
-    command = [sys.executable, str(script), "--root", str(root), "--workers", "1", "--partial"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "ADE20K: 100%" in done.stderr and "6/6 [00:00<00:00" in done.stderr
+def test_the_progress_bar_shows_the_remaining_time(root, capfd):
+    assert main(root, "--partial") == 0
+    errors = capfd.readouterr().err
+    assert "ADE20K: 100%" in errors and re.search(r"6/6 \[00:0\d<00:00", errors)

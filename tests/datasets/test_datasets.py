@@ -30,7 +30,7 @@ def stems(pairs):
     return [(pair["file_name"].rpartition("/")[2], pair["sem_seg_file_name"].rpartition("/")[2]) for pair in pairs]
 
 
-def test_pairs_by_stem_whatever_the_extension(folders):
+def test_files_pair_by_stem_with_any_extension(folders):
     image_dir, annotation_dir = folders(
         ["b.JPG", "a.png", "c.jpeg", ".d.jpg", "notes.txt"], ["c.png", "a.PNG", "b.png"]
     )
@@ -38,25 +38,25 @@ def test_pairs_by_stem_whatever_the_extension(folders):
     assert stems(load_sem_seg_pairs(image_dir, annotation_dir)) == expected
 
 
-def test_unmatched_stems_are_named_not_zipped(folders):
+def test_images_without_a_label_map_are_named(folders):
     image_dir, annotation_dir = folders(["a.jpg", "b.jpg"], ["a.png", "c.png"])
     with pytest.raises(ValueError, match=r"1 images in .* without a label map in .*: b; the two must have"):
         load_sem_seg_pairs(image_dir, annotation_dir)
 
 
-def test_label_maps_without_images_are_named_and_few(folders):
+def test_a_few_label_maps_without_an_image_are_named(folders):
     image_dir, annotation_dir = folders(["a.jpg"], ["a.png", *(f"x{i}.png" for i in range(8))])
     with pytest.raises(ValueError, match=r"8 label maps in .*: x0, x1, x2, x3, x4, \.\.\.; the two must"):
         load_sem_seg_pairs(image_dir, annotation_dir)
 
 
-def test_two_images_with_one_stem(folders):
+def test_two_images_with_one_stem_are_refused(folders):
     image_dir, annotation_dir = folders(["a.jpg", "a.png"], ["a.png"])
     with pytest.raises(ValueError, match="same stem"):
         load_sem_seg_pairs(image_dir, annotation_dir)
 
 
-def test_missing_and_empty_folders(folders, tmp_path):
+def test_missing_and_empty_folders_are_named(folders, tmp_path):
     image_dir, annotation_dir = folders([], [])
     with pytest.raises(FileNotFoundError, match=r"nowhere.*DETECTRON2_DATASETS"):
         load_sem_seg_pairs(tmp_path / "nowhere", annotation_dir)
@@ -84,7 +84,7 @@ def test_camvid_order_of_classes():
     assert MetadataCatalog.get("camvid_sem_seg_val").stuff_classes == names
 
 
-def test_coco_stuff_leaves_out_the_ids_that_do_not_occur():
+def test_coco_stuff_omits_unused_ids():
     ids = [index for index, _ in COCO_STUFF_10K_CATEGORIES]
     assert ids == sorted(set(range(1, 183)) - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91})
     names = MetadataCatalog.get("coco_2017_test_stuff_10k_sem_seg").stuff_classes
@@ -109,13 +109,13 @@ def test_every_config_names_registered_datasets():
         assert {name for name in names if not name.startswith("folder_")} <= {*registered}, path
 
 
-def test_registering_again_changes_nothing():
+def test_a_second_registration_changes_nothing():
     before = DatasetCatalog.list()
     importlib.reload(segvit.datasets)
     assert DatasetCatalog.list() == before
 
 
-def test_the_environment_is_read_with_the_data(tmp_path, monkeypatch):
+def test_the_environment_is_read_when_data_are_listed(tmp_path, monkeypatch):
     for folder, suffix in (("images", "jpg"), ("annotations", "png")):
         path = tmp_path / "camvid" / folder / "val"
         path.mkdir(parents=True)
@@ -126,7 +126,7 @@ def test_the_environment_is_read_with_the_data(tmp_path, monkeypatch):
         DatasetCatalog.get("camvid_sem_seg_train")
 
 
-def test_a_split_anywhere_can_be_registered(tmp_path):
+def test_a_split_in_any_folder_can_be_registered(tmp_path):
     for folder in ("images", "annotations"):
         (tmp_path / folder / "val").mkdir(parents=True)
         (tmp_path / folder / "val" / "one.png").touch()

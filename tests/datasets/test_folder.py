@@ -1,4 +1,4 @@
-"""A user's own folder as a dataset: its classes, its splits, and the config keys that depend on it."""
+"""DATASETS.FOLDER: the class list, the splits, and the config keys that depend on them."""
 
 import json
 import logging
@@ -35,13 +35,13 @@ def classes_file(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["a\nthe b\nc\n", "a\r\nthe b\r\nc", "\ufeff a\nthe b \nc\n\n\n"])
-def test_class_names_as_editors_save_them(classes_file, content):
+def test_class_names_are_read_as_editors_save_them(classes_file, content):
     classes = read_class_list(classes_file("classes.txt", content))
     assert classes.names == ("a", "the b", "c")
     assert len(set(classes.colors)) == 3 and not classes.colors_given
 
 
-def test_many_classes_get_colours_that_differ(classes_file):
+def test_default_colours_are_distinct(classes_file):
     classes = read_class_list(classes_file("classes.txt", "\n".join(f"class {i}" for i in range(255))))
     assert len(set(classes.colors)) == 255 and (0, 0, 0) not in classes.colors
 
@@ -76,7 +76,7 @@ def test_malformed_class_files_are_named(classes_file, name, content, message):
         read_class_list(classes_file(name, content))
 
 
-def test_one_class_file_and_not_two(classes_file, tmp_path):
+def test_exactly_one_class_file_is_required(classes_file, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no classes\.txt .* and no classes\.json"):
         read_class_list(tmp_path)
     classes_file("classes.txt", "a")
@@ -101,7 +101,7 @@ def test_every_image_can_be_mapped(folder, tiny_cfg):
     assert all(mapper(record)["image"].shape[0] == 3 for record in DatasetCatalog.get("folder_train"))
 
 
-def test_metadata_come_from_the_folder(folder):
+def test_metadata_come_from_the_class_file(folder):
     register_folder(folder, ignore_label=254)
     meta = MetadataCatalog.get("folder_val")
     assert meta.stuff_classes == list(CLASSES) and meta.stuff_colors == list(COLORS)
@@ -114,7 +114,7 @@ def test_further_splits_are_registered(folder):
     assert {"folder_train", "folder_val", "folder_test"} <= set(DatasetCatalog.list())
 
 
-def test_another_folder_takes_over_and_says_so(folder, tmp_path, caplog):
+def test_another_folder_replaces_the_first_with_a_warning(folder, tmp_path, caplog):
     (folder / "images" / "test").mkdir()
     register_folder(folder)
     other = write_folder(tmp_path / "other", colors=False)
@@ -129,7 +129,7 @@ def test_another_folder_takes_over_and_says_so(folder, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("path", CUSTOM, ids=lambda path: path.stem)
-def test_configs_take_the_classes_from_the_folder(path, folder, monkeypatch):
+def test_custom_configs_use_the_classes_of_the_folder(path, folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     cfg = load_config(path, ["DATASETS.FOLDER", "mine"])
     assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 3
@@ -166,7 +166,7 @@ def test_contradictions_are_refused(folder, tmp_path, overrides, message):
         load_config(CONFIGS / "custom" / "segvit_scratch.yaml", overrides)
 
 
-def test_a_folder_that_the_config_would_not_use_is_refused(folder):
+def test_a_folder_that_the_config_does_not_use_is_refused(folder):
     camvid = CONFIGS / "camvid" / "segvit_scratch_480x360.yaml"
     with pytest.raises(ValueError, match=r"name none of its datasets .*DATASETS\.TRAIN \"\('folder_train',\)\""):
         load_config(camvid, ["DATASETS.FOLDER", str(folder)])
@@ -175,7 +175,7 @@ def test_a_folder_that_the_config_would_not_use_is_refused(folder):
     assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 3
 
 
-def test_without_a_folder_nothing_is_registered():
+def test_without_a_folder_no_dataset_is_registered():
     before = DatasetCatalog.list()
     assert get_segvit_cfg().DATASETS.FOLDER == ""
     load_config(CONFIGS / "camvid" / "segvit_scratch_480x360.yaml")

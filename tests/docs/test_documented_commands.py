@@ -30,7 +30,7 @@ from helpers.dataset_replicas import (
     write_pascal_mats,
     write_voc2010,
 )
-from helpers.folders import picture, write_folder
+from helpers.folders import block_image, write_folder
 from peers import PEERS
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import load_config
@@ -408,7 +408,7 @@ def with_a_folder(command, workspace):
         for kind in ("images", "annotations"):
             shutil.copytree(folder / kind / "val", folder / kind / "test")
         for path in (folder / "images" / "test").iterdir():  # the same images as in val would be an error
-            Image.fromarray(picture(ord(path.stem) + 100)).save(path)
+            Image.fromarray(block_image(ord(path.stem) + 100)).save(path)
         return folder
 
     folder = workspace.once("own folder", write)
@@ -459,10 +459,10 @@ def prepare_the_demo(workspace):
     images.mkdir(parents=True, exist_ok=True)
     torch.save({"model": build_random_model(cfg).state_dict()}, workspace.folder / DEMO_MODEL)
     for path in (images / "00000.jpg", workspace.folder / "photo.jpg"):
-        Image.fromarray(picture(0)).save(path)
+        Image.fromarray(block_image(0)).save(path)
     with VideoWriter(workspace.folder / "drive.mp4", fps=25) as writer:
         for seed in range(3):
-            writer.write(picture(seed))
+            writer.write(block_image(seed))
 
 
 def runs_the_demo(command, workspace):

@@ -1,6 +1,6 @@
 """Miniature replicas of the benchmarks in the formats in which they are distributed.
 
-Shape shorthand: H x W pixels.
+Shape shorthand in this module: H x W: pixels of an image.
 """
 
 import json
@@ -17,9 +17,9 @@ HEIGHT, WIDTH = 24, 32
 
 
 def blocks(ids, seed):
-    """(H, W) uint16: 4 x 4 blocks of ids drawn from those given."""
-    drawn = np.random.default_rng(seed).choice(np.asarray(ids, dtype=np.uint16), (HEIGHT // 4, WIDTH // 4))
-    return drawn.repeat(4, 0).repeat(4, 1)
+    """(H, W) uint16: 4 x 4 blocks of random ids from the given ones."""
+    chosen = np.random.default_rng(seed).choice(np.asarray(ids, dtype=np.uint16), (HEIGHT // 4, WIDTH // 4))
+    return chosen.repeat(4, 0).repeat(4, 1)
 
 
 def write_jpeg(path, seed=0):
@@ -43,14 +43,14 @@ def write_ade20k(root, training=4, validation=2):
 def write_coco_stuff_10k(root, train=4, test=2):
     """COCO-Stuff-10K v1.1 as unpacked; returns its folder."""
     folder = root / "coco" / "coco_stuff_10k"
-    for part in ("annotations", "imageLists"):
-        (folder / part).mkdir(parents=True)
+    for name in ("annotations", "imageLists"):
+        (folder / name).mkdir(parents=True)
     stems = [f"COCO_train2014_{number:012d}" for number in range(1, train + test + 1)]
     for seed, stem in enumerate(stems):
         write_jpeg(folder / "images" / f"{stem}.jpg", seed)
         write_coco_mat(folder / "annotations" / f"{stem}.mat", blocks([0, *coco_stuff_ids()], seed))
-    for split, part in (("train", stems[:train]), ("test", stems[train:]), ("all", stems)):
-        (folder / "imageLists" / f"{split}.txt").write_text("\n".join(part) + "\n")
+    for split, listed in (("train", stems[:train]), ("test", stems[train:]), ("all", stems)):
+        (folder / "imageLists" / f"{split}.txt").write_text("\n".join(listed) + "\n")
     return folder
 
 
@@ -63,7 +63,7 @@ def write_coco_mat(path, labels):
     content = {
         "S": labels.astype(np.uint16),
         "names": names,
-        "captions": np.array(["a picture", "another caption"], dtype=object)[:, None],
+        "captions": np.array(["a caption", "another caption"], dtype=object)[:, None],
         "regionMapStuff": (labels // 9 + 1).astype(np.uint16),
         "regionLabelsStuff": np.arange(1, 12, dtype=np.uint16)[:, None],
     }
@@ -80,7 +80,7 @@ def pascal_labels(seed):
 
 
 def write_voc2010(root, train=4, val=3):
-    """VOC2010's images and lists, with one picture more in each than PASCAL-Context annotates; returns its folder."""
+    """VOC2010's images and lists, each with one image without annotations; returns its folder."""
     voc = root / "VOCdevkit" / "VOC2010"
     lists = voc / "ImageSets" / "Main"
     lists.mkdir(parents=True)
@@ -102,7 +102,7 @@ def write_pascal_mats(voc, train=4, val=3):
 
 
 def pascal_names():
-    """Id -> name of all 459 labels; those that are not frequent have made-up names."""
+    """Id -> name of all 459 labels; the names of rare labels are made up."""
     return {**{index: f"rare{index}" for index in range(1, 460)}, **dict(PASCAL_CONTEXT_CATEGORIES)}
 
 

@@ -1,4 +1,4 @@
-"""Evaluate the edge head of a Shrunk++ model on its test set: average precision, recall, and what it keeps.
+"""Evaluate the edge head of a Shrunk++ model on its test set: average precision, recall, and fraction of kept patches.
 
 evaluate_edges.py --config-file FILE [--json] [--opts KEY VALUE ...]
 """
@@ -33,12 +33,15 @@ from segvit.modeling.tokens import pad_to_size
 
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> None:
-    """Evaluate and print."""
+    """Evaluate a config's model and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", type=Path, required=True)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--config-file", type=Path, required=True, help="The YAML config of the model.")
+    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of a table.")
     parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, MODEL.WEIGHTS one of them"
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        help="KEY VALUE pairs, MODEL.WEIGHTS among them; must come last.",
     )
     args = parser.parse_args(argv)
     cfg = load_config(args.config_file, [*args.opts, "TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False])
@@ -54,11 +57,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def evaluate_edges(cfg: CfgNode) -> EdgeQuality:
-    """Over all patches of the first test set; the labels are resized, nearest, to the size that the model reads."""
+    """The quality over all patches of the first test set; label maps are resized (nearest) to the model's input."""
     dataset = first_test_set(cfg)
     require_datasets([dataset])
     predictor = SegViTPredictor(cfg)
-    scores, edges, kept = [], [], []
+    scores: list[np.ndarray] = []
+    edges: list[np.ndarray] = []
+    kept: list[np.ndarray] = []
     for record in tqdm(DatasetCatalog.get(dataset), unit="image"):
         inspection = inspect_image(predictor, read_image(record["file_name"], format="BGR"))
         height, width = inspection.image.shape[:2]
@@ -70,6 +75,7 @@ def evaluate_edges(cfg: CfgNode) -> EdgeQuality:
         ignore_value = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
         padded = pad_to_size(torch.from_numpy(labels).long()[None], size, value=ignore_value)
         edges.append(edge_patches(padded, grid, ignore_value=ignore_value).flatten().numpy())
+        assert inspection.edge_scores is not None, "main requires a model with an edge head"
         scores.append(inspection.edge_scores.flatten())
         kept.append(inspection.kept.flatten())
     return edge_quality(np.concatenate(scores), np.concatenate(edges), np.concatenate(kept))

@@ -32,32 +32,44 @@ class ContinualEvaluator(DatasetEvaluator):
         dataset_name: a registered dataset with ground truth; classes are matched as in training.
         step: what is learnt.
         output_dir: where to write `sem_seg_evaluation.json`, and a folder per group.
-        **options: of the `SemSegConfusionEvaluator` of all classes.
+        distributed: sum the counts of all processes in `evaluate`.
+        with_boundary_iou: add the boundary IoU of all classes learnt so far.
+        save_predictions: write the predictions over all classes learnt so far.
     """
 
-    def __init__(self, dataset_name: str, *, step: ContinualStep, output_dir: str, **options: bool) -> None:
+    def __init__(
+        self,
+        dataset_name: str,
+        *,
+        step: ContinualStep,
+        output_dir: str,
+        distributed: bool = True,
+        with_boundary_iou: bool = False,
+        save_predictions: bool = False,
+    ) -> None:
         self._groups = step.known_groups
         self._names = list(step.class_names or MetadataCatalog.get(dataset_name).stuff_classes)
         ids = model_ids(step, dataset_name)
         ignore_label = MetadataCatalog.get(dataset_name).ignore_label
 
-        def evaluator_of(classes: Sequence[int], folder: str, **options: Any) -> SemSegConfusionEvaluator:
+        def evaluator_of(classes: Sequence[int], folder: str, *, is_main: bool) -> SemSegConfusionEvaluator:
             labels = np.where(np.isin(ids, classes), ids, ignore_label)
             return SemSegConfusionEvaluator(
                 dataset_name,
                 output_dir=str(Path(output_dir, folder)),
                 class_names=self._names,
                 relabelling=Relabelling(labels, ignore_value=ignore_label),
-                **options,
+                among=classes,
+                distributed=distributed,
+                with_boundary_iou=is_main and with_boundary_iou,
+                save_predictions=is_main and save_predictions,
             )
 
-        known = sum(self._groups, ())
-        self._all = evaluator_of(known, "", among=known, **options)
+        self._all = evaluator_of(sum(self._groups, ()), "", is_main=True)
         self._alone = [
-            evaluator_of(group, f"group{index}_alone", among=group, distributed=options.get("distributed", True))
-            for index, group in enumerate(self._groups)
+            evaluator_of(group, f"group{index}_alone", is_main=False) for index, group in enumerate(self._groups)
         ]
-        self._distributed = options.get("distributed", True)
+        self._distributed = distributed
         self._gets_scores = False
 
     def reset(self) -> None:
@@ -81,7 +93,7 @@ class ContinualEvaluator(DatasetEvaluator):
         results = self._all.evaluate()
         # A process may have seen no image, and still has to take part.
         gets_scores = any(comm.all_gather(self._gets_scores) if self._distributed else [self._gets_scores])
-        alone = [evaluator.evaluate() or {} for evaluator in self._alone] if gets_scores else []
+        alone: list[Any] = [evaluator.evaluate() or {} for evaluator in self._alone] if gets_scores else []
         if results is None:
             return None
         metrics = results["sem_seg"]

@@ -1,6 +1,6 @@
-"""Many label maps over their images, on one sheet.
+"""`draw_contact_sheet`: a grid of images with their label maps in colour.
 
-Shape shorthand: H x W pixels, K classes.
+Shape shorthand in this module: H x W: pixels of an image; K: classes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CELL_INCHES = 3.0
 
 @dataclass(frozen=True)
 class Cell:
-    """An RGB image (H, W, 3) uint8, its labels (H, W), and a line of text."""
+    """One image of the sheet: (H, W, 3) uint8 RGB, its label map (H, W), and its title."""
 
     image: np.ndarray
     labels: np.ndarray
@@ -33,7 +33,7 @@ class Cell:
 
 
 def make_cell(image: np.ndarray, labels: np.ndarray, title: str) -> Cell:
-    """A cell of at most `CELL_WIDTH` columns, so that a sheet of large images needs little memory."""
+    """A cell of at most `CELL_WIDTH` columns, so that a sheet of large images takes little memory."""
     height, width = labels.shape
     if width > CELL_WIDTH:
         size = (CELL_WIDTH, max(round(height * CELL_WIDTH / width), 1))
@@ -45,12 +45,12 @@ def make_cell(image: np.ndarray, labels: np.ndarray, title: str) -> Cell:
 def draw_contact_sheet(
     cells: Sequence[Cell], classes: Sequence[str], colors: Sequence[Color], output: str | os.PathLike[str]
 ) -> None:
-    """Draw images with their labels in colour, and a legend of the classes that occur, into a PNG.
+    """Draw the cells and a legend of the classes that occur in them, as a PNG. Ignored pixels are dark.
 
-    Ignored pixels are dark. Raises UserError without a cell.
+    Raises UserError if there are no cells.
     """
     if not cells:
-        raise UserError("there is nothing to draw: no cells")
+        raise UserError("a contact sheet needs at least one cell")
     rows = -(-len(cells) // COLUMNS)
     ratio = float(np.median([cell.labels.shape[0] / cell.labels.shape[1] for cell in cells]))
     present = sorted({int(i) for cell in cells for i in np.unique(cell.labels) if 0 <= i < len(classes)})
