@@ -11,10 +11,10 @@ import pytest
 from cases import EVALUATION
 from PIL import Image
 
-from helpers.folders import picture
+from helpers.folders import block_image
 from segvit.data.image_reading import read_image, read_label_map
 
-COLORS = picture(1)  # (24, 32, 3)
+COLORS = block_image(1)  # (24, 32, 3)
 GREY = COLORS[..., 0]
 TURNED = 0x0112  # EXIF's note of how a picture is to be shown
 
