@@ -1,43 +1,54 @@
-"""What a case of the table says, and the steps that several cases set up alike."""
+"""`Case`, a row of the tables of bad inputs, and the steps that set the user's folder up for it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-# What training writes before it reads the first batch, and evaluation before the first image.
+# The files that training writes before it reads the first batch, and evaluation before the first image.
 STARTED = ("config.yaml", "log.txt")
 TRAINING = (*STARTED, "metrics.json")
 
+CONFIG = ("--config-file", "HOME/config.yaml")
 WEIGHTS = ("MODEL.WEIGHTS", "HOME/model.pth")
 EVALUATION = ("--eval-only", *WEIGHTS)
 
 
 def nothing(world):
-    """Everything is as it should be; the command line is not."""
+    """Leave the user's folder as it is."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that can be wrong.
+    """One bad input.
 
-    message: all that the error line says, with HOME for the user's folder.
-    arguments: of the command, behind its config file where it takes one.
-    given: makes the user's folder (see `World`) what it should not be.
-    leaves: the names of all files that the output folder holds afterwards.
+    mentions: words that the error message must contain, separated by spaces: the key, option or file (below HOME, the
+        user's folder) and what helps. tests/bad_inputs/messages.py has the whole message of a few cases.
+    arguments: of the command, after its config file where it takes one.
+    given: changes the user's folder (see `World`).
+    leaves: names of all files that the output folder holds afterwards.
     """
 
     name: str
-    message: str
+    mentions: str
     arguments: tuple[str, ...] = ()
-    given: Callable = field(default=nothing)
+    given: Callable = nothing
     command: str = "train_net"
     leaves: tuple[str, ...] = ()
 
+    @property
+    def title(self):
+        return f"{self.command}: {self.name}"
+
+
+def tool(command, name, mentions, arguments, given=nothing, leaves=()):
+    """A case of another command than train_net."""
+    return Case(name, mentions, tuple(arguments), given, command, leaves)
+
 
 def cut(name, size=None):
-    """Keep the first half of a file of the data set, or so many bytes of it."""
+    """Keep the first half of a file of the dataset, or its first `size` bytes."""
 
     def given(world):
         path = world.data / name
@@ -48,17 +59,17 @@ def cut(name, size=None):
 
 
 def changed(name, change):
-    """Replace a picture of the data set by what `change` makes of it."""
+    """Apply `change` to an image of the dataset."""
     return lambda world: world.replace(name, change)
 
 
 def with_ids(name, change):
-    """Change the ids of a label map."""
+    """Apply `change` to the ids of a label map."""
     return changed(name, lambda image: Image.fromarray(change(np.asarray(image))))
 
 
 def saved(name, array, **options):
-    """Save an array as a picture of the data set, in the place of one that is there."""
+    """Save an array over an image of the dataset."""
     return lambda world: Image.fromarray(array).save(world.data / name, **options)
 
 
@@ -73,7 +84,7 @@ def written(name, text):
 
 
 def classes(text, name="classes.txt"):
-    """Replace the file of classes."""
+    """Replace the file of class names."""
 
     def given(world):
         (world.data / "classes.json").unlink()
@@ -83,12 +94,12 @@ def classes(text, name="classes.txt"):
 
 
 def checkpoint(*opts):
-    """A checkpoint of a model with those overrides."""
+    """Save a checkpoint of a model with these overrides."""
     return lambda world: world.save_checkpoint(opts=opts)
 
 
 def both(*steps):
-    """One after the other."""
+    """Several steps in turn."""
 
     def given(world):
         for step in steps:

@@ -1,295 +1,230 @@
-"""The other commands: each told something that it cannot do. None of them writes anything but what it says."""
+"""The other commands, each asked for something that it cannot do."""
 
-from cases import WEIGHTS, Case, both, checkpoint, cut, written
-from checkpoint_cases import CODE, pickled
+from cases import CONFIG, WEIGHTS, both, checkpoint, cut, nothing, tool, written
+from checkpoint_cases import pickled
 
-CONFIG = ("--config-file", "HOME/config.yaml")
-NO_WEIGHTS = "MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth"
-IS_A_FILE = "HOME/config.yaml is a file, not a folder; choose another path"
 SHEET = (*CONFIG, "--output", "HOME/output/sheet.png")
 TOKENS = (*CONFIG, "--input", "HOME/data/images/val/f.png", "--output", "HOME/output")
-REPORT = ("check_dataset", "HOME/data", "--output", "HOME/output")
+REPORT = ("HOME/data", "--output", "HOME/output")
+REPORT_FILES = ("contact_sheet.png", "histogram.png", "report.json")
+CURVES = ("HOME/data", "--output", "HOME/output/a.png")
 ABLATIONS = ("--run", "atm_mask", "--output", "HOME/output")
 BACKBONES = (*CONFIG, "--output", "HOME/output", "--backbones")
-ENDINGS = ".avif, .eps, .gif, .jpeg, .jpg, .pdf, .pgf, .png, .ps, .raw, .rgba, .svg, .svgz, .tif, .tiff, .webp"
-GROUPS = "groups are decoder, levels, stages, sampling, reduction; names are "
+EXPORT = (*CONFIG, "--format", "torchscript", "--output", "HOME/output/m.pt")
+DEMO = (*CONFIG, "--input", "HOME/data/images/val/f.png", "--output")
+VIT = "vit_tiny_patch16_224"
 
 
-def nothing(world):
-    """The user's folder as it is."""
-
-
-def tool(command, name, message, arguments, given=nothing, leaves=()):
-    return Case(f"{command}: {name}", message, arguments, given, command=command, leaves=leaves)
+def each(command, *rows):
+    """Cases of a command: rows of (name, mentions, arguments[, step[, files left]])."""
+    return [tool(command, *row) for row in rows]
 
 
 ANALYSIS = [
-    tool("analyze_model", "no config", "the following arguments are required: --config-file", ()),
-    tool(
+    *each(
         "analyze_model",
-        "no pixels",
-        "argument --input-size: 0 is not a positive number",
-        (*CONFIG, "--input-size", "0", "32"),
+        ("no config", "--config-file", ()),
+        ("input size of 0", "--input-size 0", (*CONFIG, "--input-size", "0", "32")),
+        ("flag after the pairs", "--json KEY VALUE SEED", (*CONFIG, "SEED", "1", "--json")),
+        ("stage beyond the depth", "MODEL.VIT.OUT_INDICES [7]", (*CONFIG, "MODEL.VIT.OUT_INDICES", "[7]")),
     ),
-    tool(
-        "analyze_model",
-        "a flag behind the pairs",
-        "--json must come before the KEY VALUE pairs, in front of SEED",
-        (*CONFIG, "SEED", "1", "--json"),
-    ),
-    tool(
-        "analyze_model",
-        "stages outside the depth",
-        "MODEL.VIT.OUT_INDICES [7] must name blocks 0 to 1",
-        (*CONFIG, "MODEL.VIT.OUT_INDICES", "[7]"),
-    ),
-    tool("benchmark", "no round", "argument --rounds: 0 is not a positive number", (*CONFIG, "--rounds", "0")),
-    tool("benchmark", "an unknown variant", "config file 'lineer' does not exist", (*CONFIG, "--against", "lineer")),
-    tool(
+    *each(
         "benchmark",
-        "an unknown device",
-        "--device 'tpuu' is no device: take cpu, cuda or, of several GPUs, cuda:1",
-        (*CONFIG, "--device", "tpuu"),
+        ("0 rounds", "--rounds 0", (*CONFIG, "--rounds", "0")),
+        ("unknown variant", "'lineer'", (*CONFIG, "--against", "lineer")),
+        ("unknown device", "--device 'tpuu'", (*CONFIG, "--device", "tpuu")),
+        ("bands without labels", "'linear-bands' --labels", (*CONFIG, "--against", "linear-bands")),
+        ("plot without an extension", "HOME/output/a .png", (*CONFIG, "--plot", "HOME/output/a")),
+        (
+            "scene for the mix",
+            "--present 'diagonal' MODEL.SEGVIT.OUTPUT",
+            (*CONFIG, "--labels", "--present", "2", "MODEL.SEGVIT.OUTPUT", "mix"),
+        ),
+        ("training without a baseline", "--train --against", (*CONFIG, "--train")),
     ),
-    tool(
-        "benchmark",
-        "bands of scores",
-        "'linear-bands' is another way to labels: add --labels, or leave it out",
-        (*CONFIG, "--against", "linear-bands"),
-    ),
-    tool(
-        "benchmark",
-        "a plot that is no picture",
-        f"HOME/output/a: the file name must end in .png, or another of {ENDINGS}",
-        (*CONFIG, "--plot", "HOME/output/a"),
-    ),
-    tool(
-        "benchmark",
-        "a scene for the mix",
-        "--present makes a scene for the output 'diagonal', not for 'mix': set MODEL.SEGVIT.OUTPUT diagonal, "
-        "and leave other outputs out",
-        (*CONFIG, "--labels", "--present", "2", "MODEL.SEGVIT.OUTPUT", "mix"),
-    ),
-    tool(
-        "benchmark",
-        "training of a variant",
-        "--train compares linear and config files, in fp32: name some with --against, and leave out --dtype",
-        (*CONFIG, "--train"),
-    ),
-    tool(
+    *each(
         "plot_training",
-        "no run",
-        "HOME/data/metrics.json does not exist: name the OUTPUT_DIR of a training run",
-        ("HOME/data", "--output", "HOME/output/a.png"),
-    ),
-    tool(
-        "plot_training",
-        "a run without a step",
-        "HOME/data/metrics.json holds no loss yet: there is nothing to draw",
-        ("HOME/data", "--output", "HOME/output/a.png"),
-        written("data/metrics.json", "[]\n{\n"),
-    ),
-    tool(
-        "plot_training",
-        "no picture",
-        f"HOME/output/a: the file name must end in .png, or another of {ENDINGS}",
-        ("HOME/data", "--output", "HOME/output/a"),
-        written("data/metrics.json", '{"iteration": 1, "total_loss": 2.0}\n'),
+        ("no run", "HOME/data/metrics.json OUTPUT_DIR", CURVES),
+        ("no loss yet", "HOME/data/metrics.json", CURVES, written("data/metrics.json", "[]\n{\n")),
     ),
 ]
 
 PREDICTIONS = [
-    tool(
+    *each(
         "draw_predictions",
-        "no weights",
-        "MODEL.WEIGHTS is empty: name the checkpoint whose predictions are to be drawn",
-        SHEET,
+        ("no weights", "MODEL.WEIGHTS", SHEET),
+        ("code", "HOME/model.pkl code", (*SHEET, "MODEL.WEIGHTS", "HOME/model.pkl"), pickled("model.pkl")),
+        (
+            "damaged image",
+            "HOME/data/images/val/f.png damaged",
+            (*SHEET, *WEIGHTS),
+            both(checkpoint(), cut("images/val/f.png")),
+        ),
+        (
+            "file in place of a folder",
+            "--output 'HOME/config.yaml'",
+            (*CONFIG, "--output", "HOME/config.yaml/sheet.png", *WEIGHTS),
+            checkpoint(),
+        ),
     ),
-    tool(
-        "draw_predictions",
-        "code",
-        f"HOME/model.pkl contains code, {CODE}",
-        (*SHEET, "MODEL.WEIGHTS", "HOME/model.pkl"),
-        pickled("model.pkl"),
+    *each(
+        "draw_tokens",
+        ("no weights", "MODEL.WEIGHTS --opts", TOKENS),
+        ("unknown class", "--classes 'gras' grass", (*TOKENS, "--classes", "gras", "--opts", *WEIGHTS)),
+        (
+            "missing image",
+            "--input HOME/no.png",
+            (*CONFIG, "--input", "HOME/no.png", "--output", "HOME/output", "--opts", *WEIGHTS),
+        ),
+        ("code", "HOME/model.pkl code", (*TOKENS, "--opts", "MODEL.WEIGHTS", "HOME/model.pkl"), pickled("model.pkl")),
     ),
-    tool(
-        "draw_predictions",
-        "half an image",
-        "HOME/data/images/val/f.png: not an image, or damaged (image file is truncated): download it again, or remove "
-        "it from the dataset",
-        (*SHEET, *WEIGHTS),
+    *each(
+        "evaluate_edges",
+        ("no weights", "MODEL.WEIGHTS --opts", CONFIG),
+        ("no edge head", "MODEL.VIT.REDUCTION 'none' 'shrunk++'", (*CONFIG, "--opts", *WEIGHTS)),
+    ),
+    *each(
+        "convert_official_checkpoint",
+        ("missing file", "HOME/a.pth", ("HOME/a.pth", "HOME/b.pth")),
+        ("checkpoint of ours", "model", ("HOME/model.pth", "HOME/b.pth"), checkpoint()),
+        ("existing output", "HOME/model.pth --overwrite", ("HOME/config.yaml", "HOME/model.pth"), checkpoint()),
+        (
+            "missing output folder",
+            "HOME/output",
+            ("HOME/model.pth", "HOME/output/b.pth", "--to-official"),
+            checkpoint(),
+        ),
+    ),
+    *each(
+        "demo",
+        ("no weights", "weights MODEL.WEIGHTS", (*DEMO, "HOME/output")),
+        ("file in place of a folder", "--output 'HOME/config.yaml'", (*DEMO, "HOME/config.yaml")),
+        ("code", "HOME/model.pkl code", (*DEMO, "HOME/output", "--weights", "HOME/model.pkl"), pickled("model.pkl")),
+    ),
+]
+
+EXPORTS = each(
+    "export_model",
+    (
+        "wrong extension",
+        "--output HOME/output/m.pt .onnx",
+        (*CONFIG, "--format", "onnx", "--output", "HOME/output/m.pt"),
+    ),
+    (
+        "existing output",
+        "--output HOME/m.pt --overwrite",
+        (*CONFIG, "--format", "torchscript", "--output", "HOME/m.pt"),
+        written("m.pt", ""),
+    ),
+    ("no weights", "MODEL.WEIGHTS", EXPORT),
+    ("0 rounds", "--rounds 0", (*EXPORT, "--rounds", "0")),
+    ("pairs after the images", "MODEL.WEIGHTS", (*EXPORT, "--images", "HOME/data/images/val", *WEIGHTS)),
+    ("video", "HOME/a.mp4 video", (*EXPORT, "--images", "HOME/a.mp4"), written("a.mp4", "")),
+    (
+        "damaged image",
+        "HOME/data/images/val/f.png damaged",
+        (*CONFIG, "--images", "HOME/data/images/val", *EXPORT[2:], *WEIGHTS),
         both(checkpoint(), cut("images/val/f.png")),
     ),
-    tool(
-        "draw_predictions",
-        "a file for a folder",
-        f"--output 'HOME/config.yaml': {IS_A_FILE}",
-        (*CONFIG, "--output", "HOME/config.yaml/sheet.png", *WEIGHTS),
+    (
+        "image that is too small",
+        "HOME/data/images/val/e.JPEG 8 11 17",
+        (*CONFIG, "--images", "HOME/data/images/val", *EXPORT[2:], *WEIGHTS, "INPUT.MIN_SIZE_TEST", "8"),
         checkpoint(),
     ),
-    tool("draw_tokens", "no weights", NO_WEIGHTS, TOKENS),
-    tool(
-        "draw_tokens",
-        "an unknown class",
-        "--classes: the dataset has no class 'gras'; near: grass, road",
-        (*TOKENS, "--classes", "gras", "--opts", *WEIGHTS),
-    ),
-    tool(
-        "draw_tokens",
-        "no image",
-        "--input: no such file: HOME/no.png",
-        (*CONFIG, "--input", "HOME/no.png", "--output", "HOME/output", "--opts", *WEIGHTS),
-    ),
-    tool(
-        "draw_tokens",
-        "a text for an image",
-        "HOME/config.yaml: not an image, or damaged (in no image format that Pillow reads): download it again, or "
-        "remove it from the dataset",
-        (*CONFIG, "--input", "HOME/config.yaml", "--output", "HOME/output", "--opts", *WEIGHTS),
-        checkpoint(),
-    ),
-    tool(
-        "draw_tokens",
-        "code",
-        f"HOME/model.pkl contains code, {CODE}",
-        (*TOKENS, "--opts", "MODEL.WEIGHTS", "HOME/model.pkl"),
-        pickled("model.pkl"),
-    ),
-    tool("evaluate_edges", "no weights", NO_WEIGHTS, CONFIG),
-    tool(
-        "evaluate_edges",
-        "no edge head",
-        "MODEL.VIT.REDUCTION 'none' has no edge head: only 'shrunk++' has",
-        (*CONFIG, "--opts", *WEIGHTS),
-    ),
-    tool("convert_official_checkpoint", "no file", "HOME/a.pth does not exist", ("HOME/a.pth", "HOME/b.pth")),
-    tool(
-        "convert_official_checkpoint",
-        "ours",
-        "not a state dict: these entries are not tensors: model",
-        ("HOME/model.pth", "HOME/b.pth"),
-        checkpoint(),
-    ),
-    tool(
-        "convert_official_checkpoint",
-        "over a file",
-        "HOME/model.pth exists; --overwrite replaces it",
-        ("HOME/config.yaml", "HOME/model.pth"),
-        checkpoint(),
-    ),
-    tool(
-        "convert_official_checkpoint",
-        "into no folder",
-        "there is no folder HOME/output",
-        ("HOME/model.pth", "HOME/output/b.pth", "--to-official"),
-        checkpoint(),
-    ),
-]
+)
 
 DATA = [
-    tool(
+    *each(
         "check_dataset",
-        "no dataset",
-        "'camvid_sem_seg' is neither a folder nor the name (or first part of the name) of a semantic segmentation "
-        "dataset whose folder exists; near: "
-        "camvid_sem_seg_val, camvid_sem_seg_test, camvid_sem_seg_train",
-        ("camvid_sem_seg",),
+        ("unknown dataset", "'camvid_sem_seg' camvid_sem_seg_val", ("camvid_sem_seg",)),
+        ("missing folder", "'HOME/nowhere'", ("HOME/nowhere",)),
+        (
+            "file in place of the report folder",
+            "--output 'HOME/config.yaml'",
+            ("HOME/data", "--output", "HOME/config.yaml"),
+        ),
+        ("0 workers", "--workers 0", (*REPORT, "--workers", "0")),
+        (
+            "missing palette",
+            "HOME/no.json",
+            (*REPORT, "--convert-colors", "HOME/new", "--palette", "HOME/no.json"),
+            nothing,
+            REPORT_FILES,
+        ),
+        (
+            "palette that is not JSON",
+            "HOME/config.yaml name color",
+            (*REPORT, "--convert-colors", "HOME/new", "--palette", "HOME/config.yaml"),
+            nothing,
+            REPORT_FILES,
+        ),
+        ("existing folder", "HOME/data", (*REPORT, "--convert-colors", "HOME/data"), nothing, REPORT_FILES),
     ),
-    tool(
-        "check_dataset",
-        "no folder",
-        "folder 'HOME/nowhere' does not exist",
-        ("HOME/nowhere",),
-    ),
-    tool(
-        "check_dataset",
-        "a file for the report",
-        f"--output 'HOME/config.yaml': {IS_A_FILE}",
-        ("HOME/data", "--output", "HOME/config.yaml"),
-    ),
-    tool(
-        "check_dataset", "no process", "argument --workers: 0 is not a positive number", (*REPORT[1:], "--workers", "0")
-    ),
-    tool(
-        "check_dataset",
-        "no palette",
-        "palette HOME/no.json does not exist",
-        (*REPORT[1:], "--convert-colors", "HOME/new", "--palette", "HOME/no.json"),
-        leaves=("contact_sheet.png", "histogram.png", "report.json"),
-    ),
-    tool(
-        "check_dataset",
-        "a palette of another form",
-        'HOME/config.yaml: must be a JSON list of {"name": ..., "color": [r, g, b]}',
-        (*REPORT[1:], "--convert-colors", "HOME/new", "--palette", "HOME/config.yaml"),
-        leaves=("contact_sheet.png", "histogram.png", "report.json"),
-    ),
-    tool(
-        "check_dataset",
-        "over a folder",
-        "HOME/data exists: name a new folder, or remove this one first",
-        (*REPORT[1:], "--convert-colors", "HOME/data"),
-        leaves=("contact_sheet.png", "histogram.png", "report.json"),
-    ),
-    tool(
+    *each(
         "generate_toy_scenes",
-        "a file for the folder",
-        f"--root 'HOME/config.yaml': {IS_A_FILE}",
-        ("--root", "HOME/config.yaml"),
+        ("file in place of the folder", "--root 'HOME/config.yaml'", ("--root", "HOME/config.yaml")),
+        ("0 scenes", "--num-train 0", ("--root", "HOME/output", "--num-train", "0")),
+        ("negative seed", "--seed -1", ("--root", "HOME/output", "--seed", "-1")),
     ),
-    tool(
-        "generate_toy_scenes",
-        "no scene",
-        "argument --num-train: 0 is not a positive number",
-        ("--root", "HOME/output", "--num-train", "0"),
-    ),
-    tool(
-        "generate_toy_scenes",
-        "a negative seed",
-        "argument --seed: -1 is negative",
-        ("--root", "HOME/output", "--seed", "-1"),
+    *each("prepare_ade20k_sem_seg", ("0 workers", "--workers 0", ("--workers", "0"))),
+    *each("prepare_coco_stuff_10k", ("negative workers", "--workers -1", ("--workers", "-1"))),
+    *each(
+        "prepare_pascal_context",
+        ("unknown source", "--source 'xml' 'json'", ("--source", "xml")),
+        (
+            "half a JSON",
+            "HOME/voc/trainval_merged.json",
+            ("--voc", "HOME/voc", "--workers", "1"),
+            written("voc/trainval_merged.json", "{"),
+        ),
+        (
+            "labels.txt without ids",
+            "HOME/voc/labels.txt aeroplane",
+            ("--voc", "HOME/voc", "--workers", "1"),
+            both(written("voc/labels.txt", "aeroplane\n"), written("voc/trainval/a.mat", "")),
+        ),
     ),
 ]
 
-RUNS = [
-    tool(
+SERIES = [
+    *each(
         "run_ablations",
-        "an unknown group",
-        f"--run decoders: {GROUPS}per_pixel_ce, atm_ce, atm_mask, levels_2_5, levels_2_3_5, levels_0_2_3_5, "
-        f"three_atm_last_level, qd_conv_q, qd_nearest_qkv, qd_qu_nearest, qd, qd_qu, eqd_qu",
-        ("--run", "decoders", "--output", "HOME/output"),
+        ("unknown group", "--run decoders atm_mask", ("--run", "decoders", "--output", "HOME/output")),
+        ("negative seed", "--seeds -1", (*ABLATIONS, "--seeds", "-1")),
+        (
+            "unknown dataset",
+            "'camvid_sem_seg_tests' camvid_sem_seg_test",
+            (*ABLATIONS, "DATASETS.TRAIN", "('camvid_sem_seg_tests',)"),
+        ),
     ),
-    tool("run_ablations", "no seed", "--seeds -1: seeds are whole numbers from 0", (*ABLATIONS, "--seeds", "-1")),
-    tool(
-        "run_ablations",
-        "an unknown dataset",
-        "unknown dataset 'camvid_sem_seg_tests'; near: camvid_sem_seg_test, camvid_sem_seg_train, camvid_sem_seg_val",
-        (*ABLATIONS, "DATASETS.TEST", "('camvid_sem_seg_tests',)", "DATASETS.TRAIN", "('camvid_sem_seg_tests',)"),
-    ),
-    tool(
+    *each(
         "compare_backbones",
-        "one twice",
-        "--backbones must name one or more encoders, each once",
-        (*BACKBONES, "vit_tiny_patch16_224", "vit_tiny_patch16_224"),
+        ("duplicate", "--backbones", (*BACKBONES, VIT, VIT)),
+        (
+            "hierarchical backbone",
+            "MODEL.BACKBONE.NAME 'PlainViT'",
+            (*BACKBONES, VIT, "MODEL.BACKBONE.NAME", "HierarchicalViT"),
+        ),
     ),
-    tool(
-        "compare_backbones",
-        "another backbone",
-        "MODEL.BACKBONE.NAME 'HierarchicalViT' cannot be compared: set it to 'PlainViT'",
-        (*BACKBONES, "vit_tiny_patch16_224", "MODEL.BACKBONE.NAME", "HierarchicalViT"),
-    ),
-    tool(
+    *each(
         "toy_demo",
-        "an unknown key",
-        "there is no config key SOLVER.MAX_ITR (the nearest is SOLVER.MAX_ITER)",
-        ("--output", "HOME/output", "SOLVER.MAX_ITR", "1"),
-    ),
-    tool(
-        "toy_demo",
-        "a file for the folder",
-        f"--output 'HOME/config.yaml': {IS_A_FILE}",
-        ("--output", "HOME/config.yaml"),
+        ("unknown key", "SOLVER.MAX_ITR SOLVER.MAX_ITER", ("--output", "HOME/output", "SOLVER.MAX_ITR", "1")),
+        ("file in place of the folder", "--output 'HOME/config.yaml'", ("--output", "HOME/config.yaml")),
     ),
 ]
 
-TOOL_CASES = [*ANALYSIS, *PREDICTIONS, *DATA, *RUNS]
+KEY = "MODEL.SEGVIT.CONTINUAL"
+PROTOCOL = (*CONFIG, f"{KEY}.PROTOCOL")
+CONTINUAL = each(
+    "train_continual",
+    ("no config", "--config-file", ()),
+    ("no protocol", f"{KEY}.PROTOCOL '100-50'", CONFIG),
+    ("--eval-only", "train_net.py --eval-only", (*CONFIG, "--eval-only")),
+    ("unknown method", "--method joints finetune", (*CONFIG, "--method", "joints")),
+    ("too many classes", f"{KEY}.PROTOCOL '2-2' 4 3", (*PROTOCOL, "2-2")),
+    ("missing step", f"{KEY}.STEP 5 0 1", (*PROTOCOL, "2-1", f"{KEY}.STEP", "5")),
+    ("unknown selection", f"{KEY}.SELECTION 'all' 'disjoint'", (*PROTOCOL, "2-1", f"{KEY}.SELECTION", "all")),
+)
+
+TOOL_CASES = [*ANALYSIS, *PREDICTIONS, *EXPORTS, *DATA, *SERIES, *CONTINUAL]

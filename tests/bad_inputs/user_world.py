@@ -1,4 +1,4 @@
-"""A user's folder with a data set, a config and a checkpoint, and the commands, called as a user would.
+"""`World`: a user's folder with a dataset, a config and checkpoints, in which commands are called in this process.
 
 Shape shorthand: H x W pixels.
 """
@@ -51,7 +51,7 @@ OUTPUT_DIR: {home}/output
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended; paths in texts are given from HOME on."""
+    """Exit code, error message and output of a command; HOME stands for the user's folder."""
 
     code: int
     error: str
@@ -85,8 +85,11 @@ class World:
         """Call a command. `HOME` in arguments stands for the folder."""
         module = load_command(name)
         main = module.command if name.startswith("train_") else module.main
-        stdout, stderr, argv = io.StringIO(), io.StringIO(), sys.argv
+        stdout, stderr = io.StringIO(), io.StringIO()
+        argv = sys.argv
         kept = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in LOGGERS]
+        for logger in LOGGERS:
+            logger.handlers = []  # of other tests, which may write to files that are closed or full
         sys.argv = [f"{name}.py", *(self.path(str(argument)) for argument in arguments)]
         try:
             with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
@@ -100,32 +103,32 @@ class World:
         return Ended(code, texts[1].partition(f"{name}.py: error: ")[2].rstrip("\n"), *texts)
 
     def register(self):
-        """Register the splits of data/, as a command does that reads the config."""
+        """Register the splits of data/, as loading the config does."""
         load_config(self.config)
 
     def train(self, *arguments):
         return self.run("train_net", "--config-file", self.config, *arguments)
 
     def written(self):
-        """The names of everything in output/."""
+        """Names of all files and folders in output/."""
         return {str(path.relative_to(self.output)) for path in self.output.rglob("*")}
 
     def files(self):
-        """Every file of the user's folder."""
+        """Names of all files of the user's folder."""
         return {str(path.relative_to(self.home)) for path in self.home.rglob("*") if not path.is_dir()}
 
     def toy_scenes(self):
-        """Two scenes where DETECTRON2_DATASETS has data sets looked for."""
+        """Generate two toy scenes under DETECTRON2_DATASETS."""
         generate_toy_scenes(self.home / "datasets", num_train=1, num_val=1)
 
     def save_checkpoint(self, name="model.pth", opts=()):
-        """The checkpoint of an untrained model of the config."""
+        """Save a checkpoint of the config's model, untrained."""
         model = build_model(load_config(self.config, opts))
         torch.save({"model": model.state_dict()}, self.home / name)
         return self.home / name
 
     def replace(self, file, change):
-        """Save what `change` makes of a picture of the data set in its place."""
+        """Apply `change` to an image of the dataset."""
         path = self.data / file
         with Image.open(path) as image:
             changed = change(image.copy())
@@ -133,10 +136,10 @@ class World:
 
 
 def restore_loggers(kept):
-    """Put loggers back as they were, and close the files of those that a command has set up."""
+    """Undo what a command changed about loggers, and close its log files."""
     for logger, handlers, level, propagate in kept:
-        for handler in set(logger.handlers) - set(handlers):
-            logger.removeHandler(handler)
+        for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.close()
+        logger.handlers = handlers
         logger.level, logger.propagate = level, propagate
