@@ -23,7 +23,7 @@ from segmenter_head import SegmenterHead
 from segvit.analysis.from_config import build_random_model
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.d2.meta_arch import SegViT
-from segvit.data.image_reading import open_upright
+from segvit.data.image_reading import read_image
 from segvit.errors import UserError
 from segvit.modeling.decoder.linear_head import LinearHead
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
@@ -157,7 +157,7 @@ def input_images(cfg: CfgNode, image_size: tuple[int, int], *, batch: int, image
     height, width = image_size
     if image_file is None:
         return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
-    image = open_upright(image_file).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+    image = Image.fromarray(read_image(image_file, format="RGB")).resize((width, height), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
     if cfg.INPUT.FORMAT == "BGR":
         pixels = pixels.flip(0)

@@ -89,7 +89,7 @@ class Demo:
 
     def segment_image(self, source: Source) -> None:
         try:
-            image = load_image(source.path)
+            image = load_image(source.path, max_level=self.predictor.cfg.INPUT.MAX_LEVEL)
         except (OSError, ValueError) as error:
             self.skipped.append(describe(error))
             return

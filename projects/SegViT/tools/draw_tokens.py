@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_folder(args.output, origin="--output")
     predictor = SegViTPredictor(cfg)
     for path in tqdm(args.input, unit="image"):
-        view = inspect_image(predictor, read_image(path, format="BGR"))
+        view = inspect_image(predictor, read_image(path, format="BGR", max_level=predictor.cfg.INPUT.MAX_LEVEL))
         draw_token_views(
             view.image,
             edge_scores=view.edge_scores,

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
-from segvit.data.image_reading import read_image, read_label_map
+from segvit.data.image_reading import read_image
+from segvit.data.label_reading import read_label_map
 from segvit.datasets import require_datasets
 from segvit.errors import UserError
 from segvit.evaluation.edge_quality import EdgeQuality, edge_quality
@@ -65,7 +66,8 @@ def evaluate_edges(cfg: CfgNode) -> EdgeQuality:
     edges: list[np.ndarray] = []
     kept: list[np.ndarray] = []
     for record in tqdm(DatasetCatalog.get(dataset), unit="image"):
-        inspection = inspect_image(predictor, read_image(record["file_name"], format="BGR"))
+        image = read_image(record["file_name"], format="BGR", max_level=cfg.INPUT.MAX_LEVEL)
+        inspection = inspect_image(predictor, image)
         height, width = inspection.image.shape[:2]
         labels = cv2.resize(
             read_label_map(record["sem_seg_file_name"]), (width, height), interpolation=cv2.INTER_NEAREST

@@ -163,6 +163,8 @@ def _add_input(cfg: CN) -> None:
     cfg.INPUT.RESIZE_RATIO_SAMPLING = "uniform"
     # A crop is drawn again while one class fills more than this share of its labelled pixels; 1.0 takes any.
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 0.75
+    # In image files of more than 8 bits per sample, the level that becomes 255; 0: the largest that the bits can hold.
+    cfg.INPUT.MAX_LEVEL = 0
     # Strength of the photometric distortion: 1.0 as in SSD and the official recipe, 0.0 for none.
     cfg.INPUT.PHOTOMETRIC_STRENGTH = 1.0
 

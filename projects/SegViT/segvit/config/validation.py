@@ -49,6 +49,7 @@ REGISTRIES = {
 RANGES = {
     "DATALOADER.NUM_WORKERS": (0, math.inf),
     "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA": (0, 1),
+    "INPUT.MAX_LEVEL": (0, 2**31 - 1),
     "INPUT.MAX_SIZE_TEST": (1, math.inf),
     "INPUT.MAX_SIZE_TRAIN": (1, math.inf),
     "INPUT.MIN_SIZE_TEST": (0, math.inf),

@@ -17,7 +17,8 @@ from detectron2.data import transforms as T
 
 from segvit.config.continual_step import training_labels
 from segvit.data.augmentation import build_test_augmentations, build_train_augmentations
-from segvit.data.image_reading import read_image, read_label_map
+from segvit.data.image_reading import read_image
+from segvit.data.label_reading import read_label_map
 from segvit.data.relabelling import Relabelling
 from segvit.errors import UserError
 
@@ -45,6 +46,7 @@ class SegViTSemanticDatasetMapper:
         num_classes: int,
         ignore_value: int,
         relabelling: Relabelling | None = None,
+        max_level: int = 0,
     ) -> None:
         """
         Args:
@@ -54,6 +56,7 @@ class SegViTSemanticDatasetMapper:
             num_classes: K; without `relabelling`, the dataset's ids are 0 to K - 1.
             ignore_value: the label of ignored pixels.
             relabelling: maps the dataset's ids to labels before the augmentations; by default the ids are the labels.
+            max_level: the level that becomes white in files of more than 8 bits, see `read_image`.
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
@@ -61,6 +64,7 @@ class SegViTSemanticDatasetMapper:
         self.num_classes = num_classes
         self.ignore_value = ignore_value
         self.relabelling = relabelling
+        self.max_level = max_level
         mode = "training" if is_train else "inference"
         logging.getLogger(__name__).info("Augmentations used in %s: %s", mode, augmentations)
 
@@ -75,6 +79,7 @@ class SegViTSemanticDatasetMapper:
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "ignore_value": ignore_value,
             "relabelling": None if labels is None else Relabelling(labels, ignore_value=ignore_value),
+            "max_level": cfg.INPUT.MAX_LEVEL,
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +91,7 @@ class SegViTSemanticDatasetMapper:
                 names the file.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
-        image = read_image(dataset_dict["file_name"], format=self.image_format)
+        image = read_image(dataset_dict["file_name"], format=self.image_format, max_level=self.max_level)
         _check_image_size(dataset_dict, image)
         label_map = self._read_label_map(dataset_dict, image.shape[:2]) if self.is_train else None
 

@@ -1,12 +1,17 @@
-"""Read images and label maps with EXIF rotation; errors name the file.
+"""Read images as upright (H, W, 3) uint8 arrays; levels of more than 8 bits are scaled by INPUT.MAX_LEVEL.
 
-Shape shorthand in this module: H x W: pixels after EXIF rotation.
+Shape shorthand in this module: H x W: pixels after EXIF rotation; C: channels.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -15,75 +20,193 @@ from segvit.errors import UserError
 
 # What Pillow raises on files that are not images, or are damaged, truncated or extremely large.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-# The largest 16-bit level. Pillow's own conversion of 16-bit images (modes "I...") would clip levels above 255.
-MAX_LEVEL = 2**16 - 1
+URL_PREFIXES = ("http://", "https://", "ftp://")
+ORIENTATION = 0x0112  # the EXIF tag
+# How to rotate an array by EXIF orientation.
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda array: array[:, ::-1],
+    3: lambda array: array[::-1, ::-1],
+    4: lambda array: array[::-1],
+    5: lambda array: array.swapaxes(0, 1),
+    6: lambda array: array.swapaxes(0, 1)[:, ::-1],
+    7: lambda array: array.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda array: array.swapaxes(0, 1)[::-1],
+}
+# Images whose highest level is at most this fraction of the white level are almost black, with 16 grey levels or fewer.
+DARK_FRACTION = 1 / 16
+# Images with a larger fraction of levels above INPUT.MAX_LEVEL are mostly white.
+WHITE_FRACTION = 0.5
+
+logger = logging.getLogger(__name__)
+_reported: set[tuple[str, str]] = set()
 
 
-def read_image(path: str | os.PathLike[str], *, format: str) -> np.ndarray:
+class Levels(NamedTuple):
+    """The levels of an image before they are scaled to 8 bits.
+
+    Attributes:
+        array: (H, W), or (H, W, 3) in RGB order; integers from 0.
+        largest: the largest level that the file's bits per sample can hold.
+    """
+
+    array: np.ndarray
+    largest: int
+
+
+def read_image(path: str | os.PathLike[str], *, format: str, max_level: int = 0) -> np.ndarray:
     """(H, W, 3) uint8 in the order `format`, "RGB" or "BGR".
 
-    Grey, palette and CMYK images are converted, alpha is dropped, and of 16 bits the upper eight are kept.
+    Grey, palette and CMYK images are converted, and alpha is dropped. Of an animation the first frame is read.
+
+    Args:
+        max_level: INPUT.MAX_LEVEL, the level that becomes 255 in files of more than 8 bits per sample. 0: the largest
+            level of the file's bits, which keeps the upper 8 of them. Higher levels become 255, too.
 
     Raises:
         OSError: the file does not exist or cannot be opened.
-        UserError: it is not an image, is damaged, or has fractional levels or levels of more than 16 bits.
+        UserError: it is a URL, not an image, or damaged, or its levels are fractional or have no fixed range.
     """
-    return to_colors(open_upright(path), format=format, name=path)
+    with open_image(path) as image:
+        return to_colors(image, format=format, name=path, max_level=max_level)
 
 
-def to_colors(image: Image.Image, *, format: str, name: object) -> np.ndarray:
-    """Convert an image of any mode, as `read_image` does; its errors begin with `name`."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        levels = np.asarray(image)
-        if image.mode == "F" or levels.min() < 0 or levels.max() > MAX_LEVEL:
-            raise UserError(
-                f"{name}: the image's levels are not integers from 0 to 255 or {MAX_LEVEL}: convert it to 8 bits, "
-                "choosing which levels become 0 and 255"
-            )
-        image = Image.fromarray((levels >> 8).astype(np.uint8))
-    colors = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+def to_colors(image: Image.Image, *, format: str, name: object, max_level: int = 0) -> np.ndarray:
+    """Rotate and convert an image as `read_image` does; its errors begin with `name`.
+
+    Give an image that is open but not loaded: Pillow reduces colours of 16 bits to 8 when it loads them.
+    """
+    colors = to_uint8(image_levels(image, name=name, max_level=max_level), name=name, max_level=max_level)
+    if colors.ndim == 2:
+        colors = np.repeat(colors[..., None], 3, axis=-1)
     return colors if format == "RGB" else colors[:, :, ::-1]
 
 
-def read_label_map(path: str | os.PathLike[str]) -> np.ndarray:
-    """(H, W) class ids, integers or booleans; the indices of a palette image.
+def image_levels(image: Image.Image, *, name: object, max_level: int = 0) -> Levels:
+    """The upright levels of an image that is open but not loaded. Raises UserError for levels without a fixed range."""
+    raw_mode = raw_mode_of(image)
+    is_deep = ";16" in raw_mode and not image.mode.startswith("I")
+    content = _content(image) if is_deep else b""
+    orientation = image.getexif().get(ORIENTATION, 1) if is_deep else 1  # loaded TIFFs have lost it
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise UserError(f"{name}: the image has floating-point levels: convert it to 8 or 16 bits")
+    if image.mode.startswith("I"):
+        return Levels(_integer_levels(image, name, max_level), 2 ** (12 if raw_mode.startswith("I;12") else 16) - 1)
+    colors = np.asarray(image if image.mode in ("RGB", "L") else image.convert("RGB"))
+    if is_deep:
+        return Levels(_deep_colors(content, orientation, upper_bits=colors), 2**16 - 1)
+    return Levels(colors, 255)
+
+
+def to_uint8(levels: Levels, *, name: object, max_level: int = 0) -> np.ndarray:
+    """Scale levels so that `max_level`, or the largest possible level, becomes 255; levels of 8 bits are not changed.
+
+    Logs a warning, once for each folder, if the result is almost black or mostly white.
+    """
+    array, largest = levels
+    if largest <= 255:
+        return array.astype(np.uint8, copy=False)
+    white = max_level or largest
+    _report_unsuitable_max_level(array, white, name)
+    table_size = max(2**16, int(array.max(initial=0)) + 1)
+    if table_size > 2**16:
+        return np.minimum(array.astype(np.int64) * 256 // (white + 1), 255).astype(np.uint8)
+    return np.minimum(np.arange(table_size) * 256 // (white + 1), 255).astype(np.uint8)[array]
+
+
+@contextmanager
+def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """An image file, open but not loaded. Errors, also those in the `with` block, name the file.
 
     Raises:
-        OSError: see `read_image`.
-        UserError: see `read_image`; also if the file has several channels or fractional levels.
+        OSError: the file does not exist or cannot be opened.
+        UserError: it is a URL, not an image, or damaged.
     """
-    labels = read_levels(path)
-    if labels.ndim != 2:
-        raise UserError(
-            f"{path}: the label map has {labels.shape[2]} channels (a colour image?); "
-            "it must be a single-channel PNG whose pixels are class ids"
-        )
-    return labels
-
-
-def read_levels(path: str | os.PathLike[str]) -> np.ndarray:
-    """(H, W) or (H, W, channels): the unconverted levels of a label map. Raises as `read_label_map`."""
-    image = open_upright(path)
-    if image.mode == "F":
-        raise UserError(f"{path}: the label map has fractional levels; it must be a PNG whose pixels are class ids")
-    return np.asarray(image)
-
-
-def open_upright(path: str | os.PathLike[str]) -> Image.Image:
-    """A decoded image in its own mode, with EXIF rotation. Raises OSError and UserError as `read_image` does."""
+    if os.fspath(path).lower().startswith(URL_PREFIXES):
+        raise UserError(f"{path}: URLs are not read: download it first, and name the file")
     try:
         with PathManager.open(os.fspath(path), "rb") as file:
-            image = Image.open(file)
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
+            yield Image.open(file)
+    except UserError:
+        raise
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno:
             raise  # an error of the file system, which names the file
-        raise UserError(f"{path}: {_damage(path, error)}") from error
-    return image
+        raise UserError(f"{path}: {_describe_damage(path, error)}") from error
 
 
-def _damage(path: str | os.PathLike[str], error: Exception) -> str:
+def raw_mode_of(image: Image.Image) -> str:
+    """Pillow's name for the layout of the file's samples, such as "L;4" or "RGB;16B"; empty once loaded."""
+    tiles = getattr(image, "tile", None)
+    if not tiles:
+        return ""
+    arguments = tiles[0][3]
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _content(image: Image.Image) -> bytes:
+    """The file of an image that is not loaded."""
+    assert image.fp is not None, "the image is not loaded"
+    position = image.fp.tell()
+    image.fp.seek(0)
+    content = image.fp.read()
+    image.fp.seek(position)
+    return content
+
+
+def _deep_colors(content: bytes, orientation: int, *, upper_bits: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint16 RGB levels of a file with 16 bits per channel, decoded by OpenCV: Pillow has no such mode.
+
+    Its result, which may be rotated already, is used if it agrees with `upper_bits`, the upright (H, W, 3) uint8 that
+    Pillow reads; else the lower 8 bits are lost, as in 16-bit CMYK.
+    """
+    array = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is not None and array.dtype == np.uint16 and array.ndim == 3 and array.shape[2] >= 3:
+        array = array[:, :, 2::-1]
+        for rotate in (lambda unchanged: unchanged, UPRIGHT.get(orientation, lambda unchanged: unchanged)):
+            if np.array_equal(rotate(array) >> 8, upper_bits):
+                return rotate(array)
+    return upper_bits.astype(np.uint16) * 257
+
+
+def _integer_levels(image: Image.Image, name: object, max_level: int) -> np.ndarray:
+    """(H, W) of a grey image with more than 8 bits; uint16, or int32 for levels above 65535."""
+    array = np.asarray(image)
+    if array.min(initial=0) < 0:
+        raise UserError(f"{name}: the image has levels below 0: convert it to 8 or 16 bits, unsigned")
+    if array.max(initial=0) < 2**16:
+        return array.astype(np.uint16)
+    if not max_level:
+        raise UserError(
+            f"{name}: the image has levels up to {array.max()}: set INPUT.MAX_LEVEL to the level that is white"
+        )
+    return array
+
+
+def _report_unsuitable_max_level(array: np.ndarray, white: int, name: object) -> None:
+    highest = int(array.max(initial=0))
+    if 0 < highest <= white * DARK_FRACTION:
+        kind = "almost black"
+    elif highest > white and np.count_nonzero(array > white) > WHITE_FRACTION * array.size:
+        kind = "mostly white"
+    else:
+        return
+    key = (kind, os.path.dirname(str(name)))
+    if key not in _reported:
+        _reported.add(key)
+        logger.warning(
+            "%s: the image becomes %s: its highest level is %d, and level %d becomes white. Set INPUT.MAX_LEVEL to the "
+            "highest level of these files (4095 for 12 bits, 255 for 8 bits stored in 16)",
+            name,
+            kind,
+            highest,
+            white,
+        )
+
+
+def _describe_damage(path: str | os.PathLike[str], error: Exception) -> str:
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         return "empty (0 bytes): download it again, or remove it from the dataset"
     if isinstance(error, Image.DecompressionBombError):

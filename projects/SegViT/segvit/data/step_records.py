@@ -14,7 +14,7 @@ from detectron2.data import get_detection_dataset_dicts
 from tqdm import tqdm
 
 from segvit.config.continual_step import ContinualStep, continual_step, model_ids
-from segvit.data.image_reading import read_label_map
+from segvit.data.label_reading import read_label_map
 from segvit.errors import UserError
 
 Records = list[dict[str, Any]]

@@ -25,7 +25,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
-from segvit.data.image_reading import read_label_map
+from segvit.data.label_reading import read_label_map
 from segvit.data.relabelling import Relabelling
 from segvit.datasets.palette import distinct_colors
 from segvit.errors import UserError

@@ -58,7 +58,7 @@ def read_images(paths: Iterable[Path], cfg: CfgNode, size: ImageSize) -> list[to
     augmentation = test_resize if size.is_dynamic else T.Resize((size.height, size.width))
     images = []
     for path in paths:
-        pixels = load_image(path, format=cfg.INPUT.FORMAT)
+        pixels = load_image(path, format=cfg.INPUT.FORMAT, max_level=cfg.INPUT.MAX_LEVEL)
         pixels = augmentation.get_transform(pixels).apply_image(pixels)
         if size.is_dynamic and min(pixels.shape[:2]) < size.smallest:
             raise UserError(

@@ -144,7 +144,7 @@ class SegViTPredictor:
             OSError, ValueError: for an image that cannot be read.
         """
         order = self.array_format if isinstance(image, np.ndarray) else "RGB"
-        pixels = load_image(image, format=order, array_format=self.array_format)
+        pixels = load_image(image, format=order, array_format=self.array_format, max_level=self.cfg.INPUT.MAX_LEVEL)
         transform = self._resize.get_transform(pixels)
         # Resized channel by channel: Pillow would copy a colour image to four bytes per pixel.
         channels = range(3) if order == self.cfg.INPUT.FORMAT else range(2, -1, -1)

@@ -84,7 +84,7 @@ class ImageAnalyzer:
             UserError: for a file that `read_upload` refuses, and when the time limit is exceeded.
         """
         with self._lock:
-            upload = read_upload(path, self.limits)
+            upload = read_upload(path, self.limits, max_level=self.predictor.cfg.INPUT.MAX_LEVEL)
             try:
                 with time_limit(self.seconds):
                     view = inspect_image(self.predictor, upload.image[:, :, ::-1])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from segvit.data.image_reading import DAMAGE, to_colors
 from segvit.errors import UserError
@@ -54,8 +54,8 @@ class Upload:
     original_size: tuple[int, int]
 
 
-def read_upload(path: str | os.PathLike[str], limits: UploadLimits) -> Upload:
-    """Read an image file of any mode with 8 or 16 bits.
+def read_upload(path: str | os.PathLike[str], limits: UploadLimits, *, max_level: int = 0) -> Upload:
+    """Read an image file of any mode with 8 or 16 bits; `max_level` is INPUT.MAX_LEVEL, see `read_image`.
 
     Raises:
         UserError: for a file that is too large, damaged or not an image; the message names the file without its folder.
@@ -71,8 +71,7 @@ def read_upload(path: str | os.PathLike[str], limits: UploadLimits) -> Upload:
             image = Image.open(path, formats=FORMATS)
         with image:
             _check_size(image.size, name, limits)
-            image.load()
-            colors = to_colors(ImageOps.exif_transpose(image), format="RGB", name=name)
+            colors = to_colors(image, format="RGB", name=name, max_level=max_level)
     except Image.DecompressionBombError as error:
         pillow_limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / MEGA  # Pillow refuses to open larger files.
         raise UserError(_too_many_pixels(name, f"more than {pillow_limit:.0f}", limits)) from error

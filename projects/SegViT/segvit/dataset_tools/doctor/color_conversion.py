@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from segvit.data.image_reading import read_levels
+from segvit.data.label_reading import read_levels
 from segvit.dataset_tools.doctor.dataset_report import DatasetReport
 from segvit.dataset_tools.doctor.finding import MAX_LISTED
 from segvit.dataset_tools.doctor.inspection import Inspection

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from segvit.data.image_reading import read_image, read_levels
+from segvit.data.image_reading import read_image
+from segvit.data.label_reading import read_levels
 from segvit.dataset_tools.doctor.checked_dataset import Pair
 
 THUMBNAIL_SIZE = 16

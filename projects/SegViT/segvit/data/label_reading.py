@@ -1,0 +1,74 @@
+"""Read label maps as the class ids in the file, without the scaling that Pillow applies for display.
+
+Shape shorthand in this module: H x W: pixels after EXIF rotation.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+import numpy as np
+from PIL import ImageOps
+
+from segvit.data.image_reading import open_image, raw_mode_of
+from segvit.errors import UserError
+
+# They change levels, or may do so.
+LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
+
+
+def read_label_map(path: str | os.PathLike[str]) -> np.ndarray:
+    """(H, W) class ids, integers or booleans; the indices of a palette image.
+
+    Raises:
+        OSError: the file does not exist or cannot be opened.
+        UserError: it is not an image, is damaged, in a lossy format, or has several channels, several images or
+            fractional levels.
+    """
+    labels = read_levels(path)
+    if labels.ndim != 2:
+        raise UserError(
+            f"{path}: the label map has {labels.shape[2]} channels (a colour image?), but each pixel must be one class "
+            "id: convert the label maps by tools/check_dataset.py FOLDER --convert-to NEW_FOLDER"
+        )
+    return labels
+
+
+def read_levels(path: str | os.PathLike[str]) -> np.ndarray:
+    """(H, W) or (H, W, channels): the levels stored in a label map. Raises as `read_label_map` does."""
+    with open_image(path) as image:
+        count = getattr(image, "n_frames", 1)
+        if count > 1:
+            raise UserError(f"{path}: the label map has {count} images: save one of them as a single-channel PNG")
+        if image.format in LOSSY_FORMATS:
+            raise UserError(f"{path}: a {image.format} file changes class ids: save the label map as a PNG")
+        arguments = image.tile[0][3] if image.tile else None
+        raw_mode = raw_mode_of(image)
+        image.load()
+        if image.mode == "F":
+            raise UserError(f"{path}: the label map has fractional levels; it must be a PNG whose pixels are class ids")
+        levels = np.asarray(ImageOps.exif_transpose(image))
+    if image.format == "PPM" and isinstance(arguments, tuple):
+        return _undo_pgm_scaling(levels, arguments)
+    return _undo_display_scaling(levels, raw_mode)
+
+
+def _undo_display_scaling(levels: np.ndarray, raw_mode: str) -> np.ndarray:
+    """Pillow stretches grey levels of 2 and 4 bits to 0..255, and inverts TIFFs whose lowest level is white."""
+    layout = re.fullmatch(r"(?:L|1)(?:;([24]?)(I?)R?)?", raw_mode)
+    if layout is None:
+        return levels
+    bits, inverted = layout.groups()
+    if inverted:
+        levels = ~levels
+    return levels // np.uint8(255 // (2 ** int(bits) - 1)) if bits else levels
+
+
+def _undo_pgm_scaling(levels: np.ndarray, arguments: tuple) -> np.ndarray:
+    """Pillow stretches a PGM's levels to 0..255 or 0..65535 unless its maximum is one of these."""
+    maximum = arguments[1] if len(arguments) > 1 and isinstance(arguments[1], int) else 255
+    white = 255 if levels.dtype == np.uint8 else 2**16 - 1
+    if arguments[0] not in ("L", "I") or maximum in (0, 1, white):
+        return levels
+    return np.rint(levels.astype(np.float64) * maximum / white).astype(np.int32)
