@@ -21,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from segvit.cli_errors import describe, positive, user_errors
+from segvit.data.image_reading import max_level_of
 from segvit.inference import SegViTPredictor, load_image
 from segvit.inference.results import KINDS, ResultFolder
 from segvit.inference.sources import Source, find_sources
@@ -89,7 +90,7 @@ class Demo:
 
     def segment_image(self, source: Source) -> None:
         try:
-            image = load_image(source.path, max_level=self.predictor.cfg.INPUT.MAX_LEVEL)
+            image = load_image(source.path, max_level=max_level_of(self.predictor.cfg))
         except (OSError, ValueError) as error:
             self.skipped.append(describe(error))
             return

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
-from segvit.data.image_reading import read_image
+from segvit.data.image_reading import max_level_of, read_image
 from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
 from segvit.inference.class_names import class_list_of
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_folder(args.output, origin="--output")
     predictor = SegViTPredictor(cfg)
     for path in tqdm(args.input, unit="image"):
-        view = inspect_image(predictor, read_image(path, format="BGR", max_level=predictor.cfg.INPUT.MAX_LEVEL))
+        view = inspect_image(predictor, read_image(path, format="BGR", max_level=max_level_of(predictor.cfg)))
         draw_token_views(
             view.image,
             edge_scores=view.edge_scores,

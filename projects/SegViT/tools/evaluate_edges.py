@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
-from segvit.data.image_reading import read_image
+from segvit.data.image_reading import max_level_of, read_image
 from segvit.data.label_reading import read_label_map
 from segvit.datasets import require_datasets
 from segvit.errors import UserError
@@ -66,7 +66,7 @@ def evaluate_edges(cfg: CfgNode) -> EdgeQuality:
     edges: list[np.ndarray] = []
     kept: list[np.ndarray] = []
     for record in tqdm(DatasetCatalog.get(dataset), unit="image"):
-        image = read_image(record["file_name"], format="BGR", max_level=cfg.INPUT.MAX_LEVEL)
+        image = read_image(record["file_name"], format="BGR", max_level=max_level_of(cfg))
         inspection = inspect_image(predictor, image)
         height, width = inspection.image.shape[:2]
         labels = cv2.resize(

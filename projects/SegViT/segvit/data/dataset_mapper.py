@@ -17,7 +17,7 @@ from detectron2.data import transforms as T
 
 from segvit.config.continual_step import training_labels
 from segvit.data.augmentation import build_test_augmentations, build_train_augmentations
-from segvit.data.image_reading import read_image
+from segvit.data.image_reading import max_level_of, read_image
 from segvit.data.label_reading import read_label_map
 from segvit.data.relabelling import Relabelling
 from segvit.errors import UserError
@@ -79,7 +79,7 @@ class SegViTSemanticDatasetMapper:
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "ignore_value": ignore_value,
             "relabelling": None if labels is None else Relabelling(labels, ignore_value=ignore_value),
-            "max_level": cfg.INPUT.MAX_LEVEL,
+            "max_level": max_level_of(cfg),
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:

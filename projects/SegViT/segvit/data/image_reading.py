@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -51,6 +52,11 @@ class Levels(NamedTuple):
 
     array: np.ndarray
     largest: int
+
+
+def max_level_of(cfg: CfgNode) -> int:
+    """The `max_level` of `read_image` for the images of a config's model, in training as in prediction."""
+    return cfg.INPUT.MAX_LEVEL
 
 
 def read_image(path: str | os.PathLike[str], *, format: str, max_level: int = 0) -> np.ndarray:

@@ -19,6 +19,7 @@ from detectron2.data import transforms as T
 from segvit.analysis import TimingSummary, summarize, time_rounds
 from segvit.d2 import SegViT
 from segvit.data.augmentation import build_test_augmentations
+from segvit.data.image_reading import max_level_of
 from segvit.errors import UserError
 from segvit.export.agreement import Agreement, require_agreement_on
 from segvit.export.formats import ImageSize, Runner
@@ -58,7 +59,7 @@ def read_images(paths: Iterable[Path], cfg: CfgNode, size: ImageSize) -> list[to
     augmentation = test_resize if size.is_dynamic else T.Resize((size.height, size.width))
     images = []
     for path in paths:
-        pixels = load_image(path, format=cfg.INPUT.FORMAT, max_level=cfg.INPUT.MAX_LEVEL)
+        pixels = load_image(path, format=cfg.INPUT.FORMAT, max_level=max_level_of(cfg))
         pixels = augmentation.get_transform(pixels).apply_image(pixels)
         if size.is_dynamic and min(pixels.shape[:2]) < size.smallest:
             raise UserError(

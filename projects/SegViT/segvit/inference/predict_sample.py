@@ -6,7 +6,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from segvit.data.image_reading import read_image
+from segvit.data.image_reading import max_level_of, read_image
 from segvit.data.label_reading import read_label_map
 from segvit.datasets import require_datasets
 from segvit.errors import UserError
@@ -29,7 +29,7 @@ def predict_sample(cfg: CfgNode, dataset_name: str, num_images: int) -> list[Pre
     chosen = np.linspace(0, len(records) - 1, min(num_images, len(records))).round().astype(int)
     predictions = []
     for index in chosen:
-        image = read_image(records[index]["file_name"], format="BGR", max_level=cfg.INPUT.MAX_LEVEL)
+        image = read_image(records[index]["file_name"], format="BGR", max_level=max_level_of(cfg))
         truth = read_label_map(records[index]["sem_seg_file_name"])
         predictions.append(Prediction(image=image[:, :, ::-1], truth=truth, labels=predictor(image)))
     return predictions

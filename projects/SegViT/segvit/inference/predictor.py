@@ -21,6 +21,7 @@ from segvit.config.shipped import find_config
 from segvit.d2 import SegViT, load_config
 from segvit.d2.model_types import ModelInput
 from segvit.data.augmentation import build_test_augmentations
+from segvit.data.image_reading import max_level_of
 from segvit.errors import UserError
 from segvit.inference.class_names import class_list_of
 from segvit.inference.images import ImageLike, load_image
@@ -144,7 +145,7 @@ class SegViTPredictor:
             OSError, ValueError: for an image that cannot be read.
         """
         order = self.array_format if isinstance(image, np.ndarray) else "RGB"
-        pixels = load_image(image, format=order, array_format=self.array_format, max_level=self.cfg.INPUT.MAX_LEVEL)
+        pixels = load_image(image, format=order, array_format=self.array_format, max_level=max_level_of(self.cfg))
         transform = self._resize.get_transform(pixels)
         # Resized channel by channel: Pillow would copy a colour image to four bytes per pixel.
         channels = range(3) if order == self.cfg.INPUT.FORMAT else range(2, -1, -1)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from segvit.data.image_reading import max_level_of
 from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
 from segvit.inference.inspect_image import ModelView, inspect_image
@@ -84,7 +85,7 @@ class ImageAnalyzer:
             UserError: for a file that `read_upload` refuses, and when the time limit is exceeded.
         """
         with self._lock:
-            upload = read_upload(path, self.limits, max_level=self.predictor.cfg.INPUT.MAX_LEVEL)
+            upload = read_upload(path, self.limits, max_level=max_level_of(self.predictor.cfg))
             try:
                 with time_limit(self.seconds):
                     view = inspect_image(self.predictor, upload.image[:, :, ::-1])
