@@ -21,6 +21,8 @@ COLUMNS = 4
 # Width of a cell in pixels; larger images are reduced to it before they are drawn.
 CELL_WIDTH = 320
 CELL_INCHES = 3.0
+# The legend lists the classes with the most pixels on the sheet.
+MAX_LEGEND_CLASSES = 40
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def make_cell(image: np.ndarray, labels: np.ndarray, title: str) -> Cell:
 def draw_contact_sheet(
     cells: Sequence[Cell], classes: Sequence[str], colors: Sequence[Color], output: str | os.PathLike[str]
 ) -> None:
-    """Draw the cells and a legend of the classes that occur in them, as a PNG. Ignored pixels are dark.
+    """Draw the cells and a legend of their most frequent classes, as a PNG. Ignored pixels are dark.
 
     Raises UserError if there are no cells.
     """
@@ -53,7 +55,11 @@ def draw_contact_sheet(
         raise UserError("a contact sheet needs at least one cell")
     rows = -(-len(cells) // COLUMNS)
     ratio = float(np.median([cell.labels.shape[0] / cell.labels.shape[1] for cell in cells]))
-    present = sorted({int(i) for cell in cells for i in np.unique(cell.labels) if 0 <= i < len(classes)})
+    counts = np.zeros(len(classes), dtype=np.int64)
+    for cell in cells:
+        counts += np.bincount(cell.labels[cell.labels < len(classes)].ravel(), minlength=len(classes))
+    largest = np.argsort(-counts, kind="stable")[:MAX_LEGEND_CLASSES]
+    present = sorted(int(class_id) for class_id in largest if counts[class_id])
     legend_height = 0.3 * -(-len(present) // 8) + 0.2
     figure = Figure(
         figsize=(COLUMNS * CELL_INCHES, rows * (CELL_INCHES * ratio + 0.25) + legend_height), layout="constrained"

@@ -70,8 +70,8 @@ def inspect_pair(pair: Pair) -> Inspection:
 
 def count_ids(label_map: np.ndarray) -> dict[int, int]:
     """Id -> number of pixels of (H, W) integers or booleans."""
-    if label_map.dtype == np.uint8:
-        counts = np.bincount(label_map.ravel(), minlength=256)
+    if label_map.dtype in (np.uint8, np.uint16):
+        counts = np.bincount(label_map.ravel())
         return {int(value): int(counts[value]) for value in counts.nonzero()[0]}
     values, counts = np.unique(label_map, return_counts=True)
     return {int(value): int(count) for value, count in zip(values, counts)}
