@@ -114,6 +114,11 @@ def is_in_the_makefile(command, workspace):
     assert command in recipe, f"{command!r} is not a step of `make setup`"
 
 
+def needs_a_gpu(command, workspace):
+    """`tests/benchmarks/test_gpu_proof.py` runs what it can without one; here only the file is checked."""
+    assert (ROOT / command.split()[1]).is_file()
+
+
 def names_the_virtual_environment(command, workspace):
     assert re.search(rf"^VENV := {re.escape(command.split()[1].split('/')[0])}$", (ROOT / "Makefile").read_text(), re.M)
     return workspace.shell(f"source {shlex.quote(sys.prefix)}/bin/activate") if sys.prefix != sys.base_prefix else None
@@ -561,6 +566,7 @@ COVERAGE = {
     r"(GLIBC_TUNABLES=\S+ )?python projects/SegViT/benchmarks/benchmark\.py .*": times_a_tiny_model,
     r"python projects/SegViT/benchmarks/benchmark_parts\.py (predictor|precision) .*": times_a_trained_model,
     r"python projects/SegViT/benchmarks/benchmark_parts\.py .*": times_what_surrounds_a_tiny_model,
+    r"python projects/SegViT/benchmarks/gpu_proof\.py .*": needs_a_gpu,
     r"python projects/SegViT/tools/compare_backbones\.py .*": compares_backbones,
     r"python projects/SegViT/tools/run_ablations\.py.*": runs_ablations,
     r"python projects/SegViT/tools/convert_official_checkpoint\.py .*": converts_a_tiny_official_checkpoint,
