@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segvit.data.image_reading import DAMAGE, to_colors
 from segvit.errors import UserError
+from segvit.image_levels import DAMAGE, to_colors
 
 # No other formats: for some, Pillow starts external programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
