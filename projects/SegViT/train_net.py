@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from segvit.checkpoint.checkpointer import SegViTCheckpointer, require_weights
+from segvit.checkpoint.checkpointer import SegViTCheckpointer, has_checkpoint, require_weights
+from segvit.checkpoint.resume import load_newest
+from segvit.checkpoint.run_record import RunRecord
 from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
 from segvit.datasets import require_datasets
@@ -22,6 +23,7 @@ from segvit.engine import Trainer
 from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
 from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes
 from segvit.engine.preflight import rehearse, require_same_classes
+from segvit.engine.trainer import without_pretrained
 from segvit.errors import UserError
 from segvit.output_files import require_folder
 
@@ -29,8 +31,6 @@ from segvit.output_files import require_folder
 def read_config(args: argparse.Namespace) -> CfgNode:
     """The config of this run: defaults, then the file, then the command line. Raises UserError with the remedy."""
     cfg = load_config(args.config_file, args.opts)
-    if args.eval_only or (args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
-        cfg.MODEL.VIT.PRETRAINED = ""  # the checkpoint fills the encoder, too
     cfg.freeze()
     return cfg
 
@@ -46,17 +46,27 @@ def setup(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
+def resumes(cfg: CfgNode, args: argparse.Namespace) -> bool:
+    """Whether --resume finds a checkpoint to continue from."""
+    return args.resume and has_checkpoint(cfg.OUTPUT_DIR)
+
+
 def main(args: argparse.Namespace) -> dict[str, dict[str, float]] | None:
     """One process of the job. Returns the metrics of the evaluation."""
     cfg = setup(args)
     if args.eval_only:
-        model = Trainer.build_model(cfg)
-        SegViTCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        model = Trainer.build_model(without_pretrained(cfg))
+        record = RunRecord.of(cfg, datasets=cfg.DATASETS.TEST)
+        checkpointer = SegViTCheckpointer(model, save_dir=cfg.OUTPUT_DIR, run=record)
+        if resumes(cfg, args):
+            load_newest(checkpointer)
+        else:
+            checkpointer.load(cfg.MODEL.WEIGHTS)
         results = Trainer.test(cfg, model)
         if cfg.TEST.AUG.ENABLED:
             results.update(Trainer.test_with_TTA(cfg, model))
         return results
-    trainer = Trainer(cfg)
+    trainer = Trainer(cfg, loads_encoder=not resumes(cfg, args))
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()
 
@@ -76,7 +86,7 @@ def check(args: argparse.Namespace) -> None:
 
 def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Refuse weights, data sets and output folders that are not there or do not fit. Raises UserError or OSError."""
-    if not (args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
+    if not resumes(cfg, args):
         require_weights(cfg.MODEL.WEIGHTS, evaluates=args.eval_only)
     needed = "TEST" if args.eval_only else "TRAIN"
     if not cfg.DATASETS[needed]:

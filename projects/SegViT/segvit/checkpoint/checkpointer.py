@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from timm.models import clean_state_dict
 from torch import nn
 
+from segvit.checkpoint.run_record import RunRecord
 from segvit.errors import UserError
 from segvit.modeling.weights.weight_files import code_error, read_weight_file, require_content
 from segvit.modeling.weights.weight_match import ShapeConflict, compare_weights
@@ -23,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 # Tensors whose first dimension counts classes: the queries (K, D), and the classifier's (K + 1, D) and (K + 1,).
 CLASS_TENSOR = re.compile(r"(^|\.)class_(queries|embed)\.(weight|bias)$")
+
+# At most this many tensors are named in a message.
+MOST_NAMED = 20
 
 # The share of the tensors that do not depend on the classes which training from MODEL.WEIGHTS must find there.
 MIN_SHARE = 0.95
@@ -47,6 +53,7 @@ class SegViTCheckpointer(DetectionCheckpointer):
             Resuming is strict either way.
         new_tensors: with it, `strict` False means: what continual segmentation adds in this step, the tensors whose
             names begin so, may be missing, and everything else, which stays frozen, must fit.
+        run: is saved in every checkpoint, and compared with the one of each checkpoint that is loaded.
         **checkpointables: see `DetectionCheckpointer`.
     """
 
@@ -57,11 +64,14 @@ class SegViTCheckpointer(DetectionCheckpointer):
         *,
         strict: bool = True,
         new_tensors: str = "",
+        run: RunRecord | None = None,
         **checkpointables: object,
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
         self.strict = strict
         self.new_tensors = new_tensors
+        self.run = run
+        self._resumes = False
         self._must_be_exact = strict
         self._path = ""
 
@@ -75,6 +85,8 @@ class SegViTCheckpointer(DetectionCheckpointer):
             return
         parts = {"model": self.model, **self.checkpointables}
         content = {key: part.state_dict() for key, part in parts.items()}
+        if self.run is not None:
+            content |= self.run.content()
         path = Path(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
         remove_unfinished(path.parent, suffix=".pth")
@@ -97,13 +109,26 @@ class SegViTCheckpointer(DetectionCheckpointer):
             require_weights(path, evaluates=True)
         elif path and "://" not in path:
             require_content(path)
-        resumes = checkpointables is None and bool(self.checkpointables)
-        self._must_be_exact = self.strict or resumes
+        self._resumes = checkpointables is None and bool(self.checkpointables)
+        self._must_be_exact = self.strict or self._resumes
         self._path = path
         try:
             return super().load(path, checkpointables)
         finally:
             self._parsed_url_during_load = None  # Detectron2 leaves it behind where loading fails
+
+    def has_checkpoint(self) -> bool:
+        """Whether the folder holds a checkpoint, named by last_checkpoint or not."""
+        return has_checkpoint(self.save_dir)
+
+    def get_checkpoint_file(self) -> str:
+        """The file that last_checkpoint names; "" if last_checkpoint is missing or is not a line of text."""
+        tag = Path(self.save_dir, "last_checkpoint")
+        try:
+            name = tag.read_bytes().decode().strip() if tag.is_file() else ""
+        except UnicodeDecodeError:
+            name = ""
+        return str(Path(self.save_dir, name)) if name.isprintable() and name else ""
 
     def _load_file(self, filename: str) -> dict[str, object]:
         if filename.endswith((".pkl", ".pyth")):
@@ -120,7 +145,12 @@ class SegViTCheckpointer(DetectionCheckpointer):
     def _torch_load(self, filename: str) -> dict[str, object]:
         return read_weight_file(filename)
 
-    def _load_model(self, checkpoint: dict[str, object]) -> object:
+    def _load_model(self, checkpoint: dict[str, Any]) -> object:
+        require_finite(checkpoint["model"], self._path)
+        if self.run is not None and self._resumes:
+            self.run.require_resumable(checkpoint, self._path)
+        elif self.run is not None:
+            self.run.require_class_order(checkpoint, self._path, same=False)
         adds_group = bool(self.new_tensors) and not self._must_be_exact
         expected = self.model.state_dict()
         if adds_group:
@@ -157,12 +187,27 @@ class SegViTCheckpointer(DetectionCheckpointer):
         return incompatible
 
 
+def has_checkpoint(folder: str | Path) -> bool:
+    """Whether a folder holds a checkpoint, named by last_checkpoint or not."""
+    return Path(folder, "last_checkpoint").is_file() or any(Path(folder).glob("model_*.pth"))
+
+
 def require_weights(path: str, *, evaluates: bool) -> None:
     """Raise UserError or FileNotFoundError where MODEL.WEIGHTS is empty and a model is evaluated, or names no file."""
     if not path and evaluates:
         raise UserError("MODEL.WEIGHTS is empty: there are no weights to evaluate; name a checkpoint")
     if path and "://" not in path:
         require_content(path, origin="MODEL.WEIGHTS: ")
+
+
+def require_finite(weights: Mapping[str, torch.Tensor], path: str) -> None:
+    """Raise UserError, naming tensors, if weights are NaN or infinite; `path` is the file that they come from."""
+    bad = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    if bad:
+        raise UserError(
+            f"{path}: {len(bad)} of {len(weights)} tensors hold values that are NaN or infinite: "
+            f"{', '.join(bad[:MOST_NAMED])}. The training diverged, or the file is damaged: take another checkpoint"
+        )
 
 
 def require_all_weights_for_inference(model: nn.Module, incompatible_keys: object) -> None:
@@ -172,11 +217,14 @@ def require_all_weights_for_inference(model: nn.Module, incompatible_keys: objec
     goes on with those of the random initialisation.
 
     Raises:
-        UserError: where the model is in evaluation mode and tensors of it were not loaded.
+        UserError: where the model is in evaluation mode and tensors of it were not loaded, or are NaN or infinite.
     """
-    if model.training or not incompatible_keys.missing_keys:
+    if model.training:
         return
     state = model.state_dict()
+    require_finite(state, "the weights")
+    if not incompatible_keys.missing_keys:
+        return
     missing = [f"{name} {tuple(state[name].shape)}" for name in incompatible_keys.missing_keys if name in state]
     raise UserError(
         f"{len(missing)} of {len(state)} tensors of the model are missing in the checkpoint, or of another shape "

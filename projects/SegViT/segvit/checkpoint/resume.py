@@ -25,11 +25,11 @@ def load_newest(checkpointer: SegViTCheckpointer) -> dict[str, object]:
     Raises:
         UserError: where no checkpoint of the folder can be read, or one does not fit the model.
     """
-    named = Path(checkpointer.get_checkpoint_file())
-    others = [path for path in Path(checkpointer.save_dir).glob("model_*.pth") if path != named]
+    folder, named = Path(checkpointer.save_dir), checkpointer.get_checkpoint_file()
+    others = [path for path in folder.glob("model_*.pth") if str(path) != named]
     others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    reasons = []
-    for path in (named, *others):
+    reasons = [] if named else [f"{folder / 'last_checkpoint'} does not name a checkpoint"]
+    for path in [*([Path(named)] if named else []), *others]:
         try:
             rest, error = checkpointer.load(str(path)), None
         except (DamagedFile, FileNotFoundError) as damage:

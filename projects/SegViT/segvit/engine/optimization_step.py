@@ -134,10 +134,41 @@ class OptimizationStep(SimpleTrainer):
         return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "grad_scaler": self.precision.grad_scaler.state_dict()}
+        return {
+            **super().state_dict(),
+            "grad_scaler": self.precision.grad_scaler.state_dict(),
+            "parameter_names": self._parameter_names(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
+        """Load the optimizer's state by parameter name; learning rates and weight decay stay those of the config.
+
+        Raises:
+            UserError: a checkpoint of an older version, which has no names, was trained with other parameter groups.
+        """
+        current, saved = self.optimizer.state_dict(), state_dict["optimizer"]
+        names = self._parameter_names()
+        saved_names = state_dict.get("parameter_names", names)
+        if "parameter_names" not in state_dict and _group_sizes(saved) != _group_sizes(current):
+            raise UserError(
+                f"the checkpoint is of an older version and has parameter groups of {_group_sizes(saved)} tensors, the "
+                f"config gives {_group_sizes(current)}: set SOLVER.LAYER_DECAY, SOLVER.NO_WEIGHT_DECAY, "
+                "SOLVER.WEIGHT_DECAY, SOLVER.DECODER_LR_MULTIPLIER and MODEL.VIT.FROZEN as they were"
+            )
+        state_by_name = {saved_names[index]: state for index, state in saved["state"].items()}
+        state = {index: state_by_name[name] for index, name in enumerate(names) if name in state_by_name}
+        merged = {"state": state, "param_groups": current["param_groups"]}
+        super().load_state_dict({**state_dict, "optimizer": merged})
         # A run without loss scaling wrote no state, or an empty one: this run's scaler keeps its initial scale.
         if state_dict.get("grad_scaler") and self.precision.grad_scaler.is_enabled():
             self.precision.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+    def _parameter_names(self) -> list[str]:
+        """Names of the optimizer's parameters, in the order of the indices in its state."""
+        model = self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        return [names[id(parameter)] for group in self.optimizer.param_groups for parameter in group["params"]]
+
+
+def _group_sizes(optimizer_state: dict[str, Any]) -> list[int]:
+    return [len(group["params"]) for group in optimizer_state["param_groups"]]

@@ -18,6 +18,7 @@ from torch import nn
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.checkpoint.resume import load_newest
+from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import continual_step
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
@@ -46,18 +47,30 @@ def build_mapper(cfg: CfgNode, *, is_train: bool) -> SegViTSemanticDatasetMapper
     return SegViTSemanticDatasetMapper(cfg, is_train=is_train)
 
 
+def without_pretrained(cfg: CfgNode) -> CfgNode:
+    """A copy of the config without MODEL.VIT.PRETRAINED, for a model that a checkpoint fills."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.VIT.PRETRAINED = ""
+    return cfg
+
+
 class Trainer(DefaultTrainer):
     """Train SegViT as a config says.
 
     An interrupted run that is resumed ends with the weights of an unbroken one, bit for bit (docs/training.md).
+
+    Args:
+        cfg: the config of the run.
+        loads_encoder: False leaves out MODEL.VIT.PRETRAINED, because a checkpoint will fill the encoder.
     """
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(self, cfg: CfgNode, *, loads_encoder: bool = True) -> None:
         # `DefaultTrainer.__init__` fixes the step, the checkpointer and the arguments of DDP, and has no method to
         # override for them. Detectron2's projects skip it in this way; the rest of the class is used as it is.
         super(DefaultTrainer, self).__init__()
         cfg = scale_to_processes(cfg, comm.get_world_size())
-        model = self.build_model(cfg)
+        model = self.build_model(cfg if loads_encoder else without_pretrained(cfg))
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         self._device = model.device
@@ -82,6 +95,7 @@ class Trainer(DefaultTrainer):
             cfg.OUTPUT_DIR,
             strict=False,
             new_tensors=step.new_tensors if step else "",
+            run=RunRecord.of(cfg),
             trainer=weakref.proxy(self),
         )
         self.start_iter = 0
@@ -162,6 +176,10 @@ class Trainer(DefaultTrainer):
             "EMAHook" if name == "WeightAverage" else name: state for name, state in state_dict.get("hooks", {}).items()
         }
         super().load_state_dict({**state_dict, "hooks": hook_states})
+        # Learning rates follow from the config and the iteration alone.
+        self.scheduler.base_lrs = [group["initial_lr"] for group in self.optimizer.param_groups]
+        for group, lr in zip(self.optimizer.param_groups, self.scheduler.get_lr(), strict=True):
+            group["lr"] = lr
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's hooks, with exact resuming, EMA, SIGTERM handling and model_best.pth (highest mIoU)."""

@@ -1,0 +1,160 @@
+"""`RunRecord`: the config and class names that a checkpoint carries, so that resuming can compare them with its own.
+
+A key that differs takes effect or is refused with both values; none is ignored.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+from segvit.config.continual_step import continual_step
+from segvit.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# Keys that say where and how a run computes, not what: a checkpoint does not hold them.
+NOT_RECORDED = ("OUTPUT_DIR", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE")
+# Keys that may change when a run resumes, as shell patterns; the config of the resumed run takes effect. Exceptions
+# from the patterns follow in `FIXED`.
+MAY_CHANGE = (
+    # The optimizer, its schedule and the periods; learning rates and weight decay are set anew for every parameter.
+    "SOLVER.*",
+    # Augmentation of training images, from the next batch on.
+    "INPUT.MIN_SIZE_TRAIN*",
+    "INPUT.MAX_SIZE_TRAIN",
+    "INPUT.RESIZE_RATIO_*",
+    "INPUT.CROP.*",
+    "INPUT.PHOTOMETRIC_STRENGTH",
+    "INPUT.RANDOM_FLIP",
+    "INPUT.COLOR_AUG_SSD",
+    # Regularization, weights of losses, and how the same function is computed.
+    "MODEL.VIT.DROP_PATH_RATE",
+    "MODEL.VIT.GRADIENT_CHECKPOINTING",
+    "MODEL.VIT.FUSED_ATTENTION",
+    "MODEL.VIT.PRETRAINED_MIN_MATCH",
+    "MODEL.SEGVIT.DROPOUT",
+    "MODEL.SEGVIT.*_WEIGHT",
+    "MODEL.SEGVIT.EXCLUDE_IGNORED_PIXELS",
+    "MODEL.SEGVIT.MASK_LOSS_STRIDE",
+    # When evaluations happen, and what they write. What changes the mIoU itself would make the best one meaningless.
+    "TEST.EVAL_PERIOD",
+    "TEST.SAVE_PREDICTIONS",
+    "TEST.BOUNDARY_IOU",
+    "TEST.LABELS_ONLY",
+    "TEST.WINDOW.BATCH_SIZE",
+    "TEST.WINDOW.ACCUMULATE_ON_CPU",
+    "TEST.AUG.*",
+    "CUDNN_BENCHMARK",
+    "FLOAT32_PRECISION",
+    "VIS_PERIOD",
+    "VERSION",
+)
+# The position in the data is counted in batches, and the average is part of the state.
+FIXED = ("SOLVER.IMS_PER_BATCH", "SOLVER.REFERENCE_WORLD_SIZE", "SOLVER.EMA.ENABLED")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What identifies a run.
+
+    Attributes:
+        config: dotted key -> value, without `NOT_RECORDED`; plain numbers, strings and lists.
+        classes: the class names by id; empty if the dataset has none.
+    """
+
+    config: Mapping[str, Any]
+    classes: Sequence[str]
+
+    @classmethod
+    def of(cls, cfg: CfgNode, *, datasets: Sequence[str] = ()) -> RunRecord:
+        """The record of a config; class names are those of `datasets`, by default DATASETS.TRAIN."""
+        config = {key: _plain(value) for key, value in _leaves(cfg) if key not in NOT_RECORDED}
+        step = continual_step(cfg)
+        if step is not None and step.class_names:
+            return cls(config, list(step.class_names))
+        names = [MetadataCatalog.get(name).get("stuff_classes", ()) for name in datasets or cfg.DATASETS.TRAIN]
+        return cls(config, list(names[0]) if names else [])
+
+    def content(self) -> dict[str, Any]:
+        """What a checkpoint holds of it."""
+        return {"config": dict(self.config), "classes": list(self.classes)}
+
+    def require_class_order(self, checkpoint: Mapping[str, Any], path: str, *, same: bool) -> None:
+        """Compare class names with those of a checkpoint.
+
+        Raises:
+            UserError: the checkpoint has the same names in another order; with `same`, also if it has other names.
+        """
+        saved = list(checkpoint.get("classes", ()))
+        if not saved or not self.classes or saved == list(self.classes):
+            return
+        differing = [(index, *pair) for index, pair in enumerate(zip(saved, self.classes)) if pair[0] != pair[1]]
+        pairs = ", ".join(f"id {index} is {old!r} there and {new!r} here" for index, old, new in differing[:5])
+        if same or sorted(saved) == sorted(self.classes):
+            raise UserError(
+                f"{path} was trained with other class names than the dataset has: {pairs or 'more or fewer'}. Bring "
+                "the list of classes (classes.txt) into the order of the training"
+            )
+        logger.warning("%s was trained with other class names: %s", path, pairs or f"{len(saved)} of them")
+
+    def require_resumable(self, checkpoint: Mapping[str, Any], path: str) -> None:
+        """Check that this run can continue from a checkpoint; log the changed keys that take effect.
+
+        Raises:
+            UserError: the checkpoint has no optimizer state, has passed SOLVER.MAX_ITER, or differs in keys that cannot
+                change.
+        """
+        trainer = checkpoint.get("trainer", {})
+        if not trainer.get("_trainer", {}).get("optimizer", {}).get("state"):
+            raise UserError(
+                f"{path} holds no state of the optimizer, so a run cannot resume from it. To start a new run from its "
+                "weights, name it by MODEL.WEIGHTS without --resume"
+            )
+        self.require_class_order(checkpoint, path, same=True)
+        saved = checkpoint.get("config")
+        if saved is None:
+            logger.warning("%s is of an older version and holds no config: changed keys cannot be found", path)
+            saved = {}
+        changed = {
+            key: (saved[key], value) for key, value in self.config.items() if key in saved and saved[key] != value
+        }
+        refused = [f"{key}: {old!r} there, {new!r} now" for key, (old, new) in changed.items() if not may_change(key)]
+        if refused:
+            raise UserError(
+                f"{path} belongs to a run with other values of keys that cannot change when it resumes:\n  "
+                + "\n  ".join(refused)
+                + "\nTo --resume, set them as they were; for a new run, choose another OUTPUT_DIR"
+            )
+        done, limit = trainer["iteration"] + 1, self.config["SOLVER.MAX_ITER"]
+        if done > limit:
+            raise UserError(
+                f"{path} has {done} iterations behind it, more than SOLVER.MAX_ITER {limit}: raise it to --resume, or "
+                "choose another OUTPUT_DIR"
+            )
+        for key, (old, new) in changed.items():
+            logger.warning("Resuming with %s %r in place of %r", key, new, old)
+
+
+def may_change(key: str) -> bool:
+    """Whether a resumed run may have another value of this key."""
+    return key not in FIXED and any(fnmatchcase(key, pattern) for pattern in MAY_CHANGE)
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, at any depth: YAML and command lines do not keep them apart."""
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
