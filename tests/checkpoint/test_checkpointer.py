@@ -154,7 +154,7 @@ def test_the_trainer_fine_tunes_and_resumes_strictly(ade, toy_cfg, caplog):
 
     Trainer(toy_cfg).resume_or_load(resume=True)
     toy_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 4
-    with pytest.raises(ValueError, match="NUM_CLASSES: 10 .* 4 "):
+    with pytest.raises(ValueError, match=r"NUM_CLASSES: 10 .* 4 "):
         Trainer(toy_cfg).resume_or_load(resume=True)
 
 
