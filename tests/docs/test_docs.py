@@ -197,7 +197,7 @@ def test_predictor_snippets(after_the_demo, capsys):
         exec(code.replace("rounds=20", "rounds=2"), names)
     output = capsys.readouterr().out
     assert names["labels"].shape == (128, 160) and names["labels"].dtype == np.uint8
-    assert output.count("% of the picture") == 10 and output.count(".jpg (128, 160)") == 5
+    assert output.count("% of the image") == 10 and output.count(".jpg (128, 160)") == 5
     assert "'predictor': {'median_ms'" in output
 
 
