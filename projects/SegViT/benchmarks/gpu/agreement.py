@@ -8,16 +8,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from functools import partial
+from typing import cast
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from torch import nn
 
 from gpu.checks import Check, Values
 from gpu.kinds import KINDS, NUM_CLASSES, small_config
 from gpu.measuring import exact_float32
 from segvit.config.continual_step import continual_step
+from segvit.d2.meta_arch import SegViT
+from segvit.d2.model_types import ModelInput
 from segvit.d2.solver import build_optimizer
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 from training_step import random_input
@@ -41,7 +43,7 @@ def check_kind(kind: str, device: str = "cuda") -> Values:
     """Losses, gradients, scores and labels against the CPU's, then one bfloat16 and one float16 step."""
     torch.manual_seed(0)
     cfg = small_config(kind)
-    on_cpu = build_model(cfg)
+    on_cpu = cast(SegViT, build_model(cfg))
     on_gpu = copy.deepcopy(on_cpu).to(device)
     size = tuple(cfg.MODEL.VIT.IMG_SIZE)
     step = continual_step(cfg)
@@ -64,7 +66,7 @@ def check_kind(kind: str, device: str = "cuda") -> Values:
     return {"ok": bool(ok), **values}
 
 
-def training_image(size: tuple[int, int], classes: Iterable[int], *, seed: int) -> dict[str, torch.Tensor]:
+def training_image(size: tuple[int, int], classes: Iterable[int], *, seed: int) -> ModelInput:
     """An image of noise, its classes in squares; others than `classes` are background, and some columns are ignored."""
     image = random_input(size, NUM_CLASSES, seed)
     labels = image["sem_seg"]
@@ -74,7 +76,7 @@ def training_image(size: tuple[int, int], classes: Iterable[int], *, seed: int) 
     return image
 
 
-def compare_training(on_cpu: nn.Module, on_gpu: nn.Module, batch: list[dict[str, torch.Tensor]]) -> Values:
+def compare_training(on_cpu: SegViT, on_gpu: SegViT, batch: list[ModelInput]) -> Values:
     """Losses and gradients of one batch."""
     losses = [model.train()(batch) for model in (on_cpu, on_gpu)]
     errors = {name: relative_error(losses[1][name], expected) for name, expected in losses[0].items()}
@@ -88,7 +90,7 @@ def compare_training(on_cpu: nn.Module, on_gpu: nn.Module, batch: list[dict[str,
 
 
 @torch.no_grad()
-def compare_inference(on_cpu: nn.Module, on_gpu: nn.Module, batch: list[dict[str, torch.Tensor]]) -> Values:
+def compare_inference(on_cpu: SegViT, on_gpu: SegViT, batch: list[ModelInput]) -> Values:
     """Scores, labels and pruned labels of whole images, and scores by windows."""
     images = [{"image": image["image"]} for image in batch]
     scores, labels, pruned, windows = [], [], [], []
@@ -113,9 +115,7 @@ def compare_inference(on_cpu: nn.Module, on_gpu: nn.Module, batch: list[dict[str
     }
 
 
-def mixed_precision_step(
-    cfg: CfgNode, model: nn.Module, batch: list[dict[str, torch.Tensor]], name: str, dtype: torch.dtype
-) -> Values:
+def mixed_precision_step(cfg: CfgNode, model: SegViT, batch: list[ModelInput], name: str, dtype: torch.dtype) -> Values:
     """One optimizer step under autocast, then inference under autocast: scores and weights must be finite."""
     optimizer = build_optimizer(cfg, model.train())
     scaler = torch.amp.GradScaler(model.device.type, init_scale=128.0, enabled=dtype == torch.float16)

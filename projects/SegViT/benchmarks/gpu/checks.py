@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
+from typing import Any
 
 import torch
 
-Values = dict[str, object]
+Values = dict[str, Any]
 
 
-class OutOfTime(Exception):
-    """The time of a part is over."""
+class OutOfTime(BaseException):
+    """The time of a part is over; no `except Exception` of a library, such as a compiler, hides it."""
 
 
 @dataclass(frozen=True)

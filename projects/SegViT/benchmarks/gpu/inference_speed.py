@@ -93,7 +93,11 @@ def time_labels(*, rounds: int) -> Values:
         build_predictor("ViT-B 512, diagonal", OutputKind(kind, num_present=20)) for kind in (False, True)
     )
     images = torch.randn(1, 3, *full_config("ViT-B 512").MODEL.VIT.IMG_SIZE, device="cuda")
-    calls = {"scores": scores, "argmax_of_scores": lambda images: scores(images).argmax(dim=1), "labels": labels}
+    calls: dict[str, Callable[..., torch.Tensor]] = {
+        "scores": scores,
+        "argmax_of_scores": lambda images: scores(images).argmax(dim=1),
+        "labels": labels,
+    }
     values: Values = {f"{name}_ms": round(_median_ms(call, images, rounds), 2) for name, call in calls.items()}
     return values
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -25,7 +25,7 @@ def number_format(name: str) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
 
 
-def exact_float32() -> object:
+def exact_float32() -> AbstractContextManager[None]:
     """float32 without TF32, as a context."""
     return number_format("float32")
 

@@ -10,14 +10,17 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import cast
 
 import torch
 from detectron2.utils.events import EventStorage
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.data import DataLoader
 
 from gpu.checks import Check, Values
 from gpu.training_speed import BATCH, build_full_model, full_config
+from segvit.d2.model_types import ModelInput
 from segvit.d2.solver import build_optimizer
 from segvit.engine.non_finite_guard import NonFiniteGuard
 from segvit.engine.optimization_step import OptimizationStep, make_precision
@@ -74,7 +77,7 @@ def trainer_step(name: str) -> OptimizationStep:
     batch = [random_input(tuple(cfg.MODEL.VIT.IMG_SIZE), 10, seed) for seed in range(BATCH)]
     return OptimizationStep(
         model,
-        [batch] * (5 * STEPS),
+        cast("DataLoader[list[ModelInput]]", [batch] * (5 * STEPS)),
         build_optimizer(cfg, model),
         precision=make_precision("bfloat16", "cuda"),
         guard=NonFiniteGuard(action="stop", folder=tempfile.mkdtemp()),

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from torch import nn
 
 from gpu.checks import Check, Values
 from gpu.kinds import CONFIGS, DIAGONAL
 from gpu.measuring import FORMATS, median_ms, number_format, peak_gib
 from segvit.d2 import load_config
+from segvit.d2.meta_arch import SegViT
 from segvit.d2.solver import build_optimizer
 from training_step import random_input, with_linear_head
 
@@ -82,18 +83,18 @@ def full_config(name: str) -> CfgNode:
     return with_linear_head(cfg) if head == LINEAR else cfg
 
 
-def build_full_model(cfg: CfgNode) -> nn.Module:
+def build_full_model(cfg: CfgNode) -> SegViT:
     """The config's model on the GPU with random weights, whose edge head lets the usual share of tokens pass."""
     torch.manual_seed(0)
     with torch.device("cuda"):
-        model = build_model(cfg)
+        model = cast(SegViT, build_model(cfg))
     if cfg.MODEL.VIT.REDUCTION == "shrunk++" and cfg.MODEL.VIT.EDGE.SELECTION == "threshold":
         _set_threshold(model)
     return model
 
 
 @torch.no_grad()
-def _set_threshold(model: nn.Module) -> None:
+def _set_threshold(model: SegViT) -> None:
     """A quarter of the tokens, the coarse grid, is kept in any case; the threshold lets the rest of the share pass."""
     images = torch.randn(BATCH, 3, *model.backbone.img_size, device="cuda")
     probabilities = model.eval().backbone(images)["edge_logits"].softmax(dim=1)[:, 1]
