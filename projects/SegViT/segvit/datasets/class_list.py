@@ -5,6 +5,7 @@ Shape shorthand in this module: K: classes.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ def read_class_list(folder: str | os.PathLike[str]) -> ClassList:
             f"{folder} has no classes.txt (one class name per line, in the order of the ids) and no classes.json"
         )
     try:
-        return _parse_text(_read(text)) if text.is_file() else _parse_json(_read(structured))
+        return _parse_text(read_text(text)) if text.is_file() else _parse_json(read_text(structured))
     except ValueError as error:
         raise UserError(f"{text if text.is_file() else structured}: {error}") from error
 
@@ -58,8 +59,18 @@ def parse_color(color: Any, class_name: str) -> Color:
     return color[0], color[1], color[2]
 
 
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8-sig")  # some Windows editors write a byte order mark
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, or UTF-16 with a byte order mark. Raises UserError for other encodings."""
+    content = path.read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"line {line} is not in UTF-8: save the file in UTF-8") from error
+    if "\0" in text:
+        raise UserError("not a text in UTF-8 (it has zero bytes): save the file in UTF-8")
+    return text
 
 
 def _parse_text(content: str) -> ClassList:

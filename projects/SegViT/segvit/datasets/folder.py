@@ -46,7 +46,9 @@ def register_config_folder(cfg: CfgNode, *, model_names_classes: bool = False) -
     try:
         classes = register_folder(folder, ignore_label=head.IGNORE_VALUE)
     except FileNotFoundError as error:
-        raise UserError(f"DATASETS.FOLDER: {error}") from error
+        is_trained = bool(head.NUM_CLASSES or model_names_classes)  # the config of a run, which prediction reads, too
+        hint = '; to predict without the dataset, end the command with DATASETS.FOLDER ""' if is_trained else ""
+        raise UserError(f"DATASETS.FOLDER: {error}{hint}") from error
     _check_names((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     cfg.DATASETS.FOLDER = str(folder)
     if model_names_classes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 from segvit.errors import UserError
@@ -23,6 +24,8 @@ def load_sem_seg_pairs(
 ) -> list[dict[str, str]]:
     """Records with `file_name` and `sem_seg_file_name`, sorted by stem; extensions are case-insensitive.
 
+    Stems are compared in the Unicode form NFC: macOS and Windows write accents in different forms.
+
     Raises:
         FileNotFoundError: a folder does not exist.
         UserError: a folder is empty, two files have the same stem, or a file has no partner.
@@ -35,7 +38,7 @@ def load_sem_seg_pairs(
 
 
 def files_by_stem(folder: Path, extensions: tuple[str, ...]) -> dict[str, list[Path]]:
-    """Stem -> files of a folder with one of the extensions, without hidden files.
+    """Stem in the Unicode form NFC -> files of a folder with one of the extensions, without hidden files.
 
     Raises FileNotFoundError if the folder does not exist.
     """
@@ -47,7 +50,7 @@ def files_by_stem(folder: Path, extensions: tuple[str, ...]) -> dict[str, list[P
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in extensions and not path.name.startswith("."):
-            files.setdefault(path.stem, []).append(path)
+            files.setdefault(unicodedata.normalize("NFC", path.stem), []).append(path)
     return files
 
 

@@ -55,7 +55,7 @@ def draw_class_histogram(
     # Axes: fractions below, class names on the left.
     axes.set_xscale("log")
     axes.set_xlim(floor, 1)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if floor > 0.01 else (1,)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda fraction, _: f"{100 * fraction:g} %")
     axes.set_xlabel("fraction of labelled pixels")

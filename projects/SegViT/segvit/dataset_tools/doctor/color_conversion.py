@@ -21,7 +21,7 @@ from segvit.data.label_reading import read_levels
 from segvit.dataset_tools.doctor.dataset_report import DatasetReport
 from segvit.dataset_tools.doctor.finding import MAX_LISTED
 from segvit.dataset_tools.doctor.inspection import Inspection
-from segvit.datasets.class_list import ClassList, parse_color
+from segvit.datasets.class_list import ClassList, parse_color, read_text
 from segvit.datasets.registration import Color
 from segvit.errors import UserError
 
@@ -61,7 +61,7 @@ def read_palette(
     if not path.is_file():
         raise UserError(f"palette {path} does not exist")
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+        entries = json.loads(read_text(path))
         ids: dict[Color, int] = {}
         for entry in entries:
             name, color = entry["name"], parse_color(entry["color"], str(entry["name"]))
