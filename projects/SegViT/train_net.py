@@ -18,6 +18,7 @@ from segvit.checkpoint.resume import load_newest
 from segvit.checkpoint.run_record import RunRecord
 from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
+from segvit.dataset_tools.doctor.training_check import check_before_training
 from segvit.datasets import require_datasets
 from segvit.engine import Trainer
 from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
@@ -66,6 +67,8 @@ def main(args: argparse.Namespace) -> dict[str, dict[str, float]] | None:
         if cfg.TEST.AUG.ENABLED:
             results.update(Trainer.test_with_TTA(cfg, model))
         return results
+    if comm.is_main_process():
+        check_before_training(cfg)
     trainer = Trainer(cfg, loads_encoder=not resumes(cfg, args))
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()

@@ -10,7 +10,7 @@ from helpers.doctor import diagnose
 from helpers.folders import write_folder
 from helpers.repository import CONFIGS
 from segvit.d2 import load_config
-from segvit.dataset_tools.doctor import read_palette
+from segvit.dataset_tools.conversion import read_palette
 from segvit.datasets import load_sem_seg_pairs, read_class_list
 from segvit.errors import UserError
 

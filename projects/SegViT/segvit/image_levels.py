@@ -55,10 +55,14 @@ def to_colors(image: Image.Image, *, format: str, name: object, max_level: int =
 
     Give an image that is open but not loaded: Pillow reduces colours of 16 bits to 8 when it loads them.
     """
-    colors = to_uint8(image_levels(image, name=name, max_level=max_level), name=name, max_level=max_level)
-    if colors.ndim == 2:
-        colors = np.repeat(colors[..., None], 3, axis=-1)
+    levels = image_levels(image, name=name, max_level=max_level)
+    colors = to_rgb(to_uint8(levels, name=name, max_level=max_level))
     return colors if format == "RGB" else colors[:, :, ::-1]
+
+
+def to_rgb(levels: np.ndarray) -> np.ndarray:
+    """(H, W) grey levels or (H, W, 3) -> (H, W, 3)."""
+    return np.repeat(levels[..., None], 3, axis=-1) if levels.ndim == 2 else levels
 
 
 def image_levels(image: Image.Image, *, name: object, max_level: int = 0) -> Levels:
@@ -79,16 +83,17 @@ def image_levels(image: Image.Image, *, name: object, max_level: int = 0) -> Lev
     return Levels(colors, 255)
 
 
-def to_uint8(levels: Levels, *, name: object, max_level: int = 0) -> np.ndarray:
+def to_uint8(levels: Levels, *, name: object = None, max_level: int = 0) -> np.ndarray:
     """Scale levels so that `max_level`, or the largest possible level, becomes 255; levels of 8 bits are not changed.
 
-    Logs a warning, once for each folder, if the result is almost black or mostly white.
+    With a `name`, logs a warning, once for each folder, if the result is almost black or mostly white.
     """
     array, largest = levels
     if largest <= 255:
         return array.astype(np.uint8, copy=False)
     white = max_level or largest
-    _report_unsuitable_max_level(array, white, name)
+    if name is not None:
+        _report_unsuitable_max_level(array, white, name)
     table_size = max(2**16, int(array.max(initial=0)) + 1)
     if table_size > 2**16:
         return np.minimum(array.astype(np.int64) * 256 // (white + 1), 255).astype(np.uint8)

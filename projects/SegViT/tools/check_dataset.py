@@ -1,11 +1,11 @@
-"""Check a dataset before training on it, and convert colour label maps to class ids.
+"""Check a dataset before training on it, and convert colours or other ids in its label maps to class ids.
 
     check_dataset.py NAME-or-FOLDER [--output FOLDER]
-    check_dataset.py FOLDER --convert-colors NEW_FOLDER [--palette FILE] [--unlisted-as-ignored]
+    check_dataset.py FOLDER --convert-to NEW_FOLDER [--palette FILE] [--unlisted-as-ignored] [--map-ids RULE]
 
 FOLDER contains images/{train,val}, annotations/{train,val} and classes.txt or classes.json. NAME is a registered
 dataset, or the common first part of several names. Writes report.json, histogram.png and contact_sheet.png. The exit
-code is 1 if errors were found.
+code is 1 if errors were found, after a conversion in its result.
 """
 
 from __future__ import annotations
@@ -18,20 +18,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import segvit.data  # noqa: F401  (registers the datasets)
-from segvit.cli_errors import positive, user_errors
+from segvit.cli_errors import from_zero, positive, user_errors
+from segvit.dataset_tools.conversion import (
+    Converter,
+    IdMapping,
+    convert_in_place,
+    convert_label_maps,
+    convert_to_dataset,
+    palette_of,
+    parse_id_mapping,
+    read_palette,
+)
 from segvit.dataset_tools.doctor import (
     DatasetReport,
     as_json,
     check_dataset,
-    convert_in_place,
-    convert_to_folder,
     describe,
     draw_histogram,
     draw_samples,
     open_dataset,
-    palette_of,
-    read_palette,
 )
+from segvit.errors import UserError
 from segvit.output_files import atomic_write_text, require_folder
 
 
@@ -42,14 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = open_dataset(args.target, ignore_value=args.ignore_value)
     output = args.output or default_output(args.target)
     require_folder(output, origin="--output")
-    report = check_dataset(dataset, workers=args.workers)
+    report = check_dataset(dataset, workers=args.workers, max_level=args.max_level)
     print(describe(report))
-    for path in write_report(report, output, args.num_images):
+    result = convert(report, args)
+    if result:
+        converted = open_dataset(str(result), ignore_value=args.ignore_value)
+        report = check_dataset(converted, workers=args.workers, max_level=args.max_level)
+        print(f"after the conversion: {describe(report)}")
+    for path in write_report(report, output, args.num_images, args.max_level):
         print(path)
-    if args.convert_colors or args.convert_in_place:
-        convert(report, args)
-        print("check the result with this command")
-    return int(report.has_errors)
+    return int(report.has_errors and not args.convert_colors)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,16 +69,26 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ignore-value", type=int, default=255, help="the id of ignored pixels in a FOLDER")
     parser.add_argument("--num-images", type=positive, default=12, help="number of images on the contact sheet")
     parser.add_argument("--workers", type=positive, default=os.cpu_count(), help="number of threads that read files")
+    parser.add_argument("--max-level", type=from_zero, default=0, help="INPUT.MAX_LEVEL of the config; default: 0")
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
-        "--convert-colors", type=Path, metavar="NEW_FOLDER", help="write all label maps as ids to a new folder"
+        "--convert-to", type=Path, metavar="NEW_FOLDER", help="write a new dataset folder with all label maps as ids"
     )
-    target.add_argument("--convert-in-place", action="store_true", help="replace colour label maps by their ids")
+    target.add_argument(
+        "--convert-colors", type=Path, metavar="NEW_FOLDER", help="write the label maps alone, as ids, to a new folder"
+    )
+    target.add_argument("--convert-in-place", action="store_true", help="replace the label maps by their ids")
     parser.add_argument(
         "--palette", type=Path, help="JSON list of class names and colours; default: the colours in classes.json"
     )
     parser.add_argument(
         "--unlisted-as-ignored", action="store_true", help="convert colours outside the palette to the ignore value"
+    )
+    parser.add_argument(
+        "--map-ids",
+        metavar="RULE",
+        help="also convert ids: OLD=NEW,... such as 255=1 (binary masks) or 0=ignore,1=0; from-one: 0 is void and ids "
+        "start at 1",
     )
     return parser
 
@@ -80,29 +99,41 @@ def default_output(target: str) -> Path:
     return Path("output", "check_dataset", name)
 
 
-def write_report(report: DatasetReport, output: Path, num_images: int) -> list[Path]:
+def write_report(report: DatasetReport, output: Path, num_images: int, max_level: int) -> list[Path]:
     """Write report.json and the figures. Returns the written files."""
     json_file, histogram, sheet = (output / name for name in ("report.json", "histogram.png", "contact_sheet.png"))
     atomic_write_text(json_file, json.dumps(as_json(report), indent=1) + "\n")
     draw_histogram(report, histogram)
     sheet.unlink(missing_ok=True)  # from an earlier run, in case no image can be drawn now
-    has_sheet = draw_samples(report, sheet, num_images=num_images)
+    has_sheet = draw_samples(report, sheet, num_images=num_images, max_level=max_level)
     return [json_file, histogram, *([sheet] if has_sheet else [])]
 
 
-def convert(report: DatasetReport, args: argparse.Namespace) -> None:
-    """Convert colour label maps, to a new folder or in place."""
+def convert(report: DatasetReport, args: argparse.Namespace) -> Path | None:
+    """Convert label maps if an option of `args` requires it. Returns the folder to check again, if any."""
+    if not (args.convert_to or args.convert_colors or args.convert_in_place):
+        if args.map_ids:
+            raise UserError("--map-ids needs --convert-to NEW_FOLDER or --convert-in-place")
+        return None
     classes, ignore_value = report.dataset.classes, report.dataset.ignore_value
     if args.palette:
         palette = read_palette(args.palette, classes, ignore_value, unlisted_as_ignored=args.unlisted_as_ignored)
     else:
         palette = palette_of(classes, ignore_value, unlisted_as_ignored=args.unlisted_as_ignored)
+    mapping = IdMapping()
+    if args.map_ids:
+        mapping = parse_id_mapping(args.map_ids, num_classes=len(classes.names), ignore_value=ignore_value)
+    converter = Converter(palette, mapping)
     if args.convert_in_place:
-        converted = convert_in_place(report, palette)
-        print(f"{len(converted)} label maps replaced by their ids")
-    else:
-        converted = convert_to_folder(report, palette, args.convert_colors)
-        print(f"{len(converted)} label maps converted; {args.convert_colors} contains all of them")
+        print(f"{convert_in_place(report, converter)} label maps replaced by their ids")
+        return Path(args.target)
+    if args.convert_to:
+        count = convert_to_dataset(report, converter, args.convert_to)
+        print(f"{count} label maps converted; train with DATASETS.FOLDER {args.convert_to}")
+        return args.convert_to
+    count = convert_label_maps(report, converter, args.convert_colors)
+    print(f"{count} label maps converted; {args.convert_colors} contains all of them")
+    return None
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ def rehearse(cfg: CfgNode, *, trains: bool) -> None:
     model = _build_on_meta(cfg)
     build_mapper(cfg, is_train=trains)
     if trains:
+        _require_two_classes(cfg)
         _require_crop(cfg, model.backbone.img_size)
         build_lr_scheduler(cfg, build_optimizer(cfg, model))
     elif cfg.TEST.AUG.ENABLED:
@@ -77,6 +78,16 @@ def _build_on_meta(cfg: CfgNode) -> torch.nn.Module:
     cfg.MODEL.DEVICE, cfg.MODEL.VIT.PRETRAINED = "meta", ""
     with torch.device("meta"):
         return build_model(cfg)
+
+
+def _require_two_classes(cfg: CfgNode) -> None:
+    """With one class, every pixel is predicted as it, and its IoU is 100."""
+    if cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 1:
+        raise UserError(
+            "MODEL.SEM_SEG_HEAD.NUM_CLASSES is 1: every pixel would be predicted as this class. List two classes, the "
+            "background first; tools/check_dataset.py FOLDER --convert-to NEW_FOLDER --map-ids 255=1 converts masks of "
+            "0 and 255"
+        )
 
 
 def _require_crop(cfg: CfgNode, size: tuple[int, int]) -> None:

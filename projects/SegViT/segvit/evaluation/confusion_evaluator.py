@@ -140,7 +140,20 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         if self._distributed and not comm.is_main_process():
             return None
         if matrix.sum() == 0:
-            logger.warning("%s has no labelled pixel: all metrics are NaN", self._dataset_name)
+            logger.warning(
+                "%s has no labelled pixel: all metrics are NaN. If the ignore value %d marks a class, convert the "
+                "label maps by tools/check_dataset.py --map-ids",
+                self._dataset_name,
+                self._ignore_label,
+            )
+        elif np.count_nonzero(matrix.sum(axis=1)) == 1 and not self._among:
+            (class_id,) = matrix.sum(axis=1).nonzero()[0]
+            logger.warning(
+                "%s has labelled pixels of class %r alone: its IoU is the mIoU, and says nothing about other classes. "
+                "tools/check_dataset.py shows the classes of each split",
+                self._dataset_name,
+                self._classes[class_id],
+            )
         metrics = segmentation_metrics(matrix, self._classes)
         if self._with_boundary_iou:
             metrics |= boundary_metrics(boundary_iou(boundaries), self._classes)

@@ -69,7 +69,14 @@ def check_classes(counts: Mapping[str, ClassCounts], names: Sequence[str]) -> It
     """Classes without a pixel in a split: they cannot be learned or measured."""
     for split, split_counts in counts.items():
         absent = [f"{class_id} {name}" for class_id, name in enumerate(names) if not split_counts.pixels[class_id]]
-        if absent and len(absent) < len(names):
+        if len(names) > 1 and len(absent) == len(names) - 1:
+            (present,) = set(range(len(names))) - {class_id for class_id, n in enumerate(split_counts.pixels) if not n}
+            message = (
+                f"only class {present} {names[present]} occurs: a model that predicts it everywhere reaches an mIoU of "
+                "100; add images of other classes, or label their pixels"
+            )
+            yield Finding("single_class", "warning", split, message)
+        elif absent and len(absent) < len(names):
             listed = "; ".join(absent[:MAX_LISTED_CLASSES]) + ("; ..." if len(absent) > MAX_LISTED_CLASSES else "")
             message = f"{len(absent)} of {len(names)} classes have no pixel: {listed}{_hint(split_counts)}"
             yield Finding("absent_classes", "warning", split, message)

@@ -14,7 +14,12 @@ from segvit.dataset_tools.doctor.file_rules import check_files
 from segvit.dataset_tools.doctor.finding import Finding
 from segvit.dataset_tools.doctor.id_rules import check_ids
 from segvit.dataset_tools.doctor.inspection import Inspection, inspect_pairs
+from segvit.dataset_tools.doctor.level_rules import check_levels
 
+ONE_CLASS = (
+    "the class list has one class, so that every pixel would be predicted as it: list two classes, the background "
+    "first; for masks of 0 and 255, --convert-to NEW_FOLDER --map-ids 255=1"
+)
 # Findings that leave classes without a pixel, so that absent classes are no news.
 EXPLAIN_ABSENT_CLASSES = ("shifted_ids", "ignored_foreground")
 
@@ -33,14 +38,14 @@ class DatasetReport:
         return any(finding.severity == "error" for finding in self.findings)
 
 
-def check_dataset(dataset: CheckedDataset, *, workers: int, progress: bool = True) -> DatasetReport:
-    """Read all files with `workers` threads, showing a progress bar, and apply all rules."""
+def check_dataset(dataset: CheckedDataset, *, workers: int, max_level: int = 0, progress: bool = True) -> DatasetReport:
+    """Read all files with `workers` threads and INPUT.MAX_LEVEL, showing a progress bar, and apply all rules."""
     inspections: dict[str, list[Inspection]] = {}
     total = sum(len(split.pairs) for split in dataset.splits)
     with tqdm(total=total, desc="reading", unit="pair", disable=not progress) as bar:
         for split in dataset.splits:
             inspections[split.name] = []
-            for inspection in inspect_pairs(split.pairs, workers=workers):
+            for inspection in inspect_pairs(split.pairs, workers=workers, max_level=max_level):
                 inspections[split.name].append(inspection)
                 bar.update()
     num_classes = len(dataset.classes.names)
@@ -58,7 +63,10 @@ def _findings(
     for split in dataset.splits:
         yield from split.findings
         yield from check_files(split.name, inspections[split.name])
+        yield from check_levels(split.name, inspections[split.name])
     num_classes = len(dataset.classes.names)
+    if num_classes == 1:
+        yield Finding("one_class", "error", "", ONE_CLASS)
     id_findings = list(check_ids(inspections, num_classes=num_classes, ignore_value=dataset.ignore_value))
     yield from id_findings
     for name, items in inspections.items():

@@ -29,7 +29,7 @@ def _colored(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]
     if files:
         message = (
             "label maps are colour images, but each pixel must be one class id; "
-            "--convert-colors converts the colours to ids"
+            "check_dataset.py FOLDER --convert-to NEW_FOLDER converts the colours to ids"
         )
         yield Finding("colored_label_map", "error", split, message, files)
 

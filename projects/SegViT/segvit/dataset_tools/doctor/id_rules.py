@@ -26,7 +26,7 @@ def check_ids(
     elif present == {0, ignore_value} and num_classes > 1:
         message = (
             f"only ids 0 and {ignore_value} occur, and {ignore_value} is the ignore value: if it marks the foreground, "
-            "replace it by class ids (1, ...)"
+            f"check_dataset.py FOLDER --convert-to NEW_FOLDER --map-ids {ignore_value}=1 makes it class 1"
         )
         yield Finding("ignored_foreground", "error", "", message)
 
@@ -35,12 +35,14 @@ def _shift_message(present: set[int], num_classes: int, ignore_value: int) -> st
     if 0 not in present:
         return (
             f"ids run from {min(present)} to {num_classes}, but {num_classes} classes have the ids 0 to "
-            f"{num_classes - 1}: they are shifted by one; subtract 1"
+            f"{num_classes - 1}: they are shifted by one; check_dataset.py FOLDER --convert-to NEW_FOLDER "
+            "--map-ids from-one subtracts 1"
         )
     return (
         f"ids run from 0 to {num_classes}, one more than there are classes, and the ignore value {ignore_value} never "
-        f"occurs. Either 0 is an ignored background (replace 0 by {ignore_value} and subtract 1 from the others), or "
-        f"{num_classes} is void (replace it by {ignore_value}), or the list lacks a class"
+        f"occurs. Either 0 is an ignored background (check_dataset.py FOLDER --convert-to NEW_FOLDER "
+        f"--map-ids from-one makes 0 {ignore_value} and subtracts 1 from the others), or "
+        f"{num_classes} is void (--map-ids {num_classes}=ignore), or the list lacks a class"
     )
 
 

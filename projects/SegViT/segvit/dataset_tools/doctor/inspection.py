@@ -9,13 +9,15 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import cv2
 import numpy as np
 
-from segvit.data.image_reading import read_image
+from segvit.data.image_reading import open_image
 from segvit.data.label_reading import read_levels
 from segvit.dataset_tools.doctor.checked_dataset import Pair
+from segvit.image_levels import Levels, image_levels, to_rgb, to_uint8
 
 THUMBNAIL_SIZE = 16
 
@@ -29,6 +31,9 @@ class Inspection:
         ids: id -> number of pixels, of a label map with one channel.
         digest: hash of the decoded image.
         thumbnail: (THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3) uint8.
+        highest_level: the highest level of the image before it is scaled to 8 bits.
+        white_level: the level that becomes 255.
+        white_fraction: fraction of the levels above it.
     """
 
     pair: Pair
@@ -40,6 +45,9 @@ class Inspection:
     ids: dict[int, int] = field(default_factory=dict)
     digest: bytes = b""
     thumbnail: np.ndarray | None = None
+    highest_level: int = 0
+    white_level: int = 255
+    white_fraction: float = 0.0
 
     @property
     def is_sound(self) -> bool:
@@ -48,17 +56,19 @@ class Inspection:
         return readable and self.channels == 1 and self.image_size == self.label_size
 
 
-def inspect_pairs(pairs: Sequence[Pair], *, workers: int) -> Iterator[Inspection]:
+def inspect_pairs(pairs: Sequence[Pair], *, workers: int, max_level: int = 0) -> Iterator[Inspection]:
     """Inspect pairs in threads (decoding releases the GIL); results keep the order of the pairs."""
     with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(inspect_pair, pairs)
+        yield from pool.map(partial(inspect_pair, max_level=max_level), pairs)
 
 
-def inspect_pair(pair: Pair) -> Inspection:
-    """Read both files. An unreadable file is recorded in the result, not raised."""
+def inspect_pair(pair: Pair, *, max_level: int = 0) -> Inspection:
+    """Read both files; `max_level` is INPUT.MAX_LEVEL. An unreadable file is recorded in the result, not raised."""
     inspection = Inspection(pair)
     try:
-        _record_image(inspection, read_image(pair.image, format="RGB"))
+        with open_image(pair.image) as image:
+            levels = image_levels(image, name=pair.image, max_level=max_level)
+        _record_image(inspection, levels, max_level)
     except (OSError, ValueError) as error:
         inspection.image_error = str(error)
     try:
@@ -77,7 +87,12 @@ def count_ids(label_map: np.ndarray) -> dict[int, int]:
     return {int(value): int(count) for value, count in zip(values, counts)}
 
 
-def _record_image(inspection: Inspection, image: np.ndarray) -> None:
+def _record_image(inspection: Inspection, levels: Levels, max_level: int) -> None:
+    inspection.highest_level = int(levels.array.max(initial=0))
+    if levels.largest > 255:
+        inspection.white_level = max_level or levels.largest
+        inspection.white_fraction = float(np.mean(levels.array > inspection.white_level))
+    image = to_rgb(to_uint8(levels, max_level=max_level))
     height, width = image.shape[:2]
     inspection.image_size = (height, width)
     content = hashlib.blake2b(image.tobytes(), digest_size=16)

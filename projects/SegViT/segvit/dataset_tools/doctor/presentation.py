@@ -62,12 +62,16 @@ def draw_histogram(report: DatasetReport, output: Path) -> None:
     draw_class_histogram(frequencies, report.dataset.classes.names, output)
 
 
-def draw_samples(report: DatasetReport, output: Path, *, num_images: int) -> bool:
+def draw_samples(report: DatasetReport, output: Path, *, num_images: int, max_level: int = 0) -> bool:
     """Draw label maps over evenly spaced images into a PNG. Returns False, without a file, if no pair is sound."""
     sound = [(split, it.pair) for split, items in report.inspections.items() for it in items if it.is_sound]
     chosen = np.linspace(0, len(sound) - 1, min(num_images, len(sound))).round().astype(int)
     cells = [
-        make_cell(read_image(pair.image, format="RGB"), read_levels(pair.label_map), f"{split}/{pair.stem}")
+        make_cell(
+            read_image(pair.image, format="RGB", max_level=max_level),
+            read_levels(pair.label_map),
+            f"{split}/{pair.stem}",
+        )
         for split, pair in (sound[index] for index in chosen)
     ]
     if cells:
