@@ -13,7 +13,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from helpers.toy_run import assert_same, final_state, run, toy_run_cfg
-from helpers.two_processes import run_in_two_processes
+from helpers.processes import run_in_two_processes
 from segvit.d2.solver import build_optimizer
 from segvit.engine.hooks.ema import EMAHook
 from segvit.engine.non_finite_guard import MOST_SKIPPED, NonFiniteError, NonFiniteGuard
@@ -96,7 +96,6 @@ def parts_in_process(rank, folder, cfg, batch):
     torch.save(result, folder / f"{rank}.pt")
 
 
-@pytest.mark.slow
 def test_parts_of_two_processes_equal_the_whole(tiny_cfg, make_input, tmp_path):
     cfg, batch = variants(tiny_cfg, "mask"), unequal_batch(make_input)
     run_in_two_processes(parts_in_process, tmp_path, cfg, batch)
@@ -112,7 +111,6 @@ def test_parts_must_be_equal(toy_scenes_root, monkeypatch, tmp_path):
         run(toy_run_cfg(tmp_path, SOLVER__ACCUM_STEPS=3), resume=False)
 
 
-@pytest.mark.slow
 def test_all_options_together_resume(toy_scenes_root, monkeypatch, tmp_path):
     """Accumulation, EMA and bfloat16 together."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
@@ -274,7 +272,6 @@ def run_with_nan_in_one_process(rank, folder, root):
     torch.save(trainer.model.state_dict(), folder / f"{rank}.pt")
 
 
-@pytest.mark.slow
 def test_all_processes_skip_a_step_that_is_nan_in_one(toy_scenes_root, tmp_path):
     run_in_two_processes(run_with_nan_in_one_process, tmp_path, str(toy_scenes_root))
     weights = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]

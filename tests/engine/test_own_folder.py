@@ -1,9 +1,7 @@
-"""From a folder of images to a trained model to predictions, by the program and without a line of code."""
+"""DATASETS.FOLDER: from a folder of images to a trained model to predictions, by the programs alone."""
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -14,11 +12,13 @@ from detectron2.engine import DefaultPredictor
 from PIL import Image
 
 from helpers.folders import CLASSES, HEIGHT, WIDTH, write_folder
+from helpers.processes import run_program
 from helpers.repository import PROJECT
 from segvit.d2 import get_segvit_cfg
 from segvit.datasets.camvid import CAMVID_CATEGORIES
 
 CAMVID = os.environ.get("SEGVIT_CAMVID")
+TRAIN = PROJECT / "train_net.py"
 CONFIG = PROJECT / "configs" / "custom" / "segvit_scratch.yaml"
 TINY = {
     "MODEL.VIT.IMG_SIZE": "(32,48)",
@@ -41,15 +41,6 @@ TINY = {
     "TEST.EVAL_PERIOD": 2,
 }
 
-pytestmark = pytest.mark.slow
-
-
-def run(program, *arguments):
-    """Run a program of the project on the CPU with one thread per process."""
-    command = [sys.executable, PROJECT / program, *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-
 
 def pairs(options):
     return [item for pair in options.items() for item in pair]
@@ -66,16 +57,17 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(folder, tmp_path_factory):
-    """The run of the documented command, in two processes."""
+    """The output folder of the documented command, run in two processes."""
     output = tmp_path_factory.mktemp("trained")
     flags = ["--num-gpus", 2, "--dist-url", "auto", "--config-file", CONFIG]
-    done = run("train_net.py", *flags, "DATASETS.FOLDER", folder, *pairs(TINY), "OUTPUT_DIR", output)
+    done = run_program(TRAIN, *flags, "DATASETS.FOLDER", folder, *pairs(TINY), "OUTPUT_DIR", output)
     assert done.returncode == 0, done.stderr
     return output
 
 
-def test_training_takes_everything_from_the_folder(trained, folder):
+def test_training_reads_classes_and_splits_from_the_folder(trained, folder):
     assert {"model_best.pth", "model_final.pth", "metrics.json"} <= {path.name for path in trained.iterdir()}
+    assert "World size: 2" in (trained / "log.txt").read_text()
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["MODEL"]["SEM_SEG_HEAD"]["NUM_CLASSES"] == len(CLASSES)
     assert config["DATASETS"]["FOLDER"] == str(folder)
@@ -86,26 +78,24 @@ def test_training_takes_everything_from_the_folder(trained, folder):
 
 
 def check_predictions(run):
-    """Ids and colours for each validation image, at its size."""
+    """Label ids and colours are written for each validation image, at its size."""
     for kind, shape in (("labels", (HEIGHT, WIDTH)), ("colors", (HEIGHT, WIDTH, 3))):
         files = sorted((run / "predictions" / kind).iterdir())
         assert [path.name for path in files] == ["e.png", "f.png"]
         for path in files:
-            with Image.open(path) as picture:
-                assert np.array(picture).shape == shape
+            with Image.open(path) as image:
+                assert np.array(image).shape == shape
 
 
-def test_evaluation_alone_by_the_config_that_the_run_saved(trained, tmp_path):
+def test_eval_only_with_the_saved_config_gives_the_same_result(trained, tmp_path):
     weights = ["MODEL.WEIGHTS", trained / "model_final.pth"]
-    done = run(
-        "train_net.py", "--eval-only", "--config-file", trained / "config.yaml", *weights, "OUTPUT_DIR", tmp_path
-    )
+    done = run_program(TRAIN, "--eval-only", "--config-file", trained / "config.yaml", *weights, "OUTPUT_DIR", tmp_path)
     assert done.returncode == 0, done.stderr
     assert evaluation(tmp_path)["confusion_matrix"] == evaluation(trained)["confusion_matrix"]
     check_predictions(tmp_path)
 
 
-def test_predictor_by_the_config_that_the_run_saved(trained, folder):
+def test_the_saved_config_builds_a_predictor(trained, folder):
     cfg = get_segvit_cfg()
     cfg.merge_from_file(str(trained / "config.yaml"))
     cfg.MODEL.WEIGHTS = str(trained / "model_final.pth")
@@ -115,34 +105,37 @@ def test_predictor_by_the_config_that_the_run_saved(trained, folder):
 
 def test_predictions_are_drawn(trained, folder, tmp_path):
     options = ["DATASETS.FOLDER", folder, *pairs(TINY), "MODEL.WEIGHTS", trained / "model_final.pth"]
-    done = run("tools/draw_predictions.py", "--config-file", CONFIG, "--output", tmp_path / "sheet.png", *options)
+    done = run_program(
+        PROJECT / "tools" / "draw_predictions.py", "--config-file", CONFIG, "--output", tmp_path / "sheet.png", *options
+    )
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert len(np.unique(np.array(sheet))) > 20
 
 
-def test_weights_of_another_number_of_classes_are_refused(trained, folder, tmp_path):
+def test_weights_with_another_number_of_classes_are_refused(trained, folder, tmp_path):
     other = write_folder(tmp_path / "other", colors=False)
     (other / "classes.txt").write_text("\n".join([*CLASSES, "sea"]))
     options = ["DATASETS.FOLDER", other, *pairs(TINY), "MODEL.WEIGHTS", trained / "model_final.pth"]
-    done = run("train_net.py", "--eval-only", "--config-file", CONFIG, *options, "OUTPUT_DIR", tmp_path / "run")
+    done = run_program(TRAIN, "--eval-only", "--config-file", CONFIG, *options, "OUTPUT_DIR", tmp_path / "run")
     assert done.returncode != 0
     assert "NUM_CLASSES 3 in the file, 4 in the config" in done.stderr
 
 
-def test_a_fault_of_the_validation_split_stops_the_run_at_its_start(folder, tmp_path):
+def test_a_missing_validation_label_stops_the_run_before_training(folder, tmp_path):
     broken = write_folder(tmp_path / "broken")
     (broken / "annotations" / "val" / "f.png").unlink()
     options = ["DATASETS.FOLDER", broken, *pairs(TINY), "OUTPUT_DIR", tmp_path / "run"]
-    done = run("train_net.py", "--config-file", CONFIG, *options)
+    done = run_program(TRAIN, "--config-file", CONFIG, *options)
     assert done.returncode == 2
     assert "dataset 'folder_val': 1 images in" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAMVID, reason="set SEGVIT_CAMVID to the folder of CamVid to train on it as on a folder")
-def test_camvid_as_such_a_folder(tmp_path):
-    """The documented command and its recipe as they are, but for the number of iterations and of validation images."""
+def test_camvid_as_a_folder_of_images(tmp_path):
+    """The documented command and recipe, with fewer iterations and validation images."""
     folder, output = tmp_path / "camvid", tmp_path / "run"
     classes = [{"name": name, "color": color} for name, color in CAMVID_CATEGORIES]
     for kind in ("images", "annotations"):
@@ -152,7 +145,7 @@ def test_camvid_as_such_a_folder(tmp_path):
             (folder / kind / "val" / path.name).symlink_to(path)
     (folder / "classes.json").write_text(json.dumps(classes))
     few = pairs({"SOLVER.MAX_ITER": 2, "SOLVER.WARMUP_ITERS": 0, "TEST.EVAL_PERIOD": 2, "OUTPUT_DIR": output})
-    done = run("train_net.py", "--config-file", CONFIG, "DATASETS.FOLDER", folder, *few)
+    done = run_program(TRAIN, "--config-file", CONFIG, "DATASETS.FOLDER", folder, *few)
     assert done.returncode == 0, done.stderr
     evaluated = evaluation(output)
     assert evaluated["classes"] == [name for name, _ in CAMVID_CATEGORIES]

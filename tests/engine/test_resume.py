@@ -10,7 +10,7 @@ from detectron2.engine import HookBase
 from detectron2.utils.env import seed_all_rng
 
 from helpers.toy_run import assert_same, final_state, run, toy_run_cfg
-from helpers.two_processes import run_in_two_processes
+from helpers.processes import run_in_two_processes
 from segvit.data.sample_stream import BatchStream, SeededSamples
 
 
@@ -73,7 +73,6 @@ def two_processes(rank, folder, root):
     broken_and_resumed(toy_run_cfg(folder / "parts"), at=3, seeds=(1 + rank, 7 + rank))
 
 
-@pytest.mark.slow
 def test_two_processes_resume_as_well(data, toy_scenes_root, tmp_path):
     run_in_two_processes(two_processes, tmp_path, str(toy_scenes_root))
     assert_same(final_state(tmp_path / "parts"), final_state(tmp_path / "whole"))

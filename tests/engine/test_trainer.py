@@ -10,7 +10,7 @@ from detectron2.engine import HookBase
 from detectron2.utils.env import seed_all_rng
 from torch import nn
 
-from helpers.two_processes import run_in_two_processes
+from helpers.processes import run_in_two_processes
 from segvit.engine import Trainer
 from segvit.errors import UserError
 

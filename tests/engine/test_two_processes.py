@@ -11,7 +11,7 @@ from detectron2.utils.env import seed_all_rng
 from PIL import Image
 
 from helpers.toy_run import toy_run_cfg
-from helpers.two_processes import run_in_two_processes
+from helpers.processes import run_in_two_processes
 from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 from segvit.engine import Trainer
 
@@ -64,7 +64,6 @@ def root(tmp_path, monkeypatch):
     return str(tmp_path / "data")
 
 
-@pytest.mark.slow
 def test_two_processes_train_as_one_with_both_images(root, tmp_path):
     losses = train(root, tmp_path / "one")
     run_in_two_processes(train_one_of_two, tmp_path, root)

@@ -12,7 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
 from PIL import Image
 
-from helpers.two_processes import run_in_two_processes
+from helpers.processes import run_in_two_processes
 from segvit.evaluation import SemSegConfusionEvaluator
 
 CLASSES = ["sky", "tree", "pole", "never"]

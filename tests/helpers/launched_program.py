@@ -1,4 +1,4 @@
-"""A program that the tests of launching start: each process writes what it sees; one may fail, or all may wait."""
+"""A script that the tests of `launch` start: each process writes its rank, one fails, or all wait for SIGTERM."""
 
 import json
 import os

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -12,7 +10,7 @@ from detectron2.utils.env import seed_all_rng
 
 from helpers.repository import PROJECT
 from helpers.toy_run import assert_same, final_state, run, toy_run_cfg
-from helpers.two_processes import run_in_two_processes
+from helpers.processes import Program, run_in_two_processes, run_program
 from segvit.data.train_loader import survive_one_sigterm
 
 
@@ -36,7 +34,7 @@ def stopped_and_resumed(folder, *, iteration, in_this_process=True):
     return run(toy_run_cfg(folder), resume=True)
 
 
-def test_the_iteration_is_finished_and_saved(toy_scenes_root, tmp_path, monkeypatch):
+def test_the_run_stops_after_the_iteration_and_saves_it(toy_scenes_root, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
     monkeypatch.setenv("PYTHONHASHSEED", "0")
     before = signal.getsignal(signal.SIGTERM)
@@ -49,19 +47,18 @@ def test_the_iteration_is_finished_and_saved(toy_scenes_root, tmp_path, monkeypa
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def one_of_two_is_told(rank, folder, root):
+def terminate_one_of_two(rank, folder, root):
     os.environ["DETECTRON2_DATASETS"] = root
     seed_all_rng(1 + rank)
     stopped_and_resumed(folder / "run", iteration=2, in_this_process=rank == 1)
 
 
-@pytest.mark.slow
-def test_all_processes_stop_together(toy_scenes_root, tmp_path):
-    run_in_two_processes(one_of_two_is_told, tmp_path, str(toy_scenes_root))
+def test_sigterm_to_one_process_stops_both(toy_scenes_root, tmp_path):
+    run_in_two_processes(terminate_one_of_two, tmp_path, str(toy_scenes_root))
     assert (tmp_path / "run" / "model_final.pth").is_file()
 
 
-def test_workers_survive_the_first_signal():
+def test_workers_survive_the_first_sigterm_only():
     child = os.fork()
     if child == 0:
         survive_one_sigterm(0)
@@ -72,30 +69,22 @@ def test_workers_survive_the_first_signal():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
 
 
-@pytest.mark.slow
 def test_the_program_exits_with_75_and_resumes(toy_scenes_root, tmp_path):
     """Two processes, stopped as a scheduler stops them: the signal goes to the first process."""
     config = PROJECT / "configs" / "quick_schedules" / "toy_scenes.yaml"
-    options = ["SOLVER.MAX_ITER", "400", "SOLVER.IMS_PER_BATCH", "2", "TEST.EVAL_PERIOD", "0", "OUTPUT_DIR", tmp_path]
-    command = [sys.executable, PROJECT / "train_net.py", "--num-gpus", "2", "--dist-url", "auto"]
-    command = [*map(str, command), "--config-file", str(config)]
-    environment = os.environ | {
-        "DETECTRON2_DATASETS": str(toy_scenes_root),
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    with (tmp_path / "output.txt").open("w") as output:
-        job = subprocess.Popen([*command, *map(str, options)], env=environment, stdout=output, stderr=subprocess.STDOUT)
-        while job.poll() is None and "Starting training" not in (tmp_path / "output.txt").read_text():
-            time.sleep(0.1)
-        time.sleep(1)
-        job.terminate()
-        assert job.wait(timeout=120) == 75, (tmp_path / "output.txt").read_text()
-    stopped = int((tmp_path / "last_checkpoint").read_text().removeprefix("model_").removesuffix(".pth"))
-    options[1] = str(stopped + 3)
-    resumed = subprocess.run(
-        [*command, "--resume", *map(str, options)], env=environment, capture_output=True, text=True, timeout=200
-    )
+    command = [PROJECT / "train_net.py", "--num-gpus", "2", "--dist-url", "auto", "--config-file", config]
+    options = ["SOLVER.IMS_PER_BATCH", "2", "TEST.EVAL_PERIOD", "0", "OUTPUT_DIR", tmp_path / "run"]
+    environment = {"DETECTRON2_DATASETS": str(toy_scenes_root)}
+    job = Program(*command, *options, "SOLVER.MAX_ITER", "400", environment=environment)
+    while job.returncode is None and "Starting training" not in job.stdout:
+        time.sleep(0.1)
+    time.sleep(1)
+    job.terminate()
+    assert job.wait().returncode == 75, job.stderr
+    last = (tmp_path / "run" / "last_checkpoint").read_text()
+    stopped = int(last.removeprefix("model_").removesuffix(".pth"))
+    end = ["SOLVER.MAX_ITER", stopped + 3]
+    resumed = run_program(*command, "--resume", *options, *end, environment=environment)
     assert resumed.returncode == 0, resumed.stderr
     assert f"Starting training from iteration {stopped + 1}" in resumed.stdout
-    assert (tmp_path / "model_final.pth").is_file()
+    assert (tmp_path / "run" / "model_final.pth").is_file()

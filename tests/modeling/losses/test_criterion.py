@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.targets import mask_targets
-from helpers.two_processes import run_in_two_processes
+from helpers.processes import run_in_two_processes
 from segvit.modeling.losses.criterion import SegViTCriterion
 
 K, IGNORED = 4, 255
