@@ -56,6 +56,19 @@ def run(config_file, output, *arguments):
     program().main(program().parse_args(["--config-file", str(config_file), *arguments, "OUTPUT_DIR", str(output)]))
 
 
+@pytest.fixture(scope="module")
+def finished_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("finished")
+
+
+@pytest.fixture
+def finished(config_file, finished_folder):
+    """The output folder of a finished run of all steps, which tests share and leave as it is."""
+    if not (finished_folder / "continual" / "step_2.pth").exists():
+        run(config_file, finished_folder)
+    return finished_folder
+
+
 def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -87,16 +100,14 @@ def test_every_step_leaves_a_model_and_the_report_tells_of_all(config_file, tmp_
     assert (output / "report.png").stat().st_size > 5000
 
 
-def test_a_second_call_trains_nothing_and_overwrites_nothing(config_file, tmp_path, monkeypatch):
-    output = tmp_path / "out"
-    run(config_file, output)
-    before = {path: digest(path) for path in (output / "continual").rglob("*") if path.is_file()}
+def test_a_second_call_trains_nothing_and_overwrites_nothing(config_file, finished, monkeypatch):
+    before = {path: digest(path) for path in (finished / "continual").rglob("*") if path.is_file()}
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
-    run(config_file, output)
+    run(config_file, finished)
     assert {path: digest(path) for path in before} == before
     # Another config in the same folder is an error.
     with pytest.raises(ValueError, match="belongs to a run with another config"):
-        run(config_file, output, "SEED", "4")
+        run(config_file, finished, "SEED", "4")
 
 
 class Stop(HookBase):
@@ -107,9 +118,8 @@ class Stop(HookBase):
             raise KeyboardInterrupt
 
 
-def test_a_killed_run_continues_to_the_same_weights(config_file, tmp_path, monkeypatch):
+def test_a_killed_run_continues_to_the_same_weights(config_file, finished, tmp_path, monkeypatch):
     killed_step = 2
-    run(config_file, tmp_path / "whole")
     with monkeypatch.context() as patch:
         build_hooks = Trainer.build_hooks
 
@@ -123,14 +133,15 @@ def test_a_killed_run_continues_to_the_same_weights(config_file, tmp_path, monke
     assert not (tmp_path / "killed" / "continual" / f"step_{killed_step}.pth").exists()
     run(config_file, tmp_path / "killed")
     for step in range(3):
-        ours, theirs = (weights(tmp_path / name / "continual" / f"step_{step}.pth") for name in ("killed", "whole"))
+        ours, theirs = (
+            weights(folder / "continual" / f"step_{step}.pth") for folder in (tmp_path / "killed", finished)
+        )
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_each_step_is_evaluated_and_used_in_apps_by_its_config(config_file, tmp_path, bgr_image):
-    run(config_file, tmp_path / "out")
-    folder = tmp_path / "out" / "continual"
+def test_each_step_is_evaluated_and_used_in_apps_by_its_config(finished, tmp_path, bgr_image):
+    folder = finished / "continual"
     for step in range(3):
         cfg = load_config(folder / f"step_{step}" / "config.yaml", ["MODEL.WEIGHTS", str(folder / f"step_{step}.pth")])
         scores = DefaultPredictor(cfg)(bgr_image)["sem_seg"]
@@ -209,10 +220,9 @@ def test_classes_of_a_folder_are_added_to_a_finished_model(config_file, tmp_path
     assert metrics["mIoU_new"] is not None and metrics["IoU-sky"] is not None and metrics["IoU-hill"] is None
 
 
-def test_a_step_cannot_start_from_less_than_the_one_before(config_file, tmp_path):
+def test_a_step_cannot_start_from_less_than_the_one_before(config_file, finished, tmp_path):
     """Frozen parts that a file lacks would stay random for ever."""
-    run(config_file, tmp_path / "out")
-    state = weights(tmp_path / "out" / "continual" / "step_0.pth")
+    state = weights(finished / "continual" / "step_0.pth")
     state.pop("backbone.encoder.blocks.0.norm1.weight")
     damaged = tmp_path / "damaged.pth"
     torch.save({"model": state}, damaged)

@@ -12,8 +12,8 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from helpers.toy_run import assert_same, final_state, run, toy_run_cfg
 from helpers.processes import run_in_two_processes
+from helpers.toy_run import assert_same, final_state, run, toy_run_cfg
 from segvit.d2.solver import build_optimizer
 from segvit.engine.hooks.ema import EMAHook
 from segvit.engine.non_finite_guard import MOST_SKIPPED, NonFiniteError, NonFiniteGuard

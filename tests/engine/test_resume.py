@@ -9,8 +9,8 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.utils.env import seed_all_rng
 
-from helpers.toy_run import assert_same, final_state, run, toy_run_cfg
 from helpers.processes import run_in_two_processes
+from helpers.toy_run import assert_same, final_state, run, toy_run_cfg
 from segvit.data.sample_stream import BatchStream, SeededSamples
 
 

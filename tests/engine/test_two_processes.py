@@ -10,8 +10,8 @@ from detectron2.engine import HookBase
 from detectron2.utils.env import seed_all_rng
 from PIL import Image
 
-from helpers.toy_run import toy_run_cfg
 from helpers.processes import run_in_two_processes
+from helpers.toy_run import toy_run_cfg
 from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 from segvit.engine import Trainer
 

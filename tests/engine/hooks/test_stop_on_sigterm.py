@@ -8,9 +8,9 @@ import pytest
 from detectron2.engine import HookBase
 from detectron2.utils.env import seed_all_rng
 
+from helpers.processes import Program, run_in_two_processes, run_program
 from helpers.repository import PROJECT
 from helpers.toy_run import assert_same, final_state, run, toy_run_cfg
-from helpers.processes import Program, run_in_two_processes, run_program
 from segvit.data.train_loader import survive_one_sigterm
 
 

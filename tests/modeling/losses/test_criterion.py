@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.targets import mask_targets
 from helpers.processes import run_in_two_processes
+from helpers.targets import mask_targets
 from segvit.modeling.losses.criterion import SegViTCriterion
 
 K, IGNORED = 4, 255

@@ -93,8 +93,8 @@ def test_windows_that_cannot_cover_an_image_are_refused(size, stride, batch_size
         SlidingWindow(size=size, stride=stride, batch_size=batch_size, accumulate_on_cpu=False)
 
 
-# Prints the growth of the process's peak memory in bytes while it segments a large image: 150 classes at 1500 x 2400
-# pixels, 2.2 GB of scores, by windows whose strip of sums holds 0.18 GB.
+# Prints the growth of the process's peak memory in bytes while it segments a large image: 150 classes at 750 x 1200
+# pixels, 540 MB of scores, by windows whose strip of sums holds 46 MB.
 MEASURE = """
 import pathlib, torch
 from segvit.modeling.postprocessing.score_bands import labels_of_bands, resize_bands
@@ -107,12 +107,12 @@ def peak():
     # Of this process alone: getrusage would start from the peak of its parent.
     return 1024 * int(pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
-image = torch.rand(1, 750, 1200)
-windows = SlidingWindow(size=(256, 256), stride=(171, 171), batch_size=1, accumulate_on_cpu=False)
-scorer(image[None, :, :256, :256])
+image = torch.rand(1, 375, 600)
+windows = SlidingWindow(size=(128, 128), stride=(85, 85), batch_size=1, accumulate_on_cpu=False)
+scorer(image[None, :, :128, :128])
 before = peak()
-labels = labels_of_bands(resize_bands(windows.bands(image, scorer), (750, 1200), (1500, 2400)), (1500, 2400))
-assert labels.shape == (1500, 2400) and (labels == 149).all()
+labels = labels_of_bands(resize_bands(windows.bands(image, scorer), (375, 600), (750, 1200)), (750, 1200))
+assert labels.shape == (750, 1200) and (labels == 149).all()
 print(peak() - before)
 """
 
@@ -121,6 +121,6 @@ print(peak() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_below_all_scores_of_a_large_image():
     done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
-    strip, all_scores = 150 * 256 * 1200 * 4, 150 * 1500 * 2400 * 4
+    strip, all_scores = 150 * 128 * 600 * 4, 150 * 750 * 1200 * 4
     # At least half of the strip is new memory; the rest may reuse what was freed before.
     assert strip / 2 < int(done.stdout) < all_scores / 2
