@@ -1,14 +1,16 @@
 """Fixtures of the web page's tests: a tiny model with random weights, and uploads of every kind."""
 
-import zlib
-
 import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
 from PIL import Image
 
+from helpers.costly_images import png_of_size
+from helpers.page_client import PageClient
 from segvit.inference import SegViTPredictor
+from segvit.web.analysis import ImageAnalyzer
+from segvit.web.limits import UploadLimits
 
 
 @pytest.fixture
@@ -30,18 +32,24 @@ def predictor(tiny_model):
     return SegViTPredictor(*tiny_model)
 
 
+@pytest.fixture
+def page_client(predictor, tmp_path, monkeypatch):
+    """A client of a running page, which stores its files in tmp_path/served."""
+    from segvit.web.server import running_page
+
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    folder = tmp_path / "served"
+    folder.mkdir()
+    analyzer = ImageAnalyzer(predictor, limits=UploadLimits(max_megabytes=0.19, seconds=2))
+    with (
+        running_page(analyzer, folder=folder, host="127.0.0.1", port=0, max_waiting=2) as address,
+        PageClient(address, folder) as client,
+    ):
+        yield client
+
+
 def noise(height=60, width=88):
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def png_of_size(side):
-    """The bytes of a black PNG whose header announces side x side pixels; the pixels themselves are missing."""
-    header = b"IHDR" + side.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])  # One bit, greyscale.
-    data = b"IDAT" + zlib.compress(b"")
-    chunks = [
-        len(chunk[4:]).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big") for chunk in (header, data)
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 @pytest.fixture
@@ -66,7 +74,8 @@ def make_upload(tmp_path):
         elif kind == "empty":
             path.touch()
         elif kind.endswith("-megapixel"):
-            path.write_bytes(png_of_size(round(1000 * int(kind.removesuffix("-megapixel")) ** 0.5)))
+            side = round(1000 * int(kind.removesuffix("-megapixel")) ** 0.5)
+            path.write_bytes(png_of_size(side, side, rows=0))
         elif kind == "truncated":
             Image.fromarray(noise()).save(path)
             path.write_bytes(path.read_bytes()[:2000])

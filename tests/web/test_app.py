@@ -22,6 +22,7 @@ APP = PROJECT / "demo" / "app.py"
         (("--seconds", "0"), "--seconds"),
         (("--max-megabytes", "inf"), "--max-megabytes"),
         (("--max-waiting", "0"), "--max-waiting"),
+        (("--public-url", "segvit.example.org"), "--public-url"),
         (("--config-file", "nowhere"), "'nowhere'"),
         (("--host", "192.0.2.1"), "192.0.2.1:7860"),
     ],

@@ -13,12 +13,13 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from segvit.cli_errors import positive, user_errors
 from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
 from segvit.web.analysis import ImageAnalyzer
-from segvit.web.uploads import UploadLimits
+from segvit.web.limits import UploadLimits
 
 # Gradio reads these variables when it is imported.
 NO_TELEMETRY = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -36,10 +37,18 @@ def main() -> None:
         max_megabytes=args.max_megabytes,
         max_megapixels=args.max_megapixels,
         work_megapixels=args.work_megapixels,
+        seconds=args.seconds,
     )
-    analyzer = ImageAnalyzer(predictor, limits=limits, seconds=args.seconds)
+    analyzer = ImageAnalyzer(predictor, limits=limits)
     analyzer.warm_up()
-    serve(analyzer, host=args.host, port=args.port, max_waiting=args.max_waiting, announce=announce)
+    serve(
+        analyzer,
+        host=args.host,
+        port=args.port,
+        max_waiting=args.max_waiting,
+        announce=announce,
+        public_url=args.public_url or "",
+    )
 
 
 def announce(address: str) -> None:
@@ -65,6 +74,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--port", type=int, default=7860, help="The port; 0 takes a free one. Default: 7860.")
     parser.add_argument(
+        "--public-url", type=url, help="The page's URL behind a reverse proxy, such as https://example.org."
+    )
+    parser.add_argument(
         "--max-megabytes",
         type=amount,
         default=limits.max_megabytes,
@@ -83,7 +95,10 @@ def parse_arguments() -> argparse.Namespace:
         help=f"Scale larger images down to this size. Default: {limits.work_megapixels}.",
     )
     parser.add_argument(
-        "--seconds", type=amount, default=60, help="Stop the model on an image after this time. Default: 60."
+        "--seconds",
+        type=amount,
+        default=limits.seconds,
+        help=f"Refuse an image that takes longer to decode. Default: {limits.seconds}.",
     )
     parser.add_argument(
         "--max-waiting", type=positive, default=8, help="Refuse an image if this many are waiting. Default: 8."
@@ -103,6 +118,14 @@ def amount(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
+
+
+def url(text: str) -> str:
+    """An argparse type: an http or https URL."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise argparse.ArgumentTypeError(f"{text} does not begin with http:// or https:// and a name")
+    return text
 
 
 if __name__ == "__main__":

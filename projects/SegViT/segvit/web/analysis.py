@@ -1,4 +1,4 @@
-"""`ImageAnalyzer`: segments uploaded images one at a time, within size and time limits.
+"""`ImageAnalyzer`: segments uploaded images one at a time.
 
 Shape shorthand: H x W pixels, K classes.
 """
@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from segvit.data.image_reading import max_level_of
-from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
 from segvit.inference.inspect_image import ModelView, inspect_image
-from segvit.web.time_limit import check_deadline_in, time_limit
-from segvit.web.uploads import Upload, UploadLimits, read_upload
+from segvit.web.limits import Upload, UploadLimits
+from segvit.web.uploads import read_upload
 
 WARM_UP_SIDE = 64
 
@@ -57,18 +56,15 @@ class ImageAnalyzer:
 
     Args:
         predictor: must not use windows or test-time augmentation, since masks and kept tokens are those of a whole
-            image. Its model checks the time limit from now on, see `check_deadline_in`.
-        limits: on the files.
-        seconds: the time limit of the model per image.
+            image.
+        limits: on the files. They also bound the time of the model, whose input has at most `work_megapixels`.
     """
 
-    def __init__(self, predictor: SegViTPredictor, *, limits: UploadLimits, seconds: float) -> None:
+    def __init__(self, predictor: SegViTPredictor, *, limits: UploadLimits) -> None:
         self.predictor = predictor
         self.limits = limits
-        self.seconds = seconds
         # `inspect_image` is not thread-safe.
         self._lock = threading.Lock()
-        check_deadline_in(predictor.model)
 
     def warm_up(self) -> None:
         """Segment a black image, so that an unsuitable model fails at the start and the first visitor does not wait.
@@ -82,15 +78,9 @@ class ImageAnalyzer:
         """Segment an image file.
 
         Raises:
-            UserError: for a file that `read_upload` refuses, and when the time limit is exceeded.
+            UserError: for a file that `read_upload` refuses.
         """
+        upload = read_upload(path, self.limits, max_level=max_level_of(self.predictor.cfg))
         with self._lock:
-            upload = read_upload(path, self.limits, max_level=max_level_of(self.predictor.cfg))
-            try:
-                with time_limit(self.seconds):
-                    view = inspect_image(self.predictor, upload.image[:, :, ::-1])
-            except TimeoutError as error:
-                raise UserError(
-                    f"the model needs more than {self.seconds:g} seconds for this image: send a smaller one"
-                ) from error
+            view = inspect_image(self.predictor, upload.image[:, :, ::-1])
         return Analysis(upload=upload, view=view)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import gradio as gr
 import numpy as np
 
+from segvit.errors import UserError
 from segvit.web.analysis import Analysis, ImageAnalyzer, class_areas
-from segvit.web.uploads import EXTENSIONS
+from segvit.web.limits import EXTENSIONS
+from segvit.web.uploads import require_uploaded
 from segvit.web.views import (
     areas_table,
     describe_analysis,
@@ -43,23 +46,64 @@ class Outputs(NamedTuple):
     kept: gr.Image
 
 
+class CheckedBlocks(gr.Blocks):
+    """Blocks whose events take uploaded files and numbers, and nothing else.
+
+    Gradio looks for files in the values of all components: it copies those that it finds, and downloads URLs.
+
+    Args:
+        folder: the upload folder.
+        num_classes: K.
+    """
+
+    def __init__(self, *, folder: Path, num_classes: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._folder = folder
+        self._num_classes = num_classes
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *arguments: Any, **options: Any) -> list[Any]:
+        """Check the values that a client sends for an event, before Gradio reads them."""
+        for component, value in zip(block_fn.inputs, inputs, strict=False):
+            if not component.stateful:
+                self._check(component, value)
+        return await super().preprocess_data(block_fn, inputs, *arguments, **options)
+
+    def _check(self, component: Any, value: object) -> None:
+        try:
+            if isinstance(component, gr.File):
+                require_uploaded(value.get("path") if isinstance(value, dict) else None, self._folder)
+            else:
+                maximum = 1 if isinstance(component, gr.Slider) else self._num_classes - 1
+                _require_number(value, maximum, is_index=isinstance(component, gr.Dropdown))
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+
 class Page:
     """The page around an analyzer.
 
     Args:
         analyzer: called with one image at a time.
+        folder: the upload folder; files elsewhere are refused.
         max_waiting: requests that may wait; more are refused.
     """
 
-    def __init__(self, analyzer: ImageAnalyzer, *, max_waiting: int) -> None:
+    def __init__(self, analyzer: ImageAnalyzer, *, folder: Path, max_waiting: int) -> None:
         self.analyzer = analyzer
         self.names = analyzer.predictor.class_names
         self.colors = analyzer.predictor.class_colors
+        self.folder = folder
         self.max_waiting = max_waiting
 
     def build(self) -> gr.Blocks:
         """The page with its layout, events and queue."""
-        blocks = gr.Blocks(analytics_enabled=False, title="SegViT", delete_cache=(CLEANUP_INTERVAL, EXPIRY))
+        blocks = CheckedBlocks(
+            folder=self.folder,
+            num_classes=len(self.names),
+            analytics_enabled=False,
+            title="SegViT",
+            delete_cache=(CLEANUP_INTERVAL, EXPIRY),
+        )
         with blocks:
             analysis = gr.State(time_to_live=EXPIRY)
             with gr.Row():
@@ -104,14 +148,13 @@ class Page:
                 api_visibility="private",
                 show_progress="minimal",
             )
-        blocks.state_session_capacity = MAX_VISITORS
         return blocks.queue(max_size=self.max_waiting, api_open=False)
 
     def analyze(self, path: str, opacity: float) -> Outputs:
         """Everything about a new image, or the reason why it is refused."""
         try:
-            analysis = self.analyzer(path)
-        except ValueError as error:
+            analysis = self.analyzer(require_uploaded(path, self.folder))
+        except UserError as error:
             return self._empty(describe_refusal(error))
         except Exception:
             logger.exception("an image of %s", path)
@@ -151,6 +194,16 @@ class Page:
             mask=self.show_mask(None, None),
             kept=gr.Image(None, visible=False),
         )
+
+
+def _require_number(value: object, maximum: int, *, is_index: bool) -> None:
+    """Raise UserError for what is not a number from 0 to `maximum`. An index is an integer, or None."""
+    if is_index and value is None:
+        return
+    types = (int,) if is_index else (int, float)
+    if isinstance(value, bool) or not isinstance(value, types) or not 0 <= value <= maximum:
+        kind = "an integer" if is_index else "a number"
+        raise UserError(f"the value is not {kind} from 0 to {maximum}")
 
 
 def _image_panel(label: str, elem_id: str, *, visible: bool = True) -> gr.Image:

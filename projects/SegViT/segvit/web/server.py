@@ -1,4 +1,4 @@
-"""`serve`: runs the web page at one address, with its files in a temporary folder, and nothing else."""
+"""`serve`: Gradio's server with the page, its files in a temporary folder, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,85 +8,129 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import gradio as gr
-import uvicorn
-from fastapi import FastAPI
+from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from segvit.web.access import AccessRules
 from segvit.web.analysis import ImageAnalyzer
-from segvit.web.page import Page
-from segvit.web.request_limits import RequestLimits
+from segvit.web.page import MAX_VISITORS, Page
 
-# Open connections; each visitor holds up to three.
-MAX_CONNECTIONS = 128
-# Running requests may finish for this many seconds after the server is stopped.
-SHUTDOWN_TIMEOUT = 3
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
-def serve(analyzer: ImageAnalyzer, *, host: str, port: int, max_waiting: int, announce: Callable[[str], None]) -> None:
+def serve(
+    analyzer: ImageAnalyzer,
+    *,
+    host: str,
+    port: int,
+    max_waiting: int,
+    announce: Callable[[str], None],
+    public_url: str = "",
+) -> None:
     """Serve the page until Ctrl-C or SIGTERM. Call it from the main thread, since it installs a signal handler.
 
     Args:
-        analyzer: segments the uploaded images.
-        host: an address of this machine; only a loopback address keeps the page private.
-        port: 0 takes a free one.
-        max_waiting: images that may wait; more are refused.
-        announce: called with the page's URL once it accepts connections.
+        announce: called with the page's address once it accepts connections.
+        analyzer, host, port, max_waiting, public_url: see `running_page`.
 
     Raises:
         OSError: for an address that is not this machine's, and a port in use.
     """
-    with _listen(host, port) as listener, tempfile.TemporaryDirectory(prefix="segvit-web-") as folder:
-        # Uvicorn shuts down and raises the signal again; the default handler would then skip the clean-up.
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-        # Gradio stores uploads and images here.
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        app = build_app(analyzer, host=host, max_waiting=max_waiting)
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
-        )
-        address, number = listener.getsockname()[:2]
-        announce(f"http://{f'[{address}]' if ':' in address else address}:{number}/")
-        uvicorn.Server(config).run(sockets=[listener])
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with (
+        tempfile.TemporaryDirectory(prefix="segvit-web-") as folder,
+        running_page(
+            analyzer, folder=Path(folder), host=host, port=port, max_waiting=max_waiting, public_url=public_url
+        ) as address,
+    ):
+        announce(address)
+        threading.Event().wait()
 
 
-def build_app(analyzer: ImageAnalyzer, *, host: str, max_waiting: int) -> FastAPI:
-    """The page as an ASGI application that serves only files in GRADIO_TEMP_DIR and has no REST interface."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+@contextmanager
+def running_page(
+    analyzer: ImageAnalyzer, *, folder: Path, host: str, port: int, max_waiting: int, public_url: str = ""
+) -> Iterator[str]:
+    """Run the page in a thread while the `with` block runs, and give its address.
+
+    Args:
+        analyzer: segments the uploaded images.
+        folder: for uploads and the images of the page. Other files are neither read nor served.
+        host: an address of this machine; only a loopback address keeps the page private.
+        port: 0 takes a free one.
+        max_waiting: images that may wait; more are refused.
+        public_url: the page's URL behind a reverse proxy.
+
+    Raises:
+        OSError: for an address that is not this machine's, and a port in use.
+    """
+    port = _free_port(host, port)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    # By default Gradio also serves a folder of that kind below the current one.
+    os.environ["GRADIO_EXAMPLES_CACHE"] = str(folder)
+    # Without a list of its own, Gradio takes the one in this variable.
+    os.environ["GRADIO_ALLOWED_PATHS"] = ""
+    # Gradio requests the page once, which a proxy for outgoing requests could not.
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = ",".join(filter(None, (direct, "localhost", "127.0.0.1", host)))
+    blocks = Page(analyzer, folder=folder, max_waiting=max_waiting).build()
     fonts = [gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")]
-    gr.mount_gradio_app(
-        app,
-        Page(analyzer, max_waiting=max_waiting).build(),
-        path="/",
-        footer_links=[],
-        run_history=False,
-        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
-        allowed_paths=[],
-        show_error=False,
-        max_file_size=analyzer.limits.max_bytes,
-        ssr_mode=False,
-        enable_monitoring=False,
-        pwa=False,
-        mcp_server=False,
-        theme=gr.themes.Default(font=fonts, font_mono=[gr.themes.Font("monospace")]),
-    )
+    address = f"[{host}]" if ":" in host else host
+    try:
+        blocks.launch(
+            server_name=address,
+            server_port=port,
+            prevent_thread_lock=True,
+            quiet=True,
+            inbrowser=False,
+            inline=False,
+            share=False,
+            show_error=False,
+            max_file_size=analyzer.limits.max_bytes,
+            state_session_capacity=MAX_VISITORS,
+            root_path=public_url,
+            app_kwargs={
+                "docs_url": None,
+                "redoc_url": None,
+                "openapi_url": None,
+                "middleware": _middleware(analyzer, host, public_url),
+            },
+            footer_links=[],
+            run_history=False,
+            enable_monitoring=False,
+            num_workers=0,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            theme=gr.themes.Default(font=fonts, font_mono=[gr.themes.Font("monospace")]),
+        )
+        yield f"http://{address}:{port}/"
+    finally:
+        blocks.close(verbose=False)
+
+
+def _middleware(analyzer: ImageAnalyzer, host: str, public_url: str) -> list[Middleware]:
+    rules = [Middleware(AccessRules, max_upload_bytes=analyzer.limits.max_bytes)]
     if _is_loopback(host):
         # Against DNS rebinding: a foreign page could resolve its own name to 127.0.0.1.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
-    app.add_middleware(RequestLimits, max_upload_bytes=analyzer.limits.max_bytes)
-    return app
+        names = filter(None, (*LOOPBACK_NAMES, host, urlsplit(public_url).hostname))
+        rules.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(names)))
+    return rules
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _free_port(host: str, port: int) -> int:
+    """The port, or a free one for 0. Raises OSError if it cannot be used: Gradio's own error names no reason."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        with socket.create_server((host, port), family=family) as listener:
+            return listener.getsockname()[1]
     except OSError as error:
         raise OSError(f"{host}:{port}: {error.strerror}; choose another with --host and --port") from error
 

@@ -14,7 +14,7 @@ from segvit.visualization.legend import LegendOverlay
 from segvit.visualization.overlays import Color
 from segvit.visualization.token_views import dim_dropped, overlay_heat
 from segvit.web.analysis import Analysis, class_areas
-from segvit.web.uploads import FORMATS, UploadLimits
+from segvit.web.limits import FORMATS, UploadLimits
 
 ROW = (
     '<tr><td><span style="display:inline-block;width:1em;height:1em;border:1px solid;background:rgb({color})"></span>'
