@@ -15,8 +15,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import gradio as gr
+from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 
 from segvit.web.access import AccessRules
 from segvit.web.analysis import ImageAnalyzer
@@ -101,6 +104,7 @@ def running_page(
                 "redoc_url": None,
                 "openapi_url": None,
                 "middleware": _middleware(analyzer, host, public_url),
+                "exception_handlers": {RequestValidationError: _refuse_malformed},
             },
             footer_links=[],
             run_history=False,
@@ -123,6 +127,11 @@ def _middleware(analyzer: ImageAnalyzer, host: str, public_url: str) -> list[Mid
         names = filter(None, (*LOOPBACK_NAMES, host, urlsplit(public_url).hostname))
         rules.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(names)))
     return rules
+
+
+async def _refuse_malformed(request: Request, error: Exception) -> Response:
+    """In place of FastAPI's answer, which repeats the request and fails on bytes that are not UTF-8."""
+    return PlainTextResponse("the request is malformed", 422)
 
 
 def _free_port(host: str, port: int) -> int:
