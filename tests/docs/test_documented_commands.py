@@ -418,6 +418,8 @@ def with_a_folder(command, workspace):
 
     folder = workspace.once("own folder", write)
     new_annotations = workspace.folder / "new_annotations"
+    new_folder = workspace.folder / "new_folder"
+    command = command.replace("/path/to/new_folder", str(new_folder))
     return command.replace("/path/to/folder", str(folder)).replace("/path/to/new_annotations", str(new_annotations))
 
 

@@ -1,4 +1,4 @@
-"""Boundary pixels against one erosion per class, as the paper defines them, and the IoU of whole data sets.
+"""Boundary pixels equal one erosion per class, as the paper defines them; the IoU over whole datasets.
 
 Shape shorthand: K classes, H x W pixels.
 """
@@ -20,7 +20,7 @@ def blobs(size, seed):
 
 
 def eroded_boundary(mask, width):
-    """A mask less its erosion by `width` steps of 3 x 3; outside the image is nothing."""
+    """A mask less its erosion by `width` steps of 3 x 3; pixels outside the image count as background."""
     padded = np.pad(mask.astype(np.uint8), 1)
     return mask & ~cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=width)[1:-1, 1:-1].astype(bool)
 
@@ -40,7 +40,7 @@ def test_width_is_two_per_cent_of_the_diagonal():
     assert boundary_width((3, 4)) == 1
 
 
-def test_ignored_pixels_are_no_boundary_and_make_none():
+def test_ignored_pixels_are_not_boundaries_and_cause_none():
     labels = np.zeros((30, 30), dtype=int)
     labels[:, 20:] = 1
     ignored = np.zeros((30, 30), dtype=bool)
@@ -69,14 +69,14 @@ def test_iou_over_images_equals_masks():
     assert (result[:-1] > 10).all() and (result[:-1] < 90).all()
 
 
-def test_perfect_predictions():
+def test_perfect_predictions_score_100():
     counts, truth = BoundaryCounts(K), blobs((40, 50), 0)
     ignored = truth == 2
     counts.add(np.where(ignored, 1, truth), np.where(ignored, IGNORE, truth), ignored)
     assert boundary_iou(counts.counts).tolist() == [100, 100, pytest.approx(np.nan, nan_ok=True), 100]
 
 
-def test_all_ignored():
+def test_all_ignored_pixels_give_nan():
     counts = BoundaryCounts(K)
     counts.add(np.zeros((5, 6), int), np.full((5, 6), IGNORE), np.ones((5, 6), dtype=bool))
     assert counts.counts.sum() == 0 and np.isnan(boundary_iou(counts.counts)).all()

@@ -21,7 +21,7 @@ SIZES = [(12, 9), (7, 20), (16, 16)]
 
 
 def make_dataset(folder, *, name="confusion_test", metadata=None):
-    """Random label maps without the last class, some pixels ignored; registered anew. Returns the records."""
+    """Random label maps without the last class, some pixels ignored; registered as a dataset. Returns the records."""
     rng = np.random.default_rng(0)
     records = []
     for i, size in enumerate(SIZES):
@@ -78,7 +78,7 @@ def test_finds_ground_truth_by_image_name(dataset):
         by_name.process([{"file_name": "elsewhere.jpg"}], random_outputs()[:1])
 
 
-def test_reset_forgets(dataset):
+def test_reset_discards_all_counts(dataset):
     name, records = dataset
     evaluator = SemSegConfusionEvaluator(name, distributed=False)
     evaluator.process(records, random_outputs())
@@ -89,7 +89,7 @@ def test_reset_forgets(dataset):
 
 
 @pytest.mark.parametrize("missing", ["stuff_classes", "ignore_label"])
-def test_missing_metadata(tmp_path, missing):
+def test_missing_metadata_are_named(tmp_path, missing):
     metadata = {"stuff_classes": CLASSES, "ignore_label": IGNORE}
     del metadata[missing]
     name, _ = make_dataset(tmp_path, metadata=metadata)
@@ -97,7 +97,7 @@ def test_missing_metadata(tmp_path, missing):
         SemSegConfusionEvaluator(name)
 
 
-def test_labels_count_as_their_scores(dataset):
+def test_labels_and_their_scores_give_equal_metrics(dataset):
     name, records = dataset
     by_scores, by_labels = (SemSegConfusionEvaluator(name, distributed=False) for _ in range(2))
     by_scores.process(records, random_outputs())
@@ -119,7 +119,7 @@ def test_wrong_labels_name_the_file(dataset, labels, message):
         SemSegConfusionEvaluator(name, distributed=False).process(records[:1], [{"sem_seg_labels": labels}])
 
 
-def test_boundary_iou_is_reported_beside_the_rest(dataset, caplog):
+def test_boundary_iou_is_reported_with_the_other_metrics(dataset, caplog):
     name, records = dataset
     plain = SemSegConfusionEvaluator(name, distributed=False)
     plain.process(records, random_outputs())
@@ -199,7 +199,7 @@ def test_output_dir(dataset, tmp_path):
 
 
 def evaluate_share(rank, folder, name, records):
-    """Process `rank` of two sees the images rank, rank + 2, ...; writes what `evaluate` returned."""
+    """Process `rank` of two evaluates the images rank, rank + 2, ...; writes the result of `evaluate`."""
     MetadataCatalog.get(name).set(stuff_classes=CLASSES, ignore_label=IGNORE)
     evaluator = SemSegConfusionEvaluator(name, with_boundary_iou=True)
     evaluator.process(records[rank::2], random_outputs()[rank::2])

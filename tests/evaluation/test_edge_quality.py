@@ -6,7 +6,7 @@ import pytest
 from segvit.evaluation.edge_quality import edge_quality
 
 
-def test_worked_example():
+def test_a_worked_example():
     scores = np.array([0.9, 0.8, 0.7, 0.2, 0.1])
     is_edge = np.array([True, False, True, False, True])
     is_kept = np.array([True, True, False, False, True])
@@ -34,13 +34,13 @@ def test_average_precision_equals_a_sum_over_thresholds():
     assert edge_quality(scores, is_edge, is_edge)["average_precision"] == pytest.approx(expected)
 
 
-def test_perfect_and_worst_scores():
+def test_perfect_and_worst_scores_have_known_quality():
     is_edge = np.array([True, True, False, False])
     assert edge_quality(is_edge.astype(float), is_edge, is_edge)["average_precision"] == 1
     assert edge_quality(-is_edge.astype(float), is_edge, ~is_edge)["kept_recall"] == 0
 
 
-def test_without_edges():
+def test_a_dataset_without_edges_is_refused():
     nothing = np.zeros(4, dtype=bool)
     with pytest.raises(ValueError, match="no patch of the dataset contains a class boundary"):
         edge_quality(np.zeros(4), nothing, nothing)

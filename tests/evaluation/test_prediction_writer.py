@@ -1,4 +1,4 @@
-"""The PNGs of predictions: names, ids, colours, nothing half-written.
+"""The PNGs of predictions: names, ids, colours, atomic writes.
 
 Shape shorthand: K classes, H x W pixels.
 """
@@ -28,7 +28,7 @@ def test_ids_and_colors(tmp_path):
     assert np.array_equal(np.array(Image.open(tmp_path / "out/labels/a.png")), LABELS[::-1])
 
 
-def test_equal_names_in_different_folders(tmp_path):
+def test_equal_names_in_different_folders_are_kept_apart(tmp_path):
     images = ["/data/berlin/0.png", "/data/bonn/0.png"]
     writer = PredictionWriter(tmp_path, images=images, colors=COLORS)
     for image in images:
@@ -42,7 +42,7 @@ def test_more_than_256_classes(tmp_path):
     assert np.array(Image.open(tmp_path / "labels/a.png")).tolist() == [[299, 4]]
 
 
-def test_nothing_half_written(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_no_partial_file(tmp_path, monkeypatch):
     def fail(image, path, **options):
         path.write_bytes(b"half")
         raise OSError("disk full")

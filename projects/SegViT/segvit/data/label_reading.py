@@ -30,8 +30,8 @@ def read_label_map(path: str | os.PathLike[str]) -> np.ndarray:
     labels = read_levels(path)
     if labels.ndim != 2:
         raise UserError(
-            f"{path}: the label map has {labels.shape[2]} channels (a colour image?), but each pixel must be one class "
-            "id: convert the label maps by tools/check_dataset.py FOLDER --convert-to NEW_FOLDER"
+            f"{path}: the label map has {labels.shape[2]} channels (a colour image?), not single-channel class "
+            "ids: convert the label maps by tools/check_dataset.py FOLDER --convert-to NEW_FOLDER"
         )
     return labels
 
