@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from segvit.errors import UserError
 
@@ -112,7 +112,7 @@ def raw_mode_of(image: Image.Image) -> str:
 
 def _content(image: Image.Image) -> bytes:
     """The file of an image that is not loaded."""
-    assert image.fp is not None, "the image is not loaded"
+    assert isinstance(image, ImageFile.ImageFile) and image.fp is not None, "the image is not loaded"
     position = image.fp.tell()
     image.fp.seek(0)
     content = image.fp.read()

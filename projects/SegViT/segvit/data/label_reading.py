@@ -44,7 +44,8 @@ def read_levels(path: str | os.PathLike[str]) -> np.ndarray:
             raise UserError(f"{path}: the label map has {count} images: save one of them as a single-channel PNG")
         if image.format in LOSSY_FORMATS:
             raise UserError(f"{path}: a {image.format} file changes class ids: save the label map as a PNG")
-        arguments = image.tile[0][3] if image.tile else None
+        tiles = getattr(image, "tile", None)
+        arguments = tiles[0][3] if tiles else None
         raw_mode = raw_mode_of(image)
         image.load()
         if image.mode == "F":

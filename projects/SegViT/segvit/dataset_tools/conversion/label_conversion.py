@@ -45,8 +45,10 @@ class Converter:
         if levels.ndim == 2:
             ids = self.mapping(levels)
             values, counts = np.unique(ids, return_counts=True)
-            unknown = {int(value): int(count) for value, count in zip(values, counts) if int(value) not in allowed}
-            return self._as_stored(ids), Counter(unknown)
+            without_class = {
+                int(value): int(count) for value, count in zip(values, counts) if int(value) not in allowed
+            }
+            return self._as_stored(ids), Counter(without_class)
         if levels.shape[2] < 3:
             return self.to_ids(levels[..., 0])  # grey with alpha
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from segvit.dataset_tools.doctor.finding import Finding
+from segvit.dataset_tools.doctor.finding import Finding, Severity
 from segvit.dataset_tools.doctor.inspection import Inspection
 from segvit.image_levels import DARK_FRACTION, WHITE_FRACTION
 
@@ -42,5 +42,5 @@ def _dark(split: str, images: Sequence[Inspection], *, is_deep: bool) -> Iterato
         message += f"set INPUT.MAX_LEVEL (check_dataset.py: --max-level) to their highest level, such as {suggestion}"
     else:
         message += "they are almost black; save them with levels from 0 to 255 (are they label maps?)"
-    severity = "error" if brightness <= DARK_FRACTION else "warning"
+    severity: Severity = "error" if brightness <= DARK_FRACTION else "warning"
     yield Finding("dark_images", severity, split, message, tuple(str(it.pair.image) for it in images))
