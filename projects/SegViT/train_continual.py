@@ -2,10 +2,9 @@
 
     python train_continual.py --config-file FILE [--method continual finetune joint] [--num-gpus N] [KEY VALUE ...]
 
-OUTPUT_DIR/<method>/step_<i>.pth is the model after step i, step_<i>/ the run's folder with the config that evaluates it
-(`train_net.py --eval-only --config-file <...>/config.yaml MODEL.WEIGHTS <...>.pth`). Called again with the same config,
-finished steps are read and not run again, and one that was cut off goes on. OUTPUT_DIR/report.{txt,json,png} hold the
-outcome.
+OUTPUT_DIR/<method>/step_<i>.pth is the model after step i; step_<i>/ is the folder of its run, with the config.yaml for
+`train_net.py --eval-only`. Called again with the same config, the program skips finished steps and resumes an
+interrupted one. OUTPUT_DIR/report.{txt,json,png} are the results.
 """
 
 from __future__ import annotations
@@ -29,21 +28,27 @@ from segvit.data.step_records import step_records
 from segvit.datasets import require_datasets
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes
-from segvit.engine.preflight import rehearse, require_same_classes
+from segvit.engine.preflight import preflight, require_same_classes
 from segvit.errors import UserError
 from segvit.experiments.run_series import split_overrides
 from segvit.output_files import require_folder
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Detectron2's arguments, and the methods."""
-    parser = argument_parser(epilog=__doc__)
-    parser.add_argument("--method", nargs="+", default=["continual"], metavar="METHOD", help=f"of {', '.join(METHODS)}")
+    """The options of train_net.py, and the methods."""
+    parser = argument_parser(description=__doc__)
+    parser.add_argument(
+        "--method",
+        nargs="+",
+        default=["continual"],
+        metavar="METHOD",
+        help=f"one or more of {', '.join(METHODS)} (default: continual)",
+    )
     args = parser.parse_args(arguments)
     if args.eval_only:
         parser.error("evaluate a step with train_net.py --eval-only and the config.yaml in its folder")
-    args.method, behind = split_overrides(args.method)
-    args.opts = behind + args.opts
+    args.method, overrides = split_overrides(args.method)
+    args.opts = overrides + args.opts
     unknown = [method for method in args.method if method not in METHODS]
     if unknown or not args.method:
         parser.error(f"--method {' '.join(unknown)}: methods are {', '.join(METHODS)}")
@@ -51,7 +56,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def read_config(args: argparse.Namespace) -> CfgNode:
-    """The config of the whole protocol. Raises UserError with the remedy."""
+    """The config of the whole protocol. Raises UserError."""
     if not args.config_file:
         raise UserError("name a config by --config-file")
     cfg = load_config(args.config_file, args.opts)
@@ -60,14 +65,14 @@ def read_config(args: argparse.Namespace) -> CfgNode:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Before any process starts: refuse what cannot run, in whichever step. Raises UserError or OSError."""
+    """Check config, data and every step before any process starts. Raises UserError or OSError."""
     cfg = read_config(args)
     require_weights(cfg.MODEL.WEIGHTS, evaluates=False)
     require_datasets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     require_folder(cfg.OUTPUT_DIR, origin="OUTPUT_DIR")
     require_same_classes(cfg)
     for step_cfg in step_configs(cfg, args.method[0], Path(cfg.OUTPUT_DIR)):
-        rehearse(step_cfg, trains=step_cfg.SOLVER.MAX_ITER > 0)
+        preflight(step_cfg, trains=step_cfg.SOLVER.MAX_ITER > 0)
         if step_cfg.SOLVER.MAX_ITER:
             step_records(step_cfg)
     hide_gpus_from_cpu_models(cfg.MODEL.DEVICE)
@@ -92,7 +97,7 @@ def main(args: argparse.Namespace) -> dict[str, list[StepResult]]:
 
 
 def describe(cfg: CfgNode) -> str:
-    """What was run, in a line."""
+    """The title of the report: dataset, protocol and schedule in one line."""
     step = protocol_step(cfg)
     sizes = "-".join(str(len(group)) for group in step.groups)
     iterations = ", ".join(map(str, step.iterations)) or f"{cfg.SOLVER.MAX_ITER} each"

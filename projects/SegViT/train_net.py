@@ -23,21 +23,21 @@ from segvit.datasets import require_datasets
 from segvit.engine import Trainer
 from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
 from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes
-from segvit.engine.preflight import rehearse, require_same_classes
+from segvit.engine.preflight import preflight, require_same_classes
 from segvit.engine.trainer import without_pretrained
 from segvit.errors import UserError
 from segvit.output_files import require_folder
 
 
 def read_config(args: argparse.Namespace) -> CfgNode:
-    """The config of this run: defaults, then the file, then the command line. Raises UserError with the remedy."""
+    """The config of this run: defaults, config file, command line. Raises UserError."""
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
     return cfg
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """The config, with logging and the seed set up by it."""
+    """Read the config, set up logging, and seed the random generators."""
     cfg = read_config(args)
     default_setup(cfg, args)
     logger = setup_logger(output=cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="segvit")
@@ -75,12 +75,12 @@ def main(args: argparse.Namespace) -> dict[str, dict[str, float]] | None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Before any process starts: refuse what cannot run, and prepare for CPU models. Raises UserError."""
+    """Check config and files before any process starts. Raises UserError or OSError."""
     if not args.config_file:
         raise UserError("name a config by --config-file")
     processes = number_of_processes(args)
     cfg = read_config(args)
-    rehearse(cfg, trains=not args.eval_only)
+    preflight(cfg, trains=not args.eval_only)
     if not args.eval_only:
         scale_to_processes(cfg, processes)
     check_files(cfg, args)
@@ -88,12 +88,12 @@ def check(args: argparse.Namespace) -> None:
 
 
 def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Refuse weights, data sets and output folders that are not there or do not fit. Raises UserError or OSError."""
+    """Check weights, datasets and the output folder. Raises UserError or OSError."""
     if not resumes(cfg, args):
         require_weights(cfg.MODEL.WEIGHTS, evaluates=args.eval_only)
     needed = "TEST" if args.eval_only else "TRAIN"
     if not cfg.DATASETS[needed]:
-        raise UserError(f"DATASETS.{needed} is empty: name a data set, such as \"('folder_{needed.lower()}',)\"")
+        raise UserError(f"DATASETS.{needed} is empty: name a dataset, such as \"('folder_{needed.lower()}',)\"")
     names = cfg.DATASETS.TEST if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     require_datasets(names)
     require_same_classes(cfg, names)
@@ -103,7 +103,7 @@ def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:
 @user_errors()
 def command(arguments: Sequence[str] | None = None) -> None:
     """Check the command line, and start the processes of the job."""
-    args = argument_parser().parse_args(arguments)
+    args = argument_parser(description=__doc__).parse_args(arguments)
     check(args)
     launch(main, args)
 

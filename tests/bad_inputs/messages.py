@@ -12,7 +12,7 @@ MESSAGES = {
     "train_net: MODEL.PIXEL_STD [0.0,1.0,1.0]": "MODEL.PIXEL_STD [0.0, 1.0, 1.0] must be 3 numbers above 0",
     "train_net: INPUT.RANDOM_FLIP both": "INPUT.RANDOM_FLIP 'both' must be 'horizontal', 'vertical' or 'none'",
     "train_net: MODEL.VIT.OUT_INDICES [0,5]": "MODEL.VIT.OUT_INDICES [0, 5] must name blocks 0 to 1",
-    "train_net: MODEL.DEVICE cuda": "MODEL.DEVICE 'cuda': PyTorch sees no GPU here; take cpu",
+    "train_net: MODEL.DEVICE cuda": "MODEL.DEVICE 'cuda': PyTorch sees no GPU; use cpu",
     "train_net: missing file": "MODEL.WEIGHTS: HOME/model.pth does not exist",
     "train_net: empty file": "MODEL.WEIGHTS: HOME/model.pth is empty (0 bytes)",
     "analyze_model: input size of 0": "argument --input-size: 0 is not a positive number",

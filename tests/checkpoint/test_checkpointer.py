@@ -64,7 +64,7 @@ def test_fine_tuning_keeps_all_but_the_classes(query_upsampling, tiny_cfg, tmp_p
     assert f"{total - 3} of {total} tensors of the model matched" in warnings[0]
     assert "class_queries.weight (150, 24) in the weights, (11, 24) in the model" in warnings[0]
     assert "class_embed.bias (151,) in the weights, (12,) in the model" in warnings[0]
-    assert warnings[0].endswith("The tensors of another shape depend on the classes; they start anew.")
+    assert "depend on the classes" in warnings[0]
 
 
 def test_evaluation_refuses_other_classes(ade, tiny_cfg):
@@ -93,7 +93,7 @@ def test_evaluation_refuses_another_depth(num_layers, tiny_cfg, tmp_path):
 
 def test_evaluation_of_nothing_is_refused(tiny_cfg):
     model = build(tiny_cfg)
-    with pytest.raises(ValueError, match=r"MODEL\.WEIGHTS is empty: there are no weights to evaluate"):
+    with pytest.raises(ValueError, match=r"MODEL\.WEIGHTS is empty"):
         SegViTCheckpointer(model).load("")
     assert SegViTCheckpointer(model, strict=False).load("") == {}
 
@@ -190,7 +190,7 @@ def test_the_predictor_refuses_other_classes(ade, tiny_cfg):
     with pytest.raises(ValueError) as refusal:
         DefaultPredictor(tiny_cfg)
     message = str(refusal.value)
-    assert message.startswith("3 of ") and "would be evaluated untrained" in message
+    assert message.startswith("3 of ") and "untrained" in message
     assert "MODEL.SEM_SEG_HEAD.NUM_CLASSES" in message
     assert "sem_seg_head.decoder.class_queries.weight (5, 24)" in message
     tiny_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 150
@@ -247,7 +247,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_next_is_read(kept, ade, tiny_cf
 
 def test_a_checkpoint_of_another_program_is_refused(tiny_cfg, tmp_path):
     torch.save({"state_dict": {"decode_head.q.weight": torch.zeros(2)}, "meta": {"epoch": 1}}, tmp_path / "mm.pth")
-    with pytest.raises(ValueError, match=r"mm\.pth is no checkpoint of this project.*\['state_dict', 'meta'\]"):
+    with pytest.raises(ValueError, match=r"mm\.pth is not a checkpoint of this project.*\['state_dict', 'meta'\]"):
         SegViTCheckpointer(build(tiny_cfg)).load(str(tmp_path / "mm.pth"))
 
 
@@ -256,5 +256,5 @@ def test_training_refuses_a_file_with_next_to_nothing(tiny_cfg, tmp_path):
     model = build(tiny_cfg)
     few = dict(list(model.state_dict().items())[:3])
     torch.save({"model": few}, tmp_path / "few.pth")
-    with pytest.raises(ValueError, match=r"few\.pth holds too little of the model .*MODEL\.VIT\.PRETRAINED"):
+    with pytest.raises(ValueError, match=r"few\.pth contains too little of the model .*MODEL\.VIT\.PRETRAINED"):
         SegViTCheckpointer(model, strict=False).load(str(tmp_path / "few.pth"))

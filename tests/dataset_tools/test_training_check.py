@@ -12,7 +12,7 @@ from helpers.doctor import diagnose, kinds
 from helpers.folders import edit, write_folder
 from segvit.dataset_tools.doctor.training_check import check_before_training
 from segvit.datasets import register_folder
-from segvit.engine.preflight import rehearse
+from segvit.engine.preflight import preflight
 from segvit.errors import UserError
 from segvit.evaluation import SemSegConfusionEvaluator
 
@@ -115,7 +115,7 @@ def test_images_of_8_bits_that_are_almost_black_are_reported(folder):
 def test_one_class_is_refused(tiny_cfg, folder):
     tiny_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 1
     with pytest.raises(UserError, match=r"NUM_CLASSES is 1.*background"):
-        rehearse(tiny_cfg, trains=True)
+        preflight(tiny_cfg, trains=True)
     (folder / "classes.json").unlink()
     (folder / "classes.txt").write_text("crack\n")
     assert ("one_class", "error") in kinds(diagnose(folder))

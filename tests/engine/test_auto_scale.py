@@ -38,7 +38,7 @@ def test_without_a_reference_nothing_is_scaled():
         (
             [*EIGHT, "SOLVER.IMS_PER_BATCH", "4"],
             1,
-            r"multiple of 8; for 4 images in all.*SOLVER\.REFERENCE_WORLD_SIZE 0",
+            r"multiple of SOLVER\.REFERENCE_WORLD_SIZE 8.* for 4 images in all.*SOLVER\.REFERENCE_WORLD_SIZE 0",
         ),
         ([], 3, "multiple of the number of processes, 3"),
         (["SOLVER.IMS_PER_BATCH", "0"], 1, "0 must be at least 1"),

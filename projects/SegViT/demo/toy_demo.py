@@ -24,7 +24,7 @@ from segvit.d2 import load_config
 from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 from segvit.engine import Trainer
 from segvit.engine.hooks.progress_bar import ProgressBar
-from segvit.engine.preflight import rehearse
+from segvit.engine.preflight import preflight
 from segvit.inference.predict_sample import predict_sample
 from segvit.output_files import require_folder
 from segvit.visualization import draw_prediction_sheet, draw_training_curves
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that override the demo's config.")
     args = parser.parse_args(argv)
     cfg = load_config(CONFIG_FILE, args.opts)
-    rehearse(cfg, trains=True)
+    preflight(cfg, trains=True)
     require_folder(args.output, origin="--output")
     run(cfg, args.output)
 

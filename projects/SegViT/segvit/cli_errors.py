@@ -1,7 +1,7 @@
 """Command-line error handling: user errors become one line on stderr and exit code 2.
 
-What a user can mend is raised as a `UserError` or an OSError, whose message names the file or key and the remedy. Any
-other error is a defect of ours and keeps its traceback.
+A `UserError` or OSError is for the user: its message names the file or key and a remedy. Any other error is a bug and
+keeps its traceback.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from segvit.errors import UserError
 
 USER_ERROR = 2
 INTERRUPTED = 130
-# Set it to anything to see the traceback of every error.
+# An environment variable: if it is set, every error keeps its traceback.
 TRACEBACK_VARIABLE = "SEGVIT_TRACEBACK"
 
 SPACE = "free some space, or write to another disk"
-RIGHTS = "choose a place that you may read and write"
+PERMISSION = "choose a path with read and write permission"
 REMEDIES = {
     errno.ENOSPC: SPACE,
     errno.EDQUOT: SPACE,
     errno.EFBIG: SPACE,
-    errno.EACCES: RIGHTS,
-    errno.EPERM: RIGHTS,
-    errno.EROFS: RIGHTS,
-    errno.ENOENT: "bring it back, or correct the path",
-    errno.ENOTDIR: "choose a place below a folder",
+    errno.EACCES: PERMISSION,
+    errno.EPERM: PERMISSION,
+    errno.EROFS: PERMISSION,
+    errno.ENOENT: "restore it, or correct the path",
+    errno.ENOTDIR: "choose a path inside a folder",
 }
 
-# What torch wraps around an error of a process that loads data: the traceback there, then the type and its message.
+# An error in a DataLoader worker, as torch raises it again: the worker's traceback, then the error's type and message.
 WORKER_ERROR = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\n.*\n(?:\w+\.)*\w+: (.*)", re.DOTALL)
 
-
-# It logs every error with its traceback before it lets it pass.
+# Detectron2's training loop logs every error with its traceback before it raises it again.
 TRAINING_LOOP = logging.getLogger("detectron2.engine.train_loop")
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Around a command, or as its decorator: explained errors become a line on the error stream and SystemExit(2).
+    """Context manager and decorator of a command's main function.
 
-    An interruption from the keyboard becomes SystemExit(130).
+    Raises:
+        SystemExit: 2 after a user error, with one line on stderr; 130 after Ctrl-C.
     """
-    TRAINING_LOOP.addFilter(_shorten)
+    TRAINING_LOOP.addFilter(_drop_traceback)
     try:
         yield
     except (UserError, OSError) as error:
@@ -62,11 +62,11 @@ def user_errors() -> Iterator[None]:
         sys.stderr.write(f"{Path(sys.argv[0]).name}: interrupted\n")
         raise SystemExit(INTERRUPTED) from error
     finally:
-        TRAINING_LOOP.removeFilter(_shorten)
+        TRAINING_LOOP.removeFilter(_drop_traceback)
 
 
 def positive(text: str) -> int:
-    """A whole number above 0, as argparse wants to be told the type of an option."""
+    """The argparse `type` of positive integers."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not a positive number")
@@ -74,7 +74,7 @@ def positive(text: str) -> int:
 
 
 def from_zero(text: str) -> int:
-    """A whole number that is not negative, likewise."""
+    """The argparse `type` of integers from 0."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is negative")
@@ -82,22 +82,22 @@ def from_zero(text: str) -> int:
 
 
 def is_explained(error: BaseException | None) -> bool:
-    """Whether the message was written for users: by this project, or by the operating system."""
+    """Whether to show only the message: it is a user error, and SEGVIT_TRACEBACK is not set."""
     return isinstance(error, (UserError, OSError)) and not os.environ.get(TRACEBACK_VARIABLE)
 
 
 def describe(error: BaseException) -> str:
-    """The message; of an error of the operating system with the file before it and the remedy behind it."""
+    """The message of an error. An OSError gets its file in front and a remedy at the end."""
     if isinstance(error, OSError) and error.errno and error.strerror:
-        place = f"{error.filename}: " if error.filename is not None else ""
+        file = f"{error.filename}: " if error.filename is not None else ""
         remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
-        return f"{place}{error.strerror}{remedy}"
-    found = WORKER_ERROR.match(str(error))
-    return found[1].strip() if found else str(error)
+        return f"{file}{error.strerror}{remedy}"
+    worker_error = WORKER_ERROR.match(str(error))
+    return worker_error[1].strip() if worker_error else str(error)
 
 
-def _shorten(record: logging.LogRecord) -> bool:
-    """A filter of log records that leaves the message of an explained error, and drops its traceback."""
+def _drop_traceback(record: logging.LogRecord) -> bool:
+    """A logging filter that replaces the traceback of a user error by its message."""
     error = record.exc_info[1] if record.exc_info else None
     if error is not None and is_explained(error):
         record.msg, record.exc_info = f"{record.msg} {describe(error)}", None

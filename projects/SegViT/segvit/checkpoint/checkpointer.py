@@ -1,4 +1,4 @@
-"""Checkpoints of whole models: read as data, kept where they fit, refused where a model would stay half trained.
+"""`SegViTCheckpointer`: safe, atomic checkpoints that load completely or say what does not fit.
 
 Shape shorthand: K classes, D decoder width.
 """
@@ -15,6 +15,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from timm.models import clean_state_dict
 from torch import nn
+from torch.nn.modules.module import _IncompatibleKeys
 
 from segvit.checkpoint.run_record import RunRecord
 from segvit.errors import UserError
@@ -30,30 +31,28 @@ CLASS_TENSOR = re.compile(r"(^|\.)class_(queries|embed)\.(weight|bias)$")
 # At most this many tensors are named in a message.
 MOST_NAMED = 20
 
-# The share of the tensors that do not depend on the classes which training from MODEL.WEIGHTS must find there.
-MIN_SHARE = 0.95
+# Fraction of the tensors that do not depend on the classes, which MODEL.WEIGHTS must contain in training.
+MIN_MATCH = 0.95
 
 POSITION_TENSOR = re.compile(r"(^|\.)(pos_embed|positions\.(tables\.\d+|shared_table))$")
 POSITION_HINT = (
-    "\nPositions differ where the checkpoint was trained on another crop: keep its MODEL.VIT.IMG_SIZE, from which the "
-    "positions of images of any size are interpolated"
+    "\nThe checkpoint was trained on another crop, which changes the shape of the position embedding: keep its "
+    "MODEL.VIT.IMG_SIZE; positions are interpolated to images of any size"
 )
 
 
 class SegViTCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer, reading files without running code, and explicit about what does not fit.
+    """Detectron2's checkpointer, with files that are read without running code and written atomically.
 
     Args:
         model: see `DetectionCheckpointer`.
-        save_dir: likewise.
-        strict: refuse a checkpoint that does not fit the model tensor by tensor, as evaluation needs. False, for
-            training from MODEL.WEIGHTS: the class-dependent tensors of another set of classes stay as initialised,
-            with a warning; so do single tensors that are missing; a file that lacks more than 5 % of the others is
-            refused, and so is any other shape.
-            Resuming is strict either way.
-        new_tensors: with it, `strict` False means: what continual segmentation adds in this step, the tensors whose
-            names begin so, may be missing, and everything else, which stays frozen, must fit.
-        run: is saved in every checkpoint, and compared with the one of each checkpoint that is loaded.
+        save_dir: see `DetectionCheckpointer`.
+        strict: every tensor must fit, as evaluation requires. False, for training from MODEL.WEIGHTS: tensors that
+            depend on the classes keep their initial values, with a warning, if the number of classes differs; up to 5 %
+            of the other tensors may be missing; any other difference in shape is an error. Resuming is always strict.
+        new_tensors: if `strict` is False, a prefix of names: these tensors, which continual segmentation adds in this
+            step, may be missing. All others, which are frozen, must fit.
+        run: saved in every checkpoint, and compared with the one of each checkpoint that is loaded.
         **checkpointables: see `DetectionCheckpointer`.
     """
 
@@ -65,7 +64,7 @@ class SegViTCheckpointer(DetectionCheckpointer):
         strict: bool = True,
         new_tensors: str = "",
         run: RunRecord | None = None,
-        **checkpointables: object,
+        **checkpointables: Any,
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
         self.strict = strict
@@ -75,16 +74,16 @@ class SegViTCheckpointer(DetectionCheckpointer):
         self._must_be_exact = strict
         self._path = ""
 
-    def save(self, name: str, **extra: object) -> None:
-        """Write `save_dir/<name>.pth` and name it in last_checkpoint; see `DetectionCheckpointer.save`.
+    def save(self, name: str, **extra: Any) -> None:
+        """Write `save_dir/<name>.pth` and write its name into `last_checkpoint`; see `DetectionCheckpointer.save`.
 
         Raises:
-            OSError: naming the file, where the disk is full or may not be written to.
+            OSError: naming the file: the disk is full or not writable.
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        parts = {"model": self.model, **self.checkpointables}
-        content = {key: part.state_dict() for key, part in parts.items()}
+        stateful = {"model": self.model, **self.checkpointables}
+        content = {key: value.state_dict() for key, value in stateful.items()}
         if self.run is not None:
             content |= self.run.content()
         path = Path(self.save_dir, f"{name}.pth")
@@ -98,12 +97,12 @@ class SegViTCheckpointer(DetectionCheckpointer):
         """Write the name of the newest checkpoint, from which a run resumes, into `save_dir/last_checkpoint`."""
         atomic_write_text(Path(self.save_dir, "last_checkpoint"), last_filename_basename, sync=True)
 
-    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, object]:
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load a checkpoint; see `DetectionCheckpointer.load`.
 
         Raises:
-            UserError: where the file is damaged, contains code or does not fit; in strict loading also where `path`
-                is empty, for nothing would be loaded then.
+            UserError: the file is damaged, contains code or does not fit the model; or `strict` is set and `path` is
+                empty.
         """
         if self.strict:
             require_weights(path, evaluates=True)
@@ -115,7 +114,7 @@ class SegViTCheckpointer(DetectionCheckpointer):
         try:
             return super().load(path, checkpointables)
         finally:
-            self._parsed_url_during_load = None  # Detectron2 leaves it behind where loading fails
+            self._parsed_url_during_load = None  # Detectron2 does not reset it if loading fails
 
     def has_checkpoint(self) -> bool:
         """Whether the folder holds a checkpoint, named by last_checkpoint or not."""
@@ -130,22 +129,22 @@ class SegViTCheckpointer(DetectionCheckpointer):
             name = ""
         return str(Path(self.save_dir, name)) if name.isprintable() and name else ""
 
-    def _load_file(self, filename: str) -> dict[str, object]:
+    def _load_file(self, filename: str) -> dict[str, Any]:
         if filename.endswith((".pkl", ".pyth")):
             raise code_error(filename)
         loaded = super()._load_file(filename)
         others = [str(name) for name, value in loaded["model"].items() if not isinstance(value, torch.Tensor)]
         if others or not loaded["model"]:
             raise UserError(
-                f"{filename} is no checkpoint of this project: where tensors should be, it has {others or 'nothing'}. "
+                f"{filename} is not a checkpoint of this project: in place of tensors it has {others or 'nothing'}. "
                 "tools/convert_official_checkpoint.py converts those of the official release"
             )
         return {**loaded, "model": clean_state_dict(loaded["model"])}
 
-    def _torch_load(self, filename: str) -> dict[str, object]:
+    def _torch_load(self, filename: str) -> dict[str, Any]:
         return read_weight_file(filename)
 
-    def _load_model(self, checkpoint: dict[str, Any]) -> object:
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         require_finite(checkpoint["model"], self._path)
         if self.run is not None and self._resumes:
             self.run.require_resumable(checkpoint, self._path)
@@ -156,7 +155,7 @@ class SegViTCheckpointer(DetectionCheckpointer):
         if adds_group:
             expected = {name: value for name, value in expected.items() if not name.startswith(self.new_tensors)}
         match = compare_weights(expected, checkpoint["model"])
-        of_classes = [conflict for conflict in match.conflicts if _is_of_classes(conflict)]
+        of_classes = [conflict for conflict in match.conflicts if _depends_on_classes(conflict)]
         described = "\n  ".join([*_class_counts(of_classes), match.describe()])
         if not match.matched:
             raise UserError(f"{self._path} fits no tensor of the model (encoders alone: MODEL.VIT.PRETRAINED)")
@@ -164,19 +163,19 @@ class SegViTCheckpointer(DetectionCheckpointer):
             hint = POSITION_HINT if any(POSITION_TENSOR.search(conflict.name) for conflict in match.conflicts) else ""
             raise UserError(f"{self._path} does not fit the model: {described}{hint}")
         lacking = [name for name in match.missing if not CLASS_TENSOR.search(name)]
-        if len(lacking) > (1 - MIN_SHARE) * len(self.model.state_dict()):
+        if len(lacking) > (1 - MIN_MATCH) * len(self.model.state_dict()):
             raise UserError(
-                f"{self._path} holds too little of the model (encoders alone: MODEL.VIT.PRETRAINED): {described}"
+                f"{self._path} contains too little of the model (encoders alone: MODEL.VIT.PRETRAINED): {described}"
             )
         logger.log(
             logging.WARNING if of_classes else logging.INFO,
             "Checkpoint %s: %s%s",
             self._path,
             described,
-            "\n  The tensors of another shape depend on the classes; they start anew." if of_classes else "",
+            "\n  The tensors of another shape depend on the classes; they keep initial values." if of_classes else "",
         )
         incompatible = super()._load_model(checkpoint)
-        # Said above; Detectron2 would repeat each as incompatible, and once more as missing.
+        # The log above names these; Detectron2 would log each of them again, as incompatible and as missing.
         incompatible.incorrect_shapes.clear()
         renewed = {conflict.name for conflict in of_classes}
         incompatible.missing_keys[:] = [
@@ -193,9 +192,13 @@ def has_checkpoint(folder: str | Path) -> bool:
 
 
 def require_weights(path: str, *, evaluates: bool) -> None:
-    """Raise UserError or FileNotFoundError where MODEL.WEIGHTS is empty and a model is evaluated, or names no file."""
+    """Check MODEL.WEIGHTS. It may be empty in training.
+
+    Raises:
+        UserError: it is empty and the model is evaluated, or it is not a file with content.
+    """
     if not path and evaluates:
-        raise UserError("MODEL.WEIGHTS is empty: there are no weights to evaluate; name a checkpoint")
+        raise UserError("MODEL.WEIGHTS is empty: name the checkpoint to evaluate")
     if path and "://" not in path:
         require_content(path, origin="MODEL.WEIGHTS: ")
 
@@ -210,14 +213,14 @@ def require_finite(weights: Mapping[str, torch.Tensor], path: str) -> None:
         )
 
 
-def require_all_weights_for_inference(model: nn.Module, incompatible_keys: object) -> None:
-    """A hook behind `load_state_dict`: what is loaded into a model in evaluation mode must fill it.
+def require_all_weights_for_inference(model: nn.Module, incompatible_keys: _IncompatibleKeys) -> None:
+    """A `load_state_dict` post hook: a state dict loaded in evaluation mode must contain every tensor of the model.
 
-    It guards `DefaultPredictor`, whose checkpointer is Detectron2's: that leaves out the tensors of another shape and
-    goes on with those of the random initialisation.
+    Needed for Detectron2's `DefaultPredictor`, whose checkpointer skips tensors of another shape and goes on with
+    random ones.
 
     Raises:
-        UserError: where the model is in evaluation mode and tensors of it were not loaded, or are NaN or infinite.
+        UserError: the model is in evaluation mode, and some of its tensors were not loaded, or are NaN or infinite.
     """
     if model.training:
         return
@@ -227,18 +230,18 @@ def require_all_weights_for_inference(model: nn.Module, incompatible_keys: objec
         return
     missing = [f"{name} {tuple(state[name].shape)}" for name in incompatible_keys.missing_keys if name in state]
     raise UserError(
-        f"{len(missing)} of {len(state)} tensors of the model are missing in the checkpoint, or of another shape "
-        f"there, and would be evaluated untrained: {', '.join(missing[:20])}. Does the config (first of all "
-        "MODEL.SEM_SEG_HEAD.NUM_CLASSES) agree with the one of the training?"
+        f"{len(missing)} of {len(state)} tensors of the model are missing in the checkpoint, or have another shape, "
+        f"and would stay untrained: {', '.join(missing[:20])}. Use the config of the training (first compare "
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES)"
     )
 
 
-def _is_of_classes(conflict: ShapeConflict) -> bool:
+def _depends_on_classes(conflict: ShapeConflict) -> bool:
     return bool(CLASS_TENSOR.search(conflict.name)) and conflict.in_weights[1:] == conflict.in_model[1:]
 
 
 def _class_counts(conflicts: list[ShapeConflict]) -> list[str]:
-    """A line that states both numbers of classes, where the queries differ."""
+    """A line with both numbers of classes, if the class queries differ in shape."""
     return [
         f"NUM_CLASSES {conflict.in_weights[0]} in the file, {conflict.in_model[0]} in the config"
         for conflict in conflicts

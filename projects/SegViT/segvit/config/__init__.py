@@ -1,1 +1,1 @@
-"""Detectron2 configs: defaults, files, checks, and what a step of continual segmentation reads."""
+"""Configs: keys with defaults and checks, YAML files, devices, and the step of a continual config."""

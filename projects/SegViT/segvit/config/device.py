@@ -1,4 +1,4 @@
-"""The device that a user names: one that PyTorch knows, and that is there."""
+"""Validate a device name such as "cuda:1"."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from segvit.errors import UserError
 
 
 def require_device(name: str, *, origin: str = "MODEL.DEVICE") -> torch.device:
-    """The device of that name, such as "cpu" or "cuda:1". Raises UserError, naming `origin`, where there is none."""
+    """Parse a device name and check that the device exists.
+
+    Args:
+        name: such as "cpu" or "cuda:1".
+        origin: the config key or option that it comes from, for the message.
+
+    Raises:
+        UserError: PyTorch does not know the name, or does not see the device.
+    """
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"{origin} {name!r} is no device: take cpu, cuda or, of several GPUs, cuda:1") from error
+        raise UserError(f"{origin} {name!r} is not a device: use cpu, cuda, or cuda:1 for the second GPU") from error
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if not count:
-            raise UserError(f"{origin} {name!r}: PyTorch sees no GPU here; take cpu")
+            raise UserError(f"{origin} {name!r}: PyTorch sees no GPU; use cpu")
         if (device.index or 0) >= count:
-            raise UserError(f"{origin} {name!r}: PyTorch sees {count} GPUs here, cuda:0 to cuda:{count - 1}")
+            raise UserError(f"{origin} {name!r}: PyTorch sees {count} GPUs, cuda:0 to cuda:{count - 1}")
     return device

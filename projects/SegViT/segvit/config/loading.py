@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import yaml
 from detectron2.config import CfgNode
@@ -17,7 +18,7 @@ from segvit.config.validation import require_types, require_values
 from segvit.datasets import register_config_folder
 from segvit.errors import UserError
 
-Layer = dict[str, object]
+Layer = dict[str, Any]
 
 # Keys that no longer exist: the default, which configs saved by older versions set, and why the key was removed.
 REMOVED_KEYS = {
@@ -32,12 +33,12 @@ REMOVED_KEYS = {
 def load_config(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
     """A SegViT config from a YAML file (with its `_BASE_` files) and `KEY VALUE` overrides.
 
-    The folder that DATASETS.FOLDER names is registered as data sets.
+    Also registers the datasets of the folder DATASETS.FOLDER.
 
     Raises:
-        UserError: where a file is missing, no plain YAML, or has keys that do not exist; where the overrides are not
-            pairs of such keys and values, or a `--flag` is among them; where a value is not one that its key takes;
-            where the folder and the config do not fit.
+        UserError: a file is missing, not plain YAML, or has an unknown key; the overrides are not pairs of known keys
+            and values, or contain a `--flag`; a value has the wrong type or is out of range; the folder and the config
+            do not fit.
     """
     cfg = get_segvit_cfg()
     known = [key for key, _ in _dotted(cfg)]
@@ -63,16 +64,16 @@ def load_config(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
 
 
 def config_layers(path: str | Path) -> list[tuple[Path, Layer]]:
-    """What each file of a config sets, as {"SOLVER.BASE_LR": value}: its `_BASE_` files first, the file itself last.
+    """The keys that each file of a config sets, as {"SOLVER.BASE_LR": value}: its `_BASE_` files come first.
 
     Raises:
-        UserError: where a file is missing, no plain YAML, or its own `_BASE_`.
+        UserError: a file is missing, not plain YAML, or its own `_BASE_`.
     """
     return _layers(Path(path), ())
 
 
 def _layers(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, Layer]]:
-    """The same, of a file that the files `above` it build upon."""
+    """The layers of a file; `above` are the files that have it as a base."""
     content = _read_yaml(path)
     bases = content.pop(BASE_KEY, [])
     bases = [bases] if isinstance(bases, str) else bases
@@ -84,17 +85,17 @@ def _layers(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, Layer]]:
         if not file.is_file():
             raise UserError(f"config file {str(file)!r} does not exist; {path} names it as {BASE_KEY}")
         if file.resolve() in above:
-            raise UserError(f"config file {path} names {file} as {BASE_KEY}, which builds upon {path} itself")
+            raise UserError(f"config file {path} names {file} as {BASE_KEY}, which has {path} as a base itself")
         layers += _layers(file, above)
     return [*layers, (path, dict(_dotted(content)))]
 
 
-def pairs_of(opts: Sequence[object]) -> Layer:
-    """`KEY VALUE KEY VALUE ...` as {key: value}."""
+def pairs_of(opts: Sequence[Any]) -> Layer:
+    """Overrides `KEY VALUE KEY VALUE ...` as {key: value}."""
     return dict(zip(opts[::2], opts[1::2], strict=True))
 
 
-def _read_yaml(path: Path) -> dict[str, object]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"config file {str(path)!r} does not exist")
     try:
@@ -106,7 +107,7 @@ def _read_yaml(path: Path) -> dict[str, object]:
     return content
 
 
-def _dotted(node: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+def _dotted(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         if isinstance(value, dict):
             yield from _dotted(value, f"{prefix}{key}.")

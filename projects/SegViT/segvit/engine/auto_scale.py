@@ -1,8 +1,8 @@
-"""The batch of a recipe: scaled to the number of processes with its learning rate, never changed without it.
+"""Scale batch size, learning rate and schedule to the number of processes; warn if only the batch size was changed.
 
-The rule is Detectron2's (`DefaultTrainer.auto_scale_workers`): a config says by SOLVER.REFERENCE_WORLD_SIZE for how
-many processes it was written; images per process stay, the batch and the learning rate grow with the processes, and
-iterations, warm-up and periods shrink, so that as many images are seen.
+The rule is Detectron2's (`DefaultTrainer.auto_scale_workers`): SOLVER.REFERENCE_WORLD_SIZE is the number of processes
+that a config was written for. The images per process stay the same; batch size and learning rate are proportional to
+the number of processes, and iterations, warm-up and periods inversely, so that a run sees the same number of images.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ BATCH, LR = "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR"
 
 
 def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
-    """The config for this many processes; the same one where SOLVER.REFERENCE_WORLD_SIZE is 0 or says so already.
+    """The config scaled to a number of processes; unchanged if SOLVER.REFERENCE_WORLD_SIZE is 0 or this number.
 
     Raises:
-        UserError: where the batch is empty or cannot be shared out evenly.
+        UserError: the batch is empty, or cannot be divided evenly among the processes.
     """
     batch, reference = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.REFERENCE_WORLD_SIZE
     if batch < 1:
         raise UserError(f"{BATCH} {batch} must be at least 1")
     if reference and batch % reference:
         raise UserError(
-            f"{BATCH} {batch} is the batch of SOLVER.REFERENCE_WORLD_SIZE {reference} processes and must be a multiple "
-            f"of {reference}; for {batch} images in all, whatever the number of processes, set "
+            f"{BATCH} {batch} must be a multiple of SOLVER.REFERENCE_WORLD_SIZE {reference}, the number of processes "
+            f"that the config was written for; for {batch} images in all on any number of processes, set "
             "SOLVER.REFERENCE_WORLD_SIZE 0"
         )
     if not reference and batch % processes:
@@ -43,45 +43,47 @@ def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
 
 
 def parts_of_batch(cfg: CfgNode, processes: int) -> int:
-    """Into how many parts, one after the other, a process divides its share of the batch.
+    """The number of parts into which each process splits its images of a batch, for gradient accumulation.
 
     Raises:
-        UserError: where it cannot do so evenly.
+        UserError: the images cannot be split evenly.
     """
-    parts, share = cfg.SOLVER.ACCUM_STEPS, cfg.SOLVER.IMS_PER_BATCH // processes
-    if parts < 1 or share % parts:
+    parts = cfg.SOLVER.ACCUM_STEPS
+    images = cfg.SOLVER.IMS_PER_BATCH // processes
+    if parts < 1 or images % parts:
         raise UserError(
-            f"SOLVER.ACCUM_STEPS {parts} must divide the {share} images that each process has of a batch "
+            f"SOLVER.ACCUM_STEPS {parts} must divide the {images} images per process "
             f"({BATCH} {cfg.SOLVER.IMS_PER_BATCH} on {processes} processes)"
         )
     return parts
 
 
 def unscaled_batch(path: str | Path, opts: Sequence[object], cfg: CfgNode) -> str:
-    """What is wrong, and the remedy, where the batch was changed behind the learning rate; "" where it was not.
+    """A warning, with overrides that help, if the batch size was changed after the learning rate was set; else "".
 
     Args:
-        path, opts: what `load_config` made the config from. The last among its files and overrides to set
-            SOLVER.BASE_LR is the recipe: it chose the rate for the batch of that moment.
+        path, opts: the arguments of `load_config`. The learning rate belongs to the batch size at the last of these
+            files and overrides that sets SOLVER.BASE_LR.
         cfg: the config.
     """
-    batch, recipe = get_segvit_cfg().SOLVER.IMS_PER_BATCH, 0
+    batch = get_segvit_cfg().SOLVER.IMS_PER_BATCH
+    tuned_batch = 0
     for layer in [*(layer for _, layer in config_layers(path)), pairs_of(opts)]:
         batch = int(layer.get(BATCH, batch))
-        recipe = batch if LR in layer else recipe
-    if not recipe or batch == recipe:
+        tuned_batch = batch if LR in layer else tuned_batch
+    if not tuned_batch or batch == tuned_batch:
         return ""
-    remedy = " ".join(f"{key} {value}" for key, value in _rescaled(cfg, batch / recipe).items())
+    overrides = " ".join(f"{key} {value}" for key, value in _rescaled(cfg, batch / tuned_batch).items())
     return (
-        f"{BATCH} is {batch}, but {LR} {cfg.SOLVER.BASE_LR:g} was chosen for {recipe}. To keep the recipe in "
-        f"proportion, add: {remedy}"
+        f"{BATCH} is {batch}, but {LR} {cfg.SOLVER.BASE_LR:g} was chosen for {tuned_batch}. To scale learning rate and "
+        f"schedule with it, add: {overrides}"
     )
 
 
 def _rescaled(cfg: CfgNode, scale: float) -> Layer:
-    """Overrides that fit the rest of a recipe to `scale` times its batch, on any number of processes."""
-    free = {"SOLVER.REFERENCE_WORLD_SIZE": 0} if cfg.SOLVER.REFERENCE_WORLD_SIZE else {}
-    return free | {
+    """Overrides that scale learning rate and schedule to `scale` times the batch size, on any number of processes."""
+    any_processes = {"SOLVER.REFERENCE_WORLD_SIZE": 0} if cfg.SOLVER.REFERENCE_WORLD_SIZE else {}
+    return any_processes | {
         LR: f"{cfg.SOLVER.BASE_LR * scale:g}",
         "SOLVER.MAX_ITER": round(cfg.SOLVER.MAX_ITER / scale),
         "SOLVER.WARMUP_ITERS": round(cfg.SOLVER.WARMUP_ITERS / scale),

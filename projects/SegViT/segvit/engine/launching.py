@@ -27,7 +27,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 from torch.distributed.elastic.multiprocessing.errors import record
 
@@ -48,10 +47,24 @@ FIRST_ERROR = "first_error"
 USER_ERROR, DEFECT = "user error", "defect"
 
 
-def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
-    """Detectron2's parser; processes of one machine need no port by default, so two jobs cannot collide on one."""
-    parser = default_argument_parser(epilog)
-    parser.set_defaults(dist_url="auto")
+def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
+    """The options of Detectron2's `default_argument_parser`, with --dist-url auto also on several processes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--config-file", default="", metavar="FILE", help="the config, a YAML file")
+    add("--resume", action="store_true", help="continue from the newest checkpoint in OUTPUT_DIR (default: start anew)")
+    add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS and do not train (default: train)")
+    add("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine, one per GPU (default: 1)")
+    add("--num-machines", type=int, default=1, metavar="N", help="machines of the job (default: 1)")
+    add("--machine-rank", type=int, default=0, metavar="I", help="index of this machine, from 0 (default: 0)")
+    add(
+        "--dist-url",
+        default="auto",
+        metavar="URL",
+        help="where the processes meet, such as tcp://HOST:PORT; machines need one, a single machine does not "
+        "(default: auto)",
+    )
+    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, after all options")
     return parser
 
 

@@ -1,11 +1,12 @@
-"""A config is built once without weights, data or files, so that what cannot run is refused before anything is written.
+"""Preflight: build model, mapper and optimizer on the meta device: a bad config fails before anything is written.
 
-Building on the meta device takes about a second, whatever the size of the model.
+It takes about a second, whatever the size of the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -21,11 +22,15 @@ from segvit.engine.trainer import build_mapper
 from segvit.errors import UserError
 
 
-def rehearse(cfg: CfgNode, *, trains: bool) -> None:
-    """Build the model and, for training, what is around it.
+def preflight(cfg: CfgNode, *, trains: bool) -> None:
+    """Check a config by building from it; datasets and weights are not read.
+
+    Args:
+        cfg: the config.
+        trains: also build the optimizer and its schedule. False for evaluation.
 
     Raises:
-        UserError: naming the key, where the device is not there, a part does not exist or parts do not fit.
+        UserError: naming the key: the device or a component does not exist, or components do not fit together.
     """
     require_device(cfg.MODEL.DEVICE)
     if not cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES:
@@ -34,54 +39,59 @@ def rehearse(cfg: CfgNode, *, trains: bool) -> None:
     build_mapper(cfg, is_train=trains)
     if trains:
         _require_two_classes(cfg)
-        _require_crop(cfg, model.backbone.img_size)
+        backbone: Any = model.backbone
+        _require_crop(cfg, backbone.img_size)
         build_lr_scheduler(cfg, build_optimizer(cfg, model))
     elif cfg.TEST.AUG.ENABLED:
         SemanticSegmentorWithTTA(cfg, model)
 
 
 def require_device_and_data(cfg: CfgNode) -> None:
-    """Raise UserError where the device or the data sets of a config are not there, or these do not fit its model."""
+    """Raise UserError if the device or a dataset of the config does not exist, or a dataset does not fit the model."""
     require_device(cfg.MODEL.DEVICE)
     require_datasets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     require_same_classes(cfg)
 
 
 def require_same_classes(cfg: CfgNode, names: Sequence[str] = ()) -> None:
-    """Raise UserError where data sets have another number of classes, or another ignore value, than the model.
+    """Check that datasets have the model's number of classes and ignore value.
 
-    Continual configs may name classes of their own, by which labels are then matched.
+    Continual configs that name their own classes are not checked: their labels are matched by name.
 
     Args:
-        names: of the data sets; by default all of the config.
+        cfg: the config.
+        names: of the datasets; by default all of the config.
+
+    Raises:
+        UserError: naming the key and the dataset.
     """
     head, step = cfg.MODEL.SEM_SEG_HEAD, continual_step(cfg)
     if step is not None and step.class_names:
         return
     for name in names or (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        meta = MetadataCatalog.get(name)
-        theirs = {
-            "NUM_CLASSES": len(meta.get("stuff_classes", ())) or head.NUM_CLASSES,
-            "IGNORE_VALUE": meta.get("ignore_label", head.IGNORE_VALUE),
+        metadata = MetadataCatalog.get(name)
+        of_dataset = {
+            "NUM_CLASSES": len(metadata.get("stuff_classes", ())) or head.NUM_CLASSES,
+            "IGNORE_VALUE": metadata.get("ignore_label", head.IGNORE_VALUE),
         }
-        for key, value in theirs.items():
+        for key, value in of_dataset.items():
             if head[key] != value:
                 raise UserError(
-                    f"MODEL.SEM_SEG_HEAD.{key} is {head[key]}, but that of data set {name!r} is {value}: set it to "
-                    f"{value}"
+                    f"MODEL.SEM_SEG_HEAD.{key} is {head[key]}, but dataset {name!r} has {value}: set it to {value}"
                 )
 
 
 def _build_on_meta(cfg: CfgNode) -> torch.nn.Module:
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL.DEVICE, cfg.MODEL.VIT.PRETRAINED = "meta", ""
+    cfg.MODEL.DEVICE = "meta"
+    cfg.MODEL.VIT.PRETRAINED = ""
     with torch.device("meta"):
         return build_model(cfg)
 
 
 def _require_two_classes(cfg: CfgNode) -> None:
-    """With one class, every pixel is predicted as it, and its IoU is 100."""
+    """Raise UserError for a single class: every pixel would be predicted as it, and its IoU would be 100."""
     if cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 1:
         raise UserError(
             "MODEL.SEM_SEG_HEAD.NUM_CLASSES is 1: every pixel would be predicted as this class. List two classes, the "
@@ -90,11 +100,11 @@ def _require_two_classes(cfg: CfgNode) -> None:
         )
 
 
-def _require_crop(cfg: CfgNode, size: tuple[int, int]) -> None:
-    """The crop may not exceed what positions, and the queries of Shrunk, are made for."""
+def _require_crop(cfg: CfgNode, image_size: tuple[int, int]) -> None:
+    """Raise UserError if the crop exceeds the image size of the position embedding and of the queries of Shrunk."""
     crop = cfg.INPUT.CROP
-    if crop.ENABLED and crop.TYPE == "absolute" and any(edge > limit for edge, limit in zip(crop.SIZE, size)):
+    if crop.ENABLED and crop.TYPE == "absolute" and any(side > limit for side, limit in zip(crop.SIZE, image_size)):
         raise UserError(
-            f"INPUT.CROP.SIZE {list(crop.SIZE)} exceeds the {size[0]} x {size[1]} pixels that the positions of the "
-            "model, and the queries of Shrunk, are made for: set MODEL.VIT.IMG_SIZE to the crop"
+            f"INPUT.CROP.SIZE {list(crop.SIZE)} exceeds {list(image_size)}, the image size that the position "
+            "embedding and the queries of Shrunk are built for: set MODEL.VIT.IMG_SIZE to the crop"
         )

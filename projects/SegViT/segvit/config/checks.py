@@ -1,0 +1,75 @@
+"""`Key`, a config key with its default and the check of its values; the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from fvcore.common.registry import Registry
+
+# Takes a value, and returns "" or what is wrong with it, such as "must be at least 1".
+Check = Callable[[Any], str]
+
+
+def no_check(value: Any) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A config key.
+
+    Args:
+        name: the dotted name, such as "SOLVER.MAX_ITER".
+        default: the default. Values must have its type; for a non-empty list, also the type of its elements.
+        check: of values that have this type.
+    """
+
+    name: str
+    default: Any
+    check: Check = no_check
+
+
+def at_least(low: float) -> Check:
+    return lambda value: "" if value >= low else f"must be at least {low}"
+
+
+def between(low: float, high: float) -> Check:
+    return lambda value: "" if low <= value <= high else f"must be from {low} to {high}"
+
+
+def positive(value: float) -> str:
+    return "" if value > 0 else "must be above 0"
+
+
+def positive_numbers(count: int | None = None) -> Check:
+    """A list of `count` positive numbers; by default one or more."""
+
+    def check(values: list[float]) -> str:
+        fits = len(values) == (count or max(len(values), 1)) and all(value > 0 for value in values)
+        return "" if fits else f"must be {count or 'one or more'} numbers above 0"
+
+    return check
+
+
+def numbers(count: int) -> Check:
+    return lambda values: "" if len(values) == count else f"must be {count} numbers"
+
+
+def one_of(*choices: str) -> Check:
+    *others, last = map(repr, choices)
+    return lambda value: "" if value in choices else f"must be {', '.join(others)} or {last}"
+
+
+def registered(registry: Registry) -> Check:
+    """A name in one of Detectron2's registries."""
+
+    def check(name: str) -> str:
+        if name in registry:
+            return ""
+        (nearest,) = get_close_matches(name, [known for known, _ in registry], n=1, cutoff=0.0)
+        return f"does not exist (the nearest is {nearest})"
+
+    return check

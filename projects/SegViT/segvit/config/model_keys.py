@@ -1,0 +1,139 @@
+"""Config keys of the model: encoder, decoder, losses and continual segmentation.
+
+The builders check choices such as REDUCTION, and whatever involves several keys or depends on the encoder.
+"""
+
+from __future__ import annotations
+
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
+
+from segvit.config.checks import Key, at_least, between, positive_numbers, registered
+
+PARTS = (
+    Key("MODEL.META_ARCHITECTURE", "SegViT", registered(META_ARCH_REGISTRY)),
+    Key("MODEL.BACKBONE.NAME", "PlainViT", registered(BACKBONE_REGISTRY)),
+    Key("MODEL.SEM_SEG_HEAD.NAME", "AttentionToMaskHead", registered(SEM_SEG_HEADS_REGISTRY)),
+    # The stages in the order in which the decoder visits them: deepest first (v1, section 3.2).
+    Key("MODEL.SEM_SEG_HEAD.IN_FEATURES", ["block11", "block7", "block5"]),
+)
+
+ENCODER = (
+    # The name of a timm model, which defines the architecture.
+    Key("MODEL.VIT.NAME", "vit_base_patch16_384"),
+    # Pre-trained weights: "" for none, a timm tag such as "augreg_in21k_ft_in1k", or a local file that timm reads.
+    # Ignored if MODEL.WEIGHTS is set, because a checkpoint of the whole model contains the encoder.
+    Key("MODEL.VIT.PRETRAINED", ""),
+    # Minimum fraction of the encoder's tensors that the pre-trained weights must contain; with fewer the run stops.
+    Key("MODEL.VIT.PRETRAINED_MIN_MATCH", 0.95),
+    # (H, W) in pixels that the position embedding is built for: the training crop. It is interpolated to other sizes.
+    Key("MODEL.VIT.IMG_SIZE", [512, 512], positive_numbers(2)),
+    # 0-based indices of the blocks whose outputs become the stages "block<i>".
+    Key("MODEL.VIT.OUT_INDICES", [5, 7, 11]),
+    # Keep class and register tokens in the blocks, as in pre-training. The official SegViT drops them.
+    Key("MODEL.VIT.KEEP_PREFIX_TOKENS", True),
+    # Apply the encoder's final norm to the last block's stage. The official SegViT does not.
+    Key("MODEL.VIT.FINAL_NORM", False),
+    # Stochastic depth of the last block; it grows linearly from 0 at the first.
+    Key("MODEL.VIT.DROP_PATH_RATE", 0.1, between(0, 1)),
+    # Token reduction from block REDUCTION_BLOCK (0-based) on. "shrunk" keeps every second token of every second row
+    # (v1, section 3.4); "shrunk++" keeps these and the tokens on class boundaries (v2, section 3.4).
+    Key("MODEL.VIT.REDUCTION", "none"),
+    Key("MODEL.VIT.REDUCTION_BLOCK", 8),
+    # How that block keeps the tokens of "shrunk": "nearest_q" samples its queries (v1's choice); "nearest_qkv" drops
+    # tokens before the block; "conv_q" makes queries by a stride-2 convolution (the other two of v1's ablation).
+    Key("MODEL.VIT.REDUCTION_SAMPLING", "nearest_q"),
+    # The block whose input the edge head of Shrunk++ reads: 0 for the embedded patches, as in the paper.
+    Key("MODEL.VIT.EDGE.BLOCK", 0),
+    # "threshold" keeps tokens whose edge probability exceeds THRESHOLD, a different number for every image (v2).
+    # "topk" keeps the fraction SHARE of all tokens, with the coarse grid: static shapes, for export and compilers.
+    Key("MODEL.VIT.EDGE.SELECTION", "threshold"),
+    Key("MODEL.VIT.EDGE.THRESHOLD", 0.7),
+    Key("MODEL.VIT.EDGE.SHARE", 0.36),
+    # Recompute blocks in the backward pass: less memory, about a third more time.
+    Key("MODEL.VIT.GRADIENT_CHECKPOINTING", False),
+    # Train only the decoder: the encoder gets no gradients, no drop path and no updates of its statistics.
+    Key("MODEL.VIT.FROZEN", False),
+    # "linear": timm's patch embedding. "conv": a convolutional stem, for training from scratch.
+    Key("MODEL.VIT.STEM", "linear"),
+    # False computes attention by plain matrix products: 3 x faster for bfloat16 training on a CPU, slower elsewhere.
+    Key("MODEL.VIT.FUSED_ATTENTION", True),
+    # Overrides of the architecture, for small models trained from scratch. 0 keeps timm's value.
+    Key("MODEL.VIT.PATCH_SIZE", 0, at_least(0)),
+    Key("MODEL.VIT.EMBED_DIM", 0, at_least(0)),
+    Key("MODEL.VIT.DEPTH", 0, at_least(0)),
+    Key("MODEL.VIT.NUM_HEADS", 0, at_least(0)),
+    # Standard deviation of the truncated-normal init of Linear layers; 0 keeps timm's. Narrow models need about
+    # 1 / sqrt(width).
+    Key("MODEL.VIT.INIT_STD", 0.0, at_least(0)),
+)
+
+DECODER = (
+    # Decoder width D, heads and layers per stage (v1, section 4.1: half the encoder's width, head size 32, 3 layers).
+    Key("MODEL.SEGVIT.HIDDEN_DIM", 384, at_least(1)),
+    Key("MODEL.SEGVIT.NUM_HEADS", 12, at_least(1)),
+    Key("MODEL.SEGVIT.NUM_LAYERS", 3, at_least(1)),
+    # How the full grid is restored after token reduction. "learned": one learned query per cell of the crop (v1);
+    # "inherited": the tokens before the reduction are the queries (v2); "nearest": as "inherited", plus the nearest
+    # kept token (ours).
+    Key("MODEL.SEGVIT.QUERY_UPSAMPLING", "none"),
+    # Layers of query up-sampling, per stage.
+    Key("MODEL.SEGVIT.UPSAMPLING_LAYERS", 3, at_least(1)),
+    Key("MODEL.SEGVIT.DROPOUT", 0.1, between(0, 1)),
+    Key("MODEL.SEGVIT.INIT_STD", 0.02),
+    # "mix": every query votes for every class (v1); "diagonal": query c scores only class c (v2, cheaper);
+    # "softmax": masks are the class logits of each pixel, for LOSS "pixel".
+    Key("MODEL.SEGVIT.OUTPUT", "mix"),
+)
+
+LOSSES = (
+    # "mask": class, focal and dice loss (v1, section 3.3); "pixel": cross-entropy over the classes of each pixel, with
+    # OUTPUT "softmax".
+    Key("MODEL.SEGVIT.LOSS", "mask"),
+    # Weight of the cross-entropy over classes, of queries or of pixels.
+    Key("MODEL.SEGVIT.CLASS_WEIGHT", 1.0, at_least(0)),
+    Key("MODEL.SEGVIT.FOCAL_WEIGHT", 20.0, at_least(0)),
+    Key("MODEL.SEGVIT.DICE_WEIGHT", 1.0, at_least(0)),
+    # Weight of "no object" in the classification loss, for queries whose class is absent from the image.
+    Key("MODEL.SEGVIT.NO_OBJECT_WEIGHT", 0.1, at_least(0)),
+    # True leaves ignored pixels out of the mask losses. The official code counts them as negatives of every mask.
+    Key("MODEL.SEGVIT.EXCLUDE_IGNORED_PIXELS", False),
+    # Weight of the edge loss, which trains only the edge head; and in it, the weight of edge patches against others.
+    Key("MODEL.SEGVIT.EDGE_WEIGHT", 1.0),
+    Key("MODEL.SEGVIT.EDGE_CLASS_WEIGHT", 1.0),
+    # Compute mask and pixel losses on every n-th row and column of the label map.
+    Key("MODEL.SEGVIT.MASK_LOSS_STRIDE", 1, at_least(1)),
+)
+
+CONTINUAL = (
+    # Groups of classes that are learnt one after the other, as sizes such as "100-50": the last size repeats until all
+    # classes are in a group. Or list the groups, by class ids or names, in GROUPS. If both are empty, all classes are
+    # learnt at once.
+    Key("MODEL.SEGVIT.CONTINUAL.PROTOCOL", ""),
+    Key("MODEL.SEGVIT.CONTINUAL.GROUPS", []),
+    # The order of the classes, as ids or names, that PROTOCOL splits; by default the order of the ids.
+    Key("MODEL.SEGVIT.CONTINUAL.CLASS_ORDER", []),
+    # The model's class names by id, if they differ from the training data's: labels are then matched by name, and other
+    # names become background. "dataset:NAME" stands for all classes of that dataset.
+    Key("MODEL.SEGVIT.CONTINUAL.CLASSES", []),
+    # The step that this model is at, from 0; -1 for the last.
+    Key("MODEL.SEGVIT.CONTINUAL.STEP", -1),
+    # Training images of a step: "overlapped", all that have a pixel of its classes; "disjoint", of these the images
+    # without a later class.
+    Key("MODEL.SEGVIT.CONTINUAL.SELECTION", "overlapped"),
+    # Iterations of each step; by default SOLVER.MAX_ITER for every step.
+    Key("MODEL.SEGVIT.CONTINUAL.ITERATIONS", []),
+    # The stages that later groups read, deepest first; by default those of the first group. More stages help, because
+    # the frozen encoder was not trained for the new classes.
+    Key("MODEL.SEGVIT.CONTINUAL.IN_FEATURES", []),
+    # MODEL.SEGVIT.QUERY_UPSAMPLING of later groups; by default that of the first group. "inherited" adds self-attention
+    # among the tokens, which helps if the frozen encoder does not separate the new classes.
+    Key("MODEL.SEGVIT.CONTINUAL.QUERY_UPSAMPLING", ""),
+    # Weight of a loss in which a new group competes with the frozen older groups for each pixel, as in prediction;
+    # 0.0 for none, as in the paper.
+    Key("MODEL.SEGVIT.CONTINUAL.COMPETITION_WEIGHT", 0.0),
+    # "bias": after training, scale the new group's scores by the factor that best separates its classes from the
+    # background on its own training data. Older groups do not change.
+    Key("MODEL.SEGVIT.CONTINUAL.CALIBRATION", "none"),
+)
+
+MODEL_KEYS = (*PARTS, *ENCODER, *DECODER, *LOSSES, *CONTINUAL)

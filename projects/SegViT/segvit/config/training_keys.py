@@ -1,0 +1,96 @@
+"""Config keys of datasets, input, solver and evaluation; the checks of Detectron2's own keys."""
+
+from __future__ import annotations
+
+from segvit.config.checks import Key, at_least, between, numbers, one_of, positive, positive_numbers
+
+DATA = (
+    # A folder with images/, annotations/ and a file of class names. Its splits become the datasets "folder_train",
+    # "folder_val" and so on, and give the number of classes if MODEL.SEM_SEG_HEAD.NUM_CLASSES is 0.
+    Key("DATASETS.FOLDER", ""),
+    Key("INPUT.DATASET_MAPPER_NAME", "segvit_semantic"),
+    # A training image is resized to fit MIN_SIZE_TRAIN[0] x MAX_SIZE_TRAIN, both times a random ratio in this range.
+    Key("INPUT.RESIZE_RATIO_RANGE", [0.5, 2.0], positive_numbers(2)),
+    # Distribution of that ratio: "uniform" (the official recipe) or "log", which shrinks as many images as it enlarges.
+    Key("INPUT.RESIZE_RATIO_SAMPLING", "uniform"),
+    # Redraw a crop if one class fills more than this fraction of its labelled pixels; 1.0 accepts every crop.
+    Key("INPUT.CROP.SINGLE_CATEGORY_MAX_AREA", 0.75, between(0, 1)),
+    # In image files of more than 8 bits per sample, the level that becomes 255; 0: the largest that the bits can hold.
+    Key("INPUT.MAX_LEVEL", 0, between(0, 2**31 - 1)),
+    # Strength of the photometric distortion: 1.0 as in SSD and the official recipe, 0.0 for none.
+    Key("INPUT.PHOTOMETRIC_STRENGTH", 1.0, between(0, 2)),
+)
+
+SOLVER = (
+    # Learning rate of everything but the encoder, as a multiple of BASE_LR.
+    Key("SOLVER.DECODER_LR_MULTIPLIER", 10.0, at_least(0)),
+    # Ratio of each block's learning rate to the next block's (BEiT, section 3); 1.0 as in the official recipe.
+    Key("SOLVER.LAYER_DECAY", 1.0, positive),
+    # Shell patterns of the names of parameters without weight decay.
+    Key("SOLVER.NO_WEIGHT_DECAY", ["backbone.*norm*"]),
+    # Detectron2's schedules, and "WarmupPolyLR": (1 - t) ** POLY_POWER from BASE_LR down to BASE_LR_END.
+    Key(
+        "SOLVER.LR_SCHEDULER_NAME",
+        "WarmupPolyLR",
+        one_of("WarmupPolyLR", "WarmupCosineLR", "WarmupMultiStepLR", "WarmupStepWithFixedGammaLR"),
+    ),
+    Key("SOLVER.POLY_POWER", 1.0),
+    # "full_model" clips the norm of all gradients together; Detectron2's "value" and "norm" clip each parameter's.
+    Key("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model", one_of("full_model", "norm", "value")),
+    # Autocast type if SOLVER.AMP.ENABLED: "float16" (with loss scaling, CUDA) or "bfloat16".
+    Key("SOLVER.AMP.PRECISION", "float16"),
+    # Gradient accumulation: each process splits its images of a batch into this many parts. IMS_PER_BATCH stays the
+    # size of the whole batch, and the gradient is that of the whole batch.
+    Key("SOLVER.ACCUM_STEPS", 1),
+    # Evaluate the exponential moving average (EMA) of the weights, and save it as the checkpoint's "model".
+    Key("SOLVER.EMA.ENABLED", False),
+    # Decay of the average per step after its warm-up: it covers about the last 1 / (1 - DECAY) steps.
+    Key("SOLVER.EMA.DECAY", 0.9998),
+    # After a NaN or infinite loss or gradient: "stop", as Detectron2 does, or "skip" the step.
+    Key("SOLVER.NON_FINITE", "stop"),
+)
+
+TEST = (
+    # Sliding window: segment overlapping windows of the (resized) image and average their scores.
+    Key("TEST.WINDOW.ENABLED", False),
+    # (H, W) in pixels of a window, usually the training crop, and of the step between windows.
+    Key("TEST.WINDOW.SIZE", [512, 512], positive_numbers(2)),
+    Key("TEST.WINDOW.STRIDE", [341, 341], positive_numbers(2)),
+    # Windows of one image per forward pass.
+    Key("TEST.WINDOW.BATCH_SIZE", 4),
+    # Accumulate and return the scores in main memory: GPU memory then holds only the windows, whatever the image size.
+    Key("TEST.WINDOW.ACCUMULATE_ON_CPU", False),
+    # Return "sem_seg_labels" (H, W) in place of "sem_seg" (K, H, W), which is never stored as a whole.
+    Key("TEST.LABELS_ONLY", False),
+    # Also report the IoU of each class's boundary pixels (Cheng et al. 2021).
+    Key("TEST.BOUNDARY_IOU", False),
+    # Write each prediction of an evaluation as two PNGs, class ids and colors, into OUTPUT_DIR.
+    Key("TEST.SAVE_PREDICTIONS", False),
+)
+
+TRAINING_KEYS = (*DATA, *SOLVER, *TEST)
+
+# Keys that Detectron2 declares and does not check. Their defaults are Detectron2's.
+DETECTRON2_CHECKS = {
+    "DATALOADER.NUM_WORKERS": at_least(0),
+    "DATALOADER.SAMPLER_TRAIN": one_of("TrainingSampler", "RandomSubsetTrainingSampler"),
+    "INPUT.CROP.SIZE": positive_numbers(2),
+    "INPUT.CROP.TYPE": one_of("absolute", "absolute_range", "relative", "relative_range"),
+    "INPUT.FORMAT": one_of("BGR", "RGB"),
+    "INPUT.MAX_SIZE_TEST": at_least(1),
+    "INPUT.MAX_SIZE_TRAIN": at_least(1),
+    "INPUT.MIN_SIZE_TEST": at_least(0),
+    "INPUT.MIN_SIZE_TRAIN": positive_numbers(),
+    "INPUT.RANDOM_FLIP": one_of("horizontal", "vertical", "none"),
+    "MODEL.PIXEL_MEAN": numbers(3),
+    "MODEL.PIXEL_STD": positive_numbers(3),
+    "MODEL.SEM_SEG_HEAD.NUM_CLASSES": at_least(0),
+    "SOLVER.BASE_LR": positive,
+    "SOLVER.CHECKPOINT_PERIOD": at_least(1),
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": positive,
+    "SOLVER.MAX_ITER": at_least(1),
+    "SOLVER.WARMUP_FACTOR": at_least(0),
+    "SOLVER.WARMUP_ITERS": at_least(0),
+    "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
+    "SOLVER.WEIGHT_DECAY": at_least(0),
+}
