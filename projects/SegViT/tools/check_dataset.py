@@ -51,12 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_folder(output, origin="--output")
     report = check_dataset(dataset, workers=args.workers, max_level=args.max_level)
     print(describe(report))
+    paths = write_report(report, output, args.num_images, args.max_level)
     result = convert(report, args)
     if result:
         converted = open_dataset(str(result), ignore_value=args.ignore_value)
         report = check_dataset(converted, workers=args.workers, max_level=args.max_level)
         print(f"after the conversion: {describe(report)}")
-    for path in write_report(report, output, args.num_images, args.max_level):
+        paths = write_report(report, output, args.num_images, args.max_level)
+    for path in paths:
         print(path)
     return int(report.has_errors and not args.convert_colors)
 
