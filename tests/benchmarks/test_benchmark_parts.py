@@ -46,9 +46,9 @@ def test_criterion_part(measure):
 
 @pytest.mark.slow
 def test_labels_part(measure):
-    rows = measure("labels", "--present", "2", "--classes", "150", "--input-size", "512", "512")
+    rows = measure("labels", "--present", "2", "--classes", "150", "--input-size", "256", "256")
     assert list(rows) == ["pruned, 2 of 150 classes", "all, 2 of 150 classes"]
-    assert rows["all, 2 of 150 classes"]["peak_mb"] > 100 + rows["pruned, 2 of 150 classes"]["peak_mb"]
+    assert rows["all, 2 of 150 classes"]["peak_mb"] > 25 + rows["pruned, 2 of 150 classes"]["peak_mb"]
 
 
 @pytest.mark.slow

@@ -101,7 +101,8 @@ def counts(name):
 
 def test_what_the_ablations_cost():
     """Where one differs from another by a part, so do parameters and multiply-accumulates."""
-    params, macs = ({name: counts(name)[i] for name in NAMES} for i in (0, 1))
+    both = {name: counts(name) for name in NAMES}
+    params, macs = ({name: pair[i] for name, pair in both.items()} for i in (0, 1))
     assert params["per_pixel_ce"] < params["atm_ce"] == params["atm_mask"] < params["levels_2_5"]
     assert params["levels_2_5"] < params["levels_2_3_5"] == params["three_atm_last_level"] < params["levels_0_2_3_5"]
     assert params["qd"] == params["atm_mask"] < params["qd_qu_nearest"] == params["qd_nearest_qkv"]
@@ -147,7 +148,7 @@ def test_a_failed_run_leaves_the_others(toy_scenes, tmp_path, capsys):
     assert content["ablations"] == []
     assert "no parameter matches ['*q']" in content["failures"]["per_pixel_ce, seed 1"]
     assert "another config: choose another --output" in content["failures"]["qd, seed 1"]
-    assert "per_pixel_ce, seed 1: ValueError: SOLVER.NO_WEIGHT_DECAY" in capsys.readouterr().out
+    assert "per_pixel_ce, seed 1: UserError: SOLVER.NO_WEIGHT_DECAY" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
