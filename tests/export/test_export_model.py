@@ -5,6 +5,7 @@ Shape shorthand: B images, H x W pixels, K classes.
 
 import importlib.util
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -67,6 +68,22 @@ def test_torchscript_of_any_size(tiny_cfg, tmp_path):
     """Of torch.export, test_groups_of_classes_of_any_size shows it."""
     path, source, size = export(of_kind(tiny_cfg, "plain"), tmp_path, "torchscript")
     assert require_agreement(FORMATS["torchscript"].read(path), source.model, size).scores <= 1e-4
+
+
+@pytest.mark.slow
+def test_one_class_with_the_output_mix_of_any_size(tiny_cfg, tmp_path):
+    tiny_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, tiny_cfg.MODEL.SEGVIT.OUTPUT = 1, "mix"
+    path, source, size = export(tiny_cfg, tmp_path, "onnx")
+    assert require_agreement(FORMATS["onnx"].read(path), source.model, size).scores <= 1e-4
+
+
+@pytest.mark.slow
+def test_exports_print_no_warning(tiny_cfg, tmp_path):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        export(of_kind(tiny_cfg, "plain"), tmp_path, "onnx")
+    shown = [warning for warning in caught if not issubclass(warning.category, DeprecationWarning)]
+    assert not shown, [str(warning.message) for warning in shown]
 
 
 @pytest.mark.slow

@@ -84,15 +84,19 @@ def write_onnx(segmenter: ExportableSegmenter, size: ImageSize, metadata: dict[s
     import onnx  # only this format needs the extra [export]
 
     output = "labels" if segmenter.gives_labels else "scores"
-    program = torch.onnx.export(
-        _exported(segmenter, size),
-        (),
-        input_names=["images"],
-        output_names=[output],
-        opset_version=ONNX_OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    exported = _exported(segmenter, size)
+    with warnings.catch_warnings():
+        # PyTorch warns of a class that its own exporter uses.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        program = torch.onnx.export(
+            exported,
+            (),
+            input_names=["images"],
+            output_names=[output],
+            opset_version=ONNX_OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None  # with dynamo=True
     proto = program.model_proto
     onnx.helper.set_model_props(proto, metadata)

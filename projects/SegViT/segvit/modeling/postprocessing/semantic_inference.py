@@ -88,4 +88,6 @@ class SemanticInference(nn.Module):
         # Every query's mask votes for class c by its probability of c; "no object" has no vote.
         probabilities = outputs["pred_logits"].softmax(dim=-1)[..., :-1]  # (B, queries, classes)
         masks = masks.sigmoid() if torch.is_grad_enabled() else masks.sigmoid_()
-        return torch.einsum("bqc,bqhw->bchw", probabilities, masks)
+        # Not an einsum: its strides depend on the image's size for K = 1, which exporters refuse.
+        votes = probabilities.transpose(1, 2) @ masks.flatten(2)  # (B, classes, H*W)
+        return votes.unflatten(2, masks.shape[-2:])
