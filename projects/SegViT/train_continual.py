@@ -27,7 +27,13 @@ from segvit.d2 import load_config
 from segvit.data.step_records import step_records
 from segvit.datasets import require_datasets
 from segvit.engine.auto_scale import scale_to_processes
-from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes
+from segvit.engine.launching import (
+    argument_parser,
+    hide_gpus_from_cpu_models,
+    launch,
+    number_of_processes,
+    require_gpu_per_process,
+)
 from segvit.engine.preflight import preflight, require_same_classes
 from segvit.errors import UserError
 from segvit.experiments.run_series import split_overrides
@@ -67,6 +73,7 @@ def read_config(args: argparse.Namespace) -> CfgNode:
 def check(args: argparse.Namespace) -> None:
     """Check config, data and every step before any process starts. Raises UserError or OSError."""
     cfg = read_config(args)
+    require_gpu_per_process(cfg.MODEL.DEVICE, number_of_processes(args))
     require_weights(cfg.MODEL.WEIGHTS, evaluates=False)
     require_datasets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     require_folder(cfg.OUTPUT_DIR, origin="OUTPUT_DIR")

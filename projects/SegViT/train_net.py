@@ -1,17 +1,16 @@
 """Train or evaluate SegViT.
 
-python train_net.py --config-file FILE [--num-gpus N] [--resume] [--eval-only] [KEY VALUE ...]
+python train_net.py --config-file FILE [--num-gpus N] [--resume | --overwrite] [--eval-only] [KEY VALUE ...]
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer, has_checkpoint, require_weights
 from segvit.checkpoint.resume import load_newest
@@ -22,11 +21,33 @@ from segvit.dataset_tools.doctor.training_check import check_before_training
 from segvit.datasets import require_datasets
 from segvit.engine import Trainer
 from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
-from segvit.engine.launching import argument_parser, hide_gpus_from_cpu_models, launch, number_of_processes
+from segvit.engine.hooks.progress_bar import ProgressBar
+from segvit.engine.launching import (
+    argument_parser,
+    hide_gpus_from_cpu_models,
+    launch,
+    number_of_processes,
+    require_gpu_per_process,
+)
 from segvit.engine.preflight import preflight, require_same_classes
+from segvit.engine.run_setup import check_run_folder, run_in_folder, seed_run, show_result
 from segvit.engine.trainer import without_pretrained
 from segvit.errors import UserError
 from segvit.output_files import require_folder
+
+logger = logging.getLogger("segvit.train_net")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Detectron2's arguments, and --overwrite."""
+    parser = argument_parser(description=__doc__)
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="Start a new run in an OUTPUT_DIR that holds another one, whose checkpoints, metrics and predictions are "
+        "deleted.",
+    )
+    return parser
 
 
 def read_config(args: argparse.Namespace) -> CfgNode:
@@ -36,42 +57,50 @@ def read_config(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def setup(args: argparse.Namespace) -> CfgNode:
-    """Read the config, set up logging, and seed the random generators."""
-    cfg = read_config(args)
-    default_setup(cfg, args)
-    logger = setup_logger(output=cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="segvit")
-    warning = "" if args.eval_only else unscaled_batch(args.config_file, args.opts, cfg)
-    if warning:
-        logger.warning(warning)
-    return cfg
-
-
 def resumes(cfg: CfgNode, args: argparse.Namespace) -> bool:
     """Whether --resume finds a checkpoint to continue from."""
     return args.resume and has_checkpoint(cfg.OUTPUT_DIR)
 
 
 def main(args: argparse.Namespace) -> dict[str, dict[str, float]] | None:
-    """One process of the job. Returns the metrics of the evaluation."""
-    cfg = setup(args)
-    if args.eval_only:
-        model = Trainer.build_model(without_pretrained(cfg))
-        record = RunRecord.of(cfg, datasets=cfg.DATASETS.TEST)
-        checkpointer = SegViTCheckpointer(model, save_dir=cfg.OUTPUT_DIR, run=record)
-        if resumes(cfg, args):
-            load_newest(checkpointer)
-        else:
-            checkpointer.load(cfg.MODEL.WEIGHTS)
-        results = Trainer.test(cfg, model)
-        if cfg.TEST.AUG.ENABLED:
-            results.update(Trainer.test_with_TTA(cfg, model))
-        return results
+    """One process of the job. Returns the metrics of the last evaluation."""
+    cfg = read_config(args)
+    continues = resumes(cfg, args)
+    with run_in_folder(cfg, args, resumes=continues):
+        seed_run(cfg, benchmark=not args.eval_only)
+        results = evaluate(cfg, continues) if args.eval_only else train(cfg, args, continues)
+        show_result(cfg, results, trained=not args.eval_only)
+    return results
+
+
+def evaluate(cfg: CfgNode, continues: bool) -> dict[str, dict[str, float]]:
+    """Evaluate MODEL.WEIGHTS or, if the run continues, the newest checkpoint of OUTPUT_DIR."""
+    model = Trainer.build_model(without_pretrained(cfg))
+    record = RunRecord.of(cfg, datasets=cfg.DATASETS.TEST)
+    checkpointer = SegViTCheckpointer(model, save_dir=cfg.OUTPUT_DIR, run=record)
+    if continues:
+        load_newest(checkpointer)
+    else:
+        checkpointer.load(cfg.MODEL.WEIGHTS)
+    results = Trainer.test(cfg, model)
+    if cfg.TEST.AUG.ENABLED:
+        results.update(Trainer.test_with_TTA(cfg, model))
+    return results
+
+
+def train(cfg: CfgNode, args: argparse.Namespace, continues: bool) -> dict[str, dict[str, float]] | None:
+    """Train from the start, or from the newest checkpoint of OUTPUT_DIR."""
+    warning = unscaled_batch(args.config_file, args.opts, cfg)
+    if warning:
+        logger.warning(warning)
     if comm.is_main_process():
         check_before_training(cfg)
-    trainer = Trainer(cfg, loads_encoder=not resumes(cfg, args))
-    trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
+    trainer = Trainer(cfg, loads_encoder=not continues)
+    if comm.is_main_process():
+        trainer.register_hooks([ProgressBar()])
+    trainer.resume_or_load(resume=continues)
+    trainer.train()
+    return trainer.last_results
 
 
 def check(args: argparse.Namespace) -> None:
@@ -80,6 +109,7 @@ def check(args: argparse.Namespace) -> None:
         raise UserError("name a config by --config-file")
     processes = number_of_processes(args)
     cfg = read_config(args)
+    require_gpu_per_process(cfg.MODEL.DEVICE, processes)
     preflight(cfg, trains=not args.eval_only)
     if not args.eval_only:
         scale_to_processes(cfg, processes)
@@ -98,12 +128,13 @@ def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:
     require_datasets(names)
     require_same_classes(cfg, names)
     require_folder(cfg.OUTPUT_DIR, origin="OUTPUT_DIR")
+    check_run_folder(cfg, args, resumes=resumes(cfg, args))
 
 
 @user_errors()
 def command(arguments: Sequence[str] | None = None) -> None:
     """Check the command line, and start the processes of the job."""
-    args = argument_parser(description=__doc__).parse_args(arguments)
+    args = parser().parse_args(arguments)
     check(args)
     launch(main, args)
 

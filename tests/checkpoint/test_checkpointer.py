@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.engine import DefaultPredictor, default_argument_parser
+from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_backbone, build_model
 
 from helpers.repository import PROJECT
@@ -171,7 +171,7 @@ def evaluate(toy_cfg, ade, tmp_path, monkeypatch):
         toy_cfg.MODEL.VIT.PRETRAINED = "/not/needed/in/evaluation.pth"
         (tmp_path / "config.yaml").write_text(toy_cfg.dump())
         options = ["--config-file", str(tmp_path / "config.yaml"), "--eval-only", "MODEL.WEIGHTS", weights]
-        return program.main(default_argument_parser().parse_args(options))
+        return program.main(program.parser().parse_args(options))
 
     return run
 

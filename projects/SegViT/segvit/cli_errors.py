@@ -39,6 +39,15 @@ REMEDIES = {
 # An error in a DataLoader worker, as torch raises it again: the worker's traceback, then the error's type and message.
 WORKER_ERROR = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\n.*\n(?:\w+\.)*\w+: (.*)", re.DOTALL)
 
+# What torch raises, anywhere in the main process, when a process that loads data dies by a signal.
+KILLED_WORKER = re.compile(
+    r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) (is killed by signal: (\w+)|exited unexpectedly)"
+)
+KILLED_WORKER_REMEDY = (
+    "a process that loads data was killed{signal}: most likely the memory was exhausted. Lower DATALOADER.NUM_WORKERS "
+    "or SOLVER.IMS_PER_BATCH, or give the job more memory (in a container also shared memory, --shm-size)"
+)
+
 # Detectron2's training loop logs every error with its traceback before it raises it again.
 TRAINING_LOOP = logging.getLogger("detectron2.engine.train_loop")
 
@@ -53,7 +62,7 @@ def user_errors() -> Iterator[None]:
     TRAINING_LOOP.addFilter(_drop_traceback)
     try:
         yield
-    except (UserError, OSError) as error:
+    except (UserError, OSError, RuntimeError) as error:
         if not is_explained(error):
             raise
         sys.stderr.write(f"{Path(sys.argv[0]).name}: error: {describe(error)}\n")
@@ -83,7 +92,8 @@ def from_zero(text: str) -> int:
 
 def is_explained(error: BaseException | None) -> bool:
     """Whether to show only the message: it is a user error, and SEGVIT_TRACEBACK is not set."""
-    return isinstance(error, (UserError, OSError)) and not os.environ.get(TRACEBACK_VARIABLE)
+    is_for_users = isinstance(error, (UserError, OSError)) or _killed_worker(error) is not None
+    return is_for_users and not os.environ.get(TRACEBACK_VARIABLE)
 
 
 def describe(error: BaseException) -> str:
@@ -92,8 +102,15 @@ def describe(error: BaseException) -> str:
         file = f"{error.filename}: " if error.filename is not None else ""
         remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
         return f"{file}{error.strerror}{remedy}"
+    killed = _killed_worker(error)
+    if killed is not None:
+        return KILLED_WORKER_REMEDY.format(signal=f" by signal {killed[2]}" if killed[2] else "")
     worker_error = WORKER_ERROR.match(str(error))
     return worker_error[1].strip() if worker_error else str(error)
+
+
+def _killed_worker(error: BaseException | None) -> re.Match[str] | None:
+    return KILLED_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
 
 
 def _drop_traceback(record: logging.LogRecord) -> bool:

@@ -17,9 +17,11 @@ import datetime
 import gc
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +32,7 @@ import torch.multiprocessing as mp
 from detectron2.utils import comm
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from segvit.cli_errors import describe, is_explained
+from segvit.cli_errors import INTERRUPTED, describe, is_explained
 from segvit.errors import UserError
 
 Work = Callable[[argparse.Namespace], object]
@@ -41,6 +43,8 @@ TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "M
 TIMEOUT = datetime.timedelta(minutes=30)
 # After a process has failed, the others get SIGTERM after this many seconds, and SIGKILL after as many more.
 GRACE_SECONDS = 30
+# After an interruption, processes that have not ended in this time are killed.
+INTERRUPT_SECONDS = 10
 # The file, in the job's temporary folder, with the error of the process that failed first.
 FIRST_ERROR = "first_error"
 # First line of that file: the message is for users, or a traceback follows.
@@ -92,6 +96,15 @@ def number_of_processes(args: argparse.Namespace) -> int:
             "--dist-url tcp://ADDRESS:PORT"
         )
     return args.num_gpus * args.num_machines
+
+
+def require_gpu_per_process(device: str, processes: int) -> None:
+    """Raise UserError if MODEL.DEVICE puts all of several processes on one GPU."""
+    if processes > 1 and re.fullmatch(r"cuda:\d+", device):
+        raise UserError(
+            f"MODEL.DEVICE {device} puts all {processes} processes on one GPU: set MODEL.DEVICE cuda, by which each "
+            "process takes its own; CUDA_VISIBLE_DEVICES chooses among the GPUs"
+        )
 
 
 def hide_gpus_from_cpu_models(device: str) -> None:
@@ -151,8 +164,24 @@ def _spawn(work: Work, args: argparse.Namespace, folder: Path) -> None:
             pass
     except mp.ProcessExitedException:
         _raise_first_error(folder, context)
+    except KeyboardInterrupt:
+        _end_processes(context)  # it may have reached this process alone: `kill -INT`
+        raise
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _end_processes(context: mp.ProcessContext) -> None:
+    """Interrupt the processes of a job; kill those that do not end."""
+    for process in context.processes:
+        if process.is_alive() and process.pid is not None:
+            os.kill(process.pid, signal.SIGINT)
+    deadline = time.monotonic() + INTERRUPT_SECONDS
+    for process in context.processes:
+        process.join(max(deadline - time.monotonic(), 0))
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
 def _raise_first_error(folder: Path, context: mp.ProcessContext) -> None:
@@ -169,6 +198,8 @@ def _raise_first_error(folder: Path, context: mp.ProcessContext) -> None:
         raise UserError(message) from None
     if not message and not killed:
         raise SystemExit(max(codes.values())) from None
+    if any(code == -signal.SIGKILL for code in codes.values()):
+        killed.append("SIGKILL is mostly that of a machine without free memory: lower SOLVER.IMS_PER_BATCH")
     raise RuntimeError("\n".join([*killed, message])) from None
 
 
@@ -184,6 +215,8 @@ def _work_in_process(local_rank: int, work: Work, args: argparse.Namespace, fold
             local_processes=args.num_gpus,
         )
         _work_and_leave(work, args)
+    except KeyboardInterrupt:
+        _exit_now(INTERRUPTED)
     except Exception as error:
         _write_first_error(folder, rank, error)
         _exit_now(1)  # closes the connections, so that processes that wait for this one fail at once

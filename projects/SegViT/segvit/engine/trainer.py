@@ -146,6 +146,11 @@ class Trainer(DefaultTrainer):
         results = cls.test(cfg, SemanticSegmentorWithTTA(cfg, model))
         return OrderedDict((f"{name}_TTA", values) for name, values in results.items())
 
+    @property
+    def last_results(self) -> dict[str, dict[str, float]] | None:
+        """The metrics of the last evaluation; None before the first one."""
+        return getattr(self, "_last_eval_results", None)
+
     def resume_or_load(self, resume: bool = True) -> None:
         """Continue from the newest checkpoint in OUTPUT_DIR if `resume` and there is one, else load MODEL.WEIGHTS."""
         if resume and self.checkpointer.has_checkpoint():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from detectron2.engine import HookBase
 from tqdm import tqdm
 
@@ -14,7 +16,13 @@ class ProgressBar(HookBase):
 
     def before_train(self) -> None:
         self._bar = tqdm(
-            total=self.trainer.max_iter, initial=self.trainer.start_iter, desc="training", unit="it", dynamic_ncols=True
+            total=self.trainer.max_iter,
+            initial=self.trainer.start_iter,
+            desc="training",
+            unit="it",
+            dynamic_ncols=True,
+            # A file gets a line every half minute, not ten per second.
+            mininterval=0.1 if sys.stderr.isatty() else 30,
         )
 
     def after_step(self) -> None:

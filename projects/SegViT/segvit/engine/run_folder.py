@@ -1,0 +1,100 @@
+"""The output folder of one run: a lock, the refusal of a second run, and config.yaml, which is written once."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from detectron2.config import CfgNode
+
+from segvit.checkpoint.checkpointer import has_checkpoint
+from segvit.errors import UserError
+from segvit.output_files import atomic_write_text
+
+logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+CONFIG = "config.yaml"
+# What a run writes, as patterns: --overwrite deletes these and nothing else.
+FILES = (
+    CONFIG,
+    "metrics.json",
+    "events.out.tfevents.*",
+    "last_checkpoint",
+    "model_*.pth",
+    ".*.unfinished*",
+    "log.txt*",
+    "sem_seg_evaluation.json",
+    "predictions",
+    "tta",
+    "non_finite",
+)
+
+
+@contextmanager
+def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold the lock of an output folder, creating the folder; a process that dies releases it.
+
+    Raises:
+        UserError: another process holds the lock.
+    """
+    path = Path(folder, LOCK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            file.seek(0)
+            raise UserError(
+                f"OUTPUT_DIR {str(folder)!r} is in use by {file.read().strip() or 'another process'}: wait for its end "
+                "or choose another OUTPUT_DIR"
+            ) from error
+        except OSError as error:  # some network file systems have no locks
+            logger.warning("%s cannot be locked (%s): start no second run there", path, error.strerror)
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def require_own_folder(folder: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Check that no run has trained in the folder, unless its files may be overwritten.
+
+    A run that ended before its first checkpoint and its first line of metrics has not trained.
+
+    Raises:
+        UserError: a run has, with the remedy.
+    """
+    if has_trained(folder) and not overwrite:
+        raise UserError(
+            f"OUTPUT_DIR {str(folder)!r} holds another run: continue it with --resume, choose another OUTPUT_DIR, or "
+            "start anew with --overwrite, which deletes its checkpoints, metrics and predictions"
+        )
+
+
+def has_trained(folder: str | os.PathLike[str]) -> bool:
+    """Whether a run has left checkpoints or metrics in the folder."""
+    return has_checkpoint(Path(folder)) or Path(folder, "metrics.json").is_file()
+
+
+def clear(folder: str | os.PathLike[str]) -> list[str]:
+    """Delete the files that a run writes. Returns their names; other files stay."""
+    paths = sorted({path for pattern in FILES for path in Path(folder).glob(pattern)})
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return [path.name for path in paths]
+
+
+def write_config(cfg: CfgNode) -> None:
+    """Write OUTPUT_DIR/config.yaml at the start of a run; a resumed run and an evaluation leave it as it is."""
+    atomic_write_text(Path(cfg.OUTPUT_DIR, CONFIG), cfg.dump())
