@@ -109,6 +109,7 @@ def _is_for_terminal(record: logging.LogRecord) -> bool:
 def _log_start(cfg: CfgNode, args: argparse.Namespace) -> None:
     environment = [line for line in collect_env_info().splitlines() if not line.startswith(UNUSED_OPERATORS)]
     logger.info("Environment:\n%s", "\n".join(environment))
+    logger.info("World size: %d", comm.get_world_size())
     logger.info("Command line arguments: %s", args)
     logger.info("Config:\n%s", cfg.dump())
     action = "Evaluating" if args.eval_only else "Training"

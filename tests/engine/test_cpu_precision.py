@@ -1,0 +1,34 @@
+"""A CPU without bfloat16 instructions trains in float32, with one warning."""
+
+import logging
+
+import pytest
+import torch
+
+from segvit.engine import optimization_step
+from segvit.engine.optimization_step import cpu_computes_bfloat16, make_precision
+
+
+@pytest.mark.parametrize(("has_units", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bfloat16_on_a_cpu_needs_its_units(has_units, dtype, monkeypatch, caplog):
+    monkeypatch.setattr(optimization_step, "cpu_computes_bfloat16", lambda: has_units)
+    with caplog.at_level(logging.WARNING):
+        precision = make_precision("bfloat16", "cpu")
+    assert precision.dtype is dtype
+    with precision.autocast():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype is dtype
+    assert len(caplog.records) == (0 if has_units else 1)
+    assert has_units or "float32" in caplog.text
+
+
+def test_a_gpu_is_not_asked(monkeypatch):
+    monkeypatch.setattr(optimization_step, "cpu_computes_bfloat16", lambda: False)
+    assert make_precision("bfloat16", "cuda").dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("instructions", ["avx512_bf16", "amx_bf16", "arm_bf16", ""])
+def test_the_capabilities_of_the_cpu_decide(instructions, monkeypatch):
+    capabilities = {"avx2": True, "avx512_bf16": False} | ({instructions: True} if instructions else {})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert cpu_computes_bfloat16() is bool(instructions)
