@@ -2,29 +2,37 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 import torch
-from test_launching import PATIENCE, STARTERS, finish, start
 
+from helpers.processes import TIMEOUT_SECONDS
+from helpers.repository import ROOT
 from segvit.cli_errors import user_errors
 from segvit.engine.launching import require_gpu_per_process
 from segvit.errors import UserError
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="SIGINT is ignored in background jobs")
 def test_an_interruption_of_the_first_process_ends_the_job(tmp_path):
-    job = start(*STARTERS["launch"], tmp_path, "waits")
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        pytest.skip("SIGINT is ignored in background jobs")
-    files, deadline = [tmp_path / "pid0", tmp_path / "pid1"], time.monotonic() + PATIENCE
-    while not all(file.is_file() and file.read_text() for file in files) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    pids = [int(file.read_text()) for file in files]
-    os.kill(job.pid, signal.SIGINT)
-    assert finish(job).returncode == 130, job.stderr_text
-    assert "interrupted" in job.stderr_text and "Traceback" not in job.stderr_text
+    command = [sys.executable, ROOT / "tests" / "helpers" / "launched_program.py", "--num-gpus", "2", tmp_path, "waits"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    try:
+        files, deadline = [tmp_path / "pid0", tmp_path / "pid1"], time.monotonic() + TIMEOUT_SECONDS
+        while not all(file.is_file() and file.read_text() for file in files) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        pids = [int(file.read_text()) for file in files]
+        os.kill(job.pid, signal.SIGINT)
+        _, errors = job.communicate(timeout=TIMEOUT_SECONDS)
+    finally:
+        job.kill()
+    assert job.returncode == 130, errors
+    assert "interrupted" in errors and "Traceback" not in errors
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
