@@ -8,6 +8,7 @@ from PIL import Image
 
 # The files that training writes before it reads the first batch, and evaluation before the first image.
 STARTED = ("config.yaml", "log.txt")
+EVALUATED = ("log.txt",)
 TRAINING = (*STARTED, "metrics.json")
 
 CONFIG = ("--config-file", "HOME/config.yaml")
@@ -27,7 +28,7 @@ class Case:
         user's folder) and what helps. tests/bad_inputs/messages.py has the whole message of a few cases.
     arguments: of the command, after its config file where it takes one.
     given: changes the user's folder (see `World`).
-    leaves: names of all files that the output folder holds afterwards.
+    leaves: names of all files that the output folder holds afterwards, beside its lock.
     """
 
     name: str

@@ -5,10 +5,10 @@ import pickle
 
 import numpy as np
 import torch
-from cases import EVALUATION, STARTED, Case, both, checkpoint, nothing
+from cases import EVALUATED, EVALUATION, STARTED, Case, both, checkpoint, nothing
 
 # A resumed run adds only the log to these.
-RESUMED = (*STARTED, "last_checkpoint", "metrics.json")
+RESUMED = (*EVALUATED, "last_checkpoint", "metrics.json")
 
 
 class Code:
@@ -63,7 +63,7 @@ def last_checkpoint(text):
     return given
 
 
-def weights(name, mentions, given, file="model.pth", leaves=STARTED):
+def weights(name, mentions, given, file="model.pth", leaves=EVALUATED):
     return Case(name, f"HOME/{file} {mentions}", ("--eval-only", "MODEL.WEIGHTS", f"HOME/{file}"), given, leaves=leaves)
 
 
@@ -84,7 +84,7 @@ CHECKPOINT_CASES = [
     weights("empty model", "convert_official_checkpoint.py", stored({"model": {}})),
     weights("other classes", "NUM_CLASSES 4 3", of_four_classes),
     weights("encoder alone", "MODEL.VIT.PRETRAINED", stored({"model": {"blocks.0.norm1.weight": torch.zeros(24)}})),
-    Case("other architecture", "53 83", EVALUATION, checkpoint("MODEL.VIT.EMBED_DIM", "48"), leaves=STARTED),
+    Case("other architecture", "53 83", EVALUATION, checkpoint("MODEL.VIT.EMBED_DIM", "48"), leaves=EVALUATED),
     weights("code", "code posix.system safetensors", stored({"model": Code()})),
     weights("code in a plain pickle", "code", pickled("model.pth")),
     weights("code in a .pkl", "code", pickled("model.pkl"), file="model.pkl"),

@@ -3,7 +3,20 @@
 import shutil
 
 import numpy as np
-from cases import EVALUATION, STARTED, TRAINING, Case, both, changed, checkpoint, classes, cut, saved, with_ids, written
+from cases import (
+    EVALUATED,
+    EVALUATION,
+    TRAINING,
+    Case,
+    both,
+    changed,
+    checkpoint,
+    classes,
+    cut,
+    saved,
+    with_ids,
+    written,
+)
 from PIL import Image
 
 IMAGE, LABELS = "images/train/b.jpg", "annotations/train/b.png"
@@ -125,7 +138,7 @@ RUNS = [
         leaves=TRAINING,
     ),
     *(
-        Case(f"evaluation: {name}", mentions, EVALUATION, both(checkpoint(), given), leaves=STARTED)
+        Case(f"evaluation: {name}", mentions, EVALUATION, both(checkpoint(), given), leaves=EVALUATED)
         for name, mentions, given in [
             ("damaged image", f"HOME/data/{VAL_IMAGE} damaged", cut(VAL_IMAGE)),
             ("damaged label map", f"HOME/data/{VAL_LABELS} damaged", cut(VAL_LABELS)),

@@ -110,8 +110,8 @@ class World:
         return self.run("train_net", "--config-file", self.config, *arguments)
 
     def written(self):
-        """Names of all files and folders in output/."""
-        return {str(path.relative_to(self.output)) for path in self.output.rglob("*")}
+        """Names of all files and folders in output/, without the lock."""
+        return {str(path.relative_to(self.output)) for path in self.output.rglob("*")} - {".lock"}
 
     def files(self):
         """Names of all files of the user's folder."""
