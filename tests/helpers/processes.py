@@ -16,6 +16,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets.builtin import register_all_ade20k
 
 # A fork server imports these once, and each process then starts in milliseconds, where a spawned one takes seconds.
 PRELOADED = ["segvit.engine", "segvit.engine.launching", "segvit.inference", "segvit.dataset_tools.toy_scenes"]
@@ -56,7 +58,7 @@ class Program:
     tests/engine/test_launching.py.
     """
 
-    def __init__(self, script, *arguments, environment=None):
+    def __init__(self, script, *arguments, environment=None, working_directory=None):
         self._folder = tempfile.TemporaryDirectory()
         # Files, not pipes, so that the script never waits for a reader.
         self._files = [Path(self._folder.name, name) for name in ("stdout.txt", "stderr.txt")]
@@ -64,7 +66,8 @@ class Program:
             file.touch()
         words = [str(script), *map(str, arguments)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **(environment or {})}
-        self._process = fork_server().Process(target=_run_script, args=(words, environment, self._files, os.getcwd()))
+        folder = working_directory or os.getcwd()
+        self._process = fork_server().Process(target=_run_script, args=(words, environment, self._files, folder))
         self._process.start()
 
     def wait(self):
@@ -92,9 +95,9 @@ class Program:
         return self._files[1].read_text()
 
 
-def run_program(script, *arguments, environment=None):
+def run_program(script, *arguments, **options):
     """Run a script to its end; see `Program`."""
-    return Program(script, *arguments, environment=environment).wait()
+    return Program(script, *arguments, **options).wait()
 
 
 def _run_script(words, environment, files, working_directory):
@@ -105,7 +108,16 @@ def _run_script(words, environment, files, working_directory):
     os.environ.clear()
     os.environ.update(environment)
     torch.set_num_threads(1)
+    _register_ade20k(environment.get("DETECTRON2_DATASETS", "datasets"))
     mp.start_processes = functools.partial(mp.start_processes, start_method="fork")
     sys.argv = words
     sys.path.insert(0, str(Path(words[0]).parent))
     runpy.run_path(words[0], run_name="__main__")
+
+
+def _register_ade20k(root):
+    """Register it under `root`: Detectron2 did so when the fork server imported it, with the server's environment."""
+    for name in ("ade20k_sem_seg_train", "ade20k_sem_seg_val"):
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    register_all_ade20k(root)
