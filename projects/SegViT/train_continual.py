@@ -10,14 +10,13 @@ interrupted one. OUTPUT_DIR/report.{txt,json,png} are the results.
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
+from detectron2.engine import HookBase
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 
 from segvit.checkpoint.checkpointer import require_weights
 from segvit.cli_errors import user_errors
@@ -27,6 +26,7 @@ from segvit.d2 import load_config
 from segvit.data.step_records import step_records
 from segvit.datasets import require_datasets
 from segvit.engine.auto_scale import scale_to_processes
+from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.launching import (
     argument_parser,
     hide_gpus_from_cpu_models,
@@ -35,7 +35,10 @@ from segvit.engine.launching import (
     require_gpu_per_process,
 )
 from segvit.engine.preflight import preflight, require_same_classes
+from segvit.engine.run_folder import locked
+from segvit.engine.run_setup import seed_run, set_up_logging, show
 from segvit.errors import UserError
+from segvit.experiments.cached_run import lock_config
 from segvit.experiments.run_series import split_overrides
 from segvit.output_files import require_folder
 
@@ -88,19 +91,34 @@ def check(args: argparse.Namespace) -> None:
 def main(args: argparse.Namespace) -> dict[str, list[StepResult]]:
     """One process of the job. Returns the results of all steps of each method."""
     cfg = read_config(args)
-    default_setup(cfg, args)
-    logger = setup_logger(output=cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="segvit")
+    with ExitStack() as stack:
+        if comm.is_main_process():
+            stack.enter_context(locked(cfg.OUTPUT_DIR))
+            lock_config(cfg, Path(cfg.OUTPUT_DIR))
+        comm.synchronize()
+        set_up_logging(cfg.OUTPUT_DIR)
+        seed_run(cfg, benchmark=True)
+        return run_methods(cfg, args.method)
+
+
+def run_methods(cfg: CfgNode, methods: Sequence[str]) -> dict[str, list[StepResult]]:
+    """Run all steps of each method, and write the report after every step."""
     results: dict[str, list[StepResult]] = {}
-    for method in dict.fromkeys(args.method):
+    for method in dict.fromkeys(methods):
         configs = step_configs(cfg, method, Path(cfg.OUTPUT_DIR, method))
         results[method] = []
         for position, step_cfg in enumerate(configs, 1):
-            logger.info("%s: step %d of %d", method, position, len(configs))
-            results[method].append(run_or_load_step(step_cfg, method))
+            show("%s: step %d of %d", method, position, len(configs))
+            results[method].append(run_or_load_step(step_cfg, method, progress_bars))
             if comm.is_main_process():
                 text = write_report(results, Path(cfg.OUTPUT_DIR), title=describe(cfg))
-                logger.log(logging.INFO, "\n%s", text)
+                show("\n%s", text)
     return results
+
+
+def progress_bars() -> list[HookBase]:
+    """A progress bar in the main process."""
+    return [ProgressBar()] if comm.is_main_process() else []
 
 
 def describe(cfg: CfgNode) -> str:

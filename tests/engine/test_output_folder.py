@@ -137,3 +137,15 @@ def test_the_terminal_shows_little_and_the_log_has_all_without_color(train_net, 
     last = shown.out.splitlines()[-1]
     assert "demo.py" in last and "model_" in last and "config.yaml" in last
     assert "mIoU" in shown.out
+
+
+def test_the_demo_does_not_enter_the_folder_of_another_run(train_net, tmp_path, capsys):
+    train_net()
+    before = contents(tmp_path / "run")
+    specification = importlib.util.spec_from_file_location("toy_demo", PROJECT / "demo" / "toy_demo.py")
+    demo = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(demo)
+    with pytest.raises(SystemExit) as ended:
+        demo.main(["--output", str(tmp_path / "run"), "SOLVER.MAX_ITER", "2"])
+    assert ended.value.code == 2 and "another run" in capsys.readouterr().err
+    assert contents(tmp_path / "run") == before

@@ -25,6 +25,7 @@ from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 from segvit.engine import Trainer
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import preflight
+from segvit.engine.run_folder import clear, locked, require_own_folder, write_config
 from segvit.inference.predict_sample import predict_sample
 from segvit.output_files import require_folder
 from segvit.visualization import draw_prediction_sheet, draw_training_curves
@@ -43,15 +44,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     cfg = load_config(CONFIG_FILE, args.opts)
     preflight(cfg, trains=True)
     require_folder(args.output, origin="--output")
-    run(cfg, args.output)
+    # The demo replaces its own results, which lie beside its dataset, and those of no other run.
+    require_own_folder(args.output, overwrite=Path(args.output, "datasets", "toy_scenes").is_dir())
+    with locked(args.output):
+        run(cfg, args.output)
 
 
 def run(cfg: CfgNode, output: Path) -> None:
     """Train, evaluate and draw into the folder `output`, then print the metrics."""
     start = time.perf_counter()
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "metrics.json").unlink(missing_ok=True)  # Training would append to it.
+    clear(output)
     cfg.OUTPUT_DIR = str(output)
+    write_config(cfg)
     os.environ["DETECTRON2_DATASETS"] = str(output / "datasets")
     log_to_file(output)
     seed_all_rng(cfg.SEED)

@@ -19,6 +19,7 @@ from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.config.loading import load_config
 from segvit.engine.auto_scale import scale_to_processes
+from segvit.engine.run_folder import locked
 from segvit.engine.trainer import Trainer
 from segvit.errors import UserError
 from segvit.output_files import atomic_write_text
@@ -80,7 +81,11 @@ def run_or_load(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]] 
     Raises:
         UserError: if the folder belongs to a run with another config.
     """
-    cfg = merge(cfg, {"OUTPUT_DIR": str(folder)})
+    with locked(folder):
+        return _run_or_load(merge(cfg, {"OUTPUT_DIR": str(folder)}), folder, hooks)
+
+
+def _run_or_load(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]]) -> RunResult:
     lock_config(cfg, folder)
     result_file = folder / "result.json"
     if result_file.is_file():
@@ -114,6 +119,7 @@ def lock_config(cfg: CfgNode, folder: Path) -> None:
         earlier = config_file.read_text(encoding="utf-8")
         if OUTPUT_DIR_LINE.sub("", earlier) != OUTPUT_DIR_LINE.sub("", cfg.dump()):
             raise UserError(f"{config_file} belongs to a run with another config: choose another --output")
+        return
     atomic_write_text(config_file, cfg.dump())
 
 
