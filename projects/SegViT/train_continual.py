@@ -9,6 +9,9 @@ interrupted one. OUTPUT_DIR/report.{txt,json,png} are the results.
 
 from __future__ import annotations
 
+import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
+
+# isort: split
 import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack

@@ -5,6 +5,9 @@ python train_net.py --config-file FILE [--num-gpus N] [--resume | --overwrite] [
 
 from __future__ import annotations
 
+import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
+
+# isort: split
 import argparse
 import logging
 from collections.abc import Sequence

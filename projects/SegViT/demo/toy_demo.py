@@ -5,6 +5,9 @@ python projects/SegViT/demo/toy_demo.py [--output FOLDER] [KEY VALUE ...]
 
 from __future__ import annotations
 
+import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
+
+# isort: split
 import argparse
 import json
 import logging

@@ -12,6 +12,9 @@ interrupted one continues. FOLDER/comparison.{txt,json,png} hold the result. The
 
 from __future__ import annotations
 
+import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
+
+# isort: split
 import argparse
 import json
 import sys

@@ -12,6 +12,9 @@ FOLDER/ablations.{txt,json} hold the table. The exit code is 1 if a run failed.
 
 from __future__ import annotations
 
+import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
+
+# isort: split
 import argparse
 import json
 import sys
