@@ -140,7 +140,7 @@ def prepares_a_benchmark(command, workspace):
         write_pascal_mats(voc)
         write_pascal_json(voc)
     output = workspace.shell(f"{command} --root {shlex.quote(str(root))} --partial --workers 1")
-    assert re.search(r"^  train\w*: 4 of \d+ pictures \(4 written", output, re.MULTILINE)
+    assert re.search(r"^  train\w*: 4 of \d+ images \(4 written", output, re.MULTILINE)
     assert ("from trainval_merged.json" in output) == ("--source json" in command)
 
 
@@ -283,8 +283,10 @@ def trains_on_ade20k(command, workspace):
     if scaled:
         del overrides["SOLVER.REFERENCE_WORLD_SIZE"]
         overrides |= {"SOLVER.MAX_ITER": "1", "SOLVER.IMS_PER_BATCH": "16", "TEST.EVAL_PERIOD": "0"}
-        output = workspace.shell(on_one_cpu(command), {**overrides, **workspace.own_output()})
-        found = re.search(r"batch_size=(\d+), learning_rate=([\d.e-]+), max_iter=(\d+)", output)
+        folder = workspace.own_output()
+        workspace.shell(on_one_cpu(command), {**overrides, **folder})
+        log = workspace.log_of(folder["OUTPUT_DIR"])
+        found = re.search(r"batch_size=(\d+), learning_rate=([\d.e-]+), max_iter=(\d+)", log)
         assert [float(number) for number in found.groups()] == pytest.approx(scaled[0])
     else:
         folder = {} if "OUTPUT_DIR" in command else workspace.own_output()
@@ -292,11 +294,11 @@ def trains_on_ade20k(command, workspace):
 
 
 def resumes_on_ade20k(command, workspace):
-    """As if the run had been interrupted behind the first of its two iterations."""
+    """As if the run had been interrupted after the first of its two iterations."""
     trains_on_ade20k(command.replace(" --resume", ""), workspace)
     (workspace.folder / "output" / "ade20k_vit_base" / "last_checkpoint").write_text("model_0000000.pth")
-    output = workspace.shell(on_one_cpu(command), {**TINY_INPUT, **TINY_VIT, **TWO_STEPS})
-    assert "Starting training from iteration 1" in output
+    workspace.shell(on_one_cpu(command), {**TINY_INPUT, **TINY_VIT, **TWO_STEPS})
+    assert "Starting training from iteration 1" in workspace.log_of("output/ade20k_vit_base")
 
 
 def trains_on_two_machines(command, workspace):
@@ -363,7 +365,9 @@ def trains_all_steps(command, workspace):
 
 def evaluates_a_step(command, workspace):
     trains_all_steps(CONTINUAL_RUN, workspace)
-    assert "mIoU_base" in workspace.shell(command)
+    workspace.shell(command)
+    folder = Path(re.search(r"--config-file (\S+)", command)[1]).parent
+    assert "mIoU_base" in workspace.log_of(folder)
 
 
 def compares_backbones(command, workspace):
@@ -525,7 +529,7 @@ def compares_an_export(command, workspace):
     narrow = {"MODEL.VIT.EMBED_DIM": "24", "MODEL.SEGVIT.HIDDEN_DIM": "12"}
     narrow |= {"INPUT.MIN_SIZE_TEST": "48", "INPUT.MAX_SIZE_TEST": "72"}  # more than two patches in both directions
     output = workspace.shell(re.sub(r"--images \S+", f"--images {pictures}", command), {**TINY_INPUT, **narrow})
-    assert re.search(r"^2 pictures: labels agree on .* ratio [\d.]+", output, re.MULTILINE)
+    assert re.search(r"^2 images: labels agree on .* ratio [\d.]+", output, re.MULTILINE)
 
 
 CONVERT = "python projects/SegViT/tools/convert_official_checkpoint.py "
@@ -555,7 +559,7 @@ COVERAGE = {
     r"tensorboard --logdir \S+": inspects_the_camvid_run,
     r"python projects/SegViT/demo/demo\.py .*": runs_the_demo,
     r"python projects/SegViT/demo/app\.py .*": serves_the_page,
-    r"python projects/SegViT/tools/export_model\.py .* --pictures .*": compares_an_export,
+    r"python projects/SegViT/tools/export_model\.py .* --images .*": compares_an_export,
     r"python projects/SegViT/(tools/export_model|demo/onnx_example)\.py .*": exports_the_demo,
     r"python projects/SegViT/tools/check_dataset\.py .*": checks_data,
     r"(OMP_NUM_THREADS=1 )?" + TRAIN + r".* DATASETS\.FOLDER .*": trains_on_a_folder,

@@ -52,6 +52,10 @@ class Workspace:
         """What makes a run write where no other does: runs in one folder would remove each other's unfinished files."""
         return {"OUTPUT_DIR": f"output/run{next(self._numbers)}"}
 
+    def log_of(self, output):
+        """The log of the run in a folder of the workspace."""
+        return (self.folder / output / "log.txt").read_text(encoding="utf-8")
+
     def shell(self, command, overrides=None):
         """Run a command with KEY VALUE pairs after it -> its standard output. It must succeed.
 

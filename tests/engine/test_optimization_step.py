@@ -107,7 +107,7 @@ def test_parts_of_two_processes_equal_the_whole(tiny_cfg, make_input, tmp_path):
 
 def test_parts_must_be_equal(toy_scenes_root, monkeypatch, tmp_path):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
-    with pytest.raises(ValueError, match=r"SOLVER\.ACCUM_STEPS 3 must divide the 2 images that each process has"):
+    with pytest.raises(ValueError, match=r"SOLVER\.ACCUM_STEPS 3 must divide the 2 images"):
         run(toy_run_cfg(tmp_path, SOLVER__ACCUM_STEPS=3), resume=False)
 
 
