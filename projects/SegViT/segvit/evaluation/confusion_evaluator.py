@@ -202,19 +202,19 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         """(H, W) ids, checked against the ground truth's size and the number of classes."""
         num_classes = len(self._classes)
         if "sem_seg_labels" in output:
-            labels, wanted = output["sem_seg_labels"], tuple(size)
-            if tuple(labels.shape) == wanted and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+            labels, expected_shape = output["sem_seg_labels"], tuple(size)
+            if tuple(labels.shape) == expected_shape and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
                 raise UserError(
                     f"{path}: the predicted ids {int(labels.min())} to {int(labels.max())} are not all in "
                     f"0..{num_classes - 1}"
                 )
         else:
-            labels, wanted = output["sem_seg"], (num_classes, *size)
-        if tuple(labels.shape) != wanted:
+            labels, expected_shape = output["sem_seg"], (num_classes, *size)
+        if tuple(labels.shape) != expected_shape:
             raise UserError(
                 f"{path}: the prediction has shape {tuple(labels.shape)}, but {num_classes} classes and the "
-                f"ground truth need {wanted} ({'classes, ' if len(wanted) == 3 else ''}height, width): is the label "
-                "map as large as its image?"
+                f"ground truth need {expected_shape} ({'classes, ' if len(expected_shape) == 3 else ''}height, width): "
+                "is the label map as large as its image?"
             )
         if not self._among or "sem_seg_labels" in output:
             return labels_of(output)

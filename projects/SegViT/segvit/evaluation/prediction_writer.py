@@ -44,6 +44,6 @@ class PredictionWriter:
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    """Under another name first: a run that is cut off leaves no half picture."""
+    """Written atomically: an interrupted run leaves no incomplete image."""
     with atomic_write(path) as unfinished:
         image.save(unfinished, format="PNG")

@@ -1,4 +1,7 @@
-"""Pictures of what a model sees and how a run went. No window is opened and no global plotting state touched."""
+"""Overlays, legends, curves and figures of models, datasets and runs.
+
+No window is opened and no global plotting state touched.
+"""
 
 from segvit.visualization.class_histogram import draw_class_histogram
 from segvit.visualization.contact_sheet import draw_contact_sheet, make_cell
