@@ -106,7 +106,7 @@ def test_a_stage_may_be_a_halved_map(kind):
 
 def test_stages_that_do_not_fit():
     options = {"grid_size": (4, 6), "num_classes": 3, "hidden_dim": D, "num_layers": 1, "num_heads": 2}
-    with pytest.raises(ValueError, match="'nearest' reads two stages, .* `in_dims` has 3"):
+    with pytest.raises(ValueError, match=r"'nearest' reads two stages, .* `in_dims` has 3"):
         build_decoder(in_dims=[C] * 3, query_upsampling="nearest", upsampling_layers=1, **options)
     with pytest.raises(ValueError, match="'bilinear'"):
         build_decoder(in_dims=[C] * 2, query_upsampling="bilinear", upsampling_layers=1, **options)
