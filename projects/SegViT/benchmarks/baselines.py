@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from dense_predictor import BilinearUpsampling, DensePredictor
-from label_endings import Argmax, BandedArgmax, PrunedArgmax, SyntheticScene
+from label_endings import Argmax, BandedArgmax, MaskArgmax, SyntheticScene
 from peers import PEERS, build_peer
 from segmenter_head import SegmenterHead
 from segvit.analysis.from_config import build_random_model
@@ -60,8 +60,8 @@ class OutputKind:
             head = SyntheticScene(head, self.num_present)
         ending: nn.Module = inference
         if self.labels:
-            pruned = inference.mode == "diagonal"
-            ending = PrunedArgmax(self.label_size) if pruned else BandedArgmax(inference, self.label_size)
+            from_masks = inference.mode == "diagonal"
+            ending = MaskArgmax(self.label_size) if from_masks else BandedArgmax(inference, self.label_size)
         return DensePredictor(backbone=backbone, sem_seg_head=head, inference=ending).eval()
 
     def per_pixel(self, backbone: nn.Module, head: nn.Module, *, banded: bool = False) -> DensePredictor:

@@ -1,4 +1,4 @@
-"""Ways from a head's output to labels, to be timed: argmax of all scores, in bands, or of candidate classes only.
+"""Ways from a head's output to labels, to be timed: argmax of all scores, in bands, or as `SegViT` does.
 
 Shape shorthand: B images, H x W pixels, K classes, h x w grid.
 """
@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from segvit.modeling.postprocessing.image_results import labels_of_masks
 from segvit.modeling.postprocessing.image_sizes import ImageSizes
-from segvit.modeling.postprocessing.pruned_argmax import pruned_argmax
 from segvit.modeling.postprocessing.score_bands import labels_of_bands, resize_bands
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference, class_probabilities
 
@@ -60,8 +60,8 @@ class BandedArgmax(nn.Module):
         return torch.stack([labels_of_bands(image, label_size) for image in bands])
 
 
-class PrunedArgmax(nn.Module):
-    """The argmax over candidate classes only, as `SegViT` does with TEST.LABELS_ONLY and the output "diagonal"."""
+class MaskArgmax(nn.Module):
+    """As `SegViT` does with TEST.LABELS_ONLY and the output "diagonal": on a CPU it scores candidate classes only."""
 
     def __init__(self, label_size: Size | None) -> None:
         super().__init__()
@@ -71,7 +71,8 @@ class PrunedArgmax(nn.Module):
         """(B, *label_size) int64."""
         sizes = ImageSizes(padded=image_size, image=image_size, output=self.label_size or image_size)
         images = zip(outputs["pred_masks"], class_probabilities(outputs), strict=True)
-        return torch.stack([pruned_argmax(masks, probabilities, sizes) for masks, probabilities in images])
+        labels = [labels_of_masks(masks, probabilities, sizes, torch.int64) for masks, probabilities in images]
+        return torch.stack(labels)
 
 
 class SyntheticScene(nn.Module):
@@ -130,7 +131,7 @@ class LabelsOfScene:
         scene = SyntheticScene(lambda masks: {"pred_masks": masks}, num_present)
         self.outputs = scene(torch.empty(1, num_classes, *grid))
         self.image_size = image_size
-        self.ending = PrunedArgmax(None) if pruned else Argmax(SemanticInference("diagonal"), None)
+        self.ending = MaskArgmax(None) if pruned else Argmax(SemanticInference("diagonal"), None)
 
     @torch.inference_mode()
     def __call__(self) -> torch.Tensor:

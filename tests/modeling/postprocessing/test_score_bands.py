@@ -19,6 +19,7 @@ from segvit.modeling.postprocessing.score_bands import (
     resize_bands,
 )
 
+CPU = torch.device("cpu")
 K = 3
 
 
@@ -37,9 +38,9 @@ def cut(scores, rows):
 
 
 def test_ranges_cover_every_row_once():
-    ranges = list(band_ranges(K, (17, 10)))
+    ranges = list(band_ranges(K, (17, 10), CPU))
     assert ranges == [(0, 5), (5, 10), (10, 15), (15, 17)]
-    assert list(band_ranges(K, (2, 1000))) == [(0, 1), (1, 2)]  # at least one row
+    assert list(band_ranges(K, (2, 1000), CPU)) == [(0, 1), (1, 2)]  # at least one row
 
 
 @pytest.mark.parametrize("rows", [1, 4, 20])

@@ -88,7 +88,7 @@ def build_predictor(name: str, kind: OutputKind = SCORES) -> nn.Module:
 
 
 def time_labels(*, rounds: int) -> Values:
-    """Milliseconds per image from float32 images to labels: by pruning, as the predictor does, and by scores."""
+    """Milliseconds per image from float32 images to labels, as the predictor does, and by the scores of all classes."""
     scores, labels = (
         build_predictor("ViT-B 512, diagonal", OutputKind(kind, num_present=20)) for kind in (False, True)
     )

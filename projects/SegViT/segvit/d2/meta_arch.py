@@ -33,6 +33,7 @@ from segvit.modeling.postprocessing.score_bands import join_bands, labels_of_ban
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 from segvit.modeling.tokens import pad_to_size
+from segvit.modeling.transfers import send
 
 
 @META_ARCH_REGISTRY.register()
@@ -216,7 +217,7 @@ class SegViT(nn.Module):
         if self.windows is None:
             bands: Iterable[torch.Tensor] = model.scores([image])
         else:
-            bands = self.windows.bands(image.to(self.device), model.scores)
+            bands = self.windows.bands(send(image, self.device), model.scores)
         return resize_bands(bands, core.size_of(image), output_size)
 
     def result(self, bands: Iterable[torch.Tensor], output_size: Size) -> ModelOutput:

@@ -68,7 +68,11 @@ class SegViTPredictor:
         classes = class_list_of(self.cfg)
         self.class_names = classes.names
         self.class_colors = classes.colors
-        label_dtype = torch.uint8 if self.num_classes <= 255 else torch.int32
+        # Labels leave the device in as few bytes as hold them.
+        label_dtype = (
+            torch.uint8 if self.num_classes <= 255 else torch.int16 if self.num_classes < 2**15 else torch.int32
+        )
+        self._label_dtype = np.uint8 if self.num_classes <= 255 else np.int32
         self.model = SegViT(self.cfg, label_dtype=label_dtype).to(self.cfg.MODEL.DEVICE).eval()
         SegViTCheckpointer(self.model).load(self.cfg.MODEL.WEIGHTS)
         (self._resize,) = build_test_augmentations(self.cfg)
@@ -158,7 +162,8 @@ class SegViTPredictor:
         with torch.inference_mode():
             if output == "scores":
                 return [self._scores(prepared) for prepared in inputs]
-            return [result["sem_seg_labels"].cpu().numpy() for result in self.model(inputs)]
+            labels = [result["sem_seg_labels"].cpu().numpy() for result in self.model(inputs)]
+        return [one.astype(self._label_dtype, copy=False) for one in labels]
 
     def _scores(self, prepared: ModelInput) -> np.ndarray:
         """(K, H, W) scores, copied from the device in bands of rows."""

@@ -8,19 +8,19 @@ Shape shorthand: B images, H x W pixels, P patch, h x w grid of the decoder's ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import nn
 
 from segvit.modeling.decoder.outputs import DecoderOutputs
+from segvit.modeling.postprocessing.image_results import labels_of_masks, labels_of_scores, resized_scores
 from segvit.modeling.postprocessing.image_sizes import ImageSizes, Size
-from segvit.modeling.postprocessing.pruned_argmax import pruned_argmax
-from segvit.modeling.postprocessing.score_bands import join_bands, labels_of_bands, resize_bands
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference, class_probabilities
 from segvit.modeling.token_reduction.token_set import Stage
 from segvit.modeling.tokens import pad_to_size, padded_size
+from segvit.modeling.transfers import send
 
 # (B, 3, H, W), or B images (3, H, W).
 Images = torch.Tensor | Sequence[torch.Tensor]
@@ -101,7 +101,7 @@ class SegViT(nn.Module):
 
     def preprocess(self, image: torch.Tensor, padded: Size | None = None) -> torch.Tensor:
         """Normalize an image (3, H, W) and pad it with zeros, to whole patches or to `padded`."""
-        normalized = (image.to(self.pixel_mean.device) - self.pixel_mean).div_(self.pixel_std)
+        normalized = (send(image, self.pixel_mean.device) - self.pixel_mean).div_(self.pixel_std)
         return pad_to_size(normalized, padded or self.padded_size(size_of(image)))
 
     def padded_size(self, size: Size) -> Size:
@@ -129,16 +129,16 @@ class SegViT(nn.Module):
 
     def _batch_scores(self, outputs: DecoderOutputs, sizes: Sequence[ImageSizes]) -> list[torch.Tensor]:
         scores = self.inference(outputs, sizes[0].padded)
-        return [join_bands(_resized(one, size), size.output) for one, size in zip(scores, sizes, strict=True)]
+        return [resized_scores(one, size) for one, size in zip(scores, sizes, strict=True)]
 
     def _batch_labels(
         self, outputs: DecoderOutputs, sizes: Sequence[ImageSizes], *, dtype: torch.dtype
     ) -> list[torch.Tensor]:
         if self.inference.mode == "diagonal":  # here a class needs scores only where it can still win
             per_image = zip(outputs["pred_masks"], class_probabilities(outputs), sizes, strict=True)
-            return [pruned_argmax(masks, probabilities, size, dtype=dtype) for masks, probabilities, size in per_image]
+            return [labels_of_masks(masks, probabilities, size, dtype) for masks, probabilities, size in per_image]
         scores = self.inference(outputs, sizes[0].padded)
-        return [labels_of_bands(_resized(one, size), size.output, dtype) for one, size in zip(scores, sizes)]
+        return [labels_of_scores(one, size, dtype) for one, size in zip(scores, sizes, strict=True)]
 
 
 class DecoderHead(nn.Module):
@@ -162,9 +162,3 @@ class DecoderHead(nn.Module):
 def size_of(image: torch.Tensor) -> Size:
     """(H, W) of an image (..., H, W)."""
     return image.shape[-2], image.shape[-1]
-
-
-def _resized(scores: torch.Tensor, sizes: ImageSizes) -> Iterator[torch.Tensor]:
-    """Cut the padding off scores (K, H, W) and resize them, as bands."""
-    height, width = sizes.image
-    return resize_bands([scores[:, :height, :width]], sizes.image, sizes.output)

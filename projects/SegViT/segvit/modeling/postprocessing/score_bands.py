@@ -20,13 +20,30 @@ Range = tuple[int, int]
 # Scores in a band: 8 MiB of float32 stay in a CPU's cache and take half the time of 64 MiB.
 ELEMENTS_PER_BAND = 2**21
 
+# The same for a GPU, which gains nothing from small bands and loses time with every launch: 256 MiB of float32, enough
+# for 150 classes at 512 x 832 pixels.
+ELEMENTS_PER_GPU_BAND = 2**26
+
+
+def prefers_few_launches(device: torch.device) -> bool:
+    """Whether a device computes few large maps faster than many that fit a cache: any device but a CPU.
+
+    Every choice between two ways to compute scores or labels asks this function.
+    """
+    return device.type != "cpu"
+
+
+def elements_at_once(device: torch.device) -> int:
+    """The scores that are held together, about, where a map of scores is computed piece by piece."""
+    return ELEMENTS_PER_GPU_BAND if prefers_few_launches(device) else ELEMENTS_PER_BAND
+
 
 def argmax_classes(scores: torch.Tensor) -> torch.Tensor:
     """Argmax over classes, the first of equals: (K, H, W) to (H, W) int64.
 
     On the CPU a running maximum takes a third of the time of `argmax` over the first dimension.
     """
-    if scores.device.type != "cpu":
+    if prefers_few_launches(scores.device):
         return scores.argmax(dim=0)
     best = scores[0].clone()
     labels = torch.zeros_like(best, dtype=torch.int64)
@@ -41,9 +58,9 @@ def labels_of(output: Mapping[str, torch.Tensor]) -> torch.Tensor:
     return output["sem_seg_labels"] if "sem_seg_labels" in output else argmax_classes(output["sem_seg"])
 
 
-def band_ranges(num_classes: int, size: Size) -> Iterator[Range]:
-    """Row ranges of bands of about `ELEMENTS_PER_BAND` scores that cover a map of (H, W) pixels."""
-    rows = max(1, ELEMENTS_PER_BAND // (num_classes * size[1]))
+def band_ranges(num_classes: int, size: Size, device: torch.device) -> Iterator[Range]:
+    """Row ranges of bands of about `elements_at_once` scores that cover a map of (H, W) pixels."""
+    rows = max(1, elements_at_once(device) // (num_classes * size[1]))
     for start in range(0, size[0], rows):
         yield start, min(start + rows, size[0])
 
@@ -89,10 +106,11 @@ class BilinearResize:
     def __init__(self, input_size: Size, output_size: Size, device: torch.device) -> None:
         self.input_size = (input_size[0], input_size[1])
         self.output_size = (output_size[0], output_size[1])
-        self.sources = [source_positions(*lengths) for lengths in zip(self.input_size, self.output_size)]
-        self._sources_on_device = [
-            (first.to(device), second.to(device), weight.to(device)) for first, second, weight in self.sources
-        ]
+        lengths = list(zip(self.input_size, self.output_size))
+        self.sources = [source_positions(*axis_lengths) for axis_lengths in lengths]
+        self._sources_on_device = self.sources
+        if device.type != "cpu":  # computed there again, because a copy would wait
+            self._sources_on_device = [source_positions(*axis_lengths, device=device) for axis_lengths in lengths]
 
     def source_rows(self, rows: Range) -> Range:
         """The rows of the map that some rows of the resized map are interpolated from."""
@@ -131,10 +149,13 @@ def _interpolate(
     return maps.index_select(axis, second).sub_(start).mul_(weight.to(maps.dtype)).add_(start)
 
 
-def source_positions(input_length: int, output_length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def source_positions(
+    input_length: int, output_length: int, *, device: torch.device | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """For each output row: the two input rows it lies between and the weight of the second, in PyTorch's float32."""
     scale = torch.tensor(input_length, dtype=torch.float32) / output_length
-    position = ((torch.arange(output_length, dtype=torch.float32) + 0.5) * scale - 0.5).clamp(min=0)
+    centers = torch.arange(output_length, dtype=torch.float32, device=device) + 0.5
+    position = (centers * scale - 0.5).clamp(min=0)
     first = position.long().clamp(max=input_length - 1)
     return first, (first + 1).clamp(max=input_length - 1), position - first
 
@@ -152,18 +173,19 @@ def resize_bands(bands: Iterable[torch.Tensor], input_size: Size, output_size: S
         return
     reader = RowReader(bands)
     resize = BilinearResize(input_size, output_size, reader.device)
-    for start, stop in band_ranges(reader.num_classes, output_size):
+    for start, stop in band_ranges(reader.num_classes, output_size, reader.device):
         first, last = resize.source_rows((start, stop))
         rows = reader.read(first, last)
         # Class by class on a CPU, so that a map stays in its cache; a GPU is faster with all of them at once.
-        groups = rows.split(1) if rows.device.type == "cpu" else [rows]
-        yield torch.cat([resize.block(group, (start, stop), (0, output_size[1]), first_row=first) for group in groups])
+        groups = [rows] if prefers_few_launches(rows.device) else rows.split(1)
+        blocks = [resize.block(group, (start, stop), (0, output_size[1]), first_row=first) for group in groups]
+        yield torch.cat(blocks) if len(blocks) > 1 else blocks[0]
 
 
 def mean_bands(maps: Sequence[Iterable[torch.Tensor]], size: Size) -> Iterator[torch.Tensor]:
     """Bands of the mean of several banded maps of (H, W) pixels, which are read side by side."""
     readers = [RowReader(bands) for bands in maps]
-    for start, stop in band_ranges(readers[0].num_classes, size):
+    for start, stop in band_ranges(readers[0].num_classes, size, readers[0].device):
         mean = readers[0].read(start, stop).clone()
         for reader in readers[1:]:
             mean += reader.read(start, stop)

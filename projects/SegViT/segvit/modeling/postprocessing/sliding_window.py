@@ -12,6 +12,7 @@ import torch
 
 from segvit.errors import ArgumentError
 from segvit.modeling.postprocessing.score_bands import band_ranges
+from segvit.modeling.transfers import send
 
 Scorer = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
@@ -100,8 +101,8 @@ class _RowSums:
         num_classes, height, width = like.shape
         self._sums = like.new_zeros(num_classes, height, image_size[1])
         self._first_row = 0  # the strip's first row in the image
-        self._windows_by_row = _count_windows(tops, height, image_size[0]).to(like)
-        self._windows_by_column = _count_windows(lefts, width, image_size[1]).to(like)
+        self._windows_by_row = _count_windows(tops, height, image_size[0], like)
+        self._windows_by_column = _count_windows(lefts, width, image_size[1], like)
 
     def add(self, window: torch.Tensor, left: int) -> None:
         """Add a window (K, h, w) at the top of the strip."""
@@ -110,7 +111,8 @@ class _RowSums:
     def means_above(self, row: int) -> Iterator[torch.Tensor]:
         """Yield bands (K, rows, W) of means of all rows above `row` of the image, and move the strip down to it."""
         finished = row - self._first_row
-        for start, stop in band_ranges(len(self._sums), (finished, self._sums.shape[2])):
+        size = (finished, self._sums.shape[2])
+        for start, stop in band_ranges(len(self._sums), size, self._sums.device):
             windows_by_row = self._windows_by_row[self._first_row + start : self._first_row + stop, None]
             yield self._sums[:, start:stop] / (windows_by_row * self._windows_by_column)
         if finished:
@@ -126,9 +128,9 @@ class _RowSums:
         self._sums[:, height - rows :] = 0
 
 
-def _count_windows(starts: list[int], size: int, length: int) -> torch.Tensor:
-    """(length,) float: the number of windows that cover each row or column."""
+def _count_windows(starts: list[int], size: int, length: int, like: torch.Tensor) -> torch.Tensor:
+    """(length,) of the device and dtype of `like`: the number of windows that cover each row or column."""
     counts = torch.zeros(length)
     for start in starts:
         counts[start : start + size] += 1
-    return counts
+    return send(counts.to(like.dtype), like.device)
