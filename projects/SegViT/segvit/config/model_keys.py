@@ -12,6 +12,8 @@ from segvit.config.checks import Key, at_least, between, positive_numbers, regis
 PARTS = (
     Key("MODEL.META_ARCHITECTURE", "SegViT", registered(META_ARCH_REGISTRY)),
     Key("MODEL.BACKBONE.NAME", "PlainViT", registered(BACKBONE_REGISTRY)),
+    # Compile encoder and decoder with torch.compile: the first image or step takes minutes, the others less time.
+    Key("MODEL.COMPILE", False),
     Key("MODEL.SEM_SEG_HEAD.NAME", "AttentionToMaskHead", registered(SEM_SEG_HEADS_REGISTRY)),
     # The stages in the order in which the decoder visits them: deepest first (v1, section 3.2).
     Key("MODEL.SEM_SEG_HEAD.IN_FEATURES", ["block11", "block7", "block5"]),

@@ -60,6 +60,9 @@ TEST = (
     Key("TEST.WINDOW.BATCH_SIZE", 4),
     # Accumulate and return the scores in main memory: GPU memory then holds only the windows, whatever the image size.
     Key("TEST.WINDOW.ACCUMULATE_ON_CPU", False),
+    # Autocast type of encoder and decoder in inference: "float32" for none, "bfloat16" or "float16" (CUDA). Scores are
+    # computed in float32.
+    Key("TEST.PRECISION", "float32", one_of("float32", "bfloat16", "float16")),
     # Return "sem_seg_labels" (H, W) in place of "sem_seg" (K, H, W), which is never stored as a whole.
     Key("TEST.LABELS_ONLY", False),
     # Also report the IoU of each class's boundary pixels (Cheng et al. 2021).

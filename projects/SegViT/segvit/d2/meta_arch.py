@@ -17,6 +17,8 @@ from torch import nn
 
 from segvit.checkpoint.checkpointer import require_all_weights_for_inference
 from segvit.config.keys import config_keys
+from segvit.config.number_formats import number_format
+from segvit.d2.compilation import compile_network
 from segvit.d2.model_types import ModelInput, ModelOutput, requested_size
 from segvit.errors import UserError
 from segvit.modeling import segvit as core
@@ -51,6 +53,8 @@ class SegViT(nn.Module):
         windows: segment overlapping windows of an image in inference; None segments it as a whole.
         labels_only: return labels in place of scores, which are then never held for a whole image.
         label_dtype: of these labels; it must hold K - 1.
+        inference_dtype: autocast type of encoder and decoder in inference; float32 for none.
+        compiled: compile encoder and decoder at their first call.
     """
 
     # A head of any class: Detectron2's registry promises no type.
@@ -73,6 +77,8 @@ class SegViT(nn.Module):
         windows: SlidingWindow | None = None,
         labels_only: bool = False,
         label_dtype: torch.dtype = torch.int64,
+        inference_dtype: torch.dtype = torch.float32,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -84,6 +90,9 @@ class SegViT(nn.Module):
         self.windows = windows
         self.labels_only = labels_only
         self.label_dtype = label_dtype
+        self.inference_dtype = inference_dtype
+        if compiled:
+            compile_network(backbone, sem_seg_head)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         # Detectron2's DefaultPredictor loads its checkpoint into a model in eval mode and skips tensors that do not
@@ -125,6 +134,10 @@ class SegViT(nn.Module):
             "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
             "windows": windows if window.ENABLED else None,
             "labels_only": cfg.TEST.LABELS_ONLY,
+            "inference_dtype": number_format(
+                cfg.TEST.PRECISION, torch.device(cfg.MODEL.DEVICE).type, key="TEST.PRECISION"
+            ),
+            "compiled": cfg.MODEL.COMPILE,
         }
 
     @property
@@ -144,6 +157,7 @@ class SegViT(nn.Module):
             patch_size=self.backbone.size_divisibility,
             pixel_mean=self.pixel_mean,
             pixel_std=self.pixel_std,
+            dtype=self.inference_dtype,
         )
 
     def forward(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import re
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,10 +13,9 @@ from detectron2.engine import SimpleTrainer
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from segvit.config.number_formats import number_format
 from segvit.engine.non_finite_guard import Batch, NonFiniteGuard
 from segvit.errors import UserError
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,30 +53,9 @@ def make_precision(name: str, device_type: str) -> Precision:
 
     A CPU without bfloat16 instructions gets float32, with a warning.
     """
-    if name not in ("float32", "float16", "bfloat16"):
-        raise UserError(f"SOLVER.AMP.PRECISION {name!r} must be 'float16' or 'bfloat16'")
-    if name == "float16" and device_type == "cpu":
-        raise UserError("SOLVER.AMP.PRECISION float16 needs a GPU; use bfloat16 on the CPU")
-    if name == "bfloat16" and device_type == "cpu" and not cpu_computes_bfloat16():
-        logger.warning(
-            "SOLVER.AMP.PRECISION bfloat16: this CPU has no units for it and would emulate it, several times slower: "
-            "training in float32"
-        )
-        name = "float32"
-    scaler = torch.amp.GradScaler(device_type, enabled=name == "float16")
-    return Precision(device_type=device_type, dtype=getattr(torch, name), grad_scaler=scaler)
-
-
-def cpu_computes_bfloat16() -> bool:
-    """Whether this CPU has instructions for products of bfloat16 (AVX-512 BF16, AMX, or those of ARM).
-
-    Without them a 3 x 3 convolution took 2 (AVX-512) to 18 (AVX2) times as long in bfloat16 as in float32, with them
-    0.7 times (forward and backward, one thread).
-    """
-    if hasattr(torch.cpu, "get_capabilities"):  # torch 2.11
-        return any(value for name, value in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
-    info = Path("/proc/cpuinfo")
-    return info.is_file() and re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", info.read_text()) is not None
+    dtype = number_format(name, device_type, key="SOLVER.AMP.PRECISION")
+    scaler = torch.amp.GradScaler(device_type, enabled=dtype == torch.float16)
+    return Precision(device_type=device_type, dtype=dtype, grad_scaler=scaler)
 
 
 class OptimizationStep(SimpleTrainer):

@@ -9,12 +9,13 @@ Shape shorthand: B images, H x W pixels, P patch, h x w grid of the decoder's ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
 from torch import nn
 
-from segvit.modeling.decoder.outputs import DecoderOutputs
+from segvit.modeling.decoder.outputs import DecoderOutputs, in_float32
 from segvit.modeling.postprocessing.image_results import labels_of_masks, labels_of_scores, resized_scores
 from segvit.modeling.postprocessing.image_sizes import ImageSizes, Size
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference, class_probabilities
@@ -38,6 +39,7 @@ class SegViT(nn.Module):
         inference: class and mask logits to scores.
         patch_size: P; images are padded at the bottom and right to whole patches.
         pixel_mean, pixel_std: of each channel, in the order and range of the images.
+        dtype: autocast type of encoder and head; float32 for none. Scores and labels come from float32 logits.
     """
 
     pixel_mean: torch.Tensor
@@ -52,12 +54,14 @@ class SegViT(nn.Module):
         patch_size: int,
         pixel_mean: Sequence[float] | torch.Tensor,
         pixel_std: Sequence[float] | torch.Tensor,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
         self.inference = inference
         self.patch_size = patch_size
+        self.dtype = dtype
         self.register_buffer("pixel_mean", torch.as_tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.as_tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
@@ -74,10 +78,12 @@ class SegViT(nn.Module):
         """
         # Normalize and pad each image.
         batch = torch.stack([self.preprocess(image) for image in images])
-        # A plain ViT: one map per chosen block, or the tokens that Shrunk++ keeps.
-        stages = self.encoder(batch)
-        # Class queries attend to the stages; their attention maps become the masks.
-        return self.head(stages)
+        with self._autocast():
+            # A plain ViT: one map per chosen block, or the tokens that Shrunk++ keeps.
+            stages = self.encoder(batch)
+            # Class queries attend to the stages; their attention maps become the masks.
+            outputs = self.head(stages)
+        return outputs if self.dtype == torch.float32 else in_float32(outputs)
 
     def scores(self, images: Images, output_sizes: Sequence[Size] | None = None) -> list[torch.Tensor]:
         """Scores (K, height, width) of each image, see `SemanticInference`.
@@ -107,6 +113,12 @@ class SegViT(nn.Module):
     def padded_size(self, size: Size) -> Size:
         """The smallest size of whole patches that holds an image of (H, W) pixels."""
         return padded_size(size, (self.patch_size, self.patch_size))
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        """The context of encoder and head; with float32, an autocast around the model stays."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.pixel_mean.device.type, dtype=self.dtype)
 
     def _per_image(
         self, postprocess: Postprocess, images: Images, output_sizes: Sequence[Size] | None

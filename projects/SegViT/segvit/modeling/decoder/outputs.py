@@ -5,7 +5,7 @@ Shape shorthand: B images, h x w grid, K classes = queries.
 
 from __future__ import annotations
 
-from typing import TypedDict, final
+from typing import TypedDict, cast, final
 
 import torch
 
@@ -37,3 +37,9 @@ class MergedOutputs(TypedDict):
 
     class_probabilities: torch.Tensor  # (B, K), of query c for class c
     pred_masks: torch.Tensor  # (B, K, h, w) logits
+
+
+def in_float32(outputs: DecoderOutputs) -> DecoderOutputs:
+    """The outputs of a model that ran under autocast as float32; `aux_outputs`, empty in inference, stay."""
+    converted = {name: value.float() if isinstance(value, torch.Tensor) else value for name, value in outputs.items()}
+    return cast("DecoderOutputs", converted)
