@@ -1,4 +1,4 @@
-"""Weights that cannot be loaded, and weights that must not be."""
+"""Checkpoints and encoder weights that cannot be loaded, and files that contain code."""
 
 import os
 import pickle
