@@ -1,26 +1,24 @@
 """Checkpoints and encoder weights that cannot be loaded, and files that contain code."""
 
-import os
 import pickle
 
 import numpy as np
 import torch
 from cases import EVALUATED, EVALUATION, STARTED, Case, both, checkpoint, nothing
 
+from helpers.code_in_files import TouchFile
+
 # A resumed run adds only the log to these.
 RESUMED = (*EVALUATED, "last_checkpoint", "metrics.json")
 
 
-class Code:
-    """Unpickled, it makes the file `ran` in the working directory."""
-
-    def __reduce__(self):
-        return os.system, ("touch ran",)
+# Unpickled, it creates the file `ran` in the working directory.
+CODE = TouchFile("ran")
 
 
 def pickled(name):
     """A plain pickle file with code in it."""
-    return lambda world: (world.home / name).write_bytes(pickle.dumps({"model": Code()}))
+    return lambda world: (world.home / name).write_bytes(pickle.dumps({"model": CODE}))
 
 
 def stored(content, name="model.pth"):
@@ -34,7 +32,7 @@ def raw(content, name="model.pth"):
 
 def object_array(world):
     """An archive of NumPy's, whose array is a pickle."""
-    np.savez(world.home / "model.npz", **{"embedding/kernel": np.array([Code()], dtype=object)})
+    np.savez(world.home / "model.npz", **{"embedding/kernel": np.array([CODE], dtype=object)})
 
 
 def halved(world):
@@ -85,7 +83,7 @@ CHECKPOINT_CASES = [
     weights("other classes", "NUM_CLASSES 4 3", of_four_classes),
     weights("encoder alone", "MODEL.VIT.PRETRAINED", stored({"model": {"blocks.0.norm1.weight": torch.zeros(24)}})),
     Case("other architecture", "53 83", EVALUATION, checkpoint("MODEL.VIT.EMBED_DIM", "48"), leaves=EVALUATED),
-    weights("code", "code posix.system safetensors", stored({"model": Code()})),
+    weights("code", "code posix.system safetensors", stored({"model": CODE})),
     weights("code in a plain pickle", "code", pickled("model.pth")),
     weights("code in a .pkl", "code", pickled("model.pkl"), file="model.pkl"),
     weights("code in a .pyth", "code", pickled("model.pyth"), file="model.pyth"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoint_cases import Code, pickled
+from checkpoint_cases import CODE, pickled
 from PIL import Image
 from user_world import FOLDERS, ROOT
 
@@ -24,7 +24,7 @@ PREPARE_ADE20K = ("prepare_ade20k_sem_seg", "--workers", "1", "--partial")
 def test_the_payload_runs_when_it_is_unpickled(tmp_path, monkeypatch):
     """Without this, the tests below could pass because of a harmless payload."""
     monkeypatch.chdir(tmp_path)
-    pickle.loads(pickle.dumps(Code()))
+    pickle.loads(pickle.dumps(CODE))
     assert Path("ran").exists()
 
 

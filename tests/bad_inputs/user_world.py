@@ -4,7 +4,6 @@ Shape shorthand: H x W pixels.
 """
 
 import contextlib
-import importlib.util
 import io
 import logging
 import sys
@@ -17,6 +16,7 @@ from PIL import Image
 
 from helpers.folders import write_folder
 from helpers.repository import ROOT
+from helpers.scripts import load_script
 from segvit.d2 import load_config
 from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 
@@ -63,10 +63,7 @@ class Ended:
 def load_command(name):
     """A script as a module."""
     path = next(folder / f"{name}.py" for folder in FOLDERS if (folder / f"{name}.py").is_file())
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(path)
 
 
 class World:
