@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
+from helpers.tiny_models import build, use_windows
 from segvit.d2.solver import build_optimizer
 from segvit.engine.non_finite_guard import NonFiniteGuard
 from segvit.engine.optimization_step import OptimizationStep, make_precision
@@ -17,16 +17,15 @@ pytestmark = [
 ]
 
 
-def build(cfg, device):
+def build_on(device, cfg):
     cfg = copy.deepcopy(cfg)
     cfg.MODEL.DEVICE = device
-    torch.manual_seed(0)
-    return build_model(cfg).eval()
+    return build(cfg)
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_mixed_precision_steps_train_in_float32_weights(tiny_cfg, make_input, precision, tmp_path):
-    model = build(tiny_cfg, "cuda").train()
+    model = build_on("cuda", tiny_cfg).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     batch = [make_input(32, 48), make_input(24, 40, seed=1)]
     trainer = OptimizationStep(
@@ -49,7 +48,7 @@ def test_mixed_precision_steps_train_in_float32_weights(tiny_cfg, make_input, pr
 
 
 def test_images_without_labels_give_finite_gradients(tiny_cfg, make_input):
-    model = build(tiny_cfg, "cuda").train()
+    model = build_on("cuda", tiny_cfg).train()
     losses = model([make_input(32, 48, ids=(255,))])
     sum(losses.values()).backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
@@ -59,7 +58,7 @@ def test_images_without_labels_give_finite_gradients(tiny_cfg, make_input):
 @torch.no_grad()
 def test_scores_equal_those_of_the_cpu(tiny_cfg, make_input, output):
     tiny_cfg.MODEL.SEGVIT.OUTPUT = output
-    cpu, cuda = build(tiny_cfg, "cpu"), build(tiny_cfg, "cuda")
+    cpu, cuda = build_on("cpu", tiny_cfg), build_on("cuda", tiny_cfg)
     cuda.load_state_dict(cpu.state_dict())
     batch = [{"image": make_input(*size)["image"]} for size in [(32, 48), (29, 43)]]
     for result, expected in zip(cuda(batch), cpu(batch), strict=True):
@@ -70,10 +69,8 @@ def test_scores_equal_those_of_the_cpu(tiny_cfg, make_input, output):
 @pytest.mark.parametrize("accumulate_on_cpu", [False, True])
 @torch.no_grad()
 def test_windows_equal_those_of_the_cpu(tiny_cfg, make_input, accumulate_on_cpu):
-    window = tiny_cfg.TEST.WINDOW
-    window.ENABLED, window.SIZE, window.STRIDE = True, [32, 48], [21, 32]
-    window.ACCUMULATE_ON_CPU = accumulate_on_cpu
-    cpu, cuda = build(tiny_cfg, "cpu"), build(tiny_cfg, "cuda")
+    use_windows(tiny_cfg, ACCUMULATE_ON_CPU=accumulate_on_cpu)
+    cpu, cuda = build_on("cpu", tiny_cfg), build_on("cuda", tiny_cfg)
     cuda.load_state_dict(cpu.state_dict())
     inputs = [{"image": make_input(53, 90)["image"], "height": 70, "width": 100}]
     scores = cuda(inputs)[0]["sem_seg"]
@@ -83,7 +80,7 @@ def test_windows_equal_those_of_the_cpu(tiny_cfg, make_input, accumulate_on_cpu)
 
 
 def test_losses_equal_those_of_the_cpu(tiny_cfg, make_input):
-    cpu, cuda = build(tiny_cfg, "cpu").train(), build(tiny_cfg, "cuda").train()
+    cpu, cuda = build_on("cpu", tiny_cfg).train(), build_on("cuda", tiny_cfg).train()
     cuda.load_state_dict(cpu.state_dict())
     batch = [make_input(32, 48), make_input(24, 40, seed=1)]
     expected = cpu(batch)

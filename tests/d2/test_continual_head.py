@@ -68,23 +68,23 @@ def scores(model, make_input):
 
 
 @pytest.mark.parametrize("keys", [{}, {"COMPETITION_WEIGHT": 2.0}])
-def test_older_outputs_are_bit_identical(cfg, make_input, keys):
-    model, before = None, None
+def test_outputs_of_older_groups_stay_bit_identical(cfg, make_input, keys):
+    model = before = None
     groups = ((3, 0), (4, 1), (2,))
     for step, group in enumerate(groups):
         model = next_step(model, cfg, step=step, **keys)
         untrained = {name: value.clone() for name, value in model.state_dict().items()}
         train(model, make_input, group)
-        now = scores(model, make_input)
-        learnt = [class_id for known in groups[:step] for class_id in known]
+        after = scores(model, make_input)
+        older = [class_id for group_ids in groups[:step] for class_id in group_ids]
         if before is not None:
-            assert torch.equal(now[:, learnt], before[:, learnt])
-        unknown = [class_id for later in groups[step + 1 :] for class_id in later]
-        assert not now[:, unknown].any() and now[:, list(group)].any()
+            assert torch.equal(after[:, older], before[:, older])
+        later = [class_id for group_ids in groups[step + 1 :] for class_id in group_ids]
+        assert not after[:, later].any() and after[:, list(group)].any()
         prefix = continual_step(continual(cfg, step=step)).new_tensors
-        moved = {name for name, value in model.state_dict().items() if not torch.equal(value, untrained[name])}
-        assert moved and all(name.startswith(prefix) for name in moved)
-        before = now
+        changed = {name for name, value in model.state_dict().items() if not torch.equal(value, untrained[name])}
+        assert changed and all(name.startswith(prefix) for name in changed)
+        before = after
 
 
 def test_frozen_modules_have_neither_gradients_nor_dropout(cfg, make_input):
@@ -103,8 +103,7 @@ def test_frozen_modules_have_neither_gradients_nor_dropout(cfg, make_input):
     assert "loss_edge" not in model([make_input(32, 48, ids=(4, 5))])
 
 
-def test_an_ordinary_model_is_the_first_step(cfg, make_input):
-    """A checkpoint of two classes, trained without a protocol, loads as the first step."""
+def test_a_checkpoint_without_a_protocol_loads_as_the_first_step(cfg, make_input):
     ordinary = cfg.clone()
     ordinary.MODEL.SEM_SEG_HEAD.NAME = "AttentionToMaskHead"
     ordinary.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 2
@@ -112,11 +111,10 @@ def test_an_ordinary_model_is_the_first_step(cfg, make_input):
     ordinary = build_model(ordinary).eval()
     model = build_model(continual(cfg, step=0))
     model.load_state_dict(ordinary.state_dict(), strict=True)
-    ours, theirs = scores(model, make_input), scores(ordinary, make_input)
-    torch.testing.assert_close(ours[:, [3, 0]], theirs)
+    torch.testing.assert_close(scores(model, make_input)[:, [3, 0]], scores(ordinary, make_input))
 
 
-def test_later_groups_may_read_other_stages(cfg, make_input):
+def test_added_groups_may_read_other_stages(cfg, make_input):
     added = {"IN_FEATURES": ["block2", "block1", "block0"]}
     if cfg.MODEL.VIT.REDUCTION != "none":
         added = {"IN_FEATURES": cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES}
@@ -138,7 +136,7 @@ def test_batched_equals_single(cfg, make_input):
 
 
 def test_losses_of_parts_add_up_to_those_of_the_batch(cfg, make_input):
-    """`SOLVER.ACCUM_STEPS` relies on it, for every loss, also that between groups."""
+    """SOLVER.ACCUM_STEPS needs this for every loss, the cross-group loss included."""
     cfg.MODEL.VIT.DROP_PATH_RATE = cfg.MODEL.SEGVIT.DROPOUT = 0.0
     model = next_step(None, cfg, step=1, COMPETITION_WEIGHT=2.0)
     inputs = [make_input(32, 48, seed=seed, ids=(4, 1, 5, 255)[seed:]) for seed in range(3)]
@@ -157,7 +155,7 @@ def test_images_without_the_classes_have_finite_losses(cfg, make_input):
     sum(losses.values()).backward()
 
 
-def test_a_factor_scales_one_group_alone(cfg, make_input):
+def test_the_factor_of_a_group_scales_its_scores_only(cfg, make_input):
     model = build_model(cfg)
     plain = scores(model, make_input)
     model.sem_seg_head.added[0].factor.fill_(0.5)
@@ -176,8 +174,8 @@ def test_merged_outputs_are_ordered_by_class_id():
 
 
 @pytest.mark.parametrize("second", [torch.float16, torch.float32])
-def test_groups_with_the_dtypes_of_cuda_autocast(second):
-    """There, the softmax is float32, and masks are half unless they were interpolated."""
+def test_groups_of_different_dtypes_are_merged(second):
+    """Under CUDA autocast probabilities are float32, and masks are half unless they were interpolated."""
     outputs = [
         {"class_probabilities": torch.full((1, 1), 0.25), "pred_masks": torch.ones(1, 1, 2, 2, dtype=dtype)}
         for dtype in (torch.float16, second)
@@ -202,7 +200,7 @@ def test_groups_with_the_dtypes_of_cuda_autocast(second):
         ({"CLASSES": ["dataset:nowhere"]}, "dataset 'nowhere' is unknown"),
     ],
 )
-def test_contradictory_keys_are_refused(tiny_cfg, change, message):
+def test_keys_that_contradict_each_other_are_refused(tiny_cfg, change, message):
     with pytest.raises(ValueError, match=message):
         build_model(continual(tiny_cfg, step=-1, **change))
 

@@ -20,7 +20,7 @@ def swin_cfg(tiny_cfg):
     return tiny_cfg
 
 
-def test_a_complete_model_with_stages_of_two_resolutions(swin_cfg):
+def test_a_model_decodes_stages_of_two_resolutions(swin_cfg):
     model = build_model(swin_cfg).eval()
     assert {name: shape.stride for name, shape in model.backbone.output_shape().items()} == {"stage0": 4, "stage1": 8}
     with torch.no_grad():

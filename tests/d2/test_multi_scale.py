@@ -11,15 +11,17 @@ import torch
 import torch.nn.functional as F
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.engine import DefaultPredictor
-from detectron2.modeling import build_model
 from torch.nn.parallel import DistributedDataParallel
 
 from helpers.labels import assert_labels_are_argmax
+from helpers.tiny_models import build as build_tiny
+from helpers.tiny_models import use_windows
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.engine import Trainer
 
 NUM_CLASSES = 5
 SIZE = (30, 43)
+SQUARE_WINDOWS = {"SIZE": [32, 32], "STRIDE": [21, 21]}
 
 
 @pytest.fixture
@@ -30,8 +32,8 @@ def tta_cfg(tiny_cfg):
 
 
 def build(cfg):
-    torch.manual_seed(0)
-    model = build_model(cfg).eval()
+    """A tiny model, and the same model evaluated at several scales."""
+    model = build_tiny(cfg)
     return model, SemanticSegmentorWithTTA(cfg, model)
 
 
@@ -47,7 +49,7 @@ def resized(image, min_size, max_size):
     return torch.from_numpy(transform.apply_image(array).copy()).permute(2, 0, 1)
 
 
-def naive_mean(model, image, cfg, size):
+def mean_over_views(model, image, cfg, size):
     """Segment every view as a single image, flip it back, resize and average."""
     total, count = torch.zeros(NUM_CLASSES, *size), 0
     for min_size in cfg.TEST.AUG.MIN_SIZES:
@@ -60,22 +62,17 @@ def naive_mean(model, image, cfg, size):
     return total / count
 
 
-def use_windows(cfg):
-    window = cfg.TEST.WINDOW
-    window.ENABLED, window.SIZE, window.STRIDE = True, [32, 32], [21, 21]
-
-
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("windows", [False, True])
 @pytest.mark.parametrize("size", [SIZE, (61, 80)])
 def test_scores_equal_a_plain_loop_over_the_views(tta_cfg, make_input, flip, windows, size):
     tta_cfg.TEST.AUG.FLIP = flip
     if windows:
-        use_windows(tta_cfg)
+        use_windows(tta_cfg, **SQUARE_WINDOWS)
     model, tta = build(tta_cfg)
     image = make_input(*SIZE)["image"]
     scores = scores_of(tta, image, height=size[0], width=size[1])
-    torch.testing.assert_close(scores, naive_mean(model, image, tta_cfg, size), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(scores, mean_over_views(model, image, tta_cfg, size), rtol=1e-5, atol=1e-6)
     assert not torch.allclose(scores, scores_of(model, image, height=size[0], width=size[1]), atol=1e-3)
 
 
@@ -83,7 +80,7 @@ def test_scores_equal_a_plain_loop_over_the_views(tta_cfg, make_input, flip, win
 def test_one_scale_without_flip_equals_the_model(tta_cfg, make_input, windows):
     tta_cfg.TEST.AUG.MIN_SIZES, tta_cfg.TEST.AUG.FLIP = (40,), False
     if windows:
-        use_windows(tta_cfg)
+        use_windows(tta_cfg, **SQUARE_WINDOWS)
     model, tta = build(tta_cfg)
     image = make_input(*SIZE)["image"]
     plain = scores_of(model, resized(image, 40, 64), height=SIZE[0], width=SIZE[1])
@@ -105,7 +102,7 @@ def test_a_symmetric_image_has_symmetric_scores(tta_cfg, make_input):
 def test_labels_are_the_argmax_of_the_mean_scores(tta_cfg, make_input, monkeypatch, windows):
     monkeypatch.setattr("segvit.modeling.postprocessing.score_bands.ELEMENTS_PER_BAND", 7 * NUM_CLASSES * SIZE[1])
     if windows:
-        use_windows(tta_cfg)
+        use_windows(tta_cfg, **SQUARE_WINDOWS)
     image = make_input(*SIZE)["image"]
     scores = scores_of(build(tta_cfg)[1], image)
     tta_cfg.TEST.LABELS_ONLY = True
@@ -124,16 +121,15 @@ def test_a_batch_equals_one_by_one(tta_cfg, make_input):
 
 
 def test_max_size_limits_the_long_side(tta_cfg, make_input):
-    """As in Detectron2."""
     tta_cfg.TEST.AUG.MIN_SIZES, tta_cfg.TEST.AUG.MAX_SIZE, tta_cfg.TEST.AUG.FLIP = (300,), 64, False
     model, tta = build(tta_cfg)
-    seen = []
-    model.backbone.register_forward_pre_hook(lambda module, args: seen.append(tuple(args[0].shape[-2:])))
+    sizes = []
+    model.backbone.register_forward_pre_hook(lambda module, args: sizes.append(tuple(args[0].shape[-2:])))
     scores_of(tta, make_input(*SIZE)["image"])
-    assert seen == [(48, 64)]  # 30 x 43 becomes 45 x 64, padded to whole patches
+    assert sizes == [(48, 64)]  # 30 x 43 becomes 45 x 64, padded to whole patches
 
 
-def test_a_wrapped_model_is_unwrapped(tta_cfg, tmp_path):
+def test_a_distributed_model_is_unwrapped(tta_cfg, tmp_path):
     torch.distributed.init_process_group("gloo", init_method=(tmp_path / "init").as_uri(), rank=0, world_size=1)
     try:
         model, _ = build(tta_cfg)
@@ -142,7 +138,7 @@ def test_a_wrapped_model_is_unwrapped(tta_cfg, tmp_path):
         torch.distributed.destroy_process_group()
 
 
-def test_in_a_default_predictor(tta_cfg, bgr_image, tmp_path):
+def test_a_default_predictor_can_evaluate_at_several_scales(tta_cfg, bgr_image, tmp_path):
     _, tta = build(tta_cfg)
     torch.save({"model": tta.model.state_dict()}, tmp_path / "model.pth")
     tta_cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
@@ -164,8 +160,10 @@ def test_empty_min_sizes_are_refused(tta_cfg):
         build(tta_cfg)
 
 
-def test_evaluation_at_several_scales(tta_cfg, toy_scenes_root, tmp_path, monkeypatch, caplog):
-    """On the original images, whatever MIN_SIZE_TEST is; results go to the subfolder `tta`."""
+def test_evaluation_reads_original_images_and_writes_to_a_subfolder(
+    tta_cfg, toy_scenes_root, tmp_path, monkeypatch, caplog
+):
+    """INPUT.MIN_SIZE_TEST does not resize them; results are in `tta`."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
     tta_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 10
     tta_cfg.DATASETS.TEST, tta_cfg.DATALOADER.NUM_WORKERS = ("toy_scenes_sem_seg_val",), 0

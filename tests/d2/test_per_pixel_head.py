@@ -5,8 +5,8 @@ Shape shorthand: H x W pixels, K classes.
 
 import pytest
 import torch
-from detectron2.modeling import build_model
 
+from helpers.tiny_models import build
 from segvit.d2 import PerPixelHead
 
 NUM_CLASSES, IGNORED = 5, 255
@@ -26,15 +26,10 @@ def linear_cfg(pixel_cfg):
     return pixel_cfg
 
 
-def build(cfg):
-    torch.manual_seed(0)
-    return build_model(cfg).eval()
-
-
 @pytest.mark.parametrize(("kind", "names"), [("pixel_cfg", {"loss_ce", "loss_ce_0"}), ("linear_cfg", {"loss_ce"})])
 @pytest.mark.parametrize("ids", [(0, 1, 3, IGNORED), (IGNORED,)], ids=["labelled", "ignored"])
-def test_losses_and_gradients(kind, names, ids, make_input, request):
-    """Every parameter has a gradient for any labels, as DistributedDataParallel requires."""
+def test_every_parameter_gets_a_gradient_for_any_labels(kind, names, ids, make_input, request):
+    """As DistributedDataParallel requires."""
     model = build(request.getfixturevalue(kind)).train()
     losses = model([make_input(32, 48, ids=ids), make_input(24, 40, seed=1, ids=ids)])
     assert set(losses) == names and all(loss.isfinite() for loss in losses.values())
@@ -44,8 +39,8 @@ def test_losses_and_gradients(kind, names, ids, make_input, request):
 
 @pytest.mark.parametrize("kind", ["pixel_cfg", "linear_cfg"])
 @torch.no_grad()
-def test_scores(kind, make_input, request):
-    """Scores are probabilities that sum to 1 at every pixel; a batch equals its images one by one."""
+def test_scores_are_probabilities(kind, make_input, request):
+    """They sum to 1 at every pixel; a batch equals its images one by one."""
     model = build(request.getfixturevalue(kind))
     inputs = [{"image": make_input(*size)["image"]} for size in ((29, 43), (40, 24), (32, 48))]
     for single, result in zip(inputs, model(inputs), strict=True):
@@ -56,7 +51,7 @@ def test_scores(kind, make_input, request):
 
 
 @torch.no_grad()
-def test_the_linear_head_is_one_map_of_the_last_stage(linear_cfg):
+def test_the_linear_head_is_a_1x1_convolution_of_the_last_stage(linear_cfg):
     model = build(linear_cfg)
     head = model.sem_seg_head
     assert isinstance(head, PerPixelHead)
@@ -85,7 +80,7 @@ def test_loss_and_output_must_fit(kind, keys, message, request):
         build(cfg)
 
 
-def test_the_linear_head_needs_exactly_one_map(linear_cfg):
+def test_the_linear_head_refuses_other_stages_and_losses(linear_cfg):
     cfg = linear_cfg.clone()
     cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES, cfg.MODEL.VIT.OUT_INDICES = ["block2", "block1"], [1, 2]
     with pytest.raises(ValueError, match=r"IN_FEATURES names .*block2.*block1.* PerPixelHead reads one stage"):

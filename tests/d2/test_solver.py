@@ -44,7 +44,7 @@ def settings_by_name(model, groups):
 
 
 @pytest.mark.parametrize("multiplier", [1.0, 10.0])
-def test_parameter_groups(multiplier):
+def test_parameter_groups_have_the_learning_rate_and_decay_of_their_module(multiplier):
     model = make_model()
     groups = parameter_groups(
         model,
@@ -72,24 +72,24 @@ def test_optimizer_reads_the_config():
     cfg, model = make_cfg(DECODER_LR_MULTIPLIER=4.0, NO_WEIGHT_DECAY=["*.bias"]), make_model()
     optimizer = build_optimizer(cfg, model)
     assert isinstance(optimizer, torch.optim.AdamW)
-    found = settings_by_name(model, optimizer.param_groups)
-    assert found["backbone.proj.weight"] == (BASE_LR, DECAY)
-    assert found["sem_seg_head.norm.weight"] == (4 * BASE_LR, DECAY)
-    assert found["sem_seg_head.norm.bias"] == (4 * BASE_LR, 0.0)
+    settings = settings_by_name(model, optimizer.param_groups)
+    assert settings["backbone.proj.weight"] == (BASE_LR, DECAY)
+    assert settings["sem_seg_head.norm.weight"] == (4 * BASE_LR, DECAY)
+    assert settings["sem_seg_head.norm.bias"] == (4 * BASE_LR, 0.0)
 
 
-def test_layer_decay():
+def test_layer_decay_lowers_the_rate_of_earlier_blocks():
     """The last block and the norm after it learn at the base rate, each earlier layer at a fraction of it."""
     blocks = nn.ModuleList(nn.Linear(2, 2, bias=False) for _ in range(3))
     encoder = nn.ModuleDict({"embedding": nn.Linear(2, 2, bias=False), "blocks": blocks, "norm": nn.LayerNorm(2)})
     backbone = nn.ModuleDict({"encoder": encoder})
     model = nn.ModuleDict({"backbone": backbone, "sem_seg_head": nn.Linear(2, 2, bias=False)})
     cfg = make_cfg(LAYER_DECAY=0.5, DECODER_LR_MULTIPLIER=10.0, NO_WEIGHT_DECAY=[])
-    found = settings_by_name(model, build_optimizer(cfg, model).param_groups)
+    settings = settings_by_name(model, build_optimizer(cfg, model).param_groups)
     factors = {"embedding": 0.125, "blocks.0": 0.25, "blocks.1": 0.5, "blocks.2": 1.0, "norm": 1.0}
     for layer, factor in factors.items():
-        assert found[f"backbone.encoder.{layer}.weight"][0] == pytest.approx(factor * BASE_LR)
-    assert found["sem_seg_head.weight"][0] == pytest.approx(10 * BASE_LR)
+        assert settings[f"backbone.encoder.{layer}.weight"][0] == pytest.approx(factor * BASE_LR)
+    assert settings["sem_seg_head.weight"][0] == pytest.approx(10 * BASE_LR)
 
 
 def test_layer_decay_needs_a_plain_vit():
@@ -118,14 +118,14 @@ def clip_cfg(enabled=True, clip_type="full_model", value=0.5, norm_type=2.0):
     return cfg
 
 
-def assert_equal_gradients(model, expected):
-    for ours, theirs in zip(model.parameters(), expected.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad)
+def assert_equal_gradients(model, expected, **tolerances):
+    for parameter, reference in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, reference.grad, **tolerances)
 
 
 @pytest.mark.parametrize("norm_type", [1.0, 2.0, float("inf")])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
-def test_full_model_clipping(scale, norm_type):
+def test_full_model_clipping_equals_clip_grad_norm(scale, norm_type):
     model = make_gradients(make_model(), scale)
     expected = copy.deepcopy(model)
     for parameter, clone in zip(model.parameters(), expected.parameters(), strict=True):
@@ -135,8 +135,7 @@ def test_full_model_clipping(scale, norm_type):
     assert_equal_gradients(model, expected)
 
 
-def test_clipping_follows_unscaling():
-    """With a loss scaler, unscaled gradients are clipped."""
+def test_gradients_are_clipped_after_unscaling():
     model, expected = make_model(), make_model()
     inputs = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
@@ -146,12 +145,11 @@ def test_clipping_follows_unscaling():
     norm = nn.utils.clip_grad_norm_(expected.parameters(), 0.5)
     assert norm > 0.5
     scaler.step(build_optimizer(clip_cfg(), model))
-    for ours, theirs in zip(model["backbone"].parameters(), expected["backbone"].parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+    assert_equal_gradients(model["backbone"], expected["backbone"], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("clip_type", ["value", "norm"])
-def test_detectron2s_own_clipping(clip_type):
+def test_clipping_of_single_parameters_equals_detectron2s(clip_type):
     model, expected = make_gradients(make_model()), make_gradients(make_model())
     for parameter in expected.parameters():
         if clip_type == "value":
@@ -181,7 +179,7 @@ def learning_rates(cfg, build=build_lr_scheduler):
 
 
 @pytest.mark.parametrize(("power", "end"), [(1.0, 0.0), (0.9, 1e-5), (2.0, 1e-4)])
-def test_warmup_and_polynomial_decay(power, end):
+def test_learning_rates_follow_warmup_and_polynomial_decay(power, end):
     def poly(iteration):
         return end + (BASE_LR - end) * (1 - iteration / 100) ** power
 
@@ -194,13 +192,13 @@ def test_warmup_and_polynomial_decay(power, end):
         assert decoder == pytest.approx(10 * rate, rel=1e-6, abs=1e-12)
 
 
-def test_training_shorter_than_the_warmup():
+def test_learning_rates_stay_valid_if_training_ends_during_the_warmup():
     rates = learning_rates(make_cfg(MAX_ITER=4, WARMUP_ITERS=10))
     assert all(0 <= encoder <= BASE_LR for encoder, _ in rates)
 
 
 @pytest.mark.parametrize("name", ["WarmupCosineLR", "WarmupMultiStepLR"])
-def test_detectron2s_schedules_pass_through(name):
+def test_detectron2s_schedules_are_unchanged(name):
     cfg = make_cfg(LR_SCHEDULER_NAME=name, BASE_LR_END=1e-5, STEPS=(50,))
     assert learning_rates(cfg) == learning_rates(cfg, build_detectron2_lr_scheduler)
 

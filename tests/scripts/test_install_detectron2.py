@@ -1,7 +1,6 @@
 """install_detectron2.py without a network: the order of its sources, and the repackaged wheel."""
 
 import hashlib
-import importlib.util
 import subprocess
 import zipfile
 from pathlib import Path
@@ -9,16 +8,14 @@ from pathlib import Path
 import pytest
 
 from helpers.repository import ROOT
+from helpers.scripts import load_script
 
 SCRIPT = ROOT / "scripts" / "install_detectron2.py"
 
 
 @pytest.fixture
 def installer():
-    specification = importlib.util.spec_from_file_location("install_detectron2", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture

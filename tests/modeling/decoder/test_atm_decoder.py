@@ -27,7 +27,7 @@ def make_maps(in_dims=(C, C, C), batch=2, grid=(3, 4)):
 @pytest.mark.parametrize("grid", [(4, 4), (2, 7), (5, 1)])
 @pytest.mark.parametrize("in_dims", [(C,), (C, 6, 10)])
 @pytest.mark.parametrize("training", [True, False])
-def test_output_keys_and_shapes(training, in_dims, grid):
+def test_outputs_of_every_stage_have_the_documented_keys_and_shapes(training, in_dims, grid):
     outputs = make_decoder(in_dims).train(training)(make_maps(in_dims, grid=grid))
     assert set(outputs) == {"pred_logits", "pred_masks", "aux_outputs"}
     assert len(outputs["aux_outputs"]) == (len(in_dims) - 1 if training else 0)
@@ -78,7 +78,7 @@ def test_the_first_stage_reads_the_first_map():
     assert torch.equal(decoder(maps)["aux_outputs"][0]["pred_masks"], first["pred_masks"])
 
 
-def test_there_must_be_as_many_maps_as_stages():
+def test_fewer_maps_than_stages_are_refused():
     with pytest.raises(ValueError, match="zip"):
         make_decoder()(make_maps()[:2])
 
@@ -93,7 +93,7 @@ def test_batched_equals_single():
 
 
 def test_transposed_maps_give_transposed_masks():
-    """The decoder adds no positions: transposed maps give transposed masks and the same logits."""
+    """The decoder adds no positions. The logits stay the same."""
     decoder, maps = make_decoder(), make_maps(grid=(2, 5))
     outputs = decoder(maps)
     transposed = decoder([feature_map.mT for feature_map in maps])
@@ -101,7 +101,7 @@ def test_transposed_maps_give_transposed_masks():
     torch.testing.assert_close(transposed["pred_logits"], outputs["pred_logits"], rtol=1e-4, atol=1e-5)
 
 
-def test_initial_weights():
+def test_initial_weights_have_the_given_deviation():
     decoder = make_decoder(hidden_dim=96, in_dims=(64, 64), init_std=0.05)
     layers = [module for module in decoder.modules() if isinstance(module, nn.Linear)]
     assert len(layers) == 2 * (1 + 2 * 8) + 1
@@ -121,7 +121,7 @@ def test_dropout_is_off_in_evaluation():
     assert not torch.allclose(first, second)
 
 
-def test_layer_equals_torchs_post_norm_layer():
+def test_a_layer_equals_the_post_norm_layer_of_torch():
     """`torch.nn.TransformerDecoderLayer` with the same weights updates the queries alike."""
     torch.manual_seed(0)
     layer = ATMDecoderLayer(dim=D, num_heads=3, dropout=0.0).eval()

@@ -104,7 +104,7 @@ def test_heads_must_divide_the_width():
         AttentionToMask(dim=D, num_heads=5)
 
 
-def test_dropout_acts_in_training_on_the_update_alone():
+def test_dropout_changes_the_update_only_and_in_training_only():
     module, inputs = make_module(3, dropout=0.5), make_inputs()
     expected_update, expected_masks = make_module(3)(*inputs, return_masks=True)
     torch.testing.assert_close(module(*inputs, return_masks=True)[0], expected_update)

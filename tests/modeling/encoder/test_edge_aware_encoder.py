@@ -44,15 +44,15 @@ def test_equals_running_all_tokens_and_masking_the_dropped_ones(family, selectio
     inputs, stages = block_inputs(twin, images), encoder(images)
     for image in range(len(images)):
         cells = kept_cells(stages["edge_logits"][image], encoder.reduction)
-        hidden = torch.full([inputs[0][0].shape[1]] * 2, float("-inf"), dtype=torch.float64)
-        hidden[:, :prefix] = 0
-        hidden[:, prefix + cells] = 0
+        mask = torch.full([inputs[0][0].shape[1]] * 2, float("-inf"), dtype=torch.float64)
+        mask[:, :prefix] = 0
+        mask[:, prefix + cells] = 0
         tokens, arguments = inputs[3]
         if isinstance(twin, Beit):
             shared = arguments["shared_rel_pos_bias"]
-            arguments = {"shared_rel_pos_bias": hidden[None, None] if shared is None else shared + hidden}
+            arguments = {"shared_rel_pos_bias": mask[None, None] if shared is None else shared + mask}
         else:
-            arguments = arguments | {"attn_mask": hidden}
+            arguments = arguments | {"attn_mask": mask}
         last = twin.blocks[3](tokens, **arguments)
         for name, expected in {"block2": tokens, "block3": last}.items():
             stage = stages[name]

@@ -30,8 +30,8 @@ def build_swin(img_size=(64, 96), out_indices=(1, 2, 3), **options):
 
 def assert_stages(stages, expected):
     assert len(stages) == len(expected)
-    for actual, timms in zip(stages.values(), expected, strict=True):
-        torch.testing.assert_close(actual, timms, rtol=1e-6, atol=1e-6)
+    for actual, feature_map in zip(stages.values(), expected, strict=True):
+        torch.testing.assert_close(actual, feature_map, rtol=1e-6, atol=1e-6)
 
 
 def draw(size, batch=2):

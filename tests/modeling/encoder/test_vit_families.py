@@ -111,8 +111,8 @@ def features(twin, images):
 
 def assert_stages(stages, expected):
     assert len(stages) == len(expected)
-    for actual, timms in zip(stages.values(), expected, strict=True):
-        torch.testing.assert_close(actual, timms, rtol=1e-6, atol=1e-6)
+    for actual, feature_map in zip(stages.values(), expected, strict=True):
+        torch.testing.assert_close(actual, feature_map, rtol=1e-6, atol=1e-6)
 
 
 @EACH_FAMILY
@@ -129,7 +129,7 @@ def test_stages_equal_timms_intermediates(family, grid):
 @EACH_FAMILY
 @pytest.mark.parametrize("grid", [(5, 2), (4, 7)], ids=str)
 @torch.no_grad()
-def test_grids_other_than_the_training_grid(family, grid):
+def test_positions_are_resized_to_other_grids_than_that_of_training(family, grid):
     """Equal to timm's model built for that grid, with positions resized bicubically without antialiasing."""
     encoder = build(family, (3, 5))
     assert_stages(
@@ -207,7 +207,7 @@ def test_gradient_checkpointing_changes_no_gradient(family):
 
 
 @EACH_FAMILY
-def test_frozen_backbone(family):
+def test_a_frozen_backbone_has_no_gradients_and_stays_in_evaluation_mode(family):
     backbone = PlainViT(encoder=build(family, drop_path_rate=0.5, gradient_checkpointing=True), frozen=True)
     head = nn.Conv2d(C, 3, 1).double()
     nn.ModuleList([backbone, head]).train()
@@ -245,8 +245,8 @@ def test_shrunk_equals_running_all_tokens_and_masking_the_dropped_ones(family, g
     assert_stages(encoder(images), expected)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_layer_decay(family):
+@EACH_FAMILY
+def test_layer_decay_halves_the_rate_of_each_earlier_block(family):
     """Each block trains at half the rate of the next one; the embedding at half the rate of the first block."""
     model = nn.ModuleDict({"backbone": PlainViT(encoder=build(family, final_norm=True)), "head": nn.Linear(2, 2)})
     groups = parameter_groups(

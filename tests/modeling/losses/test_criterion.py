@@ -94,8 +94,8 @@ def test_equals_slow_loops(labels, exclude_ignored_pixels, mask_stride):
     losses = SegViTCriterion(num_classes=K, **options)(outputs, mask_targets(LABELS[labels]))
     for suffix, stage in (("", outputs), ("_0", outputs["aux_outputs"][0])):
         expected = reference_losses(stage, LABELS[labels], **options)
-        got = [losses[f"{name}{suffix}"].item() for name in NAMES]
-        assert got == pytest.approx(expected, rel=1e-5, abs=1e-7)
+        actual = [losses[f"{name}{suffix}"].item() for name in NAMES]
+        assert actual == pytest.approx(expected, rel=1e-5, abs=1e-7)
 
 
 @pytest.mark.parametrize("size", [(9, 7), (5, 13)])
@@ -109,7 +109,7 @@ def test_the_stride_need_not_divide_the_size(size):
 
 @pytest.mark.parametrize("num_aux", [0, 2])
 @pytest.mark.parametrize("labels", LABELS)
-def test_keys_and_gradients_for_any_labels(labels, num_aux):
+def test_every_stage_has_its_losses_and_gradients_for_any_labels(labels, num_aux):
     outputs = make_outputs(num_aux)
     losses = SegViTCriterion(num_classes=K)(outputs, mask_targets(LABELS[labels]))
     suffixes = ["", *(f"_{index}" for index in range(num_aux))]
@@ -136,8 +136,8 @@ def test_only_masks_of_present_classes_have_gradients():
     outputs = make_outputs(num_aux=0)
     losses = SegViTCriterion(num_classes=K)(outputs, mask_targets(labels))
     (losses["loss_mask"] + losses["loss_dice"]).backward()
-    learns = outputs["pred_masks"].grad.abs().sum(dim=(2, 3)) > 0
-    assert learns.tolist() == [[True, False, True, False], [False, True, False, False]]
+    has_gradient = outputs["pred_masks"].grad.abs().sum(dim=(2, 3)) > 0
+    assert has_gradient.tolist() == [[True, False, True, False], [False, True, False, False]]
 
 
 def losses_with_changed_ignored_pixels(criterion):
@@ -179,7 +179,7 @@ def test_weights_scale_the_losses():
 
 
 @pytest.mark.parametrize("labels", ["some ignored", "all ignored"])
-def test_float32_under_autocast(labels):
+def test_losses_are_float32_under_autocast(labels):
     outputs = make_outputs()
     stages = [
         {name: tensor.detach().bfloat16() for name, tensor in stage.items() if name != "aux_outputs"}
@@ -205,7 +205,7 @@ def test_float32_under_autocast(labels):
     mask_stride=st.integers(1, 3),
     seed=st.integers(0, 1000),
 )
-def test_finite_for_any_labels(ids, size, scale, exclude_ignored_pixels, mask_stride, seed):
+def test_losses_and_gradients_are_finite_for_any_labels(ids, size, scale, exclude_ignored_pixels, mask_stride, seed):
     options = {"exclude_ignored_pixels": exclude_ignored_pixels, "mask_stride": mask_stride}
     outputs = make_outputs(scale=scale)
     losses = SegViTCriterion(num_classes=K, **options)(outputs, mask_targets(make_labels(ids, size=size, seed=seed)))

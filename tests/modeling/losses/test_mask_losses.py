@@ -54,8 +54,8 @@ def test_losses_and_gradients_are_those_of_the_formulas(monkeypatch, with_valid,
         torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_very_large_logits():
-    """Nothing overflows if exp(logit) is infinite: the loss is 0 for a right mask, the logit for a wrong one."""
+def test_very_large_logits_do_not_overflow():
+    """exp(logit) would be infinite. The focal loss is 0 for a right mask and the logit for a wrong one."""
     masks = torch.tensor([[[True, False]]])
     right = torch.tensor([[[1e4, -1e4]]], requires_grad=True)
     focal, dice = mask_losses.focal_and_dice_loss(right, masks)

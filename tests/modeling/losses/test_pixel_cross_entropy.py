@@ -59,10 +59,10 @@ def test_every_output_gets_a_finite_gradient(ids):
     outputs = make_outputs()
     losses = PixelCrossEntropy()(outputs, mask_targets(make_labels(ids)))
     sum(losses.values()).backward()
-    learns = ids != (IGNORED,)
-    assert all(loss.isfinite() and bool(loss > 0) == learns for loss in losses.values())
+    has_labels = ids != (IGNORED,)
+    assert all(loss.isfinite() and bool(loss > 0) == has_labels for loss in losses.values())
     for stage in [outputs, *outputs["aux_outputs"]]:
-        assert stage["pred_masks"].grad.isfinite().all() and bool(stage["pred_masks"].grad.any()) == learns
+        assert stage["pred_masks"].grad.isfinite().all() and bool(stage["pred_masks"].grad.any()) == has_labels
         assert not stage["pred_logits"].grad.any()
 
 
@@ -75,7 +75,7 @@ def test_ignored_pixels_and_unlabelled_images_change_nothing():
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_float32_under_autocast():
+def test_the_loss_is_float32_under_autocast():
     outputs, targets = make_outputs(), mask_targets(make_labels())
     expected = PixelCrossEntropy()(outputs, targets)
     with torch.autocast("cpu", dtype=torch.bfloat16):

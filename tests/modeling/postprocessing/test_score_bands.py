@@ -24,7 +24,7 @@ K = 3
 
 
 @pytest.fixture(autouse=True)
-def small_bands(monkeypatch):
+def few_rows_per_band(monkeypatch):
     monkeypatch.setattr(score_bands, "ELEMENTS_PER_BAND", 150)
 
 
@@ -32,8 +32,8 @@ def make_map(height, width, seed=0):
     return torch.rand(K, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-def cut(scores, rows):
-    """Bands of at most so many rows, as an iterator: nothing can be read twice."""
+def split_rows(scores, rows):
+    """An iterator of bands of at most `rows` rows; each can be read once."""
     return iter(scores.split(rows, dim=1))
 
 
@@ -46,7 +46,7 @@ def test_ranges_cover_every_row_once():
 @pytest.mark.parametrize("rows", [1, 4, 20])
 def test_reader_returns_the_rows_of_the_map(rows):
     scores = make_map(20, 6)
-    reader = RowReader(cut(scores, rows))
+    reader = RowReader(split_rows(scores, rows))
     for start, stop in [(0, 3), (2, 3), (2, 9), (15, 16), (15, 20), (19, 20)]:
         assert torch.equal(reader.read(start, stop), scores[:, start:stop])
 
@@ -57,7 +57,7 @@ def test_reader_returns_the_rows_of_the_map(rows):
 def test_resize_equals_interpolate(input_size, output_size, rows):
     scores = make_map(*input_size)
     expected = F.interpolate(scores[None], output_size, mode="bilinear", align_corners=False)[0]
-    resized = torch.cat(list(resize_bands(cut(scores, rows), input_size, output_size)), dim=1)
+    resized = torch.cat(list(resize_bands(split_rows(scores, rows), input_size, output_size)), dim=1)
     torch.testing.assert_close(resized, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -66,28 +66,28 @@ def test_resize_of_many_rows_equals_interpolate(monkeypatch):
     monkeypatch.setattr(score_bands, "ELEMENTS_PER_BAND", 2**14)
     scores = make_map(1377, 2)
     expected = F.interpolate(scores[None], (5501, 2), mode="bilinear", align_corners=False)[0]
-    resized = torch.cat(list(resize_bands(cut(scores, 100), (1377, 2), (5501, 2))), dim=1)
+    resized = torch.cat(list(resize_bands(split_rows(scores, 100), (1377, 2), (5501, 2))), dim=1)
     torch.testing.assert_close(resized, expected, rtol=0, atol=5e-5)
 
 
-def test_resized_bands_are_small():
-    bands = list(resize_bands(cut(make_map(9, 10), 9), (9, 10), (90, 25)))
+def test_resized_bands_have_as_many_rows_as_fit():
+    bands = list(resize_bands(split_rows(make_map(9, 10), 9), (9, 10), (90, 25)))
     assert {band.shape for band in bands} == {(K, 2, 25)} and len(bands) == 45
 
 
-def test_mean_of_differently_cut_maps():
+def test_maps_cut_at_different_rows_are_averaged():
     maps = [make_map(23, 10, seed) for seed in range(3)]
-    bands = list(mean_bands([cut(scores, rows) for scores, rows in zip(maps, (23, 4, 7))], (23, 10)))
+    bands = list(mean_bands([split_rows(scores, rows) for scores, rows in zip(maps, (23, 4, 7))], (23, 10)))
     assert [band.shape[1] for band in bands] == [5, 5, 5, 5, 3]
     torch.testing.assert_close(torch.cat(bands, dim=1), sum(maps) / 3)
 
 
-def test_join_and_labels():
+def test_bands_are_joined_and_turned_into_labels():
     scores = make_map(11, 4)
-    assert torch.equal(join_bands(cut(scores, 3), (11, 4)), scores)
+    assert torch.equal(join_bands(split_rows(scores, 3), (11, 4)), scores)
     assert join_bands(iter([scores]), (11, 4)) is scores  # no copy of a single band
-    assert torch.equal(labels_of_bands(cut(scores, 3), scores.shape[1:]), scores.argmax(0))
-    narrow = labels_of_bands(cut(scores, 3), scores.shape[1:], torch.uint8)
+    assert torch.equal(labels_of_bands(split_rows(scores, 3), scores.shape[1:]), scores.argmax(0))
+    narrow = labels_of_bands(split_rows(scores, 3), scores.shape[1:], torch.uint8)
     assert narrow.dtype == torch.uint8 and torch.equal(narrow.long(), scores.argmax(0))
 
 

@@ -82,7 +82,7 @@ def test_scores_are_bounded(mode, highest, scale):
     assert scores.isfinite().all() and scores.min() >= 0 and scores.max() <= highest
 
 
-def test_queries_that_agree_add_up_in_mix_alone():
+def test_queries_that_agree_add_up_with_mix_only():
     outputs = {"pred_logits": torch.zeros(1, K, K + 1), "pred_masks": torch.full((1, K, *GRID), 50.0)}
     outputs["pred_logits"][..., 2] = 50.0  # every query is sure of class 2, everywhere
     scores = [SemanticInference(mode)(outputs, GRID)[0, 2] for mode in MODES]
@@ -98,15 +98,15 @@ def test_mix_is_diagonal_plus_the_votes_of_other_queries():
     assert not torch.allclose(mix, diagonal)
 
 
-def test_modes_agree_where_queries_vote_for_themselves_alone():
+def test_modes_are_equal_if_queries_vote_for_their_own_class_only():
     outputs = make_outputs()
-    own = torch.cat([torch.eye(K), torch.ones(K, 1)], dim=1).bool()
-    outputs["pred_logits"] = outputs["pred_logits"].masked_fill(~own, -torch.inf)
+    allowed = torch.cat([torch.eye(K), torch.ones(K, 1)], dim=1).bool()
+    outputs["pred_logits"] = outputs["pred_logits"].masked_fill(~allowed, -torch.inf)
     mix, diagonal = (SemanticInference(mode)(outputs, SIZE) for mode in MODES)
     torch.testing.assert_close(mix, diagonal)
 
 
 @pytest.mark.parametrize("mode", ["", "Mix", "argmax"])
-def test_unknown_mode(mode):
+def test_unknown_modes_are_refused(mode):
     with pytest.raises(ArgumentError, match=r"mode .* must be 'mix', 'diagonal' or 'softmax'"):
         SemanticInference(mode)

@@ -27,7 +27,7 @@ def test_windows_cover_everything_and_stay_inside(length, size, step):
     assert all(start % stride == 0 for start in starts[:-1])
 
 
-def test_windows_of_a_published_setting():
+def test_windows_of_published_settings_are_reproduced():
     """ViT-L at 640 with stride 608 on an ADE20K image of 640 x 853: two windows, the second shifted back."""
     assert window_starts(853, 640, 608) == [0, 213]
     assert window_starts(1024, 512, 341) == [0, 341, 512]
@@ -49,16 +49,16 @@ def test_a_per_pixel_scorer_gives_the_same_by_windows(size, window, step, batch_
     torch.testing.assert_close(torch.cat(list(bands), dim=1), image.square() + 1)
 
 
-def test_batches_are_full():
-    seen = []
+def test_all_batches_but_the_last_are_full():
+    shapes = []
 
     def scorer(batch):
-        seen.append(tuple(batch.shape))
+        shapes.append(tuple(batch.shape))
         return batch
 
     windows = SlidingWindow(size=(4, 4), stride=(4, 4), batch_size=4, accumulate_on_cpu=False)
     list(windows.bands(torch.zeros(1, 12, 8), scorer))
-    assert seen == [(4, 1, 4, 4), (2, 1, 4, 4)]
+    assert shapes == [(4, 1, 4, 4), (2, 1, 4, 4)]
 
 
 def test_bands_are_yielded_as_soon_as_they_are_finished():
@@ -70,8 +70,7 @@ def test_bands_are_yielded_as_soon_as_they_are_finished():
     assert len(calls) == 2 < len(window_starts(40, 8, 5))
 
 
-def test_accumulate_on_cpu():
-    """`accumulate_on_cpu` returns scores in main memory."""
+def test_scores_are_accumulated_in_main_memory():
     windows = SlidingWindow(size=(8, 8), stride=(5, 5), batch_size=2, accumulate_on_cpu=True)
     image = torch.rand(1, 13, 9)
     result = torch.cat(list(windows.bands(image, lambda batch: batch)), dim=1)
@@ -79,7 +78,7 @@ def test_accumulate_on_cpu():
     torch.testing.assert_close(result, image)
 
 
-def test_on_the_meta_device():
+def test_windows_run_on_the_meta_device():
     windows = SlidingWindow(size=(8, 8), stride=(5, 5), batch_size=2, accumulate_on_cpu=False)
     bands = windows.bands(torch.zeros(1, 13, 9, device="meta"), lambda batch: batch)
     assert sum(band.shape[1] for band in bands) == 13

@@ -81,7 +81,7 @@ def test_batched_equals_one_by_one(kind, grid):
 
 @KINDS
 @torch.no_grad()
-def test_grids_other_than_the_training_grid(kind):
+def test_other_grids_than_that_of_training_are_restored(kind):
     module, (stored, kept) = build(kind), draw_set((3, 5))
     assert module([stored, kept]).shape == (B, D, 3, 5)
 
@@ -104,7 +104,7 @@ def test_a_stage_may_be_a_halved_map(kind):
     assert build(kind, (5, 6))([stored, halved]).shape == (2, D, 5, 6)
 
 
-def test_stages_that_do_not_fit():
+def test_other_numbers_of_stages_and_kinds_are_refused():
     options = {"grid_size": (4, 6), "num_classes": 3, "hidden_dim": D, "num_layers": 1, "num_heads": 2}
     with pytest.raises(ValueError, match=r"'nearest' reads two stages, .* `in_dims` has 3"):
         build_decoder(in_dims=[C] * 3, query_upsampling="nearest", upsampling_layers=1, **options)

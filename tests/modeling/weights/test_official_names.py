@@ -60,7 +60,7 @@ def assert_one_to_one(mapped, parameters):
     assert set(mapped) == set(parameters)
 
 
-def test_encoder_names():
+def test_names_of_the_encoder_map_one_to_one():
     encoder = build_vit_encoder(
         name="vit_tiny_patch16_224",
         img_size=(32, 32),
@@ -86,12 +86,12 @@ def build(query_upsampling, num_stages):
     )
 
 
-def test_decoder_names():
+def test_names_of_the_decoder_map_one_to_one():
     decoder = build("none", STAGES)
     assert_one_to_one([decoder_name(name) for name in official_decoder_names()], decoder.state_dict())
 
 
-def test_shrunk_decoder_names():
+def test_names_of_the_shrunk_decoder_map_one_to_one():
     decoder = build("learned", 2)
     mapped = [decoder_name(name, shrunk=True) for name in official_shrunk_names()]
     assert_one_to_one(mapped, decoder.state_dict())
@@ -122,11 +122,11 @@ def test_decoder_1_is_the_first_stage(official, ours):
         (decoder_name, "conv_seg.weight"),
     ],
 )
-def test_unknown_names(mapping, name):
+def test_unknown_names_are_refused(mapping, name):
     with pytest.raises(KeyError, match="is not a parameter of the official SegViT v1 release"):
         mapping(name)
 
 
-def test_loss_weights_are_no_parameters():
+def test_loss_weights_are_not_parameters():
     assert NOT_A_WEIGHT.search("decode_head.loss_decode.criterion.empty_weight")
     assert not any(NOT_A_WEIGHT.search(name) for name in official_encoder_names() + official_decoder_names())

@@ -49,7 +49,7 @@ CONTAINERS = {
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin"])
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_nested_checkpoints_of_training_codes(container, suffix, tmp_path):
+def test_weights_are_found_in_checkpoints_of_training_codes(container, suffix, tmp_path):
     state = {name: tensor.half().float() for name, tensor in published().state_dict().items()}
     path = save(tmp_path / f"weights{suffix}", CONTAINERS[container](state))
     assert_holds(load(encoder(), path), state)
@@ -60,13 +60,13 @@ def test_half_precision_files_are_loaded_in_float32(tmp_path):
     assert_holds(load(encoder(), save(tmp_path / "half.pth", state)), state)
 
 
-def test_safetensors(tmp_path):
+def test_safetensors_are_loaded(tmp_path):
     state = published().state_dict()
     safetensors.torch.save_file(state, tmp_path / "model.safetensors")
     assert_holds(load(encoder(), tmp_path / "model.safetensors"), state)
 
 
-def test_the_file_format_before_torch_1_6(tmp_path):
+def test_files_of_the_format_before_torch_1_6_are_loaded(tmp_path):
     state = published().state_dict()
     assert_holds(load(encoder(), save(tmp_path / "old.pth", state, _use_new_zipfile_serialization=False)), state)
 
@@ -83,7 +83,7 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_in_timms_layout(family, tmp_path):
+def test_every_family_is_loaded_in_timms_layout(family, tmp_path):
     name, patch, options = FAMILIES[family]
     state = published(name, img_size=4 * patch, **options).state_dict()
     model = encoder(name, img_size=(4 * patch, 4 * patch), **options)
@@ -93,7 +93,7 @@ def test_every_family_in_timms_layout(family, tmp_path):
     assert_holds(model, state, shared)
 
 
-def test_swin(tmp_path):
+def test_a_swin_transformer_is_loaded(tmp_path):
     small = {"embed_dim": 24, "depths": (1, 1), "num_heads": (2, 4)}
     name = "swin_tiny_patch4_window7_224"
     source = timm.create_model(name, img_size=56, num_classes=7, **small)
@@ -104,11 +104,8 @@ def test_swin(tmp_path):
     assert_holds(swin, source.state_dict(), swin.state_dict())
 
 
-# Layouts of the original releases.
-
-
 @pytest.mark.parametrize("big_vision", [False, True], ids=["AugReg", "Big Vision"])
-def test_npz(big_vision, tmp_path, caplog):
+def test_npz_files_of_google_are_loaded(big_vision, tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="segvit")
     source = published()
     assert_holds(load(encoder(), save_npz(tmp_path / "B_16.npz", source, big_vision=big_vision)), source.state_dict())
@@ -122,13 +119,13 @@ def test_npz_of_a_deeper_model_logs_the_unused_blocks(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("layout", ["OpenAI", "OpenCLIP around timm"])
-def test_clip(layout, tmp_path):
+def test_clip_is_loaded_without_its_text_encoder(layout, tmp_path):
     state = published(CLIP).state_dict()
-    written = clip_layout(state) if layout == "OpenAI" else {f"visual.trunk.{name}": state[name] for name in state}
-    assert_holds(load(encoder(CLIP), save(tmp_path / "clip.pt", written), CLIP), state)
+    content = clip_layout(state) if layout == "OpenAI" else {f"visual.trunk.{name}": state[name] for name in state}
+    assert_holds(load(encoder(CLIP), save(tmp_path / "clip.pt", content), CLIP), state)
 
 
-def test_dinov2_with_registers(tmp_path):
+def test_the_released_dinov2_with_registers_is_loaded(tmp_path):
     """In the release the class token has a position and the registers have none; timm adds it to the class token."""
     state = published(DINOV2, img_size=56, num_classes=0).state_dict()
     class_position = torch.randn(1, 1, 48)
@@ -139,7 +136,7 @@ def test_dinov2_with_registers(tmp_path):
     assert_holds(model, state | {"cls_token": state["cls_token"] + class_position})
 
 
-def test_deit3_as_released(tmp_path):
+def test_the_released_deit3_is_loaded(tmp_path):
     """The release names its layer scales gamma_1 and gamma_2."""
     name = "deit3_small_patch16_224"
     state = published(name).state_dict()
@@ -148,7 +145,7 @@ def test_deit3_as_released(tmp_path):
     assert_holds(load(encoder(name), save(tmp_path / "deit3.pth", {"model": official}), name), state)
 
 
-def test_beit_before_fine_tuning_shares_one_table(tmp_path):
+def test_the_shared_table_of_a_beit_before_fine_tuning_is_loaded_into_every_block(tmp_path):
     state = published(BEIT, use_rel_pos_bias=False, use_shared_rel_pos_bias=True, global_pool="").state_dict()
     state |= {"mask_token": torch.zeros(1, 1, 48), "lm_head.weight": torch.zeros(9, 48)}
     model = load(encoder(BEIT), save(tmp_path / "beit_pt22k.pth", {"model": state}), BEIT)
@@ -157,11 +154,8 @@ def test_beit_before_fine_tuning_shares_one_table(tmp_path):
         assert torch.equal(table, state["rel_pos_bias.relative_position_bias_table"])
 
 
-# Positions are resized to the crop's grid.
-
-
 @pytest.mark.parametrize("img_size", [(96, 96), (48, 80), (80, 48), (32, 128)], ids=str)
-def test_position_embedding_is_resized(img_size, tmp_path):
+def test_a_position_embedding_is_resized_to_the_grid_of_the_crop(img_size, tmp_path):
     """From 4 x 4 to the crop's grid, even if that has as many tokens."""
     state = published().state_dict()
     model = load(encoder(img_size=img_size), save(tmp_path / "square.pth", state))
@@ -171,7 +165,7 @@ def test_position_embedding_is_resized(img_size, tmp_path):
 
 
 @pytest.mark.parametrize("img_size", [(48, 80), (32, 128)], ids=str)
-def test_position_embedding_of_npz_is_resized(img_size, tmp_path):
+def test_the_position_embedding_of_an_npz_file_is_resized(img_size, tmp_path):
     source = published()
     model = load(encoder(img_size=img_size), save_npz(tmp_path / "B_16.npz", source))
     grid = [img_size[0] // 16, img_size[1] // 16]
@@ -179,7 +173,7 @@ def test_position_embedding_of_npz_is_resized(img_size, tmp_path):
     assert_holds(model, source.state_dict() | {"pos_embed": expected})
 
 
-def test_rows_and_columns_keep_their_meaning(tmp_path):
+def test_a_resized_position_embedding_keeps_rows_and_columns(tmp_path):
     """A position embedding that depends only on the column still does so on a grid of another shape."""
     state = published().state_dict()
     grid = torch.linspace(-1, 1, 4).expand(4, 4)  # rows alike
@@ -191,7 +185,7 @@ def test_rows_and_columns_keep_their_meaning(tmp_path):
 
 
 @pytest.mark.parametrize("img_size", [(96, 96), (48, 80), (80, 48)], ids=str)
-def test_relative_tables_are_resized(img_size, tmp_path):
+def test_tables_of_relative_positions_are_resized(img_size, tmp_path):
     state = published(BEIT, global_pool="").state_dict()
     model = load(encoder(BEIT, img_size=img_size), save(tmp_path / "beit.pth", state), BEIT)
     grid = (img_size[0] // 16, img_size[1] // 16)
@@ -204,7 +198,7 @@ def test_relative_tables_are_resized(img_size, tmp_path):
         assert torch.equal(model.state_dict()[name][-3:], state[name][-3:])  # the class token's rows
 
 
-def test_relative_tables_keep_rows_and_columns_apart(tmp_path):
+def test_resized_tables_of_relative_positions_keep_rows_and_columns(tmp_path):
     state = published(BEIT, global_pool="").state_dict()
     table = torch.cat([torch.linspace(-1, 1, 7).expand(7, 7).reshape(49, 1), torch.zeros(3, 1)]).expand(52, 3)
     state |= {name: table for name in state if name.endswith("relative_position_bias_table")}

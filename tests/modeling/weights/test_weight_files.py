@@ -1,7 +1,7 @@
 """`read_weight_file`: damaged files and files with code are refused by name, and no code is run."""
 
-import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from helpers.code_in_files import TouchFile
 from helpers.published_weights import encoder, flax_layout, load, published, save, save_npz
 
 
@@ -30,19 +31,18 @@ FORMATS = pytest.mark.parametrize("suffix", [".pth", ".bin", ".safetensors", ".n
 @pytest.mark.parametrize("kept", [5, 0.02, 0.5, 0.999], ids=str)
 def test_a_truncated_file_is_refused(kept, suffix, tmp_path):
     path = write(tmp_path / f"short{suffix}", published())
-    whole = path.read_bytes()
-    path.write_bytes(whole[: kept if kept > 1 else int(kept * len(whole))])
-    with pytest.raises(ValueError) as refusal:
-        load(encoder(), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: kept if kept > 1 else int(kept * len(content))])
     size = path.stat().st_size
-    assert str(refusal.value).startswith(f"{path} is corrupt or truncated ({size} bytes; "), refusal.value
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))} is corrupt or truncated \({size} bytes"):
+        load(encoder(), path)
 
 
 @FORMATS
 def test_a_file_of_noise_is_refused(suffix, tmp_path):
     path = tmp_path / f"noise{suffix}"
     path.write_bytes(np.random.default_rng(0).bytes(5000))
-    with pytest.raises(ValueError, match=rf"noise\{suffix} is corrupt or truncated \(5000 bytes; "):
+    with pytest.raises(ValueError, match=rf"noise\{suffix} is corrupt or truncated \(5000 bytes"):
         load(encoder(), path)
 
 
@@ -62,35 +62,25 @@ def test_an_empty_file_is_refused(suffix, tmp_path):
         load(encoder(), path)
 
 
-class Intruder:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
+def write_zip(path, content):
+    save(path, {"model": published().state_dict(), "extra": content})
 
 
-def write_zip(path, intruder):
-    save(path, {"model": published().state_dict(), "extra": intruder})
+def write_legacy(path, content):
+    save(path, {"extra": content}, _use_new_zipfile_serialization=False)
 
 
-def write_legacy(path, intruder):
-    save(path, {"extra": intruder}, _use_new_zipfile_serialization=False)
-
-
-def write_pickle(path, intruder):
-    path.write_bytes(pickle.dumps({"extra": intruder}))
+def write_pickle(path, content):
+    path.write_bytes(pickle.dumps({"extra": content}))
 
 
 @pytest.mark.parametrize("form", [write_zip, write_legacy, write_pickle])
 def test_a_pickle_with_code_is_refused(form, tmp_path):
     path, trace = tmp_path / "intruder.pth", tmp_path / "trace"
-    form(path, Intruder(trace))
-    with pytest.raises(ValueError) as refusal:
+    form(path, TouchFile(trace))
+    with pytest.raises(ValueError) as error:
         load(encoder(), path)
-    message = str(refusal.value)
+    message = str(error.value)
     assert message.startswith(f"{path} contains code") and "safetensors.torch.save_file" in message
     assert form is write_pickle or "(posix.system)" in message
     assert not trace.exists()
@@ -99,8 +89,8 @@ def test_a_pickle_with_code_is_refused(form, tmp_path):
 def test_npz_with_code_is_refused(tmp_path):
     path, trace = tmp_path / "intruder.npz", tmp_path / "trace"
     arrays = flax_layout(published().state_dict(), heads=3, big_vision=False)
-    np.savez(path, **{**arrays, "cls": np.array([[[Intruder(trace)] * 48]], dtype=object)})
-    with pytest.raises(ValueError, match=r"intruder\.npz contains code, which SegViT does not run"):
+    np.savez(path, **{**arrays, "cls": np.array([[[TouchFile(trace)] * 48]], dtype=object)})
+    with pytest.raises(ValueError, match=r"intruder\.npz contains code"):
         load(encoder(), path)
     assert not trace.exists()
 
@@ -108,5 +98,5 @@ def test_npz_with_code_is_refused(tmp_path):
 def test_torchscript_is_refused(tmp_path):
     path = tmp_path / "scripted.pt"
     torch.jit.script(nn.Linear(2, 2)).save(path)
-    with pytest.raises(ValueError, match=r"scripted\.pt contains code, which SegViT does not run"):
+    with pytest.raises(ValueError, match=r"scripted\.pt contains code"):
         load(encoder(), path)
