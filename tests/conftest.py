@@ -67,5 +67,5 @@ def toy_scenes_root(tmp_path_factory):
 
 @pytest.fixture
 def bgr_image():
-    """A 30 x 43 picture as OpenCV reads it: (H, W, 3) uint8."""
+    """A 30 x 43 image as OpenCV reads it: (H, W, 3) uint8."""
     return np.random.default_rng(0).integers(0, 256, (30, 43, 3), dtype=np.uint8)

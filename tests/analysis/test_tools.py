@@ -1,6 +1,5 @@
-"""The command-line tools: analyze_model on the ADE20K recipes, benchmark on a tiny model."""
+"""`analyze_model.py` on the ADE20K recipes, and `benchmark.py` on a tiny model."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from PIL import Image
 
 from baselines import build_models
 from helpers.repository import PROJECT
+from helpers.scripts import load_script
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import load_config
 
@@ -31,14 +31,9 @@ TINY_KEYS = {
 TINY = [item for pair in TINY_KEYS.items() for item in pair]
 
 
-def load_tool(name):
-    """A script of projects/SegViT/tools as a module."""
-    spec = importlib.util.spec_from_file_location(
-        name, PROJECT / ("benchmarks" if name.startswith("benchmark") else "tools") / f"{name}.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def run_tool(name, *arguments):
+    folder = "benchmarks" if name.startswith("benchmark") else "tools"
+    load_script(PROJECT / folder / f"{name}.py").main(list(map(str, arguments)))
 
 
 # The papers' models: parameters (exact), and multiply-accumulates in G with upsampling and class mixing (0.5 %).
@@ -49,9 +44,9 @@ PAPER = {
 
 
 @pytest.mark.parametrize("model", PAPER)
-def test_analyze_model_gives_the_papers_counts(model, capsys):
+def test_analyze_model_counts_equal_the_papers(model, capsys):
     config, size, (total, backbone, head), gmacs, backbone_gmacs = PAPER[model]
-    load_tool("analyze_model").main(["--config-file", str(config), "--json"])
+    run_tool("analyze_model", "--config-file", config, "--json")
     result = json.loads(capsys.readouterr().out)
     macs = result.pop("macs")
     assert result == {"params": {"total": total, "backbone": backbone, "sem_seg_head": head}, "input": size}
@@ -62,31 +57,25 @@ def test_analyze_model_gives_the_papers_counts(model, capsys):
     assert macs["backbone"] == pytest.approx(backbone_gmacs * 1e9, rel=5e-3)
 
 
-def test_analyze_model_prints_one_object_alone():
-    command = [
-        sys.executable,
-        PROJECT / "tools" / "analyze_model.py",
-        "--config-file",
-        BASE,
-        "--input-size",
-        "64",
-        "96",
-    ]
-    result = subprocess.run([*command, "--json", *TINY], capture_output=True, text=True, check=True)
+def test_standard_output_of_analyze_model_json_is_one_json_object():
+    """In a process of its own, so that output of libraries counts."""
+    command = [sys.executable, PROJECT / "tools" / "analyze_model.py", "--config-file", BASE]
+    options = ["--input-size", "64", "96", "--json", *TINY]
+    result = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
     assert json.loads(result.stdout)["input"] == [64, 96]
 
 
-def test_analyze_model_table(capsys):
-    load_tool("analyze_model").main(["--config-file", str(BASE), *TINY])
+def test_analyze_model_prints_a_table_with_every_part(capsys):
+    run_tool("analyze_model", "--config-file", BASE, *TINY)
     output = capsys.readouterr().out
     assert "32 x 48" in output
     assert all(part in output for part in ("backbone", "sem_seg_head", "inference", "total"))
 
 
-def test_analyze_model_rounds_up_to_whole_patches(capsys):
+def test_analyze_model_counts_whole_patches(capsys):
     counts = []
-    for size in (["33", "48"], ["48", "48"]):
-        load_tool("analyze_model").main(["--config-file", str(BASE), "--input-size", *size, "--json", *TINY])
+    for height in (33, 48):
+        run_tool("analyze_model", "--config-file", BASE, "--input-size", height, 48, "--json", *TINY)
         counts.append(json.loads(capsys.readouterr().out)["macs"])
     assert counts[0] == counts[1]
 
@@ -94,54 +83,39 @@ def test_analyze_model_rounds_up_to_whole_patches(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config-file", "nowhere.yaml"], "'nowhere.yaml' does not exist"),
-        (["--config-file", str(BASE), "MODEL.NOWHERE", "1"], "no config key MODEL.NOWHERE"),
-        (["--config-file", str(BASE), "MODEL.DEVICE", "cpu", "--json"], "--json must come before the KEY VALUE pairs"),
+        (["--config-file", "nowhere.yaml"], "'nowhere.yaml'"),
+        (["--config-file", BASE, "MODEL.NOWHERE", "1"], "MODEL.NOWHERE"),
+        (["--config-file", BASE, "MODEL.DEVICE", "cpu", "--json"], "--json"),
     ],
 )
 @pytest.mark.parametrize("tool", ["analyze_model", "benchmark"])
-def test_wrong_arguments_are_explained(tool, arguments, message, capsys):
-    with pytest.raises(SystemExit):
-        load_tool(tool).main(arguments)
+def test_wrong_arguments_are_named(tool, arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run_tool(tool, *arguments)
     assert message in capsys.readouterr().err
 
 
-def test_benchmark_json(capsys, tmp_path):
-    wanted = ["--rounds", "2", "--json", "--plot", str(tmp_path / "bars.png")]
-    load_tool("benchmark").main(
-        ["--config-file", str(BASE), "--against", "mix", "diagonal", "linear", *wanted, *TINY],
-    )
+def test_benchmark_reports_time_memory_and_macs_of_each_model(capsys, tmp_path):
+    options = ["--rounds", 2, "--json", "--plot", tmp_path / "bars.png"]
+    run_tool("benchmark", "--config-file", BASE, "--against", "mix", "diagonal", "linear", *options, *TINY)
     assert Image.open(tmp_path / "bars.png").size[0] > 500
-    result = json.loads(capsys.readouterr().out)
-    assert set(result) == {"machine", "threads", "models"}
-    assert [row["name"] for row in result["models"]] == ["linear", "mix", "diagonal"]
-    for row in result["models"]:
+    report = json.loads(capsys.readouterr().out)
+    assert set(report) == {"machine", "threads", "models"}
+    assert [row["name"] for row in report["models"]] == ["linear", "mix", "diagonal"]
+    for row in report["models"]:
         assert set(row) == {"name", "median_ms", "spread", "ratio", "peak_mb", "gmacs"}
         assert row["median_ms"] > 0
-    gmacs = {row["name"]: row["gmacs"] for row in result["models"]}
+    gmacs = {row["name"]: row["gmacs"] for row in report["models"]}
     assert gmacs["linear"] < gmacs["diagonal"]
     assert gmacs["mix"] - gmacs["diagonal"] == pytest.approx(5 * 5 * 32 * 48 / 1e9)
-    assert result["models"][0]["ratio"] == 1
+    assert report["models"][0]["ratio"] == 1
 
 
-def test_benchmark_against_another_config(tmp_path, capsys):
+def test_benchmark_compares_with_another_config(tmp_path, capsys):
     other = tmp_path / "wider.yaml"
     other.write_text(f"_BASE_: {BASE}\n")
-    load_tool("benchmark").main(
-        [
-            "--config-file",
-            str(BASE),
-            "--against",
-            str(other),
-            "--rounds",
-            "1",
-            "--dtype",
-            "bf16",
-            "--threads",
-            "1",
-            *TINY,
-        ]
-    )
+    options = ["--rounds", 1, "--dtype", "bf16", "--threads", 1]
+    run_tool("benchmark", "--config-file", BASE, "--against", other, *options, *TINY)
     assert "wider" in capsys.readouterr().out
 
 
@@ -154,7 +128,7 @@ def test_variants_share_one_encoder_and_give_one_shape():
     assert len({id(variant.backbone) for variant in variants.values()}) == 1
 
 
-def test_random_model_needs_no_weight_file():
+def test_a_random_model_is_built_without_its_pretrained_weights():
     cfg = load_config(BASE, [*TINY, "MODEL.VIT.PRETRAINED", "/nowhere.pth"])
     model = build_random_model(cfg)
     assert not model.training

@@ -1,4 +1,4 @@
-"""The compared models: their labels are the argmax of their scores, and they compile as one graph."""
+"""Models of the benchmark (`baselines.py`): labels are the argmax of scores, and each model compiles as one graph."""
 
 import pytest
 import torch

@@ -1,6 +1,5 @@
-"""benchmark_parts.py: lines and figures of each part, and the step of the criterion."""
+"""benchmark_parts.py: the rows and measurements of each part, and `CriterionStep`."""
 
-import importlib.util
 import json
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image
 
 from criterion_step import CriterionStep
 from helpers.repository import PROJECT
+from helpers.scripts import load_script
 from segvit.analysis.from_config import build_random_model
 from segvit.datasets.toy_scenes import TOY_SCENES_CATEGORIES
 from training_step import random_input
@@ -21,9 +21,7 @@ TOY_CLASSES = ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", str(len(TOY_SCENES_CATEGORIES))
 @pytest.fixture
 def measure(tiny_cfg, tmp_path, capsys):
     """Runs a part on the tiny model; returns its rows by name."""
-    spec = importlib.util.spec_from_file_location("benchmark_parts", BENCHMARKS / "benchmark_parts.py")
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    benchmark = load_script(BENCHMARKS / "benchmark_parts.py")
 
     def run(part, *arguments):
         config = tmp_path / "tiny.yaml"
@@ -38,21 +36,21 @@ def measure(tiny_cfg, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_criterion_part(measure):
+def test_the_part_criterion_reports_its_rows(measure):
     rows = measure("criterion", "--present", "3", "--classes", "4", "--step")
     assert list(rows) == ["3 of 4 classes", "whole model"]
     assert rows["3 of 4 classes"]["peak_mb"] > 0 and rows["whole model"]["peak_mb"] is None
 
 
 @pytest.mark.slow
-def test_labels_part(measure):
+def test_the_part_labels_reports_its_rows(measure):
     rows = measure("labels", "--present", "2", "--classes", "150", "--input-size", "256", "256")
     assert list(rows) == ["pruned, 2 of 150 classes", "all, 2 of 150 classes"]
     assert rows["all, 2 of 150 classes"]["peak_mb"] > 25 + rows["pruned, 2 of 150 classes"]["peak_mb"]
 
 
 @pytest.mark.slow
-def test_mapper_part(measure, toy_scenes_root, monkeypatch):
+def test_the_part_mapper_reports_its_rows(measure, toy_scenes_root, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
     rows = measure("mapper", "--images", "3", "DATASETS.TRAIN", "('toy_scenes_sem_seg_train',)", *TOY_CLASSES)
     assert list(rows) == ["here", "one worker"]
@@ -60,18 +58,18 @@ def test_mapper_part(measure, toy_scenes_root, monkeypatch):
         assert row["images_per_s"] == pytest.approx(3000 / row["median_ms"])
 
 
-def test_evaluation_part(measure):
+def test_the_part_evaluation_reports_its_rows(measure):
     assert list(measure("evaluation")) == ["model", "evaluator, of scores", "evaluator, of labels"]
 
 
-def test_predictor_part(measure, tiny_cfg, tmp_path):
+def test_the_part_predictor_reports_its_rows(measure, tiny_cfg, tmp_path):
     torch.save({"model": build_random_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.png")
     rows = measure("predictor", "--image", str(tmp_path / "a.png"), "MODEL.WEIGHTS", str(tmp_path / "model.pth"))
     assert list(rows) == ["model", "predictor, one by one", "predictor, stream"]
 
 
-def test_precision_part(measure, tmp_path):
+def test_the_part_precision_reports_its_rows(measure, tmp_path):
     images = [str(tmp_path / f"{seed}.png") for seed in (0, 1)]
     for seed, path in enumerate(images):
         Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 60, 3), np.uint8)).save(path)

@@ -1,4 +1,4 @@
-"""tools/benchmark.py and tools/benchmark_parts.py warn and run the benchmarks under their new path."""
+"""The former paths tools/benchmark.py and tools/benchmark_parts.py: each warns and runs the moved script."""
 
 import os
 import runpy

@@ -1,4 +1,4 @@
-"""The script that shows on a GPU that everything runs: its arguments, time limits and tables, without a GPU."""
+"""gpu_proof.py without a GPU: arguments, time limits, failed checks and the tables of its report."""
 
 import time
 
@@ -99,6 +99,6 @@ def test_a_kind_agrees_with_itself_on_the_cpu():
     assert values["ok"] and values["loss_error"] == 0 and values["labels_equal"] == 1
 
 
-def test_relative_errors_and_unions():
+def test_relative_error_and_length_of_a_union_of_intervals():
     assert relative_error(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 0.0])) == pytest.approx(2.0)
     assert covered([(0, 2), (1, 3), (5, 6), (5, 5.5)]) == 4

@@ -1,6 +1,5 @@
-"""`TrainingStep` trains; peak memory is measured; benchmark.py --train reports both."""
+"""`TrainingStep`, `peak_memory_mb`, and `benchmark.py --train`, which reports both."""
 
-import importlib.util
 import json
 import pickle
 from functools import partial
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from helpers.repository import PROJECT
+from helpers.scripts import load_script
 from measurements import peak_memory_mb
 from training_step import TrainingStep, with_linear_head
 
@@ -52,14 +52,12 @@ class Allocation:
 
 
 @pytest.mark.slow
-def test_peak_memory_of_an_allocation():
+def test_peak_memory_is_that_of_an_allocation():
     assert 390 < peak_memory_mb(partial(Allocation, 400 * MIB), device=torch.device("cpu")) < 440
 
 
 def test_benchmark_train_reports_time_memory_and_macs(tiny_cfg, tmp_path, monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location("benchmark", BENCHMARKS / "benchmark.py")
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    benchmark = load_script(BENCHMARKS / "benchmark.py")
     # The new processes of the real one take seconds each, and the tests of benchmark_parts.py start them.
     monkeypatch.setattr(benchmark, "peak_memory_mb", lambda build, device: float(len(pickle.dumps(build))))
     (tmp_path / "one.yaml").write_text(tiny_cfg.dump())

@@ -1,6 +1,5 @@
-"""Checkpoints of whole models: fine-tuning on other classes, refusals in evaluation and resuming, unreadable files."""
+"""`SegViTCheckpointer`: fine-tuning on other classes, strict loading in evaluation and resuming, unreadable files."""
 
-import importlib.util
 import logging
 import os
 
@@ -11,13 +10,15 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_backbone, build_model
 
+from helpers.code_in_files import TouchFile
 from helpers.repository import PROJECT
+from helpers.scripts import load_script
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.engine import Trainer
 
 TRAIN_NET = PROJECT / "train_net.py"
-# The head's tensors whose shape depends on the number of classes.
-RENEWED = {
+# Tensors of the head whose shape depends on the number of classes.
+CLASS_TENSORS = {
     f"sem_seg_head.decoder.{name}" for name in ("class_queries.weight", "class_embed.weight", "class_embed.bias")
 }
 
@@ -48,7 +49,7 @@ def ade(tiny_cfg, tmp_path):
 
 
 @pytest.mark.parametrize("query_upsampling", ["none", "learned"])
-def test_fine_tuning_keeps_all_but_the_classes(query_upsampling, tiny_cfg, tmp_path, caplog):
+def test_fine_tuning_loads_all_but_the_class_tensors(query_upsampling, tiny_cfg, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     source = build(tiny_cfg, query_upsampling=query_upsampling)
     path = save(source, tmp_path / "ade")
@@ -56,29 +57,28 @@ def test_fine_tuning_keeps_all_but_the_classes(query_upsampling, tiny_cfg, tmp_p
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     SegViTCheckpointer(model, strict=False).load(path)
     for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, before[name] if name in RENEWED else source.state_dict()[name]), name
+        assert torch.equal(tensor, before[name] if name in CLASS_TENSORS else source.state_dict()[name]), name
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 1
-    total = len(before)
-    assert f"{path}: NUM_CLASSES 150 in the file, 11 in the config" in warnings[0]
-    assert f"{total - 3} of {total} tensors of the model matched" in warnings[0]
-    assert "class_queries.weight (150, 24) in the weights, (11, 24) in the model" in warnings[0]
-    assert "class_embed.bias (151,) in the weights, (12,) in the model" in warnings[0]
-    assert "depend on the classes" in warnings[0]
+    (warning,) = warnings
+    num_tensors = len(before)
+    assert f"{path}: NUM_CLASSES 150 in the file, 11 in the config" in warning
+    assert f"{num_tensors - 3} of {num_tensors} tensors" in warning
+    assert "class_queries.weight (150, 24) in the weights, (11, 24) in the model" in warning
+    assert "class_embed.bias (151,) in the weights, (12,) in the model" in warning
 
 
 def test_evaluation_refuses_other_classes(ade, tiny_cfg):
-    with pytest.raises(ValueError) as refusal:
+    with pytest.raises(ValueError) as error:
         SegViTCheckpointer(build(tiny_cfg, num_classes=11)).load(ade[1])
-    message = str(refusal.value)
+    message = str(error.value)
     assert message.startswith(f"{ade[1]} does not fit the model: NUM_CLASSES 150 in the file, 11 in the config")
-    assert all(f"{name} (15" in message for name in RENEWED)
+    assert all(f"{name} (15" in message for name in CLASS_TENSORS)
 
 
-def test_evaluation_takes_what_fits(ade, tiny_cfg):
+def test_evaluation_loads_every_tensor(ade, tiny_cfg):
     model = build(tiny_cfg, seed=1)
-    rest = SegViTCheckpointer(model).load(ade[1])
-    assert rest["iteration"] == 7
+    content = SegViTCheckpointer(model).load(ade[1])
+    assert content["iteration"] == 7
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, ade[0].state_dict()[name])
 
@@ -91,7 +91,7 @@ def test_evaluation_refuses_another_depth(num_layers, tiny_cfg, tmp_path):
         SegViTCheckpointer(build(tiny_cfg, num_layers=num_layers)).load(path)
 
 
-def test_evaluation_of_nothing_is_refused(tiny_cfg):
+def test_evaluation_without_weights_is_refused(tiny_cfg):
     model = build(tiny_cfg)
     with pytest.raises(ValueError, match=r"MODEL\.WEIGHTS is empty"):
         SegViTCheckpointer(model).load("")
@@ -99,12 +99,12 @@ def test_evaluation_of_nothing_is_refused(tiny_cfg):
 
 
 def test_fine_tuning_refuses_another_width(ade, tiny_cfg):
-    """Only the class-dependent tensors may differ: what remained of a head of another width would be no head."""
+    """Only the class tensors may differ."""
     with pytest.raises(ValueError, match=r"(?s)does not fit the model.*input_proj\.weight \(24, 48\).*\(32, 48\)"):
         SegViTCheckpointer(build(tiny_cfg, hidden_dim=32), strict=False).load(ade[1])
 
 
-def test_fine_tuning_refuses_another_crop_and_says_how_to_go_on(ade, tiny_cfg):
+def test_fine_tuning_refuses_another_crop_and_names_the_key(ade, tiny_cfg):
     tiny_cfg.MODEL.VIT.IMG_SIZE = [48, 48]
     with pytest.raises(ValueError, match=r"(?s)pos_embed \(1, 25, 48\).*\(1, 37, 48\).*keep its MODEL\.VIT\.IMG_SIZE"):
         SegViTCheckpointer(build(tiny_cfg), strict=False).load(ade[1])
@@ -124,9 +124,6 @@ def test_checkpoints_of_distributed_models_and_safetensors_are_read(ade, tiny_cf
         model = build(tiny_cfg, seed=1)
         SegViTCheckpointer(model).load(str(tmp_path / name))
         assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items())
-
-
-# In training and prediction.
 
 
 @pytest.fixture
@@ -160,15 +157,13 @@ def test_the_trainer_fine_tunes_and_resumes_strictly(ade, toy_cfg, caplog):
 
 @pytest.fixture
 def evaluate(toy_cfg, ade, tmp_path, monkeypatch):
-    """`train_net.py --eval-only` with the weights of 150 classes and a config of as many as given, in this process."""
+    """Runs `train_net.py --eval-only` in this process with a number of classes and weights."""
     monkeypatch.setenv("PYTHONHASHSEED", "0")  # `default_setup` seeds, and writes it
-    specification = importlib.util.spec_from_file_location("train_net", TRAIN_NET)
-    program = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(program)
+    program = load_script(TRAIN_NET)
 
     def run(num_classes, weights):
         toy_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = num_classes
-        toy_cfg.MODEL.VIT.PRETRAINED = "/not/needed/in/evaluation.pth"
+        toy_cfg.MODEL.VIT.PRETRAINED = "/not/needed.pth"
         (tmp_path / "config.yaml").write_text(toy_cfg.dump())
         options = ["--config-file", str(tmp_path / "config.yaml"), "--eval-only", "MODEL.WEIGHTS", weights]
         return program.main(program.parser().parse_args(options))
@@ -176,7 +171,7 @@ def evaluate(toy_cfg, ade, tmp_path, monkeypatch):
     return run
 
 
-def test_the_program_evaluates_what_fits_and_refuses_the_rest(evaluate, ade):
+def test_train_net_refuses_weights_of_other_classes_in_evaluation(evaluate, ade):
     evaluate(150, ade[1])
     with pytest.raises(ValueError, match="NUM_CLASSES 150 in the file, 11 in the config"):
         evaluate(11, ade[1])
@@ -184,27 +179,25 @@ def test_the_program_evaluates_what_fits_and_refuses_the_rest(evaluate, ade):
         evaluate(150, "")
 
 
-def test_the_predictor_refuses_other_classes(ade, tiny_cfg):
-    """`DefaultPredictor` has Detectron2's own checkpointer, which goes on without the tensors of another shape."""
+def test_the_default_predictor_refuses_other_classes(ade, tiny_cfg):
+    """Its own checkpointer, Detectron2's, skips tensors of another shape."""
     tiny_cfg.MODEL.WEIGHTS = ade[1]
-    with pytest.raises(ValueError) as refusal:
+    with pytest.raises(ValueError) as error:
         DefaultPredictor(tiny_cfg)
-    message = str(refusal.value)
+    message = str(error.value)
     assert message.startswith("3 of ") and "untrained" in message
     assert "MODEL.SEM_SEG_HEAD.NUM_CLASSES" in message
     assert "sem_seg_head.decoder.class_queries.weight (5, 24)" in message
     tiny_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 150
-    tiny_cfg.MODEL.VIT.PRETRAINED = "/not/needed/where/the/whole/model/is.pth"
+    tiny_cfg.MODEL.VIT.PRETRAINED = "/not/needed.pth"
     DefaultPredictor(tiny_cfg)
 
 
-def test_a_model_in_training_takes_part_of_its_weights(ade, tiny_cfg):
-    """What guards the predictor leaves Detectron2's other uses of `load_state_dict` alone."""
+def test_detectron2s_checkpointer_may_load_some_tensors_in_training(ade, tiny_cfg):
     DetectionCheckpointer(build(tiny_cfg, num_classes=11)).load(ade[1])
 
 
-def test_the_encoder_is_checked_by_key(tiny_cfg, tmp_path):
-    """MODEL.VIT.PRETRAINED_MIN_MATCH reaches the loader."""
+def test_pretrained_min_match_limits_missing_tensors_of_the_encoder(tiny_cfg, tmp_path):
     torch.save({"cls_token": torch.zeros(1, 1, 48)}, tmp_path / "part.pth")
     tiny_cfg.MODEL.VIT.PRETRAINED = str(tmp_path / "part.pth")
     with pytest.raises(ValueError, match=r"1 of 42 tensors"):
@@ -213,29 +206,18 @@ def test_the_encoder_is_checked_by_key(tiny_cfg, tmp_path):
     assert not build_backbone(tiny_cfg).encoder.embedding.cls_token.any()
 
 
-# Files that cannot be read.
-
-
-class Intruder:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
-
-
 @pytest.mark.parametrize("name", ["model.pth", "model.pkl"])
 def test_a_checkpoint_with_code_is_refused(name, ade, tiny_cfg, tmp_path):
     path, trace = tmp_path / name, tmp_path / "trace"
-    torch.save({"model": ade[0].state_dict(), "extra": Intruder(trace)}, path)
-    with pytest.raises(ValueError) as refusal:
+    torch.save({"model": ade[0].state_dict(), "extra": TouchFile(trace)}, path)
+    with pytest.raises(ValueError) as error:
         SegViTCheckpointer(build(tiny_cfg), strict=False).load(str(path))
-    assert str(refusal.value).startswith(f"{path} contains code")
+    assert str(error.value).startswith(f"{path} contains code")
     assert not trace.exists()
 
 
 @pytest.mark.parametrize("kept", [0, 9, 2000, -9])
-def test_a_damaged_checkpoint_is_refused_and_the_next_is_read(kept, ade, tiny_cfg, tmp_path):
+def test_a_damaged_checkpoint_is_refused_and_another_can_be_loaded(kept, ade, tiny_cfg, tmp_path):
     path = tmp_path / "damaged.pth"
     with open(ade[1], "rb") as file:
         path.write_bytes(file.read()[:kept])
@@ -251,8 +233,8 @@ def test_a_checkpoint_of_another_program_is_refused(tiny_cfg, tmp_path):
         SegViTCheckpointer(build(tiny_cfg)).load(str(tmp_path / "mm.pth"))
 
 
-def test_training_refuses_a_file_with_next_to_nothing(tiny_cfg, tmp_path):
-    """With MODEL.WEIGHTS set nothing else fills the encoder: a few matching tensors must not pass for it."""
+def test_fine_tuning_from_a_few_tensors_is_refused(tiny_cfg, tmp_path):
+    """With MODEL.WEIGHTS set, nothing else initializes the encoder."""
     model = build(tiny_cfg)
     few = dict(list(model.state_dict().items())[:3])
     torch.save({"model": few}, tmp_path / "few.pth")

@@ -1,4 +1,4 @@
-"""Every config file builds, and every key of ours is declared once and read in one file."""
+"""Config files and keys: every file builds its model, and every key that this project adds is read in one file."""
 
 import ast
 from collections import defaultdict
@@ -40,20 +40,20 @@ def cfg(path, tmp_path):
     return load_config(path, ["DATASETS.FOLDER", str(tmp_path)])
 
 
-def test_there_are_configs():
+def test_configs_of_every_dataset_are_found():
     folders = {"ade20k", "camvid", "coco_stuff_10k", "custom", "pascal_context", "quick_schedules"}
     assert {path.parent.name for path in LEAVES} >= folders
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_yaml_is_pure_data(path):
-    """`safe_load` refuses Python tags; Detectron2 would fall back to an unsafe loader for them."""
+def test_a_config_file_is_yaml_without_python_tags(path):
+    """For files with such tags, Detectron2 falls back to an unsafe loader."""
     assert isinstance(yaml.safe_load(path.read_text()), dict)
 
 
 @EACH_LEAF
-def test_config_builds(path, cfg):
-    """On the meta device: no weights are made, whatever the size of the model."""
+def test_a_config_builds_its_model_and_optimizer(path, cfg):
+    """On the meta device, without memory for weights."""
     model = build_random_model(cfg, device="meta")
     assert type(model) is META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
@@ -70,7 +70,7 @@ def test_config_builds(path, cfg):
 
 
 @EACH_LEAF
-def test_config_fits_its_data(path, cfg):
+def test_a_config_has_the_classes_of_its_datasets(path, cfg):
     names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     assert cfg.DATASETS.TRAIN and cfg.DATASETS.TEST
     for name in names:
@@ -79,7 +79,7 @@ def test_config_fits_its_data(path, cfg):
         assert MetadataCatalog.get(name).ignore_label == cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
 
 
-def test_defaults_build_on_their_own():
+def test_the_defaults_build_a_model():
     cfg = get_segvit_cfg()
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
@@ -100,7 +100,7 @@ def leaves(cfg, prefix=()):
 OUR_KEYS = sorted(set(leaves(get_segvit_cfg())) - set(leaves(get_cfg())))
 
 
-def test_keys_are_added_to_a_config_in_place():
+def test_add_segvit_config_changes_a_config_in_place():
     cfg = get_cfg()
     add_segvit_config(cfg)
     assert cfg == get_segvit_cfg()

@@ -1,4 +1,4 @@
-"""`config_keys`: users of a config read its keys in error messages, not the arguments of the model's core."""
+"""`config_keys`: replaces argument names in error messages by config keys."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The papers' recipes, and ours on other encoders: settings, windows, variants, parameters, multiply-accumulates."""
+"""Recipes of the papers and ours: hyper-parameters, windows, encoders, variants, parameters and MACs of each config."""
 
 from functools import cache
 from typing import NamedTuple
@@ -109,7 +109,7 @@ def build(name):
     return build_random_model(load(name), device="meta")
 
 
-def test_no_recipe_is_missing_here():
+def test_the_table_lists_every_recipe():
     folders = {name.partition("/")[0] for name in RECIPES}
     files = [path for folder in folders for path in (CONFIGS / folder).glob("segvit*.yaml")]
     names = {path.relative_to(CONFIGS).with_suffix("").as_posix() for path in files}
@@ -118,7 +118,7 @@ def test_no_recipe_is_missing_here():
 
 
 @EACH_RECIPE
-def test_data_and_schedule(name):
+def test_crop_sizes_and_schedule_are_those_of_the_recipe(name):
     cfg, (recipe, _) = load(name), RECIPES[name]
     assert list(cfg.MODEL.VIT.IMG_SIZE) == list(cfg.INPUT.CROP.SIZE) == [recipe.crop, recipe.crop]
     assert recipe.iterations == cfg.SOLVER.MAX_ITER
@@ -130,7 +130,7 @@ def test_data_and_schedule(name):
 
 
 @EACH_RECIPE
-def test_windows_and_scales(name):
+def test_windows_and_test_scales_are_those_of_the_recipe(name):
     test, (recipe, _) = load(name).TEST, RECIPES[name]
     assert test.WINDOW.ENABLED
     assert ([recipe.crop] * 2, [recipe.stride] * 2) == (test.WINDOW.SIZE, test.WINDOW.STRIDE)
@@ -140,7 +140,7 @@ def test_windows_and_scales(name):
 
 
 @EACH_RECIPE
-def test_what_all_recipes_share(name):
+def test_all_recipes_share_the_solver_and_the_augmentation(name):
     cfg = load(name)
     solver = cfg.SOLVER
     assert (solver.IMS_PER_BATCH, solver.REFERENCE_WORLD_SIZE) == (16, 8)
@@ -165,7 +165,7 @@ def test_what_all_recipes_share(name):
 
 
 @EACH_RECIPE
-def test_encoder(name):
+def test_the_encoder_and_its_decoder_are_those_of_the_recipe(name):
     cfg, (_, encoder) = load(name), RECIPES[name]
     vit = cfg.MODEL.VIT
     assert (encoder.name, encoder.tag) == (vit.NAME, vit.PRETRAINED)
@@ -178,7 +178,7 @@ def test_encoder(name):
 
 
 @EACH_RECIPE
-def test_stages(name):
+def test_the_decoder_reads_the_stages_of_the_recipe(name):
     cfg, (_, encoder) = load(name), RECIPES[name]
     vit, last = cfg.MODEL.VIT, encoder.stages[-1]
     reduction, upsampling, block, stages = "none", "none", None, list(encoder.stages)
@@ -195,8 +195,7 @@ def test_stages(name):
 
 
 @EACH_RECIPE
-def test_model(name):
-    """What the config says arrives in the model, which is built without weights."""
+def test_the_model_is_built_as_its_config_says(name):
     model, (recipe, encoder) = build(name), RECIPES[name]
     patch = model.backbone.size_divisibility
     assert recipe.crop % patch == 0 and model.backbone.img_size == (recipe.crop, recipe.crop)
@@ -206,22 +205,21 @@ def test_model(name):
 
 
 @EACH_RECIPE
-def test_one_gpu_variant(name):
-    """It is the recipe, with the batch of eight GPUs on one."""
+def test_the_variant_for_one_gpu_differs_in_precision_and_world_size_only(name):
     changed = {
         "MODEL.VIT.GRADIENT_CHECKPOINTING": True,
         "SOLVER.REFERENCE_WORLD_SIZE": 1,
         "SOLVER.AMP.ENABLED": True,
         "SOLVER.AMP.PRECISION": "bfloat16",
     }
-    twin = load(f"{name}_1gpu")
-    assert twin == load_config(CONFIGS / f"{name}.yaml", [item for pair in changed.items() for item in pair])
-    assert scale_to_processes(twin, 1) == twin
+    variant = load(f"{name}_1gpu")
+    assert variant == load_config(CONFIGS / f"{name}.yaml", [item for pair in changed.items() for item in pair])
+    assert scale_to_processes(variant, 1) == variant
     assert build(f"{name}_1gpu").backbone.encoder.gradient_checkpointing
 
 
 @EACH_RECIPE
-def test_a_recipe_on_one_process_sees_as_many_images(name):
+def test_a_recipe_on_one_process_trains_on_as_many_images(name):
     recipe = load(name).SOLVER
     scaled = scale_to_processes(load(name), 1).SOLVER
     assert (2, pytest.approx(2e-5 / 8)) == (scaled.IMS_PER_BATCH, scaled.BASE_LR)
@@ -230,36 +228,36 @@ def test_a_recipe_on_one_process_sees_as_many_images(name):
 
 
 @pytest.mark.parametrize("name", WITHOUT_BACKGROUND)
-def test_variant_without_background(name):
+def test_the_variant_without_background_differs_in_the_dataset_only(name):
     changed = {
         "MODEL.SEM_SEG_HEAD.NUM_CLASSES": 59,
         "DATASETS.TRAIN": ("pascal_context_59_sem_seg_train",),
         "DATASETS.TEST": ("pascal_context_59_sem_seg_val",),
     }
-    twin = load(f"{name}_59")
-    assert twin == load_config(CONFIGS / f"{name}.yaml", [item for pair in changed.items() for item in pair])
+    variant = load(f"{name}_59")
+    assert variant == load_config(CONFIGS / f"{name}.yaml", [item for pair in changed.items() for item in pair])
 
 
 @EACH_FILE
 def test_no_file_repeats_what_it_inherits(path):
-    """A leaf that says again what its bases say would hide a later change of theirs."""
+    """A repeated value would hide a later change of the base."""
     *bases, (_, own) = config_layers(path)
     inherited = {key: value for _, layer in bases for key, value in layer.items()}
     assert not {key for key, value in own.items() if key in inherited and inherited[key] == value}
 
 
 @EACH_FILE
-def test_no_file_changes_the_batch_behind_the_learning_rate(path):
+def test_no_file_changes_the_batch_without_the_learning_rate(path):
     assert unscaled_batch(path, (), get_segvit_cfg()) == ""
 
 
 @pytest.mark.parametrize("name", GMACS)
-def test_multiply_accumulates(name):
+def test_macs_equal_those_of_the_official_release(name):
     macs = count_macs(build(name).network, tuple(load(name).MODEL.VIT.IMG_SIZE))
     assert macs["total"] == pytest.approx(GMACS[name] * 1e9, rel=5e-3)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_parameters(name):
+def test_parameters_equal_those_of_the_official_release(name):
     total, backbone, head = PARAMETERS[name]
     assert count_params(build(name).network) == {"total": total, "backbone": backbone, "sem_seg_head": head}

@@ -1,4 +1,4 @@
-"""Configs are found by path and by name."""
+"""`find_config`: a config file by its path or by the name of a shipped config."""
 
 import pytest
 
@@ -10,12 +10,12 @@ CAMVID = CONFIGS / "camvid" / "segvit_scratch_320x240.yaml"
 @pytest.mark.parametrize(
     "name", [CAMVID, str(CAMVID), "segvit_scratch_320x240_shrunk_pp", "camvid/segvit_scratch_320x240.yaml"]
 )
-def test_names(name):
-    found = find_config(name)
-    assert found.is_file() and found.stem == str(name).removesuffix(".yaml").split("/")[-1]
+def test_a_config_is_found_by_path_and_by_name(name):
+    path = find_config(name)
+    assert path.is_file() and path.stem == str(name).removesuffix(".yaml").split("/")[-1]
 
 
-def test_a_file_of_ones_own_goes_first(tmp_path, monkeypatch):
+def test_a_file_in_the_working_directory_comes_before_a_shipped_config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toy_scenes").write_text("")
     assert find_config("toy_scenes").resolve() == tmp_path / "toy_scenes"
@@ -29,6 +29,6 @@ def test_a_file_of_ones_own_goes_first(tmp_path, monkeypatch):
         ("nothing like it", "neither a file nor the name of a config in "),
     ],
 )
-def test_names_that_stand_for_no_config(name, message):
+def test_ambiguous_and_unknown_names_are_refused(name, message):
     with pytest.raises(ValueError, match=message):
         find_config(name)

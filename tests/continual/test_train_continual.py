@@ -1,7 +1,6 @@
-"""All steps of a protocol on a few toy scenes: files, reports, resuming, apps, and classes from one's own folder."""
+"""train_continual.py on a few toy scenes: checkpoints, reports, resuming, prediction, and classes of a folder."""
 
 import hashlib
-import importlib.util
 import json
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from detectron2.engine import DefaultPredictor, HookBase
 
 from helpers.folders import write_folder
 from helpers.repository import PROJECT
+from helpers.scripts import load_script
 from segvit.continual.calibration import ScoreRatios
 from segvit.continual.report import forgetting, shares_of_joint
 from segvit.continual.run import StepResult, load_step, run_or_load_step, step_configs
@@ -24,11 +24,8 @@ from segvit.engine import Trainer
 PROTOCOL = {"GROUPS": [["sky", "hill", "ground", "water"], ["building", "tree"], ["pole", "sign", "ball", "fence"]]}
 
 
-def program():
-    spec = importlib.util.spec_from_file_location("train_continual", PROJECT / "train_continual.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def load_program():
+    return load_script(PROJECT / "train_continual.py")
 
 
 @pytest.fixture
@@ -53,7 +50,8 @@ def config_file(tiny_cfg, toy_scenes_root, tmp_path, monkeypatch):
 
 
 def run(config_file, output, *arguments):
-    program().main(program().parse_args(["--config-file", str(config_file), *arguments, "OUTPUT_DIR", str(output)]))
+    program = load_program()
+    program.main(program.parse_args(["--config-file", str(config_file), *arguments, "OUTPUT_DIR", str(output)]))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +61,7 @@ def finished_folder(tmp_path_factory):
 
 @pytest.fixture
 def finished(config_file, finished_folder):
-    """The output folder of a finished run of all steps, which tests share and leave as it is."""
+    """The output folder of a run of all steps. Tests share it and do not change it."""
     if not (finished_folder / "continual" / "step_2.pth").exists():
         run(config_file, finished_folder)
     return finished_folder
@@ -77,7 +75,7 @@ def weights(path):
     return torch.load(path, weights_only=True)["model"]
 
 
-def test_every_step_leaves_a_model_and_the_report_tells_of_all(config_file, tmp_path, monkeypatch):
+def test_every_step_writes_a_checkpoint_and_the_report_covers_all_steps(config_file, tmp_path, monkeypatch):
     monkeypatch.setattr("segvit.continual.calibration.NUM_IMAGES", 4)
     output = tmp_path / "out"
     bias = ("MODEL.SEGVIT.CONTINUAL.CALIBRATION", "bias")
@@ -100,47 +98,43 @@ def test_every_step_leaves_a_model_and_the_report_tells_of_all(config_file, tmp_
     assert (output / "report.png").stat().st_size > 5000
 
 
-def test_a_second_call_trains_nothing_and_overwrites_nothing(config_file, finished, monkeypatch):
+def test_a_second_call_trains_nothing_and_changes_no_file(config_file, finished, monkeypatch):
     before = {path: digest(path) for path in (finished / "continual").rglob("*") if path.is_file()}
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
     run(config_file, finished)
     assert {path: digest(path) for path in before} == before
-    # Another config in the same folder is an error.
     with pytest.raises(ValueError, match="belongs to a run with another config"):
         run(config_file, finished, "SEED", "4")
 
 
-class Stop(HookBase):
-    """Ends the training after the first iteration, as a kill would."""
+class InterruptFirstIteration(HookBase):
+    """Raises KeyboardInterrupt after the first iteration."""
 
     def after_step(self):
         if self.trainer.iter == 0:
             raise KeyboardInterrupt
 
 
-def test_a_killed_run_continues_to_the_same_weights(config_file, finished, tmp_path, monkeypatch):
-    killed_step = 2
+def test_an_interrupted_run_is_resumed_to_the_same_weights(config_file, finished, tmp_path, monkeypatch):
+    output = tmp_path / "resumed"
     with monkeypatch.context() as patch:
         build_hooks = Trainer.build_hooks
 
-        def stopping(self):
-            killed = f"step_{killed_step}" in self.cfg.OUTPUT_DIR
-            return [*build_hooks(self), *([Stop()] if killed else [])]
+        def interrupted_hooks(trainer):
+            is_last_step = "step_2" in trainer.cfg.OUTPUT_DIR
+            return [*build_hooks(trainer), *([InterruptFirstIteration()] if is_last_step else [])]
 
-        patch.setattr(Trainer, "build_hooks", stopping)
+        patch.setattr(Trainer, "build_hooks", interrupted_hooks)
         with pytest.raises(KeyboardInterrupt):
-            run(config_file, tmp_path / "killed")
-    assert not (tmp_path / "killed" / "continual" / f"step_{killed_step}.pth").exists()
-    run(config_file, tmp_path / "killed")
+            run(config_file, output)
+    assert not (output / "continual" / "step_2.pth").exists()
+    run(config_file, output)
     for step in range(3):
-        ours, theirs = (
-            weights(folder / "continual" / f"step_{step}.pth") for folder in (tmp_path / "killed", finished)
-        )
-        assert ours.keys() == theirs.keys()
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        resumed, unbroken = (weights(folder / "continual" / f"step_{step}.pth") for folder in (output, finished))
+        torch.testing.assert_close(resumed, unbroken, rtol=0, atol=0)
 
 
-def test_each_step_is_evaluated_and_used_in_apps_by_its_config(finished, tmp_path, bgr_image):
+def test_each_step_can_be_evaluated_and_used_by_its_own_config(finished, tmp_path, bgr_image):
     folder = finished / "continual"
     for step in range(3):
         cfg = load_config(folder / f"step_{step}" / "config.yaml", ["MODEL.WEIGHTS", str(folder / f"step_{step}.pth")])
@@ -154,7 +148,7 @@ def test_each_step_is_evaluated_and_used_in_apps_by_its_config(finished, tmp_pat
         assert metrics["continual"]["mIoU_all"] == pytest.approx(result["metrics"]["mIoU_all"])
 
 
-def test_shipped_shorthand_and_iterations(config_file, tmp_path):
+def test_a_protocol_is_split_into_groups_with_their_iterations(config_file, tmp_path):
     cfg = load_config(config_file)
     cfg.MODEL.SEGVIT.CONTINUAL.GROUPS, cfg.MODEL.SEGVIT.CONTINUAL.PROTOCOL = [], "5-3"
     cfg.MODEL.SEGVIT.CONTINUAL.ITERATIONS = [7, 5, 3]
@@ -166,7 +160,7 @@ def test_shipped_shorthand_and_iterations(config_file, tmp_path):
     assert joint.SOLVER.MAX_ITER == 15
 
 
-def test_steps_that_are_finished(config_file, tmp_path):
+def test_steps_of_0_iterations_are_taken_from_the_weights(config_file, tmp_path):
     cfg = load_config(config_file, ["MODEL.WEIGHTS", "two_groups.pth"])
     cfg.MODEL.SEGVIT.CONTINUAL.ITERATIONS = [0, 0, 3]
     given, added = step_configs(cfg, "continual", tmp_path)
@@ -180,17 +174,16 @@ def test_steps_that_are_finished(config_file, tmp_path):
         step_configs(cfg, "continual", tmp_path)
 
 
-def test_classes_of_a_folder_are_added_to_a_finished_model(config_file, tmp_path):
-    """The model knows the toy classes; the folder labels grass, road and sky, the last of which it knows already."""
-    ordinary = load_config(config_file, ["OUTPUT_DIR", str(tmp_path / "finished")])
-    ordinary.MODEL.SEM_SEG_HEAD.NAME, ordinary.MODEL.SEGVIT.CONTINUAL.GROUPS = "AttentionToMaskHead", []
-    trainer = Trainer(ordinary)
-    trainer.train()
-    finished = tmp_path / "finished" / "model_final.pth"
+def test_classes_of_a_folder_are_added_to_a_trained_model(config_file, tmp_path):
+    """The folder labels grass, road and sky; the model has learnt sky from the toy scenes."""
+    plain_cfg = load_config(config_file, ["OUTPUT_DIR", str(tmp_path / "plain")])
+    plain_cfg.MODEL.SEM_SEG_HEAD.NAME, plain_cfg.MODEL.SEGVIT.CONTINUAL.GROUPS = "AttentionToMaskHead", []
+    Trainer(plain_cfg).train()
+    trained = tmp_path / "plain" / "model_final.pth"
     recipe = {
         "_BASE_": str(config_file),
         "MODEL": {
-            "WEIGHTS": str(finished),
+            "WEIGHTS": str(trained),
             "SEM_SEG_HEAD": {"NUM_CLASSES": 0},
             "SEGVIT": {
                 "CONTINUAL": {
@@ -211,7 +204,7 @@ def test_classes_of_a_folder_are_added_to_a_finished_model(config_file, tmp_path
     file.write_text(yaml.safe_dump(recipe))
     run(file, tmp_path / "added")
     folder = tmp_path / "added" / "continual"
-    old, new = weights(finished), weights(folder / "step_1.pth")
+    old, new = weights(trained), weights(folder / "step_1.pth")
     assert all(torch.equal(new[name], value) for name, value in old.items())
     assert MetadataCatalog.get("toy_scenes_sem_seg_train").stuff_classes
     cfg = load_config(folder / "step_1" / "config.yaml", ["MODEL.WEIGHTS", str(folder / "step_1.pth")])
@@ -220,8 +213,7 @@ def test_classes_of_a_folder_are_added_to_a_finished_model(config_file, tmp_path
     assert metrics["mIoU_new"] is not None and metrics["IoU-sky"] is not None and metrics["IoU-hill"] is None
 
 
-def test_a_step_cannot_start_from_less_than_the_one_before(config_file, finished, tmp_path):
-    """Frozen parts that a file lacks would stay random for ever."""
+def test_a_step_refuses_weights_without_a_tensor_of_its_frozen_part(config_file, finished, tmp_path):
     state = weights(finished / "continual" / "step_0.pth")
     state.pop("backbone.encoder.blocks.0.norm1.weight")
     damaged = tmp_path / "damaged.pth"
@@ -232,8 +224,8 @@ def test_a_step_cannot_start_from_less_than_the_one_before(config_file, finished
         run_or_load_step(cfg, "continual")
 
 
-def test_the_best_factor_is_found():
-    """The new class wins its pixels with every factor above 2 and takes background above 8: log-middle of neither."""
+def test_the_best_factor_separates_the_new_class_from_the_background():
+    """The new class wins its own pixels with factors above 2, and background pixels with factors above 8."""
     ratios = ScoreRatios(1)
     old, new = torch.full((4, 4), 0.8), torch.full((4, 4), 0.1)
     labels = torch.zeros(4, 4, dtype=torch.long)
@@ -248,7 +240,7 @@ def result(step, **metrics):
     return StepResult(method="m", step=step, groups=[["a"]], metrics=metrics, confusion=[[100.0]], checkpoint="")
 
 
-def test_forgetting_counts_from_the_step_that_learnt_a_group():
+def test_forgetting_is_measured_from_the_step_that_learnt_the_group():
     steps = [
         result(0, mIoU_group0=80.0, mIoU_all=80.0),
         result(1, mIoU_group0=70.0, mIoU_group1=50.0, mIoU_all=60.0),
@@ -261,18 +253,18 @@ def test_forgetting_counts_from_the_step_that_learnt_a_group():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method", "naive"], "--method naive: methods are continual, finetune, joint"),
-        (["--eval-only"], "evaluate a step with train_net.py --eval-only"),
-        (["MODEL.SEGVIT.CONTINUAL.GROUPS", "[]"], "set MODEL.SEGVIT.CONTINUAL.PROTOCOL"),
-        (["DATASETS.TEST", "()"], "DATASETS.TEST is empty"),
-        (["MODEL.SEGVIT.CONTINUAL.GROUPS", "[['sky'],['moon']]"], "'moon'] are neither ids below 10 nor names"),
+        (["--method", "naive"], "--method naive"),
+        (["--eval-only"], "train_net.py --eval-only"),
+        (["MODEL.SEGVIT.CONTINUAL.GROUPS", "[]"], "MODEL.SEGVIT.CONTINUAL.PROTOCOL"),
+        (["DATASETS.TEST", "()"], "DATASETS.TEST"),
+        (["MODEL.SEGVIT.CONTINUAL.GROUPS", "[['sky'],['moon']]"], "'moon'"),
     ],
 )
-def test_what_cannot_run_is_refused_before_anything_is_written(
+def test_invalid_configs_are_refused_before_anything_is_written(
     config_file, tmp_path, capsys, monkeypatch, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as refused:
-        program().command(["--config-file", str(config_file), *arguments])
-    assert refused.value.code == 2 and message in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        load_program().command(["--config-file", str(config_file), *arguments])
+    assert ended.value.code == 2 and message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]

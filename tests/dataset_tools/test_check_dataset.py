@@ -1,6 +1,5 @@
 """`check_dataset.py`: exit codes, written files, and the conversion of label maps."""
 
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -11,6 +10,7 @@ from PIL import Image
 
 from helpers.folders import CLASSES, COLORS, write_folder
 from helpers.repository import PROJECT
+from helpers.scripts import load_script
 
 TOOL = PROJECT / "tools" / "check_dataset.py"
 VOID = (0, 0, 0)
@@ -18,10 +18,7 @@ VOID = (0, 0, 0)
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("check_dataset", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(TOOL)
 
 
 @pytest.fixture

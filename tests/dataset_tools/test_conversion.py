@@ -1,6 +1,5 @@
 """`check_dataset.py --convert-to`: one command from colours, binary masks or ids from 1 to a folder that trains."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from PIL import Image
 from helpers.doctor import diagnose
 from helpers.folders import COLORS, write_folder
 from helpers.repository import PROJECT
+from helpers.scripts import load_script
 from segvit.data.label_reading import read_label_map
 from segvit.datasets import load_sem_seg_pairs
 from segvit.errors import UserError
@@ -20,9 +20,7 @@ from segvit.errors import UserError
 @pytest.fixture
 def check(tmp_path, monkeypatch):
     """Run the command without figures -> its exit code."""
-    spec = importlib.util.spec_from_file_location("check_dataset", PROJECT / "tools" / "check_dataset.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script(PROJECT / "tools" / "check_dataset.py")
     monkeypatch.setattr(tool, "draw_histogram", lambda *arguments, **options: None)
     monkeypatch.setattr(tool, "draw_samples", lambda *arguments, **options: False)
     monkeypatch.chdir(tmp_path)

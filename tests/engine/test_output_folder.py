@@ -1,6 +1,5 @@
 """An output folder belongs to one run: a lock, a refusal with the remedy, and a config.yaml that is written once."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import pytest
 import yaml
 
 from helpers.repository import PROJECT
+from helpers.scripts import load_script
 from helpers.toy_run import toy_run_cfg
 from segvit.engine import run_folder
 from segvit.errors import UserError
@@ -22,9 +22,7 @@ def train_net(toy_scenes_root, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
     monkeypatch.setenv("PYTHONHASHSEED", "0")  # `seed_all_rng` writes it
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    specification = importlib.util.spec_from_file_location("train_net", PROJECT / "train_net.py")
-    program = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(program)
+    program = load_script(PROJECT / "train_net.py")
     config = tmp_path / "tiny.yaml"
     config.write_text(toy_run_cfg(tmp_path / "run", **SHORT).dump())
 
@@ -142,9 +140,7 @@ def test_the_terminal_shows_little_and_the_log_has_all_without_color(train_net, 
 def test_the_demo_does_not_enter_the_folder_of_another_run(train_net, tmp_path, capsys):
     train_net()
     before = contents(tmp_path / "run")
-    specification = importlib.util.spec_from_file_location("toy_demo", PROJECT / "demo" / "toy_demo.py")
-    demo = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(demo)
+    demo = load_script(PROJECT / "demo" / "toy_demo.py")
     with pytest.raises(SystemExit) as ended:
         demo.main(["--output", str(tmp_path / "run"), "SOLVER.MAX_ITER", "2"])
     assert ended.value.code == 2 and "another run" in capsys.readouterr().err

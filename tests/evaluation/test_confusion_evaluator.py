@@ -53,13 +53,13 @@ def dataset(tmp_path):
 def test_equals_detectron2(dataset):
     name, records = dataset
     ours = SemSegConfusionEvaluator(name, distributed=False)
-    theirs = SemSegEvaluator(name, distributed=False, sem_seg_loading_fn=read_labels)
-    theirs.reset()
+    detectron2 = SemSegEvaluator(name, distributed=False, sem_seg_loading_fn=read_labels)
+    detectron2.reset()
     for record, output in zip(records, random_outputs()):
         ours.process([record], [output])
-        theirs.process([record], [output])
+        detectron2.process([record], [output])
     got = ours.evaluate()["sem_seg"]
-    expected = {k: v for k, v in theirs.evaluate()["sem_seg"].items() if not k.startswith(("Boundary", "min("))}
+    expected = {k: v for k, v in detectron2.evaluate()["sem_seg"].items() if not k.startswith(("Boundary", "min("))}
     assert list(got) == list(expected)
     assert math.isnan(got["IoU-never"])
     np.testing.assert_allclose(list(got.values()), list(expected.values()), rtol=0, atol=1e-6)
@@ -149,9 +149,9 @@ def test_saved_predictions(tmp_path, colors):
     for index, output in enumerate(outputs):
         labels = output["sem_seg"].argmax(0).numpy()
         assert np.array_equal(np.array(Image.open(folder / f"predictions/labels/{index}.png")), labels)
-        shown = np.array(Image.open(folder / f"predictions/colors/{index}.png"))
-        assert len(np.unique(shown.reshape(-1, 3), axis=0)) == len(np.unique(labels))
-        assert colors is None or (shown[labels == 0] == colors[0]).all()
+        colored = np.array(Image.open(folder / f"predictions/colors/{index}.png"))
+        assert len(np.unique(colored.reshape(-1, 3), axis=0)) == len(np.unique(labels))
+        assert colors is None or (colored[labels == 0] == colors[0]).all()
     with pytest.raises(ValueError, match="save_predictions needs an output_dir"):
         SemSegConfusionEvaluator(name, save_predictions=True)
 

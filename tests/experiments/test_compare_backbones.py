@@ -1,12 +1,12 @@
-"""The comparison of encoders under one budget: what it writes, reuses, adapts to each encoder, and survives."""
+"""compare_backbones.py: its table, JSON and plot, reuse of finished runs, and the config of each encoder."""
 
-import importlib.util
 import json
 
 import pytest
 from PIL import Image
 
 from helpers.repository import PROJECT
+from helpers.scripts import load_script
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import load_config
 from segvit.experiments.backbone_comparison import BackboneChoice, adapt_config, evaluate_backbone
@@ -40,23 +40,19 @@ def toy_scenes(toy_scenes_root, monkeypatch):
 
 
 def run_tool(output, *backbones, opts=TINY, flags=()):
-    path = PROJECT / "tools" / "compare_backbones.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    command = ["--config-file", str(TOY), "--output", str(output), *flags, "--backbones", *backbones, *opts]
-    return module.main(command)
+    tool = load_script(PROJECT / "tools" / "compare_backbones.py")
+    return tool.main(["--config-file", str(TOY), "--output", str(output), *flags, "--backbones", *backbones, *opts])
 
 
-def read(output):
+def read_results(output):
     return json.loads((output / "comparison.json").read_text())
 
 
-def test_comparison(tmp_path, capsys):
-    """A table, a JSON and a plot; the second call trains nothing again and outlives an unknown name."""
+def test_finished_runs_are_reused_and_failures_reported(tmp_path, capsys):
+    """The second call has one encoder more, whose name is unknown."""
     output = tmp_path / "comparison"
     assert run_tool(output, VIT, BEIT) == 0
-    first = read(output)
+    first = read_results(output)
     assert [backbone["name"] for backbone in first["backbones"]] == [VIT, BEIT]
     assert (first["iterations"], first["seed"], first["frozen"], first["failures"]) == (2, 7, False, {})
     for backbone in first["backbones"]:
@@ -68,30 +64,30 @@ def test_comparison(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert (output / "comparison.txt").read_text().strip() in printed
     assert f"{BEIT}: MODEL.VIT.KEEP_PREFIX_TOKENS true" in printed
-    written = {path: path.stat().st_mtime_ns for path in output.rglob("result.json")}
-    assert len(written) == 2
+    times = {path: path.stat().st_mtime_ns for path in output.rglob("result.json")}
+    assert len(times) == 2
 
     assert run_tool(output, VIT, "vit_nothing", BEIT) == 1
-    second = read(output)
+    second = read_results(output)
     assert second["backbones"] == first["backbones"]
-    assert {path: path.stat().st_mtime_ns for path in output.rglob("result.json")} == written
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("result.json")} == times
     assert "'vit_nothing' is not a timm model" in second["failures"]["vit_nothing"]
     assert "vit_nothing: UserError: MODEL.VIT.NAME 'vit_nothing'" in capsys.readouterr().out
 
 
-def test_frozen_encoders(tmp_path):
+def test_frozen_encoders_are_compared(tmp_path):
     assert run_tool(tmp_path, VIT, flags=["--frozen"]) == 0
-    assert read(tmp_path)["frozen"]
+    assert read_results(tmp_path)["frozen"]
     assert "FROZEN: true" in (tmp_path / VIT / "config.yaml").read_text()
 
 
-def test_another_config_needs_another_folder(tmp_path):
+def test_the_folder_of_another_config_is_refused(tmp_path):
     assert run_tool(tmp_path, VIT) == 0
     assert run_tool(tmp_path, VIT, opts=[*TINY, "SOLVER.BASE_LR", "0.5"]) == 1
-    assert "another config: choose another --output" in read(tmp_path)["failures"][VIT]
+    assert "another config: choose another --output" in read_results(tmp_path)["failures"][VIT]
 
 
-def test_runs_are_repeatable_and_finish_when_cut_off(tmp_path):
+def test_runs_are_repeatable_and_resumed(tmp_path):
     cfg = merge(load_config(TOY, TINY), {"SOLVER.CHECKPOINT_PERIOD": 1})
     results = [evaluate_backbone(cfg, BackboneChoice(VIT), tmp_path / name) for name in ("first", "second")]
     assert results[0].miou == results[1].miou
@@ -108,7 +104,7 @@ def test_runs_are_repeatable_and_finish_when_cut_off(tmp_path):
         (f"{VIT}:a/b.pth", BackboneChoice(VIT, "a/b.pth"), f"{VIT}-a-b.pth"),
     ],
 )
-def test_choices(text, choice, folder):
+def test_an_encoder_is_named_with_an_optional_weight_tag_or_file(text, choice, folder):
     assert BackboneChoice.parse(text) == choice
     assert (str(choice), choice.folder_name) == (text, folder)
 
@@ -123,14 +119,14 @@ def test_choices(text, choice, folder):
         ([VIT, "MODEL.BACKBONE.NAME", "HierarchicalViT"], "set it to 'PlainViT'"),
     ],
 )
-def test_wrong_arguments_are_explained(arguments, message, tmp_path, capsys):
+def test_wrong_arguments_are_named(arguments, message, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         run_tool(tmp_path, *arguments, opts=[])
     assert message in capsys.readouterr().err
 
 
-def test_config_of_a_deeper_encoder():
-    """Stages at the same relative depth; the encoder's own pixel statistics, in the order of INPUT.FORMAT."""
+def test_a_deeper_encoder_gets_its_own_stages_and_pixel_statistics():
+    """Stages at the same relative depth; statistics in the channel order of INPUT.FORMAT."""
     cfg = load_config(ADE20K)
     overrides = adapt_config(cfg, BackboneChoice("vit_large_patch14_clip_224", "openai"))
     assert overrides["MODEL.VIT.OUT_INDICES"] == [11, 15, 23]
@@ -142,7 +138,7 @@ def test_config_of_a_deeper_encoder():
     assert flipped["MODEL.PIXEL_MEAN"] == overrides["MODEL.PIXEL_MEAN"][::-1]
 
 
-def test_config_of_another_family():
+def test_an_encoder_of_another_family_gets_its_own_prefix_tokens_and_decay_patterns():
     cfg = load_config(TOY, TINY)
     assert set(adapt_config(cfg, BackboneChoice(VIT))) == {"SOLVER.NO_WEIGHT_DECAY"}
     overrides = adapt_config(cfg, BackboneChoice(BEIT))
@@ -150,7 +146,7 @@ def test_config_of_another_family():
     assert overrides["SOLVER.NO_WEIGHT_DECAY"] == ["*.bias", "*norm*", "*.class_queries.*"]
 
 
-def test_too_shallow_an_encoder():
+def test_an_encoder_with_fewer_blocks_than_stages_is_refused():
     cfg = merge(load_config(ADE20K), {"MODEL.VIT.OUT_INDICES": [9, 10, 11]})
-    with pytest.raises(ValueError, match="encoder of 6 blocks is too shallow for the 3 stages"):
+    with pytest.raises(ValueError, match=r"6 blocks .* 3 stages"):
         adapt_config(cfg, BackboneChoice("test_vit"))

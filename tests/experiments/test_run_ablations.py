@@ -1,12 +1,12 @@
-"""The ablations: every config trains, and the tool's table, seeds, what it runs again and what it refuses."""
+"""run_ablations.py: every ablation trains, the costs of all, and the tool's table, seeds, reuse and errors."""
 
-import importlib.util
 import json
 
 import pytest
 import torch
 
 from helpers.repository import PROJECT
+from helpers.scripts import load_script
 from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.config.loading import config_layers
@@ -33,16 +33,7 @@ TINY_KEYS = {
 }
 TINY = [item for pair in TINY_KEYS.items() for item in pair]
 
-
-def load_tool():
-    path = PROJECT / "tools" / "run_ablations.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TOOL = load_tool()
+TOOL = load_script(PROJECT / "tools" / "run_ablations.py")
 NAMES = TOOL.chosen(list(TOOL.GROUPS))
 EACH_ABLATION = pytest.mark.parametrize("name", NAMES)
 
@@ -57,18 +48,17 @@ def run_tool(output, *words, opts=TINY):
     return TOOL.main(["--on", str(ON_TOY_SCENES), "--output", str(output), *words, *opts])
 
 
-def read(output):
+def read_results(output):
     return json.loads((output / "ablations.json").read_text())
 
 
-def test_groups_hold_every_config():
+def test_every_config_is_in_a_group():
     assert {path.stem for path in CONFIGS.glob("*.yaml")} == {*NAMES, ON_TOY_SCENES.stem}
     assert not {*NAMES} & {*TOOL.GROUPS}
 
 
 @EACH_ABLATION
-def test_every_ablation_takes_a_step(name, make_input):
-    """Finite losses, a gradient for every parameter, and a recipe whose patterns fit the model."""
+def test_every_ablation_trains_all_its_parameters(name, make_input):
     torch.manual_seed(0)
     cfg = load_config(CONFIGS / f"{name}.yaml", TINY)
     model = build_random_model(cfg).train()
@@ -82,12 +72,12 @@ def test_every_ablation_takes_a_step(name, make_input):
 
 
 @EACH_ABLATION
-def test_other_data_change_no_choice(name):
-    """What is laid over a config touches nothing that it is about."""
+def test_keys_of_other_data_and_of_the_ablation_do_not_overlap(name):
+    """`--on` replaces data and schedule, and overrides replace keys of both."""
     base = config_layers(CONFIGS / "atm_mask.yaml")
     own = {key for _, layer in config_layers(CONFIGS / f"{name}.yaml")[len(base) - 1 :] for key in layer}
-    over = {key for _, layer in config_layers(ON_TOY_SCENES) for key in layer}
-    assert over and not own & over
+    replaced = {key for _, layer in config_layers(ON_TOY_SCENES) for key in layer}
+    assert replaced and not own & replaced
     cfg = ablation_config(CONFIGS / f"{name}.yaml", on=ON_TOY_SCENES, opts=["SOLVER.MAX_ITER", "7"])
     assert cfg.DATASETS.TEST == ("toy_scenes_sem_seg_val",) and cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 10
     assert cfg.SOLVER.MAX_ITER == 7
@@ -99,10 +89,10 @@ def counts(name):
     return count_params(model.network)["total"], count_macs(model.network, tuple(cfg.MODEL.VIT.IMG_SIZE))["total"]
 
 
-def test_what_the_ablations_cost():
-    """Where one differs from another by a part, so do parameters and multiply-accumulates."""
-    both = {name: counts(name) for name in NAMES}
-    params, macs = ({name: pair[i] for name, pair in both.items()} for i in (0, 1))
+def test_parameters_and_macs_follow_the_parts_of_each_ablation():
+    costs = {name: counts(name) for name in NAMES}
+    params = {name: cost[0] for name, cost in costs.items()}
+    macs = {name: cost[1] for name, cost in costs.items()}
     assert params["per_pixel_ce"] < params["atm_ce"] == params["atm_mask"] < params["levels_2_5"]
     assert params["levels_2_5"] < params["levels_2_3_5"] == params["three_atm_last_level"] < params["levels_0_2_3_5"]
     assert params["qd"] == params["atm_mask"] < params["qd_qu_nearest"] == params["qd_nearest_qkv"]
@@ -111,10 +101,10 @@ def test_what_the_ablations_cost():
     assert macs["qd"] < macs["qd_nearest_qkv"] < macs["qd_qu_nearest"] < macs["qd_conv_q"]
 
 
-def test_table_seeds_and_what_is_run_again(toy_scenes, tmp_path, capsys):
-    """One table and a JSON; a second call trains only what is missing."""
+def test_a_second_call_trains_only_the_missing_seeds(toy_scenes, tmp_path, capsys):
+    """Both calls write a table and a JSON."""
     assert run_tool(tmp_path, "--run", "atm_ce", "qd", "--seeds", "3", "4") == 0
-    first, printed = read(tmp_path), capsys.readouterr().out
+    first, printed = read_results(tmp_path), capsys.readouterr().out
     assert [result["name"] for result in first["ablations"]] == ["atm_ce", "qd"]
     assert (first["iterations"], first["seeds"], first["failures"]) == (4, [3, 4], {})
     for result in first["ablations"]:
@@ -127,24 +117,24 @@ def test_table_seeds_and_what_is_run_again(toy_scenes, tmp_path, capsys):
         assert f"{result['params'] / 1e6:.2f}" in row and "±" in row
     assert (tmp_path / "ablations.txt").read_text().strip() in printed
     assert "[1/4] atm_ce, seed 3" in printed
-    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
-    assert len(written) == 4
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
+    assert len(times) == 4
 
-    # Half of it again, with one run more, and one that was cut off behind its end.
-    cut_off = tmp_path / "qd" / "seed4"
-    (cut_off / "result.json").unlink()
+    # Another seed, and a run that was interrupted between its end and its result.
+    interrupted = tmp_path / "qd" / "seed4"
+    (interrupted / "result.json").unlink()
     assert run_tool(tmp_path, "--run", "atm_ce", "qd", "--seeds", "4", "5") == 0
-    second = read(tmp_path)
+    second = read_results(tmp_path)
     assert second["ablations"][0]["runs"]["4"] == first["ablations"][0]["runs"]["4"]
     assert second["ablations"][1]["runs"]["4"]["miou"] == first["ablations"][1]["runs"]["4"]["miou"]
-    untouched = {path: time for path, time in written.items() if path.parent != cut_off}
+    untouched = {path: time for path, time in times.items() if path.parent != interrupted}
     assert {path: path.stat().st_mtime_ns for path in untouched} == untouched
 
 
-def test_a_failed_run_leaves_the_others(toy_scenes, tmp_path, capsys):
+def test_a_failed_run_is_reported_and_the_others_go_on(toy_scenes, tmp_path, capsys):
     assert run_tool(tmp_path, "--run", "qd") == 0
     assert run_tool(tmp_path, "--run", "per_pixel_ce", "qd", opts=[*TINY, "SOLVER.NO_WEIGHT_DECAY", "['*q']"]) == 1
-    content = read(tmp_path)
+    content = read_results(tmp_path)
     assert content["ablations"] == []
     assert "no parameter matches ['*q']" in content["failures"]["per_pixel_ce, seed 1"]
     assert "another config: choose another --output" in content["failures"]["qd, seed 1"]
@@ -154,28 +144,28 @@ def test_a_failed_run_leaves_the_others(toy_scenes, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--run", "decoders"], "--run decoders: groups are decoder, levels"),
-        (["--run", "SOLVER.MAX_ITER", "2"], "groups are decoder"),
-        (["--seeds", "1", "-2"], "seeds are whole numbers from 0"),
-        (["--seeds", "one"], "seeds are whole numbers from 0"),
-        (["--on", "nowhere.yaml"], "config file 'nowhere.yaml' does not exist"),
+        (["--run", "decoders"], "--run decoders"),
+        (["--run", "SOLVER.MAX_ITER", "2"], "--run"),
+        (["--seeds", "1", "-2"], "--seeds"),
+        (["--seeds", "one"], "--seeds"),
+        (["--on", "nowhere.yaml"], "'nowhere.yaml'"),
         (["SOLVER.NOTHING", "2"], "SOLVER.NOTHING"),
         (["DATASETS.TEST", "()"], "DATASETS.TEST is empty"),
     ],
 )
-def test_wrong_arguments_are_explained(arguments, message, tmp_path, capsys):
+def test_wrong_arguments_are_named(arguments, message, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         TOOL.main(["--output", str(tmp_path), *arguments])
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_groups_that_share_a_config_run_it_once():
+def test_an_ablation_in_two_groups_is_run_once():
     assert TOOL.chosen(["decoder", "levels", "atm_mask"]).count("atm_mask") == 1
     assert TOOL.chosen(["qd", "sampling"]) == ["qd", "qd_conv_q", "qd_nearest_qkv", "qd_qu_nearest"]
 
 
-def test_spread_over_seeds():
+def test_results_are_the_mean_and_deviation_over_seeds():
     assert str(Spread.of([41.26])) == "41.3"
     assert str(Spread.of([40.0, 42.0, 44.0])) == "42.0 ± 2.0"
     runs = {

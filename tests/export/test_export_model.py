@@ -1,9 +1,8 @@
-"""Exported files agree with their models on images and batch sizes that the exporter did not see.
+"""Exported files agree with their models on images and batch sizes other than those of the export; export_model.py.
 
 Shape shorthand: B images, H x W pixels, K classes.
 """
 
-import importlib.util
 import json
 import warnings
 
@@ -16,24 +15,25 @@ from PIL import Image
 
 from helpers.processes import run_program
 from helpers.repository import PROJECT
+from helpers.scripts import load_script
 from segvit.export import FORMATS, ExportError, ImageSize, load_source, require_agreement
 
 pytest.importorskip("onnxruntime")
 K = 5
 
 
-def with_reduction(cfg, kind, upsampling):
+def use_reduction(cfg, kind, upsampling):
     cfg.MODEL.VIT.REDUCTION, cfg.MODEL.VIT.REDUCTION_BLOCK = kind, 2
     cfg.MODEL.SEGVIT.QUERY_UPSAMPLING, cfg.MODEL.SEGVIT.UPSAMPLING_LAYERS = upsampling, 1
     cfg.MODEL.VIT.EDGE.SELECTION = "topk"
 
 
-def of_kind(cfg, kind):
+def config_of(cfg, kind):
     cfg.MODEL.SEGVIT.OUTPUT = "diagonal"
     if kind == "shrunk":
-        with_reduction(cfg, "shrunk", "learned")
+        use_reduction(cfg, "shrunk", "learned")
     elif kind == "shrunk++":
-        with_reduction(cfg, "shrunk++", "nearest")
+        use_reduction(cfg, "shrunk++", "nearest")
     return cfg
 
 
@@ -56,40 +56,39 @@ def export(cfg, folder, name, *, gives_labels=False, is_dynamic=True):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["shrunk", "shrunk++"])
-def test_onnx_of_any_size(tiny_cfg, tmp_path, kind):
-    """The tool's own test exports the plain encoder."""
-    path, source, size = export(of_kind(tiny_cfg, kind), tmp_path, "onnx")
+def test_onnx_files_accept_any_size(tiny_cfg, tmp_path, kind):
+    """The plain encoder is exported in the test of the tool."""
+    path, source, size = export(config_of(tiny_cfg, kind), tmp_path, "onnx")
     agreement = require_agreement(FORMATS["onnx"].read(path), source.model, size)
     assert agreement.labels >= 0.999 and agreement.scores <= 1e-4
     assert len({batch[0] for batch in agreement.batches}) > 2 and len({batch[1:] for batch in agreement.batches}) > 3
 
 
-def test_torchscript_of_any_size(tiny_cfg, tmp_path):
-    """Of torch.export, test_groups_of_classes_of_any_size shows it."""
-    path, source, size = export(of_kind(tiny_cfg, "plain"), tmp_path, "torchscript")
+def test_torchscript_files_accept_any_size(tiny_cfg, tmp_path):
+    """Files of torch.export are tested with a continual model."""
+    path, source, size = export(config_of(tiny_cfg, "plain"), tmp_path, "torchscript")
     assert require_agreement(FORMATS["torchscript"].read(path), source.model, size).scores <= 1e-4
 
 
 @pytest.mark.slow
-def test_one_class_with_the_output_mix_of_any_size(tiny_cfg, tmp_path):
+def test_a_file_of_one_class_with_the_output_mix_accepts_any_size(tiny_cfg, tmp_path):
     tiny_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, tiny_cfg.MODEL.SEGVIT.OUTPUT = 1, "mix"
     path, source, size = export(tiny_cfg, tmp_path, "onnx")
     assert require_agreement(FORMATS["onnx"].read(path), source.model, size).scores <= 1e-4
 
 
 @pytest.mark.slow
-def test_exports_print_no_warning(tiny_cfg, tmp_path):
+def test_an_export_raises_no_warning(tiny_cfg, tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        export(of_kind(tiny_cfg, "plain"), tmp_path, "onnx")
-    shown = [warning for warning in caught if not issubclass(warning.category, DeprecationWarning)]
-    assert not shown, [str(warning.message) for warning in shown]
+        export(config_of(tiny_cfg, "plain"), tmp_path, "onnx")
+    warned = [warning for warning in caught if not issubclass(warning.category, DeprecationWarning)]
+    assert not warned, [str(warning.message) for warning in warned]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["torchscript", "torch_export"])
-def test_groups_of_classes_of_any_size(tiny_cfg, tmp_path, name):
-    """A continual model after its last step: the file returns the classes of all groups, by their ids."""
+def test_files_of_continual_models_return_all_classes_at_any_size(tiny_cfg, tmp_path, name):
     head, continual = tiny_cfg.MODEL.SEM_SEG_HEAD, tiny_cfg.MODEL.SEGVIT.CONTINUAL
     head.NAME, tiny_cfg.MODEL.SEGVIT.OUTPUT = "ContinualHead", "diagonal"
     continual.PROTOCOL, continual.CLASS_ORDER, continual.STEP = "2-2", [3, 0, 4, 1, 2], -1
@@ -99,7 +98,7 @@ def test_groups_of_classes_of_any_size(tiny_cfg, tmp_path, name):
     assert run(size.example()).amax(dim=(0, 2, 3)).min() > 0
 
 
-def test_files_that_return_labels(tiny_cfg, tmp_path):
+def test_a_file_may_return_labels(tiny_cfg, tmp_path):
     path, source, size = export(tiny_cfg, tmp_path, "torchscript", gives_labels=True, is_dynamic=False)
     run = FORMATS["torchscript"].read(path)
     labels = run(size.example())
@@ -121,7 +120,7 @@ def test_a_file_of_another_model_is_refused(tiny_cfg, tmp_path):
 
 
 def test_shrunk_pp_by_threshold_is_refused(tiny_cfg):
-    of_kind(tiny_cfg, "shrunk++").MODEL.VIT.EDGE.SELECTION = "threshold"
+    config_of(tiny_cfg, "shrunk++").MODEL.VIT.EDGE.SELECTION = "threshold"
     with pytest.raises(ValueError, match=r"append MODEL\.VIT\.EDGE\.SELECTION topk"):
         load_source(tiny_cfg)
 
@@ -130,16 +129,9 @@ def run_tool(*arguments):
     return run_program(PROJECT / "tools" / "export_model.py", *arguments)
 
 
-def load_example():
-    spec = importlib.util.spec_from_file_location("onnx_example", PROJECT / "demo" / "onnx_example.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.slow
-def test_the_tool_and_the_example_without_torch(tiny_cfg, tmp_path):
-    """The example's indexed PNG has the model's labels of the same pixels."""
+def test_onnx_example_writes_the_labels_of_the_exported_model(tiny_cfg, tmp_path):
+    """Exported by the tool; the example runs without torch and writes an indexed PNG."""
     tiny_cfg.INPUT.MIN_SIZE_TEST, tiny_cfg.INPUT.MAX_SIZE_TEST = 40, 64
     save_weights(tiny_cfg, tmp_path)
     config, target, photo, index = (tmp_path / name for name in ("c.yaml", "m.onnx", "p.png", "labels.png"))
@@ -153,7 +145,8 @@ def test_the_tool_and_the_example_without_torch(tiny_cfg, tmp_path):
     coarse = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     image = Image.fromarray(coarse).resize((90, 80), Image.Resampling.BILINEAR)
     image.save(photo)
-    load_example().segment(str(target), str(photo)).save(index)
+    example = load_script(PROJECT / "demo" / "onnx_example.py")
+    example.segment(str(target), str(photo)).save(index)
     read = Image.open(index)
     assert read.mode == "P" and read.size == (90, 80)
     resized = np.asarray(image.resize((45, 40), Image.Resampling.BILINEAR))
@@ -173,8 +166,8 @@ def metadata(path):
 
 
 @pytest.mark.slow
-def test_a_failed_check_leaves_no_file(tiny_cfg, tmp_path):
-    """Finite weights so large that scores become NaN fail the check."""
+def test_a_file_that_does_not_agree_is_deleted(tiny_cfg, tmp_path):
+    """The check fails because the weights are so large that scores become NaN."""
     save_weights(tiny_cfg, tmp_path)
     content = torch.load(tmp_path / "model.pth")
     content["model"]["sem_seg_head.decoder.class_embed.weight"][:] = 3e38

@@ -1,6 +1,5 @@
-"""`compare_on_images`: the same pixels for the file and the model, alternately, within the limits of agreement."""
+"""`compare_on_images`: an exported file and its model on the same images, their agreement and times."""
 
-import importlib.util
 import re
 import sys
 
@@ -12,6 +11,7 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from helpers.repository import PROJECT
+from helpers.scripts import load_script
 from segvit.export import ExportError, ImageSize, compare_on_images, load_source, read_images
 
 TOOL = PROJECT / "tools" / "export_model.py"
@@ -39,7 +39,7 @@ def files(tmp_path):
     return paths
 
 
-def test_images_are_read_at_the_test_size_or_the_only_size(tiny_cfg, files):
+def test_images_are_resized_to_the_test_size_or_the_static_size(tiny_cfg, files):
     tiny_cfg.INPUT.MIN_SIZE_TEST, tiny_cfg.INPUT.FORMAT = 20, "BGR"
     red, noise = read_images(files, tiny_cfg, SIZE)
     assert red.shape == noise.shape == (1, 3, 20, 30) and red.dtype == torch.uint8
@@ -58,17 +58,17 @@ def test_images_below_the_smallest_size_are_refused(tiny_cfg, files):
 def test_file_and_model_run_on_every_image_alternately(tiny_cfg, source, files, gives_labels):
     images = read_images(files, tiny_cfg, SIZE)
     segmenter = source.segmenter(gives_labels=gives_labels)
-    seen, results = [], []
+    file_images, results = [], []
 
     def run(batch):
-        seen.append(next(index for index, image in enumerate(images) if torch.equal(batch, image)))
+        file_images.append(next(index for index, image in enumerate(images) if torch.equal(batch, image)))
         return segmenter(batch)
 
     source.model.register_forward_hook(lambda model, inputs, outputs: results.append(set(outputs[0])))
     comparison = compare_on_images(run, source.model, images, rounds=3)
     assert comparison.num_images == 2 and comparison.agreement.labels == 1
     assert (comparison.agreement.scores is None) == gives_labels
-    assert seen == 5 * [0, 1]  # compared, warmed up, and three rounds
+    assert file_images == 5 * [0, 1]  # the comparison, the warm-up and three rounds
     expected = {"sem_seg_labels"} if gives_labels else {"sem_seg"}
     assert results == 2 * [{"sem_seg"}] + 8 * [expected]
     assert comparison.file["ratio"] == pytest.approx(comparison.file["median_ms"] / comparison.model["median_ms"])
@@ -84,21 +84,18 @@ def test_a_file_that_does_not_run_is_refused(tiny_cfg, source, files):
     def run(images):
         raise AssertionError("Guard failed: images.size()[2] == 7")
 
-    with pytest.raises(ExportError, match=r"does not run on fresh images: Guard failed: images\.size\(\)\[2\] == 7"):
+    with pytest.raises(ExportError, match=r"Guard failed: images\.size\(\)\[2\] == 7"):
         compare_on_images(run, source.model, read_images(files, tiny_cfg, SIZE), rounds=1)
 
 
-def test_export_model_compares_on_images(tiny_cfg, source, files, tmp_path, monkeypatch, capsys):
+def test_export_model_prints_agreement_and_times_on_images(tiny_cfg, source, files, tmp_path, monkeypatch, capsys):
     config, target = tmp_path / "c.yaml", tmp_path / "m.pt"
     config.write_text(tiny_cfg.dump())
-    spec = importlib.util.spec_from_file_location("export_model", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script(TOOL)
     arguments = ["--static", "--images", tmp_path / "images", "--rounds", 2, "--format", "torchscript"]
     command = [TOOL, "--config-file", config, *arguments, "--output", target]
     monkeypatch.setattr(sys, "argv", list(map(str, command)))
     tool.main()
     last = capsys.readouterr().out.splitlines()[-1]
-    assert re.match(r"2 images: labels agree on 100\.0000% .* \(images: 1 x 32 x 48\); [\d.]+ ms against", last)
-    assert re.search(r"ratio [\d.]+, spreads \d+% and \d+% \(.*, \d+ threads\)$", last)
+    assert re.match(r"2 images: .*100\.0000% .* 1 x 32 x 48.* [\d.]+ ms .*ratio [\d.]+", last)
     assert target.is_file()

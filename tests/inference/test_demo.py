@@ -1,4 +1,4 @@
-"""demo.py writes results for readable inputs and lists the unreadable ones.
+"""demo.py: results of images, videos and cameras, skipped files, interruptions and invalid arguments.
 
 Shape shorthand: H x W pixels.
 """
@@ -59,7 +59,7 @@ def results(tmp_path):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_folder_of_images_videos_and_unreadable_files(demo, tmp_path):
+def test_readable_files_of_a_folder_are_segmented_and_the_others_skipped(demo, tmp_path):
     inputs = tmp_path / "inputs"
     inputs.mkdir()
     Image.fromarray(noise(0)).save(inputs / "a.png")
@@ -99,7 +99,7 @@ def test_a_truncated_video_is_noted_and_the_exit_code_is_0(demo, tmp_path):
     assert f"note: {clip} has {30 - num_frames} fewer frames" in err
 
 
-def test_labels_colors_and_overlay_of_an_image(demo, tmp_path):
+def test_labels_colors_and_overlay_of_an_image_are_written(demo, tmp_path):
     Image.fromarray(noise(0)).save(tmp_path / "a.png")
     assert demo("--input", tmp_path / "a.png")[0] == 0
     predictor = SegViTPredictor(tmp_path / "config.yaml", tmp_path / "model.pth")
@@ -113,7 +113,7 @@ def test_labels_colors_and_overlay_of_an_image(demo, tmp_path):
     assert overlay.shape[0] > HEIGHT and overlay.shape[1] >= WIDTH and overlay.shape[2] == 3
 
 
-def test_kinds_and_opacity_options(demo, tmp_path):
+def test_kinds_and_opacity_select_and_blend_the_results(demo, tmp_path):
     Image.fromarray(noise(0)).save(tmp_path / "a.png")
     assert demo("--input", tmp_path / "a.png", "--kinds", "overlays", "--opacity", 0)[0] == 0
     assert results(tmp_path) == ["overlays/a.png"]
@@ -149,7 +149,7 @@ def test_sigterm_leaves_no_unfinished_video(demo, tmp_path, monkeypatch):
     assert len(unfinished) == 1 and results(tmp_path) == []
 
 
-def test_max_frames_of_a_camera(demo, tmp_path):
+def test_max_frames_stops_a_camera(demo, tmp_path):
     """A video file stands in for the camera's device path."""
     write_video(tmp_path / "camera.mp4", count=7)
     assert demo("--webcam", tmp_path / "camera.mp4", "--max-frames", 4)[0] == 0

@@ -22,7 +22,7 @@ def through_file(image, folder, extension="png", **options):
     return load_image(folder / f"image.{extension}")
 
 
-def test_channel_orders(colors):
+def test_channels_are_returned_in_the_requested_order(colors):
     assert np.array_equal(load_image(colors, format="RGB", array_format="RGB"), colors)
     assert np.array_equal(load_image(colors, format="BGR", array_format="BGR"), colors)
     assert np.array_equal(load_image(colors), colors[:, :, ::-1])
@@ -51,8 +51,8 @@ def test_greyscale_becomes_three_equal_channels(colors, tmp_path):
     assert np.array_equal(through_file(Image.fromarray(grey), tmp_path), expected)
     with_alpha = Image.merge("LA", [Image.fromarray(grey), Image.fromarray(grey)])
     assert np.array_equal(through_file(with_alpha, tmp_path), expected)
-    black_and_white = Image.fromarray(grey > 127)
-    assert set(np.unique(through_file(black_and_white, tmp_path))) == {0, 255}
+    one_bit = Image.fromarray(grey > 127)
+    assert set(np.unique(through_file(one_bit, tmp_path))) == {0, 255}
 
 
 @pytest.mark.parametrize("extension", ["png", "tif"])
@@ -66,7 +66,7 @@ def test_16_bit_images_keep_the_upper_eight_bits(colors, extension, tmp_path):
     assert np.array_equal(load_image(levels.astype(">u2")), expected)
 
 
-def test_palette_images_become_colours(tmp_path):
+def test_palette_images_are_read_by_their_palette(tmp_path):
     indices = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % 3
     palette = np.array([[255, 0, 0], [0, 255, 0], [10, 20, 30]], dtype=np.uint8)
     image = Image.fromarray(indices)
@@ -75,7 +75,7 @@ def test_palette_images_become_colours(tmp_path):
         assert np.array_equal(through_file(image, tmp_path, **options), palette[indices])
 
 
-def test_cmyk_images_become_three_channels(colors, tmp_path):
+def test_cmyk_images_have_three_channels(colors, tmp_path):
     assert through_file(Image.fromarray(colors).convert("CMYK"), tmp_path, "tif").shape == colors.shape
 
 

@@ -13,6 +13,7 @@ from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from PIL import Image
 
+from helpers.tiny_models import use_shrunk_pp, use_windows
 from segvit.config.shipped import find_config
 from segvit.d2 import load_config
 from segvit.errors import UserError
@@ -47,17 +48,6 @@ def images():
     return [draw.integers(0, 256, (*size, 3), dtype=np.uint8) for size in SIZES]
 
 
-def use_windows(cfg):
-    cfg.TEST.WINDOW.ENABLED, cfg.TEST.WINDOW.SIZE, cfg.TEST.WINDOW.STRIDE = True, [32, 48], [24, 32]
-
-
-def use_shrunk_pp(cfg):
-    vit = cfg.MODEL.VIT
-    vit.REDUCTION, vit.REDUCTION_BLOCK, vit.OUT_INDICES, vit.EDGE.THRESHOLD = "shrunk++", 1, [0, 2], 0.5
-    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block2", "block0"]
-    cfg.MODEL.SEGVIT.QUERY_UPSAMPLING, cfg.MODEL.SEGVIT.UPSAMPLING_LAYERS = "nearest", 1
-
-
 def use_resize(cfg):
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 32, 64
 
@@ -84,7 +74,7 @@ def test_labels_and_scores_are_those_of_the_default_predictor(tiny_cfg, make_pre
         np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_mix_labels_are_the_argmax_of_the_scores(tiny_cfg, make_predictor, images):
+def test_labels_of_the_output_mix_are_the_argmax_of_the_scores(tiny_cfg, make_predictor, images):
     tiny_cfg.MODEL.SEGVIT.OUTPUT = "mix"
     predictor = make_predictor()
     assert np.array_equal(predictor(images[0]), predictor(images[0], output="scores").argmax(0))
@@ -216,7 +206,7 @@ def test_more_than_255_classes_give_int32_labels(tiny_cfg, make_predictor, image
     assert np.array_equal(labels, predictor(images[0], output="scores").argmax(0))
 
 
-def test_class_names_and_colors_of_a_registered_dataset(tiny_cfg, make_predictor):
+def test_class_names_and_colors_are_those_of_the_registered_dataset(tiny_cfg, make_predictor):
     assert make_predictor().class_names == tuple(f"class {index}" for index in range(NUM_CLASSES))
     tiny_cfg.DATASETS.TEST = ("camvid_sem_seg_val",)  # It has 11 classes, the model 5.
     assert make_predictor().class_names[0] == "class 0"
@@ -244,7 +234,7 @@ def test_the_config_is_not_changed(tiny_cfg, make_predictor):
     assert not predictor.model.training
 
 
-def test_config_by_path_and_by_name(tmp_path):
+def test_a_config_is_given_by_path_or_name(tmp_path):
     narrow = ["MODEL.VIT.EMBED_DIM", 24, "MODEL.SEGVIT.HIDDEN_DIM", 12, "MODEL.VIT.NUM_HEADS", 2]
     path = find_config("toy_scenes")
     weights = save_weights(load_config(path, narrow), tmp_path)
@@ -263,13 +253,13 @@ def test_config_by_path_and_by_name(tmp_path):
         ({"cfg": "camvid/segvit_scratch_320x24"}, "camvid/segvit_scratch_320x240"),
     ],
 )
-def test_invalid_arguments_of_the_constructor(tiny_cfg, tmp_path, keywords, message):
+def test_invalid_arguments_of_the_constructor_are_named(tiny_cfg, tmp_path, keywords, message):
     arguments = {"cfg": tiny_cfg, "weights": save_weights(tiny_cfg, tmp_path), **keywords}
     with pytest.raises((ValueError, OSError), match=message):
         SegViTPredictor(**arguments)
 
 
-def test_invalid_arguments_of_a_call(make_predictor, images):
+def test_invalid_arguments_of_a_call_are_named(make_predictor, images):
     predictor = make_predictor()
     with pytest.raises(ValueError, match="output 'colors'"):
         predictor(images[0], output="colors")

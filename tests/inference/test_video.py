@@ -42,7 +42,7 @@ def write_motion_jpeg(path, count):
     writer.release()
 
 
-def test_motion_jpeg_is_read(tmp_path):
+def test_motion_jpeg_videos_are_read(tmp_path):
     write_motion_jpeg(tmp_path / "clip.avi", 5)
     with VideoReader(str(tmp_path / "clip.avi")) as video:
         assert video.fps == 10 and len(list(video)) == 5 and video.missing_frames == 0
@@ -57,7 +57,7 @@ def test_a_truncated_video_reports_missing_frames(tmp_path):
         assert 0 < num_frames < 30 and video.missing_frames == 60 - num_frames
 
 
-def test_odd_sizes_become_even(tmp_path):
+def test_odd_frame_sizes_are_padded_to_even_ones(tmp_path):
     write(tmp_path / "clip.mp4", moving_square(3, size=(47, 63)))
     with VideoReader(tmp_path / "clip.mp4") as video:
         assert {frame.shape for frame in video} == {(48, 64, 3)}

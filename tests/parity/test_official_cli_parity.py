@@ -125,7 +125,7 @@ def converted(request, tmp_path_factory):
     return fixture, folder, config
 
 
-def test_parity_round_trip_by_cli(converted):
+def test_parity_of_a_conversion_and_back(converted):
     fixture, folder, config = converted
     convert(folder / "ours.pth", folder / "official.pth", "--to-official", "--config-file", config)
     back = torch.load(folder / "official.pth", weights_only=True)

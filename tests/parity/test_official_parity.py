@@ -46,7 +46,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_parity_folder_holds_models():
+def test_parity_folder_contains_recordings_of_models_and_encoders():
     assert MODELS and ENCODER_CASES
 
 
@@ -103,7 +103,7 @@ def decode(decoder, features):
 
 @pytest.mark.parametrize(("config", "state_dict", "case"), ENCODER_CASES)
 @torch.no_grad()
-def test_parity_encoder_at_other_sizes(assert_parity, config, state_dict, case):
+def test_parity_of_the_encoder_at_other_sizes(assert_parity, config, state_dict, case):
     features = build_encoder(config, state_dict)(case["input"])
     for (name, stage), expected in zip(features.items(), case["backbone_outs"], strict=True):
         assert_parity(stage, expected, name)
@@ -111,7 +111,7 @@ def test_parity_encoder_at_other_sizes(assert_parity, config, state_dict, case):
 
 @pytest.mark.parametrize("fixture", MODELS)
 @torch.no_grad()
-def test_parity_inference(assert_parity, fixture):
+def test_parity_of_features_and_scores(assert_parity, fixture):
     encoder, decoder = build_model(fixture)
     features = encoder(fixture["input"])
     for (name, stage), expected in zip(features.items(), fixture["backbone_outs"], strict=True):
@@ -124,7 +124,7 @@ def test_parity_inference(assert_parity, fixture):
 
 @pytest.mark.parametrize("fixture", MODELS)
 @torch.no_grad()
-def test_parity_training_outputs(assert_parity, fixture):
+def test_parity_of_training_outputs(assert_parity, fixture):
     encoder, decoder = build_model(fixture)
     outputs = decode(decoder.train(), encoder(fixture["input"]))
     expected = fixture["train"]
@@ -141,7 +141,7 @@ def test_parity_training_outputs(assert_parity, fixture):
 )
 @pytest.mark.parametrize("fixture", MODELS)
 @torch.no_grad()
-def test_parity_losses(assert_parity, fixture, labels, losses):
+def test_parity_of_losses(assert_parity, fixture, labels, losses):
     encoder, decoder = build_model(fixture)
     outputs = decode(decoder.train(), encoder(fixture["input"]))
     criterion = SegViTCriterion(num_classes=fixture["config"]["decode_head"]["num_classes"])
@@ -154,10 +154,10 @@ def test_parity_losses(assert_parity, fixture, labels, losses):
 
 
 @pytest.mark.parametrize("fixture", MODELS)
-def test_parity_gradients(assert_parity, fixture):
+def test_parity_of_gradients(assert_parity, fixture):
     """Gradients of the total loss, with unfused attention.
 
-    PyTorch's fused CPU attention approximates exp to about 20 units in the last place. That alone changes the smallest
+    PyTorch's fused CPU attention approximates exp to about 20 units in the last place, which changes the smallest
     gradients (the bias of one query projection) by up to 2e-5 of their maximum.
     """
     encoder, decoder = build_model(fixture)

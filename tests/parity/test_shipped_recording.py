@@ -1,7 +1,7 @@
 """Parity of the decoder, its losses and gradients with the official SegViT v1 release, for everyone.
 
-`recording.npz` holds what the official decoder gave for random weights (`cut_recording.py` says how it was cut). Larger
-recordings, with the encoder, Shrunk and sliding windows: `test_official_parity.py`.
+`recording.npz` holds outputs of the official decoder with random weights; `cut_recording.py` has written it. Larger
+recordings, with the encoder, Shrunk and sliding windows, are compared in `test_official_parity.py`.
 
 Shape shorthand: S stages, B images, K classes, h x w tokens.
 """
@@ -61,14 +61,14 @@ def decode(decoder, recording):
 
 
 @torch.no_grad()
-def test_scores(assert_parity, decoder, recording):
+def test_scores_equal_the_recording(assert_parity, decoder, recording):
     labels = recording["labels"]
     scores = SemanticInference("mix")(decode(decoder.eval(), recording), tuple(labels.shape[-2:]))
     assert_parity(scores[..., ::STEP, ::STEP], recording["eval_pred"], "eval_pred")
 
 
 @torch.no_grad()
-def test_training_outputs(assert_parity, decoder, recording):
+def test_training_outputs_equal_the_recording(assert_parity, decoder, recording):
     outputs = decode(decoder.train(), recording)
     for stage, output in enumerate([*outputs["aux_outputs"], outputs]):
         assert_parity(output["pred_logits"], recording["pred_logits"][stage], f"pred_logits of stage {stage}")
@@ -79,7 +79,7 @@ def test_training_outputs(assert_parity, decoder, recording):
     assert_parity(masks[..., ::STEP, ::STEP], recording["pred_masks"], "pred_masks")
 
 
-def test_losses_and_gradients(assert_parity, decoder, recording):
+def test_losses_and_gradients_equal_the_recording(assert_parity, decoder, recording):
     with sdpa_kernel(SDPBackend.MATH):  # fused attention approximates exp, which moves the smallest gradients
         outputs = decode(decoder.train(), recording)
         losses = SegViTCriterion(num_classes=outputs["pred_masks"].shape[1])(
@@ -93,7 +93,7 @@ def test_losses_and_gradients(assert_parity, decoder, recording):
     norms = dict(zip(recording["names"], recording["grad_norms"], strict=True))
     compared = 0
     for official, norm in norms.items():
-        # The gradient of a key's bias is zero but for rounding: the softmax forgets a shift of all similarities.
+        # The gradient of a key's bias is zero up to rounding, because the softmax ignores a shift of all similarities.
         weight_norm = norms.get(official.removesuffix("bias") + "weight", norm)
         if norm > 1e-5 * weight_norm:
             assert_parity(parameters[decoder_name(official, shrunk=False)].grad.norm(), norm, official)

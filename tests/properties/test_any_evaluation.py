@@ -1,4 +1,4 @@
-"""The evaluator on any label maps: against counting pixels, in any order.
+"""Property tests of the evaluator: metrics of any label maps equal counts of pixels, in any order.
 
 Shape shorthand: H x W pixels, K classes.
 """
@@ -67,7 +67,7 @@ def metrics_by_counting(pairs):
 
 @settings(max_examples=40)
 @given(pairs=st.lists(truth_and_prediction(), min_size=1, max_size=3), data=st.data())
-def test_metrics_equal_counting(dataset, tmp_path, pairs, data):
+def test_metrics_equal_counts_of_pixels_in_any_order(dataset, tmp_path, pairs, data):
     inputs, outputs = write(tmp_path, pairs)
     evaluator = SemSegConfusionEvaluator(dataset, distributed=False, with_boundary_iou=True)
     evaluator.process(inputs, outputs)

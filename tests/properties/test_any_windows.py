@@ -1,4 +1,4 @@
-"""Windows of any size and stride on images of any size, scored and resized band by band.
+"""Property tests of sliding windows: any window and stride on images of any size, scored and resized in bands.
 
 Shape shorthand: H x W pixels, h x w of a window, K classes.
 """

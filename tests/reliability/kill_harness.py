@@ -2,9 +2,9 @@
 
 python tests/reliability/kill_harness.py --kills 30 --seed 0 --folder /tmp/kills
 
-Trains on the toy scenes of DETECTRON2_DATASETS. Processes are forked from this one, which has imported what
-they need, and killed with SIGKILL at moments that the seed decides. Every other life loads its data by a worker. Prints
-one line of JSON, and ends with an error where a life lost more than one checkpoint period, or the ends differ.
+Trains on the toy scenes of DETECTRON2_DATASETS. Each attempt is a process that is forked from this one and killed with
+SIGKILL at a moment that the seed decides. Every second attempt loads its data in a worker process. Prints one line of
+JSON. Exits with an error if an attempt lost more than one checkpoint period, or if the final states differ.
 """
 
 import argparse
@@ -35,72 +35,76 @@ CHANGES = {
 }
 
 
-class Diary(HookBase):
-    """Writes down where a life began and what it finished."""
+class ProgressLog(HookBase):
+    """Appends the first iteration of an attempt, and each finished iteration, to a text file."""
 
     def __init__(self, path):
         self.path = path
 
     def before_train(self):
-        self.note(f"start {self.trainer.start_iter}")
+        self.append(f"start {self.trainer.start_iter}")
 
     def after_step(self):
-        self.note(f"done {self.trainer.iter + 1}")
+        self.append(f"done {self.trainer.iter + 1}")
 
-    def note(self, text):
-        with self.path.open("a") as diary:
-            diary.write(f"{text}\n")
+    def append(self, text):
+        with self.path.open("a") as file:
+            file.write(f"{text}\n")
 
 
-def live(folder, workers):
-    """One life of the run, until its end unless it is killed."""
+def train(folder, workers):
+    """Start or resume the run in `folder`, and end the process after the last iteration."""
     logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
     seed_all_rng(1)
     run(
         toy_run_cfg(folder, DATALOADER__NUM_WORKERS=workers, **CHANGES),
         resume=True,
-        hooks=[Diary(folder / "diary.txt")],
+        hooks=[ProgressLog(folder / "progress.txt")],
     )
     os._exit(0)
 
 
 def start(folder, workers):
-    life = multiprocessing.get_context("fork").Process(target=live, args=(folder, workers))
-    life.start()
-    return life
+    process = multiprocessing.get_context("fork").Process(target=train, args=(folder, workers))
+    process.start()
+    return process
 
 
-def entries(folder):
-    path = folder / "diary.txt"
+def progress(folder):
+    """The lines of `ProgressLog`, split into words."""
+    path = folder / "progress.txt"
     return [line.split() for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def kill_one_life(folder, workers, draw, seconds):
-    """Start, wait for a random number of iterations and a random while, kill. Returns whether it was still alive then.
+def start_and_kill(folder, workers, random_numbers, seconds):
+    """Start the run, and kill it after a random number of iterations and a random fraction of the next one.
 
     Args:
-        seconds: that an iteration takes, about.
+        seconds: approximate time of an iteration.
+
+    Returns:
+        Whether the run was killed; False if it had ended before.
     """
-    wanted = len(entries(folder)) + 1 + draw.randrange(2 * PERIOD)
-    life = start(folder, workers)
+    num_lines = len(progress(folder)) + 1 + random_numbers.randrange(2 * PERIOD)
+    process = start(folder, workers)
     deadline = time.monotonic() + 120
-    while life.is_alive() and len(entries(folder)) < wanted and time.monotonic() < deadline:
+    while process.is_alive() and len(progress(folder)) < num_lines and time.monotonic() < deadline:
         time.sleep(0.002)
-    life.join(timeout=draw.uniform(0, 1.5 * seconds))
-    killed = life.is_alive()
+    process.join(timeout=random_numbers.uniform(0, 1.5 * seconds))
+    killed = process.is_alive()
     if killed:
-        os.kill(life.pid, signal.SIGKILL)
-    life.join()
-    if not killed and life.exitcode:
-        raise SystemExit(f"life ended by itself with exit code {life.exitcode}")
+        os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    if not killed and process.exitcode:
+        raise SystemExit(f"the run failed with exit code {process.exitcode}")
     return killed
 
 
 def most_lost(folder):
-    """The most iterations that any life had to do again."""
+    """The largest number of iterations that an attempt had to repeat."""
     lost = finished = 0
-    for kind, number in entries(folder):
+    for kind, number in progress(folder):
         if kind == "start":
             lost = max(lost, finished - int(number))
         finished = int(number)
@@ -113,29 +117,29 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, required=True)
     args = parser.parse_args()
-    draw = random.Random(args.seed)
-    whole = args.folder / "whole"
+    random_numbers = random.Random(args.seed)
+    unbroken = args.folder / "unbroken"
     begin = time.monotonic()
-    start(whole, 0).join()
+    start(unbroken, 0).join()
     seconds = (time.monotonic() - begin) / ITERATIONS
-    kills, runs, lost, leftovers = 0, 0, 0, 0
+    kills = runs = lost = unfinished_files = 0
     while kills < args.kills:
         folder = args.folder / f"run_{runs}"
-        alive = True
-        while alive and kills < args.kills:
-            alive = kill_one_life(folder, workers=kills % 2, draw=draw, seconds=seconds)
-            kills += alive
-            leftovers += len(list(folder.glob(".*unfinished*")))
-        if alive:
+        killed = True
+        while killed and kills < args.kills:
+            killed = start_and_kill(folder, kills % 2, random_numbers, seconds)
+            kills += killed
+            unfinished_files += len(list(folder.glob(".*unfinished*")))
+        if killed:
             start(folder, 0).join()
-        assert_same(final_state(folder), final_state(whole))
+        assert_same(final_state(folder), final_state(unbroken))
         assert not list(folder.glob(".*unfinished*"))
         lost = max(lost, most_lost(folder))
         runs += 1
-    found = {"kills": kills, "runs": runs, "most_lost": lost, "period": PERIOD, "half_written": leftovers}
-    sys.stdout.write(json.dumps(found) + "\n")
+    result = {"kills": kills, "runs": runs, "most_lost": lost, "period": PERIOD, "half_written": unfinished_files}
+    sys.stdout.write(json.dumps(result) + "\n")
     if lost > PERIOD:
-        raise SystemExit("a life lost more than one checkpoint period")
+        raise SystemExit("an attempt lost more than one checkpoint period")
 
 
 if __name__ == "__main__":

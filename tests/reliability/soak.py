@@ -20,8 +20,8 @@ from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 MIB = 2**20
 
 
-class Watch(HookBase):
-    """Resident memory in MiB and the number of open files, every `period` iterations."""
+class ResourceRecorder(HookBase):
+    """Records resident memory in MiB and the number of open files every `period` iterations."""
 
     def __init__(self, period):
         self.period = period
@@ -36,7 +36,7 @@ class Watch(HookBase):
 
 
 def soak(output, *, iterations, period):
-    """Run it, evaluating and saving every `period` iterations; returns what was seen."""
+    """Train, evaluate and save every `period` iterations; returns and writes the recorded resources."""
     torch.set_num_threads(1)
     data = output / "data"
     if not data.is_dir():
@@ -44,34 +44,34 @@ def soak(output, *, iterations, period):
     os.environ["DETECTRON2_DATASETS"] = str(data)
     seed_all_rng(0)
     changes = {"SOLVER__MAX_ITER": iterations, "TEST__EVAL_PERIOD": period, "SOLVER__CHECKPOINT_PERIOD": period}
-    watch = Watch(max(period // 4, 1))
-    run(toy_run_cfg(output / "run", **changes), resume=False, hooks=[watch])
-    seen = {"iterations": watch.iterations, "resident_mib": watch.resident, "open_files": watch.files}
-    (output / "soak.json").write_text(json.dumps(seen))
-    return seen
+    recorder = ResourceRecorder(max(period // 4, 1))
+    run(toy_run_cfg(output / "run", **changes), resume=False, hooks=[recorder])
+    records = {"iterations": recorder.iterations, "resident_mib": recorder.resident, "open_files": recorder.files}
+    (output / "soak.json").write_text(json.dumps(records))
+    return records
 
 
-def growth(seen):
-    """Growth from the second fifth of the run to the last one: relative memory, and number of open files.
+def growth(records):
+    """Growth from the second fifth of the run to the last one: of mean memory, relative, and of open files.
 
-    Compares mean memory and the minimum of open files, so that a file that is open for a moment does not count.
+    Open files are compared by their minimum, so that a file that is open for a moment does not count.
     """
-    fifth = len(seen["iterations"]) // 5
+    fifth = len(records["iterations"]) // 5
     first, last = (
-        sum(part) / fifth for part in (seen["resident_mib"][fifth : 2 * fifth], seen["resident_mib"][-fifth:])
+        sum(part) / fifth for part in (records["resident_mib"][fifth : 2 * fifth], records["resident_mib"][-fifth:])
     )
-    return last / first - 1, min(seen["open_files"][-fifth:]) - min(seen["open_files"][fifth : 2 * fifth])
+    return last / first - 1, min(records["open_files"][-fifth:]) - min(records["open_files"][fifth : 2 * fifth])
 
 
-def plot(seen, path):
+def plot(records, path):
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6, 2.8), layout="constrained")
-    axes.plot(seen["iterations"], seen["resident_mib"], label="resident memory, MiB")
-    axes.plot(seen["iterations"], seen["open_files"], label="open files")
+    axes.plot(records["iterations"], records["resident_mib"], label="resident memory, MiB")
+    axes.plot(records["iterations"], records["open_files"], label="open files")
     axes.set(xlabel="iteration", ylim=(0, None))
     axes.legend(loc="center right")
     figure.savefig(path, dpi=110)

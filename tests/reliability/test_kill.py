@@ -1,6 +1,6 @@
-"""kill -9 at random moments: every resume works, loses at most one checkpoint period, and ends as an unbroken run.
+"""Resuming after kill -9 at random moments: at most one checkpoint period is lost, and the final state is unchanged.
 
-SEGVIT_KILLS sets how often; 4 by default, and 30 for the full test (some two minutes).
+SEGVIT_KILLS sets the number of kills: 4 by default, 30 for the full test of about two minutes.
 """
 
 import json
@@ -14,7 +14,7 @@ import pytest
 
 @pytest.mark.reliability
 @pytest.mark.slow
-def test_killed_runs_end_as_the_unbroken_one(toy_scenes_root, tmp_path):
+def test_killed_runs_end_in_the_state_of_an_unbroken_run(toy_scenes_root, tmp_path):
     kills = int(os.environ.get("SEGVIT_KILLS", "4"))
     environment = os.environ | {
         "DETECTRON2_DATASETS": str(toy_scenes_root),
@@ -26,6 +26,6 @@ def test_killed_runs_end_as_the_unbroken_one(toy_scenes_root, tmp_path):
     command = [sys.executable, harness, "--kills", str(kills), "--seed", "0", "--folder", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280 + 60 * kills)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["kills"] == kills
-    assert found["most_lost"] <= found["period"]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["kills"] == kills
+    assert result["most_lost"] <= result["period"]

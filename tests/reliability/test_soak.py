@@ -1,4 +1,4 @@
-"""A short soak; the long one is `python tests/reliability/soak.py` (docs/distributed.md)."""
+"""Memory and open files over a short training; for a long one, run `soak.py` (docs/distributed.md)."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from soak import growth
 
 @pytest.mark.reliability
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="memory and files are read from Linux's /proc")
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads /proc")
 def test_memory_and_open_files_do_not_grow(tmp_path):
     """In its own process, so that objects of other tests are not counted."""
     command = [sys.executable, Path(__file__).with_name("soak.py"), "--iterations", "120", "--period", "10"]
