@@ -1,4 +1,4 @@
-"""The MAC counter against hand-computed numbers and against fvcore."""
+"""`count_macs` and `count_params`: equal to hand-computed numbers and to fvcore."""
 
 import pytest
 import timm
@@ -45,7 +45,7 @@ CASES = {
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])
 @pytest.mark.parametrize("case", CASES)
-def test_counts_equal_those_by_hand(case, device):
+def test_counts_equal_hand_computed_numbers(case, device):
     module, shapes, expected = CASES[case]
     module = weightless_copy(module) if device == "meta" else module
     assert count_module_macs(module, *(torch.ones(shape, device=device) for shape in shapes)) == expected
@@ -80,7 +80,7 @@ def tiny_model():
     )
 
 
-def test_counts_by_part():
+def test_parameters_and_macs_are_counted_by_part():
     model = tiny_model()
     assert count_params(model) == {"total": 48 + 25, "backbone": 48, "sem_seg_head": 25}
     macs = count_macs(model, (8, 12))

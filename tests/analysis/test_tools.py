@@ -11,6 +11,7 @@ from PIL import Image
 from baselines import build_models
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
+from helpers.short_runs import overrides
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import load_config
 
@@ -28,7 +29,7 @@ TINY_KEYS = {
     "MODEL.SEGVIT.NUM_HEADS": "2",
     "MODEL.SEGVIT.NUM_LAYERS": "1",
 }
-TINY = [item for pair in TINY_KEYS.items() for item in pair]
+TINY = overrides(TINY_KEYS)
 
 
 def run_tool(name, *arguments):

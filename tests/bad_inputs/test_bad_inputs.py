@@ -29,7 +29,7 @@ def require_mentions(message, mentions):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
-def test_command(case, world):
+def test_a_command_with_bad_input_exits_with_2_and_names_it(case, world):
     case.given(world)
     before = world.files()
     ended = world.train(*case.arguments) if case.command == "train_net" else world.run(case.command, *case.arguments)
@@ -42,8 +42,8 @@ def test_command(case, world):
 
 
 @pytest.mark.parametrize(("name", "file", "mentions", "given"), UNREADABLE, ids=[row[0] for row in UNREADABLE])
-def test_unreadable_pair(name, file, mentions, given, world):
-    """The mapper of a training raises the error; `test_command` has one of these in the training loop."""
+def test_the_mapper_names_an_unreadable_file(name, file, mentions, given, world):
+    """Whole trainings on such a file are among DATA_CASES."""
     given(world)
     cfg = load_config(world.config)
     mapper = build_mapper(cfg, is_train=True)
@@ -55,7 +55,7 @@ def test_unreadable_pair(name, file, mentions, given, world):
     require_mentions(message, mentions)
 
 
-def test_program_ends_like_the_function(world):
+def test_a_program_exits_like_its_function(world):
     """A program of its own, whose error is raised in the training loop."""
     path = world.data / IMAGE
     path.write_bytes(path.read_bytes()[:200])

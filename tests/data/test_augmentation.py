@@ -35,7 +35,7 @@ def test_ratio_resize_gives_the_largest_size_within_both_limits(height, width, r
 @pytest.mark.parametrize(
     "size, expected", [((512, 683), (512, 683)), ((683, 512), (683, 512)), ((100, 800), (256, 2048))]
 )
-def test_ratio_resize_of_example_sizes(size, expected):
+def test_ratio_resize_equals_hand_computed_sizes(size, expected):
     resize = ResizeWithRatio(short=512, long=2048, ratio_range=(1.0, 1.0))
     assert resize.output_shape(*size, 1.0) == expected
     assert (

@@ -107,7 +107,7 @@ def test_checking_changes_no_file(check, folder, colored):
     assert contents(folder) == before
 
 
-def test_conversion_to_a_new_folder(check, folder, colored, tmp_path):
+def test_a_conversion_to_a_new_folder_keeps_the_dataset(check, folder, colored, tmp_path):
     before = contents(folder)
     assert check(folder, "--convert-colors", "new", "--unlisted-as-ignored") == 0
     assert contents(folder) == before
@@ -123,7 +123,7 @@ def test_conversion_to_a_new_folder(check, folder, colored, tmp_path):
     assert check(folder) == 0
 
 
-def test_conversion_in_place(check, folder, colored):
+def test_a_conversion_in_place_replaces_coloured_label_maps(check, folder, colored):
     names = set(contents(folder))
     assert check(folder, "--convert-in-place", "--unlisted-as-ignored") == 0
     for name, ids in colored.items():
@@ -135,7 +135,7 @@ def test_conversion_in_place(check, folder, colored):
 
 @pytest.mark.parametrize("target", [["--convert-in-place"], ["--convert-colors", "new"]])
 def test_an_unlisted_colour_converts_no_file(check, folder, colored, tmp_path, capsys, target):
-    """Black is the colour of no class: even the label map without black is not converted."""
+    """No class is black. A label map without black is not converted, either."""
     path = folder / "annotations/train/a.png"
     Image.fromarray(np.full((*read(path).shape, 3), COLORS[0], np.uint8)).save(path)
     before = contents(folder)

@@ -55,7 +55,7 @@ def main(root, *options, find=None):
     )
 
 
-def test_a_complete_benchmark(root, capfd):
+def test_a_complete_benchmark_is_prepared(root, capfd):
     assert main(root) == 0
     output, _ = capfd.readouterr()
     assert "training: 4 of 4 images (4 written, 0 kept)" in output

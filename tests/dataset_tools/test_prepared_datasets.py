@@ -83,7 +83,7 @@ def test_detectron2_reads_the_prepared_ade20k(tmp_path):
 @pytest.mark.skipif(
     SAMPLE is None, reason="set SEGVIT_ADE20K_SAMPLE to a folder with images/ and annotations/ of ADE20K"
 )
-def test_ade20k_on_real_images(tmp_path, monkeypatch, call):
+def test_real_images_of_ade20k_are_prepared(tmp_path, monkeypatch, call):
     monkeypatch.undo()  # the real sizes
     folder = tmp_path / "ADEChallengeData2016"
     for kind in ("images", "annotations"):

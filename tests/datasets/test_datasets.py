@@ -71,7 +71,7 @@ def test_missing_and_empty_folders_are_named(folders, tmp_path):
     + [(f"coco_2017_{split}_stuff_10k_sem_seg", 171) for split in ("train", "test")]
     + [(f"pascal_context_{classes}_sem_seg_{split}", classes) for classes in (59, 60) for split in ("train", "val")],
 )
-def test_registered_metadata(name, classes):
+def test_registered_datasets_have_distinct_names_and_colours(name, classes):
     metadata = MetadataCatalog.get(name)
     assert name in DatasetCatalog.list()
     assert len(metadata.stuff_classes) == len(set(metadata.stuff_classes)) == classes
@@ -79,7 +79,7 @@ def test_registered_metadata(name, classes):
     assert (metadata.ignore_label, metadata.evaluator_type) == (255, "sem_seg")
 
 
-def test_camvid_order_of_classes():
+def test_the_classes_of_camvid_have_the_published_order():
     names = ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"]
     assert MetadataCatalog.get("camvid_sem_seg_val").stuff_classes == names
 

@@ -46,7 +46,7 @@ def test_default_colours_are_distinct(classes_file):
     assert len(set(classes.colors)) == 255 and (0, 0, 0) not in classes.colors
 
 
-def test_names_and_colours(classes_file):
+def test_names_and_colours_are_read_from_json(classes_file):
     content = json.dumps([{"name": "a", "color": [1, 2, 3]}, {"name": "b", "color": [4, 5, 6]}])
     classes = read_class_list(classes_file("classes.json", content))
     assert (classes.names, classes.colors, classes.colors_given) == (("a", "b"), ((1, 2, 3), (4, 5, 6)), True)

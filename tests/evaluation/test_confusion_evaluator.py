@@ -139,7 +139,7 @@ def test_boundary_iou_is_reported_with_the_other_metrics(dataset, caplog):
 
 
 @pytest.mark.parametrize("colors", [None, [(9, 8, 7), (1, 1, 1), (2, 2, 2), (3, 3, 3)]])
-def test_saved_predictions(tmp_path, colors):
+def test_predictions_are_saved_as_labels_and_colors(tmp_path, colors):
     metadata = {"stuff_classes": CLASSES, "ignore_label": IGNORE} | ({"stuff_colors": colors} if colors else {})
     name, records = make_dataset(tmp_path, metadata=metadata)
     folder = tmp_path / "output"
@@ -156,7 +156,7 @@ def test_saved_predictions(tmp_path, colors):
         SemSegConfusionEvaluator(name, save_predictions=True)
 
 
-def test_wrong_size_names_the_file(dataset):
+def test_a_prediction_of_another_size_names_the_file(dataset):
     name, records = dataset
     evaluator = SemSegConfusionEvaluator(name, distributed=False)
     for shape in [(4, 12, 10), (5, 12, 9)]:
@@ -171,7 +171,7 @@ def test_wrong_size_names_the_file(dataset):
         (np.zeros((12, 9, 3), np.uint8), r"0\.png: the label map has 3 channels"),
     ],
 )
-def test_bad_label_map_names_the_file(dataset, labels, message):
+def test_an_invalid_label_map_names_the_file(dataset, labels, message):
     name, records = dataset
     Image.fromarray(labels).save(records[0]["sem_seg_file_name"])
     evaluator = SemSegConfusionEvaluator(name, distributed=False)
@@ -179,7 +179,7 @@ def test_bad_label_map_names_the_file(dataset, labels, message):
         evaluator.process(records[:1], random_outputs()[:1])
 
 
-def test_all_ignored_gives_nan(dataset):
+def test_metrics_of_ignored_pixels_are_nan(dataset):
     name, records = dataset
     Image.fromarray(np.full((12, 9), IGNORE, np.uint8)).save(records[0]["sem_seg_file_name"])
     evaluator = SemSegConfusionEvaluator(name, distributed=False)
@@ -187,18 +187,18 @@ def test_all_ignored_gives_nan(dataset):
     assert all(math.isnan(value) for value in evaluator.evaluate()["sem_seg"].values())
 
 
-def test_output_dir(dataset, tmp_path):
+def test_metrics_are_written_to_the_output_dir(dataset, tmp_path):
     name, records = dataset
     evaluator = SemSegConfusionEvaluator(name, distributed=False, output_dir=str(tmp_path / "inference"))
     evaluator.process(records, random_outputs())
     metrics = evaluator.evaluate()["sem_seg"]
-    written = json.loads((tmp_path / "inference" / "sem_seg_evaluation.json").read_text())
-    assert written["metrics"]["mIoU"] == metrics["mIoU"]
-    assert written["metrics"]["IoU-never"] is None
-    assert written["confusion_matrix"] == evaluator.confusion_matrix.tolist()
+    report = json.loads((tmp_path / "inference" / "sem_seg_evaluation.json").read_text())
+    assert report["metrics"]["mIoU"] == metrics["mIoU"]
+    assert report["metrics"]["IoU-never"] is None
+    assert report["confusion_matrix"] == evaluator.confusion_matrix.tolist()
 
 
-def evaluate_share(rank, folder, name, records):
+def evaluate_half(rank, folder, name, records):
     """Process `rank` of two evaluates the images rank, rank + 2, ...; writes the result of `evaluate`."""
     MetadataCatalog.get(name).set(stuff_classes=CLASSES, ignore_label=IGNORE)
     evaluator = SemSegConfusionEvaluator(name, with_boundary_iou=True)
@@ -209,9 +209,9 @@ def evaluate_share(rank, folder, name, records):
 @pytest.mark.slow
 def test_two_processes_equal_one(dataset, tmp_path):
     name, records = dataset
-    whole = SemSegConfusionEvaluator(name, distributed=False, with_boundary_iou=True)
-    whole.process(records, random_outputs())
-    run_in_two_processes(evaluate_share, tmp_path, name, records)
+    single_process = SemSegConfusionEvaluator(name, distributed=False, with_boundary_iou=True)
+    single_process.process(records, random_outputs())
+    run_in_two_processes(evaluate_half, tmp_path, name, records)
     merged, other = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=False) for rank in range(2))
     assert other is None
-    np.testing.assert_equal(merged, whole.evaluate())
+    np.testing.assert_equal(merged, single_process.evaluate())

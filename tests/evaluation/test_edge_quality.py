@@ -6,7 +6,7 @@ import pytest
 from segvit.evaluation.edge_quality import edge_quality
 
 
-def test_a_worked_example():
+def test_quality_of_five_patches_equals_hand_computed_values():
     scores = np.array([0.9, 0.8, 0.7, 0.2, 0.1])
     is_edge = np.array([True, False, True, False, True])
     is_kept = np.array([True, True, False, False, True])

@@ -17,7 +17,7 @@ def files(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_ids_and_colors(tmp_path):
+def test_labels_and_colors_are_written_as_pngs(tmp_path):
     writer = PredictionWriter(tmp_path / "out", images=["/data/a.jpg", "/data/b.tif"], colors=COLORS)
     writer.write("/data/a.jpg", LABELS)
     assert files(tmp_path / "out") == ["colors/a.png", "labels/a.png"]
@@ -36,7 +36,7 @@ def test_equal_names_in_different_folders_are_kept_apart(tmp_path):
     assert files(tmp_path / "labels") == ["berlin/0.png", "bonn/0.png"]
 
 
-def test_more_than_256_classes(tmp_path):
+def test_ids_above_255_are_written_in_16_bits(tmp_path):
     writer = PredictionWriter(tmp_path, images=["/data/a.jpg"], colors=[(1, 2, 3)] * 300)
     writer.write("/data/a.jpg", np.array([[299, 4]]))
     assert np.array(Image.open(tmp_path / "labels/a.png")).tolist() == [[299, 4]]

@@ -7,6 +7,7 @@ from PIL import Image
 
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
+from helpers.short_runs import SHORT_RUN, overrides
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import load_config
 from segvit.experiments.backbone_comparison import BackboneChoice, adapt_config, evaluate_backbone
@@ -15,22 +16,7 @@ from segvit.experiments.cached_run import merge
 TOY = PROJECT / "configs" / "quick_schedules" / "toy_scenes.yaml"
 ADE20K = PROJECT / "configs" / "ade20k" / "segvit_vit_base_512.yaml"
 VIT, BEIT = "vit_tiny_patch16_224", "beit_base_patch16_224"
-TINY_KEYS = {
-    "MODEL.VIT.IMG_SIZE": "(32,48)",
-    "MODEL.VIT.STEM": "linear",
-    "MODEL.VIT.EMBED_DIM": "24",
-    "MODEL.SEGVIT.HIDDEN_DIM": "16",
-    "INPUT.MIN_SIZE_TRAIN": "(32,)",
-    "INPUT.MAX_SIZE_TRAIN": "48",
-    "INPUT.MIN_SIZE_TEST": "32",
-    "INPUT.MAX_SIZE_TEST": "48",
-    "INPUT.CROP.SIZE": "[32,48]",
-    "SOLVER.IMS_PER_BATCH": "2",
-    "SOLVER.MAX_ITER": "2",
-    "SOLVER.WARMUP_ITERS": "0",
-    "TEST.EVAL_PERIOD": "1",
-}
-TINY = [item for pair in TINY_KEYS.items() for item in pair]
+TINY = overrides(SHORT_RUN | {"MODEL.VIT.STEM": "linear", "SOLVER.MAX_ITER": "2", "TEST.EVAL_PERIOD": "1"})
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ import torch
 
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
+from helpers.short_runs import SHORT_RUN, overrides
 from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.config.loading import config_layers
@@ -17,21 +18,7 @@ from segvit.experiments.cached_run import RunResult
 
 CONFIGS = PROJECT / "configs" / "ablations"
 ON_TOY_SCENES = CONFIGS / "on_toy_scenes.yaml"
-TINY_KEYS = {
-    "MODEL.VIT.IMG_SIZE": "(32,48)",
-    "MODEL.VIT.EMBED_DIM": "24",
-    "MODEL.SEGVIT.HIDDEN_DIM": "12",
-    "INPUT.MIN_SIZE_TRAIN": "(32,)",
-    "INPUT.MAX_SIZE_TRAIN": "48",
-    "INPUT.MIN_SIZE_TEST": "32",
-    "INPUT.MAX_SIZE_TEST": "48",
-    "INPUT.CROP.SIZE": "[32,48]",
-    "SOLVER.IMS_PER_BATCH": "2",
-    "SOLVER.MAX_ITER": "4",
-    "SOLVER.WARMUP_ITERS": "0",
-    "TEST.EVAL_PERIOD": "2",
-}
-TINY = [item for pair in TINY_KEYS.items() for item in pair]
+TINY = overrides(SHORT_RUN | {"SOLVER.MAX_ITER": "4", "TEST.EVAL_PERIOD": "2"})
 
 TOOL = load_script(PROJECT / "tools" / "run_ablations.py")
 NAMES = TOOL.chosen(list(TOOL.GROUPS))

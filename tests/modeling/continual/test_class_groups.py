@@ -19,7 +19,7 @@ from segvit.modeling.continual.class_groups import class_ids, protocol_sizes, re
         ("11", 11, [11]),
     ],
 )
-def test_group_sizes_of_protocols(protocol, num_classes, sizes):
+def test_a_protocol_is_split_into_group_sizes(protocol, num_classes, sizes):
     assert protocol_sizes(protocol, num_classes) == sizes
 
 

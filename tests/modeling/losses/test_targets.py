@@ -19,7 +19,7 @@ K, IGNORE_VALUE = 4, 255
         ((K,), IGNORE_VALUE),
     ],
 )
-def test_classes_and_labels_of_targets(ids, ignored):
+def test_targets_hold_the_present_classes_and_their_labels(ids, ignored):
     generator = torch.Generator().manual_seed(0)
     labels = torch.tensor(ids)[torch.randint(len(ids), (3, 5, 7), generator=generator)]
     labels[2] = ids[0]

@@ -58,7 +58,7 @@ def test_scores_without_gradients_are_equal_and_leave_inputs_alone(mode, context
 
 
 @pytest.mark.parametrize("size", [SIZE, GRID, (7, 5)])
-def test_softmax_over_the_upsampled_masks(size):
+def test_scores_of_softmax_equal_the_formula(size):
     """Class logits are not read, and the classes of a pixel sum to one."""
     masks = make_outputs()["pred_masks"]
     scores = SemanticInference("softmax")({"pred_masks": masks}, size)
