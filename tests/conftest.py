@@ -66,6 +66,14 @@ def toy_scenes_root(tmp_path_factory):
 
 
 @pytest.fixture
+def toy_scenes(toy_scenes_root, monkeypatch):
+    """Register the toy scenes of `toy_scenes_root`; the variable that seeding writes is restored after the test."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
+    monkeypatch.setenv("PYTHONHASHSEED", "0")  # `seed_all_rng` writes it
+    return toy_scenes_root
+
+
+@pytest.fixture
 def bgr_image():
     """A 30 x 43 image as OpenCV reads it: (H, W, 3) uint8."""
     return np.random.default_rng(0).integers(0, 256, (30, 43, 3), dtype=np.uint8)

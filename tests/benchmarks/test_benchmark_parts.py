@@ -50,8 +50,7 @@ def test_the_part_labels_reports_its_rows(measure):
 
 
 @pytest.mark.slow
-def test_the_part_mapper_reports_its_rows(measure, toy_scenes_root, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
+def test_the_part_mapper_reports_its_rows(measure, toy_scenes):
     rows = measure("mapper", "--images", "3", "DATASETS.TRAIN", "('toy_scenes_sem_seg_train',)", *TOY_CLASSES)
     assert list(rows) == ["here", "one worker"]
     for row in rows.values():

@@ -127,8 +127,7 @@ def test_checkpoints_of_distributed_models_and_safetensors_are_read(ade, tiny_cf
 
 
 @pytest.fixture
-def toy_cfg(tiny_cfg, toy_scenes_root, tmp_path, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
+def toy_cfg(tiny_cfg, toy_scenes, tmp_path):
     tiny_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 10
     tiny_cfg.DATASETS.TRAIN, tiny_cfg.DATASETS.TEST = ("toy_scenes_sem_seg_train",), ()
     tiny_cfg.DATALOADER.NUM_WORKERS, tiny_cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = 0, False
@@ -156,9 +155,8 @@ def test_the_trainer_fine_tunes_and_resumes_strictly(ade, toy_cfg, caplog):
 
 
 @pytest.fixture
-def evaluate(toy_cfg, ade, tmp_path, monkeypatch):
+def evaluate(toy_cfg, ade, tmp_path):
     """Runs `train_net.py --eval-only` in this process with a number of classes and weights."""
-    monkeypatch.setenv("PYTHONHASHSEED", "0")  # `default_setup` seeds, and writes it
     program = load_script(TRAIN_NET)
 
     def run(num_classes, weights):

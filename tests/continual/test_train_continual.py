@@ -29,10 +29,8 @@ def load_program():
 
 
 @pytest.fixture
-def config_file(tiny_cfg, toy_scenes_root, tmp_path, monkeypatch):
+def config_file(tiny_cfg, toy_scenes, tmp_path):
     """The tiny model on toy scenes of 32 x 48 pixels, 10 classes in three groups, two iterations each."""
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
-    monkeypatch.setenv("PYTHONHASHSEED", "0")  # `seed_all_rng` writes it
     cfg = tiny_cfg
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.MODEL.SEM_SEG_HEAD.NAME = 10, "ContinualHead"
     cfg.MODEL.SEGVIT.OUTPUT = "diagonal"

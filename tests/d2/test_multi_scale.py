@@ -160,11 +160,8 @@ def test_empty_min_sizes_are_refused(tta_cfg):
         build(tta_cfg)
 
 
-def test_evaluation_reads_original_images_and_writes_to_a_subfolder(
-    tta_cfg, toy_scenes_root, tmp_path, monkeypatch, caplog
-):
+def test_evaluation_reads_original_images_and_writes_to_a_subfolder(tta_cfg, toy_scenes, tmp_path, caplog):
     """INPUT.MIN_SIZE_TEST does not resize them; results are in `tta`."""
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
     tta_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 10
     tta_cfg.DATASETS.TEST, tta_cfg.DATALOADER.NUM_WORKERS = ("toy_scenes_sem_seg_val",), 0
     tta_cfg.INPUT.MIN_SIZE_TEST, tta_cfg.INPUT.MAX_SIZE_TEST = 32, 48

@@ -19,10 +19,7 @@ VIT, BEIT = "vit_tiny_patch16_224", "beit_base_patch16_224"
 TINY = overrides(SHORT_RUN | {"MODEL.VIT.STEM": "linear", "SOLVER.MAX_ITER": "2", "TEST.EVAL_PERIOD": "1"})
 
 
-@pytest.fixture(autouse=True)
-def toy_scenes(toy_scenes_root, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
-    monkeypatch.setenv("PYTHONHASHSEED", "0")  # `seed_all_rng` writes it
+pytestmark = pytest.mark.usefixtures("toy_scenes")
 
 
 def run_tool(output, *backbones, opts=TINY, flags=()):

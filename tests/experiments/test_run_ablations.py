@@ -25,12 +25,6 @@ NAMES = TOOL.chosen(list(TOOL.GROUPS))
 EACH_ABLATION = pytest.mark.parametrize("name", NAMES)
 
 
-@pytest.fixture
-def toy_scenes(toy_scenes_root, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
-    monkeypatch.setenv("PYTHONHASHSEED", "0")  # `seed_all_rng` writes it
-
-
 def run_tool(output, *words, opts=TINY):
     return TOOL.main(["--on", str(ON_TOY_SCENES), "--output", str(output), *words, *opts])
 

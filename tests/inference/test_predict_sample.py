@@ -13,8 +13,7 @@ def test_empty_weights_are_refused(tiny_cfg):
         predict_sample(tiny_cfg, "toy_scenes_sem_seg_val", num_images=1)
 
 
-def test_labels_are_the_same_without_scores(tiny_cfg, toy_scenes_root, tmp_path, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
+def test_labels_are_the_same_without_scores(tiny_cfg, toy_scenes, tmp_path):
     torch.manual_seed(0)
     torch.save({"model": build_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
     tiny_cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
