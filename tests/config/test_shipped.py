@@ -24,9 +24,9 @@ def test_a_file_in_the_working_directory_comes_before_a_shipped_config(tmp_path,
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("segvit_scratch_320x240", "ambiguous: camvid/segvit_scratch_320x240 or custom/segvit_scratch_320x240"),
-        ("camvid/segvit_scratch_320x24", "near: camvid/segvit_scratch_320x240"),
-        ("nothing like it", "neither a file nor the name of a config in "),
+        ("segvit_scratch_320x240", r"camvid/segvit_scratch_320x240 .*custom/segvit_scratch_320x240"),
+        ("camvid/segvit_scratch_320x24", "camvid/segvit_scratch_320x240"),
+        ("nothing like it", "nothing like it"),
     ],
 )
 def test_ambiguous_and_unknown_names_are_refused(name, message):

@@ -168,7 +168,7 @@ def test_steps_of_0_iterations_are_taken_from_the_weights(config_file, tmp_path)
     with pytest.raises(ValueError, match="only the first steps can be finished"):
         step_configs(cfg, "continual", tmp_path)
     cfg.MODEL.WEIGHTS = ""
-    with pytest.raises(ValueError, match=r"begins with 0: name the finished model by MODEL\.WEIGHTS"):
+    with pytest.raises(ValueError, match=r"0.*MODEL\.WEIGHTS"):
         step_configs(cfg, "continual", tmp_path)
 
 
@@ -218,7 +218,7 @@ def test_a_step_refuses_weights_without_a_tensor_of_its_frozen_part(config_file,
     torch.save({"model": state}, damaged)
     cfg = step_configs(load_config(config_file, ["OUTPUT_DIR", str(tmp_path / "x")]), "continual", tmp_path)[1]
     cfg.MODEL.WEIGHTS = str(damaged)
-    with pytest.raises(ValueError, match=r"(?s)does not fit the model: .*missing in the weights: 1 \(backbone"):
+    with pytest.raises(ValueError, match=r"(?s)missing in the weights: 1 \(backbone"):
         run_or_load_step(cfg, "continual")
 
 

@@ -107,7 +107,7 @@ def test_frozen_parameters_are_left_out():
 
 def test_patterns_that_match_nothing_are_refused():
     cfg = make_cfg(NO_WEIGHT_DECAY=["backbone.*norm*", "*.pos_embd"])
-    with pytest.raises(ValueError, match=r"NO_WEIGHT_DECAY: no parameter matches \['\*\.pos_embd'\]"):
+    with pytest.raises(ValueError, match=r"NO_WEIGHT_DECAY: .*\['\*\.pos_embd'\]"):
         build_optimizer(cfg, make_model())
 
 

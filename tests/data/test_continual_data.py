@@ -94,9 +94,7 @@ def test_a_step_without_images_is_refused(data):
     cfg = at_step(data, 0, PROTOCOL="", GROUPS=groups, SELECTION="disjoint")
     assert stems(step_records(cfg)) == "a"
     cfg.MODEL.SEGVIT.CONTINUAL.GROUPS = [["grass"], ["road", "sky", "tree"]]
-    with pytest.raises(
-        ValueError, match=r"step 0 .* has no image .* SELECTION 'overlapped' also selects images with later"
-    ):
+    with pytest.raises(ValueError, match=r"step 0 .*SELECTION 'overlapped'"):
         step_records(cfg)
 
 

@@ -40,13 +40,13 @@ def test_files_pair_by_stem_with_any_extension(folders):
 
 def test_images_without_a_label_map_are_named(folders):
     image_dir, annotation_dir = folders(["a.jpg", "b.jpg"], ["a.png", "c.png"])
-    with pytest.raises(ValueError, match=r"1 images in .* without a label map in .*: b; the two must have"):
+    with pytest.raises(ValueError, match=r"1 images .*: b;"):
         load_sem_seg_pairs(image_dir, annotation_dir)
 
 
 def test_a_few_label_maps_without_an_image_are_named(folders):
     image_dir, annotation_dir = folders(["a.jpg"], ["a.png", *(f"x{i}.png" for i in range(8))])
-    with pytest.raises(ValueError, match=r"8 label maps in .*: x0, x1, x2, x3, x4, \.\.\.; the two must"):
+    with pytest.raises(ValueError, match=r"8 label maps .*: x0, x1, x2, x3, x4, \.\.\.;"):
         load_sem_seg_pairs(image_dir, annotation_dir)
 
 
@@ -144,9 +144,7 @@ def test_a_split_in_any_folder_can_be_registered(tmp_path):
 
 def test_a_missing_or_unknown_dataset_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    with pytest.raises(
-        ValueError, match=r"^dataset 'camvid_sem_seg_val': folder .*images/val does not exist.*datasets/README"
-    ):
+    with pytest.raises(ValueError, match=r"'camvid_sem_seg_val': .*images/val .*datasets/README"):
         require_datasets(["camvid_sem_seg_val"])
     with pytest.raises(ValueError, match=r"^unknown dataset 'nothing'; near: "):
         require_datasets(["nothing"])

@@ -152,7 +152,7 @@ def test_a_config_that_was_saved_can_be_read_again(folder, tmp_path):
 @pytest.mark.parametrize(
     "overrides, message",
     [
-        ([], r"needs a folder of images: end the command with DATASETS\.FOLDER"),
+        ([], r"DATASETS\.FOLDER"),
         (["DATASETS.FOLDER", "/nowhere"], r"DATASETS\.FOLDER: folder /nowhere does not exist"),
         (["DATASETS.FOLDER", "{tmp}"], r"DATASETS\.FOLDER: .* has no classes\.txt"),
         (["DATASETS.FOLDER", "{mine}", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "4"], "NUM_CLASSES is 4, but .* has 3"),

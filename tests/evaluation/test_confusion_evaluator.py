@@ -108,7 +108,7 @@ def test_labels_and_their_scores_give_equal_metrics(dataset):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (torch.zeros(12, 10, dtype=torch.int64), r"0\.png: the prediction has shape \(12, 10\), but .* \(12, 9\)"),
+        (torch.zeros(12, 10, dtype=torch.int64), r"0\.png: .*\(12, 10\).* \(12, 9\)"),
         (torch.full((12, 9), 4), r"0\.png: the predicted ids 4 to 4 are not all in 0\.\.3"),
         (torch.full((12, 9), -1), r"0\.png: the predicted ids -1 to -1 are not all in 0\.\.3"),
     ],
@@ -160,7 +160,7 @@ def test_a_prediction_of_another_size_names_the_file(dataset):
     name, records = dataset
     evaluator = SemSegConfusionEvaluator(name, distributed=False)
     for shape in [(4, 12, 10), (5, 12, 9)]:
-        with pytest.raises(ValueError, match=r"0\.png: the prediction has shape"):
+        with pytest.raises(ValueError, match=r"^\S*0\.png: .*shape"):
             evaluator.process(records[:1], [{"sem_seg": torch.zeros(shape)}])
 
 

@@ -50,7 +50,7 @@ def test_images_are_resized_to_the_test_size_or_the_static_size(tiny_cfg, files)
 
 def test_images_below_the_smallest_size_are_refused(tiny_cfg, files):
     tiny_cfg.INPUT.MIN_SIZE_TEST = 16
-    with pytest.raises(ValueError, match=r"0\.png: 16 x 24 pixels .* at least 17 in both directions"):
+    with pytest.raises(ValueError, match=r"0\.png: 16 x 24 .* 17 "):
         read_images(files, tiny_cfg, SIZE)
 
 

@@ -94,7 +94,7 @@ def test_incomplete_models_are_refused():
         from_official({"state_dict": {}})
     with pytest.raises(ValueError, match=r"these entries are not tensors: epoch"):
         from_official({"epoch": 3})
-    with pytest.raises(ValueError, match=r"no 'model' in the checkpoint, which holds \['meta', 'state_dict'\]"):
+    with pytest.raises(ValueError, match=r"'model' .*\['meta', 'state_dict'\]"):
         to_official(official_content(shrunk=False))
     encoder_alone = {name: tensor for name, tensor in our_state(shrunk=False).items() if name.startswith(ENCODER)}
     with pytest.raises(ValueError, match=r"class_queries.weight is missing"):

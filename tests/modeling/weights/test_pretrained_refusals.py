@@ -69,13 +69,13 @@ def test_another_width_is_refused_with_both_shapes(tmp_path):
 
 def test_npz_of_another_width_is_refused(tmp_path):
     path = save_npz(tmp_path / "wide.npz", published(embed_dim=96))
-    with pytest.raises(ValueError, match=r"wide\.npz does not fit a VisionTransformer of 3 blocks of width 48: .*96"):
+    with pytest.raises(ValueError, match=r"wide\.npz .*3 blocks of width 48.*96"):
         load(encoder(), path)
 
 
 def test_npz_of_a_shallower_model_is_refused(tmp_path):
     path = save_npz(tmp_path / "flat.npz", published(depth=2))
-    with pytest.raises(ValueError, match=r"flat\.npz does not fit a VisionTransformer of 3 blocks.*encoderblock_2"):
+    with pytest.raises(ValueError, match=r"flat\.npz .*3 blocks.*encoderblock_2"):
         load(encoder(), path)
 
 
@@ -169,5 +169,5 @@ def test_a_file_in_the_hub_cache_is_used(offline_hub, caplog):
 
 
 def test_weights_that_are_not_on_the_hub_are_named_with_their_address():
-    with pytest.raises(ArgumentError, match=r"'in22k_ijepa' is not on the hub: download https://\S+ and set"):
+    with pytest.raises(ArgumentError, match=r"'in22k_ijepa' .*https://\S+"):
         load(encoder(), "in22k_ijepa", "vit_giant_patch16_gap_224")
