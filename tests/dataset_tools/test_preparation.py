@@ -281,7 +281,7 @@ def test_an_unwritable_folder_is_named(root, capsys):
 
 @pytest.mark.parametrize("raw", [[[7]], [[-1]], [[0.5]], [[3]]])
 def test_a_label_table_refuses_unknown_ids(raw):
-    table = LabelTable({0: 255, 4: 0, 5: 1}, num_classes=2)
+    table = LabelTable({0: 255, 4: 0, 5: 1}, colors=[(1, 2, 3), (4, 5, 6)])
     assert table.apply(np.array([[0, 4.0, 5]])).tolist() == [[255, 0, 1]]
     with pytest.raises(ValueError, match=rf"label ids {raw[0][0]} do not occur"):
         table.apply(np.array(raw))

@@ -10,7 +10,7 @@ from segvit.datasets.palette import distinct_colors
 from segvit.visualization import LegendOverlay, blend_labels, color_labels
 from segvit.visualization.legend import draw_legend
 
-COLORS = distinct_colors(40, start=1)
+COLORS = distinct_colors(40)
 NAMES = [f"class {index}" for index in range(40)]
 
 

@@ -31,7 +31,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog, build_detection_train_loader, get_detection_dataset_dicts
 from detectron2.data.samplers import TrainingSampler
-from PIL import Image
 from tabulate import tabulate
 from torch import Tensor
 from tqdm import tqdm
@@ -46,8 +45,10 @@ from segvit.analysis.machine import machine_name
 from segvit.cli_errors import positive, user_errors
 from segvit.d2 import load_config
 from segvit.data import SegViTSemanticDatasetMapper
+from segvit.datasets.palette import distinct_colors
 from segvit.evaluation import SemSegConfusionEvaluator
 from segvit.inference import SegViTPredictor, load_image
+from segvit.label_png import write_label_png
 from segvit.modeling.postprocessing.score_bands import argmax_classes
 from training_step import TrainingStep, random_input
 
@@ -177,7 +178,7 @@ def evaluation(args: argparse.Namespace, cfg: CfgNode) -> Rows:
     model = build_random_model(cfg)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         truth = Path(folder, "truth.png")
-        Image.fromarray(image["sem_seg"].to(torch.uint8).numpy()).save(truth)
+        write_label_png(truth, image["sem_seg"].numpy(), distinct_colors(num_classes))
         names = [str(index) for index in range(num_classes)]
         MetadataCatalog.get(folder).set(stuff_classes=names, ignore_label=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
         evaluator = SemSegConfusionEvaluator(folder, distributed=False)

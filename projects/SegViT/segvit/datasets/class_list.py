@@ -106,7 +106,7 @@ def _parse_json(content: str) -> ClassList:
 
 
 def _default_colors(count: int) -> tuple[Color, ...]:
-    return tuple(distinct_colors(count, start=1))  # without id 0, black, which is hard to see in an overlay
+    return tuple(distinct_colors(count))
 
 
 def _check_names(names: Sequence[str]) -> None:

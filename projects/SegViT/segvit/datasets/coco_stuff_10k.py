@@ -41,5 +41,5 @@ def register_coco_stuff_10k() -> None:
             images=IMAGES,
             annotations=ANNOTATIONS,
             stuff_classes=names,
-            stuff_colors=distinct_colors(len(names), start=1),
+            stuff_colors=distinct_colors(len(names)),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segvit.datasets.palette import distinct_colors
+from segvit.datasets.palette import voc_colors
 from segvit.datasets.registration import register_sem_seg_split
 
 FOLDER = "pascal_context"
@@ -27,7 +27,7 @@ def register_pascal_context() -> None:
     With 60 classes the background is class 0; with 59 it is ignored (255), and the other ids are smaller by one.
     """
     names = ["background", *(name for _, name in PASCAL_CONTEXT_CATEGORIES)]
-    colors = distinct_colors(len(names))
+    colors = voc_colors(len(names))
     for split in ("train", "val"):
         for first, num_classes in ((1, 59), (0, 60)):
             register_sem_seg_split(

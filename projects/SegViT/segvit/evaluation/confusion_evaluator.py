@@ -64,7 +64,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
             output_dir: where to write `sem_seg_evaluation.json`: the metrics and the confusion matrix.
             with_boundary_iou: also give "mBoundaryIoU" and "BoundaryIoU-<class>" (see `boundary_iou`).
             save_predictions: write each prediction into `output_dir`, as `predictions/labels/*.png` and
-                `predictions/colors/*.png`, in the `stuff_colors` of the metadata or, without those, PASCAL VOC's.
+                `predictions/colors/*.png`, in the `stuff_colors` of the metadata or, without those, `distinct_colors`.
             class_names: classes of the predictions, if not the dataset's; then `relabelling` is required.
             relabelling: maps the ground truth's ids to those classes.
             among: the argmax of scores is taken over these classes only; default: over all.
@@ -169,9 +169,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
 
     @cached_property
     def _writer(self) -> PredictionWriter:
-        colors = MetadataCatalog.get(self._dataset_name).get("stuff_colors") or distinct_colors(
-            len(self._classes), start=1
-        )
+        colors = MetadataCatalog.get(self._dataset_name).get("stuff_colors") or distinct_colors(len(self._classes))
         assert self._output_dir is not None, "checked by the constructor"
         folder = Path(self._output_dir, "predictions")
         return PredictionWriter(folder, images=self._truth_by_image, colors=colors)

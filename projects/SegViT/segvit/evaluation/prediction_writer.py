@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from segvit.label_png import write_label_png
 from segvit.output_files import atomic_write
+from segvit.visualization.overlays import color_labels
 
 Color = tuple[int, int, int]
 
 
 class PredictionWriter:
-    """Writes `labels/<name>.png` (ids, one channel) and `colors/<name>.png` (RGB) into a folder.
+    """Writes `labels/<name>.png` (ids, with the colours as palette) and `colors/<name>.png` (RGB) into a folder.
 
     A name is the image's path relative to the common folder of all images, so that equal file names in different
     folders do not collide.
@@ -33,17 +35,11 @@ class PredictionWriter:
         """
         self._folder = Path(folder)
         self._root = os.path.commonpath([os.path.dirname(os.path.abspath(image)) for image in images])
-        self._palette = np.asarray(colors, dtype=np.uint8)
+        self._colors = colors
 
     def write(self, image: str, labels: np.ndarray) -> None:
         """Write the prediction (H, W) for an image file; existing files are replaced."""
         name = Path(os.path.abspath(image)).relative_to(self._root).with_suffix(".png")
-        ids = labels.astype(np.uint8 if len(self._palette) <= 256 else np.uint16)
-        _save(Image.fromarray(ids), self._folder / "labels" / name)
-        _save(Image.fromarray(self._palette[labels]), self._folder / "colors" / name)
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    """Written atomically: an interrupted run leaves no incomplete image."""
-    with atomic_write(path) as unfinished:
-        image.save(unfinished, format="PNG")
+        write_label_png(self._folder / "labels" / name, labels, self._colors)
+        with atomic_write(self._folder / "colors" / name) as unfinished:
+            Image.fromarray(color_labels(labels, self._colors)).save(unfinished, format="PNG")

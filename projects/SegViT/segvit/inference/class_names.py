@@ -20,7 +20,7 @@ def class_list_of(cfg: CfgNode) -> ClassList:
     folder that exists elsewhere) or none has K classes.
     """
     num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-    default_colors = distinct_colors(num_classes, start=1)
+    default_colors = distinct_colors(num_classes)
     for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
         if dataset not in DatasetCatalog:
             continue

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from segvit.inference.video import VideoWriter
+from segvit.label_png import write_label_png
 from segvit.output_files import atomic_write
 from segvit.visualization.legend import LegendOverlay
 from segvit.visualization.overlays import Color, color_labels
@@ -56,7 +57,7 @@ class ResultFolder:
     def write_labels(self, name: str, labels: np.ndarray) -> None:
         """Write the label map and its colours; ids take one byte, or two if there are more than 256 classes."""
         if "labels" in self._kinds:
-            self._write("labels", name, labels.astype(np.uint8 if len(self._colors) <= 256 else np.uint16, copy=False))
+            write_label_png(self._path("labels", name), labels, self._colors)
         if "colors" in self._kinds:
             self._write("colors", name, color_labels(labels, self._colors))
 
@@ -65,5 +66,8 @@ class ResultFolder:
         return VideoWriter(self._folder / "overlays" / f"{name}.mp4", fps=fps)
 
     def _write(self, kind: str, name: str, pixels: np.ndarray) -> None:
-        with atomic_write(self._folder / kind / f"{name}.png") as path:
+        with atomic_write(self._path(kind, name)) as path:
             Image.fromarray(pixels).save(path)
+
+    def _path(self, kind: str, name: str) -> Path:
+        return self._folder / kind / f"{name}.png"

@@ -6,6 +6,7 @@ Shape shorthand in this module: K: classes.
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from segvit.visualization.figures import save_figure
+from segvit.visualization.fonts import readable_names
 
 # Sizes in inches. The figure grows with the number of classes.
 BAR_HEIGHT = 0.11
@@ -36,10 +38,9 @@ def draw_class_histogram(
         output: the PNG file.
     """
     bars = max(len(frequencies), 1)
-    names = [name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 3]}..." for name in classes]
-    labels = [f"{class_id} {name}" for class_id, name in enumerate(names)]
+    labels = [f"{class_id} {_shorten(name)}" for class_id, name in enumerate(readable_names(classes))]
     plot_height = max(len(classes) * (bars + 1) * BAR_HEIGHT, 1.0)
-    left = max(map(len, labels), default=0) * CHARACTER_WIDTH + 0.2
+    left = max(map(_columns, labels), default=0) * CHARACTER_WIDTH + 0.2
     width, height = left + PLOT_WIDTH + MARGIN / 2, plot_height + 2 * MARGIN
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((left / width, MARGIN / height, PLOT_WIDTH / width, plot_height / height))
@@ -66,3 +67,12 @@ def draw_class_histogram(
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="upper right", ncols=bars, frameon=False, fontsize=9)
     save_figure(figure, output, dpi=100)
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 3]}..."
+
+
+def _columns(text: str) -> int:
+    """The width of a text in Latin characters: Chinese, Japanese and Korean ones are twice as wide."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from segvit.errors import UserError
 from segvit.visualization.figures import save_figure
+from segvit.visualization.fonts import readable_names
 from segvit.visualization.overlays import Color, add_class_legend, blend_labels
 
 COLUMNS = 4
@@ -59,6 +60,7 @@ def draw_contact_sheet(
     for cell in cells:
         counts += np.bincount(cell.labels[cell.labels < len(classes)].ravel(), minlength=len(classes))
     largest = np.argsort(-counts, kind="stable")[:MAX_LEGEND_CLASSES]
+    names = readable_names(classes)
     present = sorted(int(class_id) for class_id in largest if counts[class_id])
     legend_height = 0.3 * -(-len(present) // 8) + 0.2
     figure = Figure(
@@ -70,5 +72,5 @@ def draw_contact_sheet(
         axis.set_title(cell.title, fontsize=8)
     for axis in figure.axes:
         axis.set_axis_off()
-    add_class_legend(figure, [classes[index] for index in present], [colors[index] for index in present])
+    add_class_legend(figure, [names[index] for index in present], [colors[index] for index in present])
     save_figure(figure, output, dpi=80)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from segvit.errors import UserError
 from segvit.output_files import atomic_write
+from segvit.visualization.fonts import use_fonts
 
 
 def require_figure_name(output: str | os.PathLike[str]) -> None:
@@ -21,8 +22,12 @@ def require_figure_name(output: str | os.PathLike[str]) -> None:
 
 
 def save_figure(figure: Figure, output: str | os.PathLike[str], *, dpi: int) -> None:
-    """Write a figure atomically, in the format of the file's extension. Raises UserError for an unknown extension."""
+    """Write a figure atomically, with fonts for its texts, in the format of the file's extension.
+
+    Raises UserError for an unknown extension.
+    """
     require_figure_name(output)
+    use_fonts(figure)
     with atomic_write(output) as temporary:
         figure.savefig(temporary, dpi=dpi)
 

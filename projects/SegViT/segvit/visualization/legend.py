@@ -8,13 +8,10 @@ Shape shorthand: H x W pixels of the image, L rows of pixels of the legend, K cl
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
+from segvit.visualization.fonts import readable_names, text_coverage, text_height
 from segvit.visualization.overlays import Color, blend_labels
 
 # The text height in pixels is the image's width over TEXTS_PER_WIDTH, clipped to the other two.
@@ -39,7 +36,7 @@ class LegendOverlay:
     """
 
     def __init__(self, *, names: Sequence[str], colors: Sequence[Color], opacity: float = 0.6) -> None:
-        self._names = names
+        self._names = readable_names(names)
         self._colors = colors
         self._opacity = opacity
 
@@ -72,27 +69,31 @@ def draw_legend(names: Sequence[str], colors: Sequence[Color], *, width: int, li
     """A white strip (L, W', 3) uint8 with a coloured square and a name per class, in columns of equal width.
 
     Args:
-        names: of the listed classes, in order.
+        names: of the listed classes, in order; see `readable_names`.
         colors: of the listed classes, RGB.
         width: of the image above the strip; W' is larger if a name does not fit.
         lines: of text; classes that do not fit are left out. By default as many as the classes need.
     """
     text_size = min(max(width // TEXTS_PER_WIDTH, SMALLEST_TEXT), LARGEST_TEXT)
-    font, gap = _font(text_size), text_size // 2
-    column_width = max((int(font.getlength(name)) for name in names), default=0) + text_size + 2 * gap
+    texts, gap = [text_coverage(name, text_size) for name in names], text_size // 2
+    column_width = max((text.shape[1] for text in texts), default=0) + text_size + 2 * gap
     columns = max((width - gap) // column_width, 1)
     lines = -(-len(names) // columns) if lines is None else lines
     height = lines * (text_size + gap) + gap if lines else 0
-    strip = Image.new("RGB", (max(width, column_width + gap), height), WHITE)
-    draw = ImageDraw.Draw(strip)
-    for index, (name, color) in enumerate(zip(names[: lines * columns], colors)):
+    strip = np.full((height, max(width, column_width + gap), 3), WHITE, dtype=np.uint8)
+    for index, (text, color) in enumerate(zip(texts[: lines * columns], colors)):
         row, column = divmod(index, columns)
         left = gap + column * column_width
         top = gap + row * (text_size + gap)
-        square = (left, top, left + text_size - 1, top + text_size - 1)
-        draw.rectangle(square, fill=tuple(color), outline=BLACK)
-        draw.text((left + text_size + gap, top + text_size // 2), name, fill=BLACK, font=font, anchor="lm")
-    return np.asarray(strip)
+        square = strip[top : top + text_size, left : left + text_size]
+        square[:] = BLACK
+        square[1:-1, 1:-1] = color
+        # The text is centred on the square, and is higher.
+        top += (text_size - text_height(text_size)) // 2
+        left += text_size + gap
+        area = strip[top : top + text.shape[0], left : left + text.shape[1]]
+        area -= text[: area.shape[0], :, None]  # black on white
+    return strip
 
 
 def add_legend(image: np.ndarray, legend: np.ndarray) -> np.ndarray:
@@ -102,9 +103,3 @@ def add_legend(image: np.ndarray, legend: np.ndarray) -> np.ndarray:
     joined[: image.shape[0], : image.shape[1]] = image
     joined[image.shape[0] :, : legend.shape[1]] = legend
     return joined
-
-
-@lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib and covers class names that are not ASCII."""
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from segvit.visualization.figures import save_figure
+from segvit.visualization.fonts import readable_names
 
 Color = tuple[int, int, int]
 # Classes in each line of a sheet's legend.
@@ -84,12 +85,12 @@ def draw_prediction_sheet(
         axis.set_title(title, fontsize=11)
     for axis in axes.flat:
         axis.set_axis_off()
-    add_class_legend(figure, classes, colors)
+    add_class_legend(figure, readable_names(classes), colors)
     save_figure(figure, output, dpi=80)
 
 
 def add_class_legend(figure: Figure, classes: Sequence[str], colors: Sequence[Color]) -> None:
-    """Add a legend of the classes below the axes."""
+    """Add a legend of the classes, named as by `readable_names`, below the axes."""
     patches = [
         Patch(color=(red / 255, green / 255, blue / 255), label=name)
         for name, (red, green, blue) in zip(classes, colors, strict=True)

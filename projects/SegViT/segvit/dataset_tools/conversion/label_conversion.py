@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from segvit.data.label_reading import read_levels
@@ -23,6 +22,7 @@ from segvit.dataset_tools.conversion.palette import Palette
 from segvit.dataset_tools.doctor.dataset_report import DatasetReport
 from segvit.dataset_tools.doctor.inspection import Inspection
 from segvit.errors import UserError
+from segvit.label_png import write_label_png
 
 # How many colours or ids without a class an error lists.
 MAX_LISTED_COLORS = 20
@@ -136,9 +136,8 @@ def _convert(report: DatasetReport, converter: Converter, folder: Path) -> dict[
         num_files += bool(unknown_here)
         unknown += unknown_here
         if not unknown:
-            (folder / split).mkdir(parents=True, exist_ok=True)
             converted[label_map] = folder / split / label_map.name
-            Image.fromarray(ids).save(converted[label_map])
+            write_label_png(converted[label_map], ids, report.dataset.classes.colors)
     if unknown:
         files = f"{num_files} of {len(label_maps)} label maps"
         raise UserError(_describe_unknown(unknown, num_pixels, files, converter.palette))

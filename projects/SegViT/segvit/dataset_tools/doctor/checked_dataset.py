@@ -126,7 +126,7 @@ def _open_registered(title: str, names: Sequence[str]) -> CheckedDataset:
     colors = metas[0].get("stuff_colors")  # Detectron2's ADE20K has none
     class_list = ClassList(
         names=classes,
-        colors=tuple(tuple(color) for color in colors or distinct_colors(len(classes), start=1)),
+        colors=tuple(tuple(color) for color in colors or distinct_colors(len(classes))),
         colors_given=bool(colors),
     )
     splits = [list_split(name, *pair_folders(name)) for name in names]

@@ -13,6 +13,7 @@ from segvit.dataset_tools.preparation.distribution import (
 )
 from segvit.dataset_tools.preparation.label_table import IGNORED, LabelTable
 from segvit.dataset_tools.preparation.readers import read_index_png
+from segvit.datasets.palette import distinct_colors
 
 NUM_CLASSES = 150
 SIZES = {"training": 20210, "validation": 2000}
@@ -30,7 +31,7 @@ def find_ade20k(root: Path) -> Distribution:
         dataset_folder=folder,
         version="segvit ade20k 1",
         read=read_index_png,
-        tables=[LabelTable(class_ids, num_classes=NUM_CLASSES)],
+        tables=[LabelTable(class_ids, colors=distinct_colors(NUM_CLASSES))],
         splits=[_find_split(folder, name, problems) for name in SIZES],
         problems=problems,
     )

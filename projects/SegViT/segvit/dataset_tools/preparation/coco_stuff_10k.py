@@ -15,6 +15,7 @@ from segvit.dataset_tools.preparation.distribution import (
 from segvit.dataset_tools.preparation.label_table import IGNORED, LabelTable
 from segvit.dataset_tools.preparation.readers import read_mat, read_split_list
 from segvit.datasets.coco_stuff_10k import ANNOTATIONS, COCO_STUFF_10K_CATEGORIES, FOLDER, IMAGES
+from segvit.datasets.palette import distinct_colors
 
 SIZES = {"train": 9000, "test": 1000}
 URL = "http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/cocostuff-10k-v1.1.zip"
@@ -36,7 +37,7 @@ def find_coco_stuff_10k(root: Path) -> Distribution:
         dataset_folder=folder,
         version="segvit coco_stuff_10k 1",
         read=partial(read_mat, field="S"),
-        tables=[LabelTable({0: IGNORED, **class_ids}, num_classes=len(class_ids))],
+        tables=[LabelTable({0: IGNORED, **class_ids}, colors=distinct_colors(len(class_ids)))],
         splits=[_find_split(folder, name, images, label_maps, problems) for name in SIZES],
         problems=problems,
     )

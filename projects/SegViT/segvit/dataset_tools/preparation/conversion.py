@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from segvit.dataset_tools.preparation.checksums import checksum
 from segvit.dataset_tools.preparation.distribution import LabelledImage, Problem
 from segvit.dataset_tools.preparation.label_table import IGNORED, LabelTable
 from segvit.dataset_tools.preparation.readers import DamagedFileError, read_image_size, read_index_png
+from segvit.label_png import write_label_png
 from segvit.output_files import atomic_write
 
 
@@ -83,9 +83,8 @@ class Converter:
             label_maps = [table.apply(raw) for table in self._tables]
         except ValueError as error:
             raise DamagedFileError(job.image.source_file, f"{job.image.stem}: {error}") from error
-        for target, labels in zip(job.label_targets, label_maps, strict=True):
-            with atomic_write(target) as temporary:
-                Image.fromarray(labels).save(temporary, format="PNG")
+        for target, labels, table in zip(job.label_targets, label_maps, self._tables, strict=True):
+            write_label_png(target, labels, table.colors)
         if job.image_target != job.image.image:
             link_or_copy(job.image.image, job.image_target)
 

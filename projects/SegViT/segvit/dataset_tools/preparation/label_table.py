@@ -1,14 +1,15 @@
 """`LabelTable`: map the label ids of a distribution to class ids.
 
-Shape shorthand in this module: H x W pixels; R raw ids, 0 to R - 1.
+Shape shorthand in this module: H x W pixels; R raw ids, 0 to R - 1; K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from segvit.datasets.registration import Color
 from segvit.errors import UserError
 
 IGNORED = 255
@@ -18,17 +19,21 @@ MAX_LISTED = 10
 
 
 class LabelTable:
-    """Maps raw ids to class ids 0 to `num_classes` - 1 or to the ignore value 255.
+    """Maps raw ids to class ids 0 to K - 1 or to the ignore value 255.
 
     Args:
         class_ids: raw id -> class id; any other raw id is an error.
-        num_classes: at most 255.
+        colors: of the classes, RGB; at most 255.
     """
 
-    def __init__(self, class_ids: Mapping[int, int], *, num_classes: int) -> None:
-        self.num_classes = num_classes
+    def __init__(self, class_ids: Mapping[int, int], *, colors: Sequence[Color]) -> None:
+        self.colors = colors
         self._class_ids = np.full(max(class_ids) + 1, NO_CLASS, dtype=np.int16)  # (R,)
         self._class_ids[list(class_ids)] = list(class_ids.values())
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.colors)
 
     def apply(self, raw: np.ndarray) -> np.ndarray:
         """Raw ids (H, W) -> class ids (H, W) uint8. Raises UserError, listing the ids, for ids without a class."""

@@ -21,6 +21,7 @@ from segvit.dataset_tools.preparation.pascal_annotations import (
     read_label_list,
 )
 from segvit.dataset_tools.preparation.readers import read_mat, read_split_list
+from segvit.datasets.palette import voc_colors
 from segvit.datasets.pascal_context import FOLDER, PASCAL_CONTEXT_CATEGORIES
 
 SOURCES = ("mat", "json")
@@ -66,7 +67,8 @@ def _label_tables() -> list[LabelTable]:
         **dict.fromkeys(range(NUM_LABELS + 1), 0),
         **{raw: index for index, raw in enumerate(classes, 1)},
     }
-    return [LabelTable(foreground, num_classes=59), LabelTable(with_background, num_classes=60)]
+    colors = voc_colors(1 + len(classes))
+    return [LabelTable(foreground, colors=colors[1:]), LabelTable(with_background, colors=colors)]
 
 
 def _split(folder: Path, name: str, expected: int, images: list[LabelledImage]) -> Split:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from segvit.dataset_tools.toy_scenes.canvas import IGNORED, IMAGE_HEIGHT, IMAGE_WIDTH
 from segvit.dataset_tools.toy_scenes.scene import draw_scene
 from segvit.datasets.toy_scenes import TOY_SCENES_CATEGORIES
+from segvit.label_png import write_label_png
 
 # Increase it with every change of the scenes: folders of other versions are generated again.
 VERSION = 1
@@ -48,6 +49,7 @@ def generate_toy_scenes(
 
 
 def _write(folder: Path, seed: int, counts: dict[str, int]) -> None:
+    colors = [color for _, color in TOY_SCENES_CATEGORIES]
     with tqdm(total=sum(counts.values()), desc="toy scenes", unit="image") as progress:
         for split, count in counts.items():
             images, annotations = folder / "images" / split, folder / "annotations" / split
@@ -55,14 +57,14 @@ def _write(folder: Path, seed: int, counts: dict[str, int]) -> None:
             annotations.mkdir(parents=True)
             for index in range(count):
                 image, labels = draw_scene(seed, split, index)
-                bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-                _write_image(images / f"{index:05d}.jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-                _write_image(annotations / f"{index:05d}.png", labels, [])
+                _write_jpeg(images / f"{index:05d}.jpg", image)
+                write_label_png(annotations / f"{index:05d}.png", labels, colors)
                 progress.update()
 
 
-def _write_image(path: Path, pixels: np.ndarray, options: list[int]) -> None:
-    if not cv2.imwrite(str(path), pixels, options):
+def _write_jpeg(path: Path, image: np.ndarray) -> None:
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
         raise OSError(f"could not write {path}")
 
 
