@@ -13,6 +13,7 @@ import logging
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
+from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer, has_checkpoint, require_weights
@@ -88,6 +89,8 @@ def evaluate(cfg: CfgNode, continues: bool) -> dict[str, dict[str, float]]:
     results = Trainer.test(cfg, model)
     if cfg.TEST.AUG.ENABLED:
         results.update(Trainer.test_with_TTA(cfg, model))
+    if comm.is_main_process() and cfg.TEST.EXPECTED_RESULTS:
+        verify_results(cfg, results)
     return results
 
 

@@ -206,3 +206,25 @@ def test_detectron2s_schedules_are_unchanged(name):
 def test_an_unknown_schedule_is_refused():
     with pytest.raises(ValueError, match="Unknown LR scheduler: Poly"):
         learning_rates(make_cfg(LR_SCHEDULER_NAME="Poly"))
+
+
+def test_biases_have_a_learning_rate_of_their_own():
+    model = make_model()
+    settings = settings_by_name(model, build_optimizer(make_cfg(BIAS_LR_FACTOR=2.0), model).param_groups)
+    assert settings["backbone.proj.weight"][0] == pytest.approx(BASE_LR)
+    assert settings["backbone.proj.bias"][0] == pytest.approx(2 * BASE_LR)
+    assert settings["sem_seg_head.class_embed.bias"][0] == pytest.approx(20 * BASE_LR)
+
+
+def test_the_schedule_starts_after_the_warm_up_if_its_interval_is_rescaled():
+    """WarmupPolyLR has decayed by a tenth after a warm-up of 10 of 100 iterations, unless it starts there."""
+    rates = {}
+    for rescaled in (False, True):
+        cfg = make_cfg(RESCALE_INTERVAL=rescaled)
+        optimizer = build_optimizer(cfg, make_model())
+        scheduler = build_lr_scheduler(cfg, optimizer)
+        for _ in range(10):
+            optimizer.step()
+            scheduler.step()
+        rates[rescaled] = optimizer.param_groups[0]["lr"] / optimizer.param_groups[0]["initial_lr"]
+    assert rates == pytest.approx({False: 0.9, True: 1.0})

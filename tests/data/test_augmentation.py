@@ -24,7 +24,7 @@ def random_image(height=24, width=40, seed=0) -> np.ndarray:
 @given(height=st.integers(20, 3000), width=st.integers(20, 3000), ratio=st.floats(0.5, 2.0))
 def test_ratio_resize_gives_the_largest_size_within_both_limits(height, width, ratio):
     resize = ResizeWithRatio(short=512, long=2048, ratio_range=(0.5, 2.0))
-    new_height, new_width = resize.output_shape(height, width, ratio)
+    new_height, new_width = resize.output_shape(height, width, ratio, short=512)
     short, long = sorted((new_height, new_width))
     assert short <= 512 * ratio + 0.5 and long <= 2048 * ratio + 0.5
     assert short >= 512 * ratio - 0.5 or long >= 2048 * ratio - 0.5
@@ -37,7 +37,7 @@ def test_ratio_resize_gives_the_largest_size_within_both_limits(height, width, r
 )
 def test_ratio_resize_equals_hand_computed_sizes(size, expected):
     resize = ResizeWithRatio(short=512, long=2048, ratio_range=(1.0, 1.0))
-    assert resize.output_shape(*size, 1.0) == expected
+    assert resize.output_shape(*size, 1.0, short=512) == expected
     assert (
         resize.get_transform(np.zeros((*size, 3), np.uint8)).apply_image(np.zeros((*size, 3), np.uint8)).shape[:2]
         == expected
@@ -51,6 +51,27 @@ def test_ratios_have_the_chosen_distribution(sampling, median):
     ratios = [resize.get_transform(np.zeros((10, 10, 3), np.uint8)).new_h / 1000 for _ in range(2000)]
     assert 0.5 <= min(ratios) < 0.52 and 1.97 < max(ratios) <= 2.0
     assert np.median(ratios) == pytest.approx(median, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("shorts", "sampling", "expected"),
+    [((64,), "choice", {64}), ((32, 48, 64), "choice", {32, 48, 64}), ((40, 43), "range", {40, 41, 42, 43})],
+)
+def test_several_short_sides(shorts, sampling, expected):
+    """As Detectron2's ResizeShortestEdge draws them; the ratio applies to the drawn one."""
+    cfg = get_segvit_cfg()
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = shorts, sampling
+    cfg.INPUT.RESIZE_RATIO_RANGE = [2.0, 2.0]
+    np.random.seed(0)
+    resize = build_train_augmentations(cfg)[0]
+    drawn = [resize.get_transform(np.zeros((20, 30, 3), np.uint8)).new_h for _ in range(60)]
+    assert set(drawn) == {2 * short for short in expected}
+
+
+@pytest.mark.parametrize("shorts", [(64,), (64, 32), (32, 48, 64)])
+def test_a_range_needs_two_short_sides(shorts):
+    with pytest.raises(ValueError, match=r"INPUT\.MIN_SIZE_TRAIN .*'range'"):
+        ResizeWithRatio(short=shorts, long=64, ratio_range=(1.0, 1.0), short_sampling="range")
 
 
 @pytest.mark.parametrize("bad", [{"ratio_range": (0.0, 1.0)}, {"ratio_range": (2.0, 1.0)}, {"sampling": "normal"}])

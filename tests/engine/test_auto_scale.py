@@ -22,6 +22,20 @@ def test_everything_follows_the_processes(processes, scale):
     assert (round(160_000 / scale), round(1500 / scale)) == (solver.MAX_ITER, solver.WARMUP_ITERS)
 
 
+def test_a_period_of_one_stays_one():
+    """Scaled to 8 times as many processes, Detectron2 rounds it to 0, which means never."""
+    opts = ["SOLVER.REFERENCE_WORLD_SIZE", "1", "TEST.EVAL_PERIOD", "2", "SOLVER.CHECKPOINT_PERIOD", "1"]
+    scaled = scale_to_processes(load_config(BASE, opts), 8)
+    assert (scaled.TEST.EVAL_PERIOD, scaled.SOLVER.CHECKPOINT_PERIOD) == (1, 1)
+    assert scale_to_processes(load_config(BASE, [*opts, "TEST.EVAL_PERIOD", "0"]), 8).TEST.EVAL_PERIOD == 0
+
+
+def test_a_scaled_config_is_read_again(tmp_path):
+    """Its STEPS, which no schedule reads, must not count as changed."""
+    (tmp_path / "config.yaml").write_text(scale_to_processes(load_config(BASE, EIGHT), 2).dump())
+    assert load_config(tmp_path / "config.yaml").SOLVER.IMS_PER_BATCH == 4
+
+
 def test_scaling_twice_changes_nothing():
     once = scale_to_processes(load_config(BASE, EIGHT), 2)
     assert scale_to_processes(once, 2) == once

@@ -17,6 +17,7 @@ from timm.models import clean_state_dict
 from torch import nn
 from torch.nn.modules.module import _IncompatibleKeys
 
+from segvit.checkpoint.positions import position_hint, resized_positions
 from segvit.checkpoint.run_record import RunRecord
 from segvit.errors import UserError
 from segvit.modeling.weights.weight_files import code_error, read_weight_file, require_content
@@ -33,12 +34,6 @@ MOST_NAMED = 20
 
 # Fraction of the tensors that do not depend on the classes, which MODEL.WEIGHTS must contain in training.
 MIN_MATCH = 0.95
-
-POSITION_TENSOR = re.compile(r"(^|\.)(pos_embed|positions\.(tables\.\d+|shared_table))$")
-POSITION_HINT = (
-    "\nThe checkpoint was trained on another crop, which changes the shape of the position embedding: keep its "
-    "MODEL.VIT.IMG_SIZE; positions are interpolated to images of any size"
-)
 
 
 class SegViTCheckpointer(DetectionCheckpointer):
@@ -150,6 +145,8 @@ class SegViTCheckpointer(DetectionCheckpointer):
             self.run.require_resumable(checkpoint, self._path)
         elif self.run is not None:
             self.run.require_class_order(checkpoint, self._path, same=False)
+        if not self._resumes:
+            checkpoint["model"] = resized_positions(self.model, checkpoint, self._path)
         adds_group = bool(self.new_tensors) and not self._must_be_exact
         expected = self.model.state_dict()
         if adds_group:
@@ -160,7 +157,7 @@ class SegViTCheckpointer(DetectionCheckpointer):
         if not match.matched:
             raise UserError(f"{self._path} fits no tensor of the model (encoders alone: MODEL.VIT.PRETRAINED)")
         if len(of_classes) < len(match.conflicts) or ((self._must_be_exact or adds_group) and not match.is_exact):
-            hint = POSITION_HINT if any(POSITION_TENSOR.search(conflict.name) for conflict in match.conflicts) else ""
+            hint = position_hint(conflict.name for conflict in match.conflicts)
             raise UserError(f"{self._path} does not fit the model: {described}{hint}")
         lacking = [name for name in match.missing if not CLASS_TENSOR.search(name)]
         if len(lacking) > (1 - MIN_MATCH) * len(self.model.state_dict()):

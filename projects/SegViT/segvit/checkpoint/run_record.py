@@ -6,7 +6,7 @@ A key that differs takes effect or is refused with both values; none is ignored.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,6 +15,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from segvit.config.continual_step import continual_step
+from segvit.config.unread_keys import flat
 from segvit.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,6 @@ MAY_CHANGE = (
     "INPUT.CROP.*",
     "INPUT.PHOTOMETRIC_STRENGTH",
     "INPUT.RANDOM_FLIP",
-    "INPUT.COLOR_AUG_SSD",
     # Regularization, weights of losses, and how the same function is computed.
     "MODEL.VIT.DROP_PATH_RATE",
     "MODEL.VIT.GRADIENT_CHECKPOINTING",
@@ -52,8 +52,6 @@ MAY_CHANGE = (
     "TEST.WINDOW.ACCUMULATE_ON_CPU",
     "TEST.AUG.*",
     "CUDNN_BENCHMARK",
-    "FLOAT32_PRECISION",
-    "VIS_PERIOD",
     "VERSION",
 )
 # The position in the data is counted in batches, and the average is part of the state.
@@ -75,7 +73,7 @@ class RunRecord:
     @classmethod
     def of(cls, cfg: CfgNode, *, datasets: Sequence[str] = ()) -> RunRecord:
         """The record of a config; class names are those of `datasets`, by default DATASETS.TRAIN."""
-        config = {key: _plain(value) for key, value in _leaves(cfg) if key not in NOT_RECORDED}
+        config = {key: value for key, value in flat(cfg).items() if key not in NOT_RECORDED}
         step = continual_step(cfg)
         if step is not None and step.class_names:
             return cls(config, list(step.class_names))
@@ -145,16 +143,3 @@ class RunRecord:
 def may_change(key: str) -> bool:
     """Whether a resumed run may have another value of this key."""
     return key not in FIXED and any(fnmatchcase(key, pattern) for pattern in MAY_CHANGE)
-
-
-def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, at any depth: YAML and command lines do not keep them apart."""
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -44,6 +44,10 @@ def positive(value: float) -> str:
     return "" if value > 0 else "must be above 0"
 
 
+def fraction(value: float) -> str:
+    return "" if 0 < value <= 1 else "must be above 0 and at most 1"
+
+
 def positive_numbers(count: int | None = None) -> Check:
     """A list of `count` positive numbers; by default one or more."""
 

@@ -14,6 +14,7 @@ from fvcore.common.config import BASE_KEY
 
 from segvit.config.continual_step import model_names_classes, set_num_classes
 from segvit.config.defaults import get_segvit_cfg
+from segvit.config.unread_keys import require_read
 from segvit.config.validation import require_types, require_values
 from segvit.datasets import register_config_folder
 from segvit.errors import UserError
@@ -37,7 +38,8 @@ def load_config(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
 
     Raises:
         UserError: a file is missing, not plain YAML, or has an unknown key; the overrides are not pairs of known keys
-            and values, or contain a `--flag`; a value has the wrong type or is out of range; the folder and the config
+            and values, or contain a `--flag`; a value has the wrong type or is out of range; a changed key is one that
+            nothing reads (`unread_keys.py`); the folder and the config
             do not fit.
     """
     cfg = get_segvit_cfg()
@@ -56,6 +58,7 @@ def load_config(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
     cfg.merge_from_file(str(path), allow_unsafe=False)
     cfg.merge_from_list(list(opts))
     require_values(cfg)
+    require_read(cfg, get_segvit_cfg())
     names_classes = model_names_classes(cfg)
     register_config_folder(cfg, model_names_classes=names_classes)
     if names_classes:

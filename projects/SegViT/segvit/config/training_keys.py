@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from segvit.config.checks import Key, at_least, between, numbers, one_of, positive, positive_numbers
+from segvit.config.checks import Key, at_least, between, fraction, numbers, one_of, positive, positive_numbers
 
 DATA = (
     # A folder with images/, annotations/ and a file of class names. Its splits become the datasets "folder_train",
     # "folder_val" and so on, and give the number of classes if MODEL.SEM_SEG_HEAD.NUM_CLASSES is 0.
     Key("DATASETS.FOLDER", ""),
     Key("INPUT.DATASET_MAPPER_NAME", "segvit_semantic"),
-    # A training image is resized to fit MIN_SIZE_TRAIN[0] x MAX_SIZE_TRAIN, both times a random ratio in this range.
+    # [[dataset, factor], ...] for SAMPLER_TRAIN "WeightedTrainingSampler": how often images are drawn, 1.0 by default.
+    # Detectron2 reads this key and the next one, and declares neither.
+    Key("DATASETS.TRAIN_REPEAT_FACTOR", []),
+    # Fraction of the images that SAMPLER_TRAIN "RandomSubsetTrainingSampler" trains on; SEED chooses them.
+    Key("DATALOADER.RANDOM_SUBSET_RATIO", 1.0, fraction),
+    # A training image is resized to fit MIN_SIZE_TRAIN x MAX_SIZE_TRAIN, both times a random ratio in this range.
     Key("INPUT.RESIZE_RATIO_RANGE", [0.5, 2.0], positive_numbers(2)),
     # Distribution of that ratio: "uniform" (the official recipe) or "log", which shrinks as many images as it enlarges.
     Key("INPUT.RESIZE_RATIO_SAMPLING", "uniform"),
@@ -76,7 +81,10 @@ TRAINING_KEYS = (*DATA, *SOLVER, *TEST)
 # Keys that Detectron2 declares and does not check. Their defaults are Detectron2's.
 DETECTRON2_CHECKS = {
     "DATALOADER.NUM_WORKERS": at_least(0),
-    "DATALOADER.SAMPLER_TRAIN": one_of("TrainingSampler", "RandomSubsetTrainingSampler"),
+    "DATALOADER.SAMPLER_TRAIN": one_of(
+        "TrainingSampler", "RandomSubsetTrainingSampler", "WeightedTrainingSampler", "RepeatFactorTrainingSampler"
+    ),
+    "DATALOADER.REPEAT_THRESHOLD": between(0, 1),
     "INPUT.CROP.SIZE": positive_numbers(2),
     "INPUT.CROP.TYPE": one_of("absolute", "absolute_range", "relative", "relative_range"),
     "INPUT.FORMAT": one_of("BGR", "RGB"),
@@ -84,11 +92,13 @@ DETECTRON2_CHECKS = {
     "INPUT.MAX_SIZE_TRAIN": at_least(1),
     "INPUT.MIN_SIZE_TEST": at_least(0),
     "INPUT.MIN_SIZE_TRAIN": positive_numbers(),
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": one_of("choice", "range"),
     "INPUT.RANDOM_FLIP": one_of("horizontal", "vertical", "none"),
     "MODEL.PIXEL_MEAN": numbers(3),
     "MODEL.PIXEL_STD": positive_numbers(3),
     "MODEL.SEM_SEG_HEAD.NUM_CLASSES": at_least(0),
     "SOLVER.BASE_LR": positive,
+    "SOLVER.BIAS_LR_FACTOR": at_least(0),
     "SOLVER.CHECKPOINT_PERIOD": at_least(1),
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": positive,
     "SOLVER.MAX_ITER": at_least(1),

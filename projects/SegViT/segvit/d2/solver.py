@@ -32,6 +32,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         layer_decay=cfg.SOLVER.LAYER_DECAY,
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         no_weight_decay=list(cfg.SOLVER.NO_WEIGHT_DECAY),
+        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
     )
     optimizer = optimizer_class(groups, lr=cfg.SOLVER.BASE_LR)
     if clips_full_model:
@@ -47,6 +48,7 @@ def parameter_groups(
     layer_decay: float,
     weight_decay: float,
     no_weight_decay: list[str],
+    bias_lr_factor: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Trainable parameters grouped by learning rate and weight decay, in the order of the model.
 
@@ -58,6 +60,7 @@ def parameter_groups(
             norm after it train at `base_lr`.
         weight_decay: of all parameters except those of `no_weight_decay`.
         no_weight_decay: shell patterns of parameter names.
+        bias_lr_factor: learning rate of biases, in multiples of what their layer has.
 
     Raises:
         UserError: if a pattern matches no parameter, since a misspelt pattern would silently change the recipe; or if
@@ -75,6 +78,7 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         lr = base_lr * (layer_decay ** _layers_above(name, depth) if is_encoder(name) else decoder_lr_multiplier)
+        lr *= bias_lr_factor if name.endswith(".bias") else 1.0
         exempt = any(fnmatchcase(name, pattern) for pattern in no_weight_decay)
         groups[lr, 0.0 if exempt else weight_decay].append(parameter)
     return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
@@ -126,5 +130,7 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.
         PolynomialDecayParamScheduler(base_value=1.0, power=solver.POLY_POWER), solver.BASE_LR_END / solver.BASE_LR
     )
     warmup = min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0)
-    schedule = WarmupParamScheduler(schedule, solver.WARMUP_FACTOR, warmup, solver.WARMUP_METHOD)
+    schedule = WarmupParamScheduler(
+        schedule, solver.WARMUP_FACTOR, warmup, solver.WARMUP_METHOD, solver.RESCALE_INTERVAL
+    )
     return LRMultiplier(optimizer, multiplier=schedule, max_iter=solver.MAX_ITER)

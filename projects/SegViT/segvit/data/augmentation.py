@@ -5,6 +5,8 @@ Shape shorthand in this module: H x W: pixels before the transform; images are (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from detectron2.config import CfgNode
@@ -23,30 +25,62 @@ HUE_STEPS = 180
 
 
 class ResizeWithRatio(T.Augmentation):
-    """Resize to fit into `ratio * short` x `ratio * long`, with a random ratio per image; keeps the aspect ratio."""
+    """Resize to fit into `ratio * short` x `ratio * long`, with a random ratio per image; keeps the aspect ratio.
 
-    def __init__(self, *, short: int, long: int, ratio_range: tuple[float, float], sampling: str = "uniform") -> None:
-        """`sampling` "uniform" draws the ratio uniformly, "log" its logarithm. Raises UserError for other values."""
+    Args:
+        short: one limit of the short side, in pixels, or several.
+        long: the limit of the long side.
+        ratio_range: of the ratio.
+        sampling: "uniform" draws the ratio uniformly, "log" its logarithm.
+        short_sampling: "choice" draws one of several limits, "range" an integer from the first to the second.
+
+    Raises:
+        UserError: naming the key of a value that does not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        short: int | Sequence[int],
+        long: int,
+        ratio_range: tuple[float, float],
+        sampling: str = "uniform",
+        short_sampling: str = "choice",
+    ) -> None:
         super().__init__()
         low, high = ratio_range
         if not 0 < low <= high:
             raise UserError(f"INPUT.RESIZE_RATIO_RANGE must be 0 < low <= high, got {list(ratio_range)}")
         if sampling not in ("uniform", "log"):
             raise UserError(f"INPUT.RESIZE_RATIO_SAMPLING must be 'uniform' or 'log', got {sampling!r}")
-        self.short = min(short, long)
-        self.long = max(short, long)
+        self.shorts = (short,) if isinstance(short, int) else tuple(short)
+        if short_sampling == "range" and (len(self.shorts) != 2 or self.shorts[0] > self.shorts[1]):
+            raise UserError(
+                f"INPUT.MIN_SIZE_TRAIN {self.shorts} must be (low, high) for MIN_SIZE_TRAIN_SAMPLING 'range'"
+            )
+        self.long = long
         self.ratio_range = (float(low), float(high))
         self.sampling = sampling
+        self.short_sampling = short_sampling
 
     def get_transform(self, image: np.ndarray) -> Transform:
         height, width = image.shape[:2]
-        new_height, new_width = self.output_shape(height, width, self._draw_ratio())
+        new_height, new_width = self.output_shape(height, width, self._draw_ratio(), short=self._draw_short())
         return T.ResizeTransform(height, width, new_height, new_width)
 
-    def output_shape(self, height: int, width: int, ratio: float) -> tuple[int, int]:
+    def output_shape(self, height: int, width: int, ratio: float, *, short: int) -> tuple[int, int]:
         """(height, width) after the resize: the largest size within both limits, at least one pixel each."""
-        scale = min(self.long * ratio / max(height, width), self.short * ratio / min(height, width))
+        short, long = sorted((short, self.long))
+        scale = min(long * ratio / max(height, width), short * ratio / min(height, width))
         return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
+
+    def _draw_short(self) -> int:
+        # A single limit draws no random number: the images of a run that has one stay the same.
+        if len(self.shorts) == 1:
+            return self.shorts[0]
+        if self.short_sampling == "range":
+            return int(np.random.randint(self.shorts[0], self.shorts[1] + 1))
+        return int(np.random.choice(self.shorts))
 
     def _draw_ratio(self) -> float:
         low, high = self.ratio_range
@@ -147,7 +181,8 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     """The official recipe: random resize, crop, flip and photometric distortion; config keys turn each of them off."""
     augmentations: list[T.Augmentation] = [
         ResizeWithRatio(
-            short=cfg.INPUT.MIN_SIZE_TRAIN[0],
+            short=cfg.INPUT.MIN_SIZE_TRAIN,
+            short_sampling=cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING,
             long=cfg.INPUT.MAX_SIZE_TRAIN,
             ratio_range=tuple(cfg.INPUT.RESIZE_RATIO_RANGE),
             sampling=cfg.INPUT.RESIZE_RATIO_SAMPLING,

@@ -20,8 +20,8 @@ from segvit.errors import UserError
 Records = list[dict[str, Any]]
 
 
-def step_records(cfg: CfgNode) -> Records | None:
-    """The records of DATASETS.TRAIN that the config's step trains on; None if the config has no continual step.
+def step_records(cfg: CfgNode) -> dict[str, Records] | None:
+    """The records of each dataset of DATASETS.TRAIN that the config's step trains on; None without a continual step.
 
     Raises:
         UserError: the step has no image.
@@ -30,12 +30,11 @@ def step_records(cfg: CfgNode) -> Records | None:
     if step is None:
         return None
     names = list(cfg.DATASETS.TRAIN)
-    records = [
-        record
+    records = {
+        name: select_records(get_detection_dataset_dicts(name, filter_empty=False), step, model_ids(step, name))
         for name in names
-        for record in select_records(get_detection_dataset_dicts(name, filter_empty=False), step, model_ids(step, name))
-    ]
-    if not records:
+    }
+    if not any(records.values()):
         raise UserError(
             f"step {step.index} of MODEL.SEGVIT.CONTINUAL has no image in {names}: with SELECTION {step.selection!r}, "
             f"none is selected for its classes {list(step.new_classes)}"
@@ -58,7 +57,7 @@ def select_records(records: Records, step: ContinualStep, ids: np.ndarray) -> Re
     """
     later = [class_id for group in step.groups[step.index + 1 :] for class_id in group]
     selected = []
-    for record, present in zip(records, _classes_present(records), strict=True):
+    for record, present in zip(records, classes_present(records), strict=True):
         classes = ids[present[present < len(ids)]]
         overlaps = np.isin(classes, step.new_classes).any()
         if overlaps and not (step.selection == "disjoint" and np.isin(classes, later).any()):
@@ -66,7 +65,7 @@ def select_records(records: Records, step: ContinualStep, ids: np.ndarray) -> Re
     return selected
 
 
-def _classes_present(records: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+def classes_present(records: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
     """The ids in each label map, including the ignore value."""
     files = [record["sem_seg_file_name"] for record in records]
     with ThreadPoolExecutor() as pool:

@@ -11,15 +11,12 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, get_detection_dataset_dicts
 from detectron2.data.build import trivial_batch_collator
-from detectron2.data.samplers import RandomSubsetTrainingSampler, RepeatFactorTrainingSampler, TrainingSampler
 from detectron2.utils import comm
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from segvit.data.sample_stream import BatchStream, SeededSamples
-from segvit.data.step_records import step_records
-from segvit.errors import UserError
-
-Records = list[dict[str, Any]]
+from segvit.data.samplers import build_sampler
+from segvit.data.step_records import Records, step_records
 
 
 def build_train_loader(cfg: CfgNode, mapper: Callable[[dict[str, Any]], Any]) -> DataLoader:
@@ -30,12 +27,13 @@ def build_train_loader(cfg: CfgNode, mapper: Callable[[dict[str, Any]], Any]) ->
     (DATALOADER.ASPECT_RATIO_GROUPING), since all batches are padded to the crop.
 
     Raises:
-        UserError: DATALOADER.SAMPLER_TRAIN is not supported.
+        UserError: see `build_sampler`.
     """
-    records = _records(cfg)
+    by_dataset = _records(cfg)
+    records = [record for records in by_dataset.values() for record in records]
     seed = comm.shared_random_seed()
     stream = BatchStream(
-        lambda seed: _sampler(cfg, records, seed),
+        build_sampler(cfg, by_dataset),
         batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
         seed=seed,
         rank=comm.get_rank(),
@@ -63,33 +61,10 @@ def survive_one_sigterm(worker_id: int) -> None:
     signal.signal(signal.SIGTERM, ignore_once)
 
 
-def _records(cfg: CfgNode) -> Records:
+def _records(cfg: CfgNode) -> dict[str, Records]:
+    """The training records of each dataset."""
     records = step_records(cfg)
     if records is not None:
         return records
-    return get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
-
-
-def _sampler(cfg: CfgNode, records: Records, seed: int) -> Sampler[int]:
-    name = cfg.DATALOADER.SAMPLER_TRAIN
-    if name == "TrainingSampler":
-        return TrainingSampler(len(records), seed=seed)
-    if name == "RandomSubsetTrainingSampler":
-        ratio = cfg.DATALOADER.RANDOM_SUBSET_RATIO
-        return RandomSubsetTrainingSampler(len(records), ratio, seed_shuffle=seed, seed_subset=seed)
-    if name == "WeightedTrainingSampler":
-        factors = _repeat_factors(cfg)
-        if len(factors) != len(records):
-            raise UserError("DATALOADER.SAMPLER_TRAIN WeightedTrainingSampler does not support continual steps")
-        return RepeatFactorTrainingSampler(torch.tensor(factors), seed=seed)
-    raise UserError(
-        f"DATALOADER.SAMPLER_TRAIN {name!r} must be 'TrainingSampler', 'RandomSubsetTrainingSampler' or "
-        "'WeightedTrainingSampler': others need boxes, which label maps do not have"
-    )
-
-
-def _repeat_factors(cfg: CfgNode) -> list[float]:
-    """The factor of each record: that of its dataset in DATASETS.TRAIN_REPEAT_FACTOR, 1 by default."""
-    factors = dict(cfg.DATASETS.TRAIN_REPEAT_FACTOR)
-    sizes = {name: len(get_detection_dataset_dicts(name, filter_empty=False)) for name in cfg.DATASETS.TRAIN}
-    return [float(factors.get(name, 1.0)) for name, size in sizes.items() for _ in range(size)]
+    filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    return {name: get_detection_dataset_dicts(name, filter_empty=filter_empty) for name in cfg.DATASETS.TRAIN}

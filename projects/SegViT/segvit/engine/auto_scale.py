@@ -37,9 +37,25 @@ def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
         )
     if not reference and batch % processes:
         raise UserError(f"{BATCH} {batch} must be a multiple of the number of processes, {processes}")
-    cfg = DefaultTrainer.auto_scale_workers(cfg, processes)
-    parts_of_batch(cfg, processes)
-    return cfg
+    scaled = DefaultTrainer.auto_scale_workers(cfg, processes)
+    if scaled is not cfg:
+        _correct(scaled, cfg)
+    parts_of_batch(scaled, processes)
+    return scaled
+
+
+def _correct(scaled: CfgNode, cfg: CfgNode) -> None:
+    """Correct, in place, two keys of a config that Detectron2 has scaled from `cfg`."""
+    frozen = scaled.is_frozen()
+    scaled.defrost()
+    # Periods below half an iteration became 0, which turns evaluation off and divides by zero.
+    scaled.SOLVER.CHECKPOINT_PERIOD = max(scaled.SOLVER.CHECKPOINT_PERIOD, 1)
+    scaled.TEST.EVAL_PERIOD = max(scaled.TEST.EVAL_PERIOD, min(cfg.TEST.EVAL_PERIOD, 1))
+    # A changed key that no schedule reads would be refused when the config is read again.
+    if cfg.SOLVER.LR_SCHEDULER_NAME != "WarmupMultiStepLR":
+        scaled.SOLVER.STEPS = cfg.SOLVER.STEPS
+    if frozen:
+        scaled.freeze()
 
 
 def parts_of_batch(cfg: CfgNode, processes: int) -> int:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from timm.models.beit import gen_relative_position_index
 from torch import nn
 
+from segvit.modeling.grid_tensors import Grid, GridTensors
 from segvit.modeling.token_reduction.token_set import KeptTokens
 
 BlockKwargs = Callable[[int], dict[str, Any]]
@@ -57,7 +58,7 @@ class RotaryPositions(nn.Module):
         return lambda index: kwargs
 
 
-class RelativePositions(nn.Module):
+class RelativePositions(GridTensors):
     """Learned bias for each pair of relative positions (BEiT, BEiTv2), one table per block or one for all.
 
     In timm a table is bound to one grid. Here the tables are outside of the blocks and are resized to any grid.
@@ -96,12 +97,21 @@ class RelativePositions(nn.Module):
             bias = bias.masked_fill(~key_mask, float("-inf"))
         return {"shared_rel_pos_bias": bias.contiguous()}
 
-    def _resize(self, table: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """Resize the rows of patch pairs bicubically to another grid; the last 3 rows (class token) stay."""
+    def _resize(self, table: torch.Tensor, grid: Grid) -> torch.Tensor:
         # Do not skip the resize in an export: the branch would fix the grid. Resizing to the same grid is exact.
         if not torch.compiler.is_compiling() and grid == self.grid_size:
             return table
-        old_size, new_size = ((2 * size[0] - 1, 2 * size[1] - 1) for size in (self.grid_size, grid))
-        pairs = table[:-3].unflatten(0, old_size).permute(2, 0, 1)[None]
+        return self.resized(table, self.grid_size, grid)
+
+    def grid_tensors(self) -> list[str]:
+        return ["shared_table"] if self.shared_table is not None else [f"tables.{i}" for i in range(len(self.tables))]
+
+    def length_on(self, grid: Grid) -> int:
+        return (2 * grid[0] - 1) * (2 * grid[1] - 1) + 3
+
+    def resized(self, tensor: torch.Tensor, old: Grid, new: Grid) -> torch.Tensor:
+        """A table with its rows of patch pairs resized bicubically; the last 3 rows (class token) stay."""
+        old_size, new_size = ((2 * grid[0] - 1, 2 * grid[1] - 1) for grid in (old, new))
+        pairs = tensor[:-3].unflatten(0, old_size).permute(2, 0, 1)[None]
         pairs = F.interpolate(pairs, size=new_size, mode="bicubic", align_corners=False)
-        return torch.cat([pairs[0].permute(1, 2, 0).flatten(0, 1), table[-3:]])
+        return torch.cat([pairs[0].permute(1, 2, 0).flatten(0, 1), tensor[-3:]])

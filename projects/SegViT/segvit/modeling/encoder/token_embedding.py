@@ -12,10 +12,11 @@ from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from segvit.modeling.encoder.vit_families import TimmViT
+from segvit.modeling.grid_tensors import Grid, GridTensors
 from segvit.modeling.tokens import pad_to_size, padded_size
 
 
-class TokenEmbedding(nn.Module):
+class TokenEmbedding(GridTensors):
     """Patch embedding, prefix tokens and absolute positions of a timm model, for images of any size.
 
     Args:
@@ -23,6 +24,8 @@ class TokenEmbedding(nn.Module):
         keep_prefix_tokens: whether to return the class, distillation and register tokens, or to drop them after
             positions are added.
     """
+
+    grid_dimension = 1
 
     def __init__(self, *, vit: TimmViT, keep_prefix_tokens: bool) -> None:
         super().__init__()
@@ -40,7 +43,7 @@ class TokenEmbedding(nn.Module):
         stride: Any = vit.patch_embed.feat_ratio(as_scalar=False)
         self.patch_size = (int(stride[0]), int(stride[1]))
         rows, columns = vit.patch_embed.grid_size
-        self.grid_size: tuple[int, int] = (rows, columns)
+        self.grid_size = (rows, columns)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
         """Images (B, 3, H, W) -> tokens (B, T + N, C), grid (h, w)."""
@@ -62,14 +65,27 @@ class TokenEmbedding(nn.Module):
         prefix = [token.expand(patches.shape[0], -1, -1) for token in tokens if token is not None]
         if self.pos_embed is None:
             return torch.cat([*prefix, patches], dim=1)
-        # Without antialiasing, as in the official release.
-        positions = resample_abs_pos_embed(
-            self.pos_embed,
-            new_size=list(grid),
-            old_size=list(self.grid_size),
-            num_prefix_tokens=self.num_embedded_prefix_tokens if self.positions_cover_prefix else 0,
-            antialias=False,
-        )
+        positions = self.resized(self.pos_embed, self.grid_size, grid)
         if self.positions_cover_prefix:
             return torch.cat([*prefix, patches], dim=1) + positions
         return torch.cat([*prefix, patches + positions], dim=1)
+
+    @property
+    def _num_prefix_positions(self) -> int:
+        return self.num_embedded_prefix_tokens if self.positions_cover_prefix else 0
+
+    def grid_tensors(self) -> list[str]:
+        return [] if self.pos_embed is None else ["pos_embed"]
+
+    def length_on(self, grid: Grid) -> int:
+        return self._num_prefix_positions + grid[0] * grid[1]
+
+    def resized(self, tensor: torch.Tensor, old: Grid, new: Grid) -> torch.Tensor:
+        """Positions (1, T + N, C), those of prefix tokens unchanged; without antialiasing, as in the official release."""
+        return resample_abs_pos_embed(
+            tensor,
+            new_size=list(new),
+            old_size=list(old),
+            num_prefix_tokens=self._num_prefix_positions,
+            antialias=False,
+        )

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from timm.layers import Attention, Mlp
 from torch import nn
 
+from segvit.modeling.grid_tensors import Grid, GridTensors
 from segvit.modeling.token_reduction.nearest_restoration import restore_nearest
 from segvit.modeling.token_reduction.reducing_block import cross_attention
 from segvit.modeling.token_reduction.token_set import Stage, stage_grid, stage_tokens
@@ -80,7 +81,7 @@ class QueryUpsamplingStage(nn.Module):
         return queries
 
 
-class LearnedQueryUpsampling(nn.Module):
+class LearnedQueryUpsampling(GridTensors):
     """Learned queries, one per cell of the training grid, attend to the stages in encoder order.
 
     Args:
@@ -130,12 +131,22 @@ class LearnedQueryUpsampling(nn.Module):
 
     def _queries_on(self, grid: tuple[int, int]) -> torch.Tensor:
         """(1, N, D) queries, resized bicubically to the grid."""
-        queries = self.queries.weight[None]
+        queries = self.queries.weight
         # Do not skip the resize in an export: the branch would fix the grid. Resizing to the same grid is exact.
         if not torch.compiler.is_compiling() and grid == self.grid_size:
-            return queries
-        learned = tokens_to_map(queries, self.grid_size)
-        return map_to_tokens(F.interpolate(learned, size=grid, mode="bicubic", align_corners=False))
+            return queries[None]
+        return self.resized(queries, self.grid_size, grid)[None]
+
+    def grid_tensors(self) -> list[str]:
+        return ["queries.weight"]
+
+    def length_on(self, grid: Grid) -> int:
+        return grid[0] * grid[1]
+
+    def resized(self, tensor: torch.Tensor, old: Grid, new: Grid) -> torch.Tensor:
+        """Queries (N, D), resized bicubically."""
+        learned = tokens_to_map(tensor[None], old)
+        return map_to_tokens(F.interpolate(learned, size=new, mode="bicubic", align_corners=False))[0]
 
 
 class InheritedQueryUpsampling(nn.Module):
