@@ -20,6 +20,7 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer, has_checkpoint, r
 from segvit.checkpoint.resume import load_newest
 from segvit.checkpoint.run_record import RunRecord
 from segvit.cli_errors import user_errors
+from segvit.config.pretrained import without_pretrained
 from segvit.d2 import load_config
 from segvit.dataset_tools.doctor.training_check import check_before_training
 from segvit.datasets import require_datasets
@@ -35,7 +36,6 @@ from segvit.engine.launching import (
 )
 from segvit.engine.preflight import preflight, require_same_classes
 from segvit.engine.run_setup import check_run_folder, run_in_folder, seed_run, show_result
-from segvit.engine.trainer import without_pretrained
 from segvit.errors import UserError
 from segvit.output_files import require_folder
 

@@ -66,6 +66,10 @@ def at_step(cfg, step, **keys):
     return cfg
 
 
+def records_of(cfg):
+    return [record for records in step_records(cfg).values() for record in records]
+
+
 def stems(records):
     return "".join(record["file_name"].split("/")[-1][0] for record in records)
 
@@ -82,7 +86,7 @@ def stems(records):
     ],
 )
 def test_a_step_selects_the_images_of_its_classes(data, selection, step, expected):
-    assert stems(step_records(at_step(data, step, SELECTION=selection))) == expected
+    assert stems(records_of(at_step(data, step, SELECTION=selection))) == expected
 
 
 def test_without_a_protocol_all_images_are_used(data):
@@ -92,7 +96,7 @@ def test_without_a_protocol_all_images_are_used(data):
 def test_a_step_without_images_is_refused(data):
     groups = [["road", "grass"], ["sky", "tree"], ["car"]]
     cfg = at_step(data, 0, PROTOCOL="", GROUPS=groups, SELECTION="disjoint")
-    assert stems(step_records(cfg)) == "a"
+    assert stems(records_of(cfg)) == "a"
     cfg.MODEL.SEGVIT.CONTINUAL.GROUPS = [["grass"], ["road", "sky", "tree"]]
     with pytest.raises(ValueError, match=r"step 0 .*SELECTION 'overlapped'"):
         step_records(cfg)
@@ -102,7 +106,7 @@ def mapped(cfg, repeat=4):
     """The augmented images and labels of a step."""
     seed_all_rng(3)
     mapper = SegViTSemanticDatasetMapper(cfg, is_train=True)
-    return [mapper(record) for _ in range(repeat) for record in step_records(cfg)]
+    return [mapper(record) for _ in range(repeat) for record in records_of(cfg)]
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])

@@ -28,7 +28,7 @@ SHARED_TABLE = {"use_rel_pos_bias": False, "use_shared_rel_pos_bias": True, "use
 FAMILIES = {
     "ViT": ("vit_base_patch16_384", {}, 16, 1),
     # Also AugReg B, MAE and DINO, which differ from it by their weights only.
-    "AugReg S": ("vit_small_patch16_224.augreg_in21k_ft_in1k", {}, 16, 1),
+    "AugReg S": ("vit_small_patch16_224", {}, 16, 1),
     "DeiT": ("deit_small_patch16_224", {}, 16, 1),
     "DeiT distilled": ("deit_tiny_distilled_patch16_224", {}, 16, 2),
     "DeiT III": ("deit3_small_patch16_224", {}, 16, 1),
@@ -175,7 +175,7 @@ def test_prefix_tokens_can_be_dropped_or_must_be_kept(family):
     twin = timm_twin(build(family), family, (3, 5))
     if not isinstance(twin, VisionTransformer):
         with pytest.raises(ArgumentError, match=r"^keep_prefix_tokens must be True"):
-            build(family, keep_prefix_tokens=False)
+            build(family, keep_prefix_tokens=False, pretrained="/weights/that/are/never/read.pth")
         return
     tokens = block_inputs(twin, draw_images(family, (3, 5)))[0][0][:, num_prefix_tokens:]
     stages = build(family, keep_prefix_tokens=False, out_indices=[3])(draw_images(family, (3, 5)))

@@ -101,6 +101,22 @@ def test_another_patch_size_of_clip_is_refused(tmp_path):
         load(encoder(CLIP), path, CLIP)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("suffix", ["pth", "npz"])
+def test_weights_that_are_nan_or_infinite_are_refused(suffix, value, tmp_path):
+    """One tensor of 42: without the check it would be loaded, or pass as missing in an .npz file."""
+    source = published()
+    with torch.no_grad():
+        source.blocks[1].mlp.fc1.weight.fill_(value)
+    path = tmp_path / f"diverged.{suffix}"
+    save_npz(path, source) if suffix == "npz" else save(path, source.state_dict())
+    model = encoder()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"diverged\.\w+: 1 of .*blocks\.1\.mlp\.fc1\.weight"):
+        load(model, path)
+    assert_holds(model, before)
+
+
 def test_a_file_without_tensors_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"notes\.pth holds no tensors, only \['epoch', 'lr'\]"):
         load(encoder(), save(tmp_path / "notes.pth", {"epoch": 3, "lr": 0.1}))

@@ -6,6 +6,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
+from segvit.config.pretrained import without_pretrained
 from segvit.d2 import SegViT
 
 
@@ -15,10 +16,8 @@ def build_random_model(cfg: CfgNode, *, device: str = "cpu") -> SegViT:
     Shrunk++ keeps the share MODEL.VIT.EDGE.SHARE of the tokens, whatever MODEL.VIT.EDGE.SELECTION is: with a random
     edge head, the number of tokens above a threshold would mean nothing.
     """
-    cfg = cfg.clone()
-    cfg.defrost()
+    cfg = without_pretrained(cfg)
     cfg.MODEL.DEVICE = device
-    cfg.MODEL.VIT.PRETRAINED = ""
     cfg.MODEL.VIT.EDGE.SELECTION = "topk"
     with torch.device(device):
         return build_model(cfg).eval()

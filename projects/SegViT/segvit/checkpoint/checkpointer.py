@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch.nn.modules.module import _IncompatibleKeys
 from segvit.checkpoint.positions import position_hint, resized_positions
 from segvit.checkpoint.run_record import RunRecord
 from segvit.errors import UserError
-from segvit.modeling.weights.weight_files import code_error, read_weight_file, require_content
+from segvit.modeling.weights.weight_files import code_error, read_weight_file, require_content, require_finite
 from segvit.modeling.weights.weight_match import ShapeConflict, compare_weights
 from segvit.output_files import atomic_write, atomic_write_text, remove_unfinished
 
@@ -28,9 +27,6 @@ logger = logging.getLogger(__name__)
 
 # Tensors whose first dimension counts classes: the queries (K, D), and the classifier's (K + 1, D) and (K + 1,).
 CLASS_TENSOR = re.compile(r"(^|\.)class_(queries|embed)\.(weight|bias)$")
-
-# At most this many tensors are named in a message.
-MOST_NAMED = 20
 
 # Fraction of the tensors that do not depend on the classes, which MODEL.WEIGHTS must contain in training.
 MIN_MATCH = 0.95
@@ -198,16 +194,6 @@ def require_weights(path: str, *, evaluates: bool) -> None:
         raise UserError("MODEL.WEIGHTS is empty: name the checkpoint to evaluate")
     if path and "://" not in path:
         require_content(path, origin="MODEL.WEIGHTS: ")
-
-
-def require_finite(weights: Mapping[str, torch.Tensor], path: str) -> None:
-    """Raise UserError, naming tensors, if weights are NaN or infinite; `path` is the file that they come from."""
-    bad = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
-    if bad:
-        raise UserError(
-            f"{path}: {len(bad)} of {len(weights)} tensors hold values that are NaN or infinite: "
-            f"{', '.join(bad[:MOST_NAMED])}. The training diverged, or the file is damaged: take another checkpoint"
-        )
 
 
 def require_all_weights_for_inference(model: nn.Module, incompatible_keys: _IncompatibleKeys) -> None:

@@ -16,6 +16,7 @@ from detectron2.utils.env import seed_all_rng
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
+from segvit.config.pretrained import without_pretrained
 from segvit.continual.calibration import calibrate_newest_group
 from segvit.d2.meta_arch import SegViT
 from segvit.engine.trainer import Trainer
@@ -170,7 +171,7 @@ def training_config(cfg: CfgNode, method: str) -> CfgNode:
 
 def load_step(cfg: CfgNode, weights: Path) -> SegViT:
     """Build the step's model in evaluation mode and load its weights; every tensor must be in the file."""
-    model = Trainer.build_model(merge(cfg, {"MODEL.VIT.PRETRAINED": ""})).eval()
+    model = Trainer.build_model(without_pretrained(cfg)).eval()
     SegViTCheckpointer(model).load(str(weights))
     return model
 

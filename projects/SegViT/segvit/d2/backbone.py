@@ -11,6 +11,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
 from segvit.config.keys import config_keys
+from segvit.config.pretrained import encoder_weights
 from segvit.errors import UserError
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
@@ -93,11 +94,9 @@ class PlainViT(EncoderBackbone):
         }
         with config_keys(**ENCODER_KEYS):
             encoder = build_vit_encoder(
-                name=vit.NAME,
+                **encoder_weights(cfg),
                 img_size=tuple(vit.IMG_SIZE),
                 out_indices=list(vit.OUT_INDICES),
-                pretrained="" if cfg.MODEL.WEIGHTS else vit.PRETRAINED,
-                pretrained_min_match=vit.PRETRAINED_MIN_MATCH,
                 keep_prefix_tokens=vit.KEEP_PREFIX_TOKENS,
                 final_norm=vit.FINAL_NORM,
                 reduction=reduction_config(vit),

@@ -9,6 +9,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 
 from segvit.config.keys import config_keys
+from segvit.config.pretrained import encoder_weights
 from segvit.d2.backbone import ENCODER_KEYS, EncoderBackbone
 from segvit.errors import UserError
 from segvit.modeling.encoder.hierarchical_encoder import HierarchicalEncoder
@@ -42,15 +43,13 @@ class HierarchicalViT(EncoderBackbone):
         vit = cfg.MODEL.VIT
         changed = [f"MODEL.VIT.{key} {default!r}" for key, default in PLAIN_ONLY.items() if vit[key] != default]
         if changed:
-            raise UserError(f"{vit.NAME} does not support other values of these keys: set {', '.join(changed)}")
+            raise UserError(f"HierarchicalViT does not support other values of these keys: set {', '.join(changed)}")
         img_size = (vit.IMG_SIZE[0], vit.IMG_SIZE[1])
         with config_keys(**ENCODER_KEYS):
             encoder = HierarchicalEncoder(
-                name=vit.NAME,
+                **encoder_weights(cfg),
                 img_size=img_size,
                 out_indices=list(vit.OUT_INDICES),
-                pretrained="" if cfg.MODEL.WEIGHTS else vit.PRETRAINED,
-                pretrained_min_match=vit.PRETRAINED_MIN_MATCH,
                 drop_path_rate=vit.DROP_PATH_RATE,
                 gradient_checkpointing=vit.GRADIENT_CHECKPOINTING,
             )

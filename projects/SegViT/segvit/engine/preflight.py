@@ -15,6 +15,7 @@ from detectron2.modeling import build_model
 
 from segvit.config.continual_step import continual_step
 from segvit.config.device import require_device
+from segvit.config.pretrained import without_pretrained
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.datasets import require_datasets
@@ -82,10 +83,8 @@ def require_same_classes(cfg: CfgNode, names: Sequence[str] = ()) -> None:
 
 
 def _build_on_meta(cfg: CfgNode) -> torch.nn.Module:
-    cfg = cfg.clone()
-    cfg.defrost()
+    cfg = without_pretrained(cfg)
     cfg.MODEL.DEVICE = "meta"
-    cfg.MODEL.VIT.PRETRAINED = ""
     with torch.device("meta"):
         return build_model(cfg)
 

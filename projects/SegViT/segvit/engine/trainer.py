@@ -20,6 +20,7 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.checkpoint.resume import load_newest
 from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import continual_step
+from segvit.config.pretrained import without_pretrained
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.data import SegViTSemanticDatasetMapper
@@ -45,14 +46,6 @@ def build_mapper(cfg: CfgNode, *, is_train: bool) -> SegViTSemanticDatasetMapper
     if name != MAPPER_NAME:
         raise UserError(f"INPUT.DATASET_MAPPER_NAME {name!r} is unknown: the only mapper is {MAPPER_NAME!r}")
     return SegViTSemanticDatasetMapper(cfg, is_train=is_train)
-
-
-def without_pretrained(cfg: CfgNode) -> CfgNode:
-    """A copy of the config without MODEL.VIT.PRETRAINED, for a model that a checkpoint fills."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.VIT.PRETRAINED = ""
-    return cfg
 
 
 class Trainer(DefaultTrainer):

@@ -1,4 +1,4 @@
-"""`GridTensors`: tensors that belong to the cells of one grid of patches, and their resizing for a model of another grid.
+"""`GridTensors`: tensors that belong to the cells of one grid of patches, and their resizing to another grid.
 
 Shape shorthand: h x w grid of patches.
 """

@@ -14,7 +14,7 @@ from torch import nn
 
 from segvit.errors import ArgumentError
 from segvit.modeling.tokens import pad_to_size, padded_size
-from segvit.modeling.weights.pretrained import load_pretrained_encoder
+from segvit.modeling.weights.pretrained import load_pretrained_encoder, require_weights_of_tag
 
 
 class HierarchicalEncoder(nn.Module):
@@ -47,6 +47,7 @@ class HierarchicalEncoder(nn.Module):
         super().__init__()
         if not name.startswith("swin_") or not timm.is_model(name):
             raise ArgumentError("name", f"{name!r} is not a Swin Transformer of timm")
+        require_weights_of_tag(name, pretrained)
         swin = timm.create_model(
             name, num_classes=0, global_pool="", img_size=img_size, strict_img_size=False, **timm_options
         )

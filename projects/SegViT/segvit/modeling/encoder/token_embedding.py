@@ -81,7 +81,7 @@ class TokenEmbedding(GridTensors):
         return self._num_prefix_positions + grid[0] * grid[1]
 
     def resized(self, tensor: torch.Tensor, old: Grid, new: Grid) -> torch.Tensor:
-        """Positions (1, T + N, C), those of prefix tokens unchanged; without antialiasing, as in the official release."""
+        """Positions (1, T + N, C); those of prefix tokens stay. Without antialiasing, as in the official release."""
         return resample_abs_pos_embed(
             tensor,
             new_size=list(new),

@@ -19,7 +19,7 @@ from segvit.modeling.encoder.vit_families import TimmViT, family_of
 from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.token_reduction.reduction_builder import ReductionConfig, build_reduction
 from segvit.modeling.tokens import padded_size
-from segvit.modeling.weights.pretrained import load_pretrained_encoder
+from segvit.modeling.weights.pretrained import load_pretrained_encoder, require_weights_of_tag
 
 
 def build_vit_encoder(
@@ -40,7 +40,7 @@ def build_vit_encoder(
     """Build the encoder.
 
     Args:
-        name: a timm model name without its tag, such as "vit_base_patch16_384".
+        name: a timm model name, such as "vit_base_patch16_384"; with a tag only if `pretrained` is given.
         img_size: (H, W) in pixels that positions are made for; rounded up to whole patches.
         out_indices: 0-based blocks that become stages; blocks after the last of them are dropped.
         pretrained, pretrained_min_match: see `load_pretrained_encoder`; "" for random weights.
@@ -57,7 +57,9 @@ def build_vit_encoder(
         ArgumentError: if `name` is not a plain ViT of timm, or another argument does not fit it.
     """
     # A timm model with its initial or pre-trained weights, cut to the blocks that are used.
+    require_weights_of_tag(name, pretrained)
     vit = create_timm_vit(name, img_size=img_size, **timm_options)
+    require_prefix_tokens(vit, keep_prefix_tokens)
     if init_std > 0:
         initialize_linear_layers(vit, init_std, residual_scale=1 / math.sqrt(2 * len(vit.blocks)))
     if pretrained:
@@ -66,7 +68,7 @@ def build_vit_encoder(
     set_fused_attention(vit, fused_attention)
 
     # Take it apart. Positions come first, because they may take parameters out of the model.
-    positions = build_positions(vit, keep_prefix_tokens=keep_prefix_tokens)
+    positions = family_of(type(vit)).positions(vit)
     embedding = TokenEmbedding(vit=vit, keep_prefix_tokens=keep_prefix_tokens)
     token_reduction = build_reduction(reduction, list(vit.blocks), vit.embed_dim, embedding.num_prefix_tokens, init_std)
     return PlainViTEncoder(
@@ -142,14 +144,9 @@ def set_fused_attention(vit: TimmViT, fused_attention: bool) -> None:
         attention.fused_attn = fused_attention
 
 
-def build_positions(vit: TimmViT, *, keep_prefix_tokens: bool) -> nn.Module:
-    """The module of `attention_positions` for a model, which may move parameters of the model into it.
-
-    Raises ArgumentError if the model needs its prefix tokens in the blocks and they are not kept.
-    """
-    family = family_of(type(vit))
-    if family.needs_prefix_tokens and not keep_prefix_tokens:
+def require_prefix_tokens(vit: TimmViT, keep_prefix_tokens: bool) -> None:
+    """Raise ArgumentError if the model needs its prefix tokens in the blocks and they are not kept."""
+    if family_of(type(vit)).needs_prefix_tokens and not keep_prefix_tokens:
         raise ArgumentError(
             "keep_prefix_tokens", f"must be True for {type(vit).__name__} models, whose attention needs them"
         )
-    return family.positions(vit)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from segvit.errors import ArgumentError
-from segvit.modeling.weights.weight_files import read_weight_file
+from segvit.modeling.weights.weight_files import read_weight_file, require_finite
 from segvit.modeling.weights.weight_layouts import convert_layout, flax_weights, unwrap
 from segvit.modeling.weights.weight_match import compare_weights
 
@@ -34,13 +34,13 @@ def load_pretrained_encoder(
 
     Args:
         encoder: the timm model, as timm created it.
-        name: its timm name without a tag.
+        name: its timm name; a tag in it must be that of `pretrained`, unless that is a file.
         pretrained: a timm tag such as "augreg_in21k_ft_in1k", or the path of a `.safetensors`, `torch.save` or AugReg
             `.npz` file in a layout that timm can read.
         pretrained_min_match: minimum fraction of the encoder's tensors that the weights must provide, 0 to 1.
 
     Raises:
-        UserError: the file cannot be read safely, or its layout is unknown.
+        UserError: the file cannot be read safely, its layout is unknown, or it holds NaN or infinite values.
         ArgumentError: `pretrained` is neither a file nor a known tag, cannot be downloaded, or does not fit the
             encoder; `pretrained_min_match` is out of range.
     """
@@ -60,6 +60,7 @@ def load_pretrained_encoder(
     # Rename them as in timm, and compare.
     weights = convert_layout(encoder, weights, origin)
     match = compare_weights(encoder.state_dict(), weights, ignored=NOT_OF_THE_ENCODER)
+    require_finite({tensor: weights[tensor] for tensor in match.matched}, origin)
     if match.matched_fraction < pretrained_min_match:
         raise ArgumentError(
             "pretrained",
@@ -68,6 +69,17 @@ def load_pretrained_encoder(
         )
     encoder.load_state_dict({tensor: weights[tensor] for tensor in match.matched}, strict=False)
     logger.info("Pre-trained weights of %s for %s: %s", origin, name, match.describe())
+
+
+def require_weights_of_tag(name: str, pretrained: str) -> None:
+    """Raise ArgumentError if `name` has the tag of pre-trained weights, such as "augreg_in21k", and none are loaded."""
+    architecture, tag = timm.models.split_model_name_tag(name)
+    if tag and not pretrained:
+        raise ArgumentError(
+            "name",
+            f"{name!r} names the weights {tag!r}, which would not be loaded: set `pretrained` {tag!r} to load them, or "
+            f"write {architecture!r} for random weights",
+        )
 
 
 def local_path(pretrained: str) -> Path | None:
@@ -91,8 +103,11 @@ def hub_weights(name: str, pretrained: str) -> tuple[dict[str, torch.Tensor], st
     Raises:
         ArgumentError: timm does not know the tag, or the file is neither in the hub's cache nor reachable.
     """
-    architecture, _ = timm.models.split_model_name_tag(name)
-    model = f"{architecture}.{pretrained.removeprefix(f'{architecture}.')}"
+    architecture, tag = timm.models.split_model_name_tag(name)
+    wanted = pretrained.removeprefix(f"{architecture}.")
+    if tag and tag != wanted:
+        raise ArgumentError("name", f"{name!r} and `pretrained` {pretrained!r} name different weights: drop one tag")
+    model = f"{architecture}.{wanted}"
     known = timm.list_pretrained(architecture)
     listed = timm.get_pretrained_cfg(model) if model in known else None
     if listed is None:

@@ -7,6 +7,7 @@ import pickle
 import pickletools
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import timm
 import torch
 
 from segvit.errors import UserError
+
+# At most this many tensors are named in a message.
+MOST_NAMED = 20
 
 
 class DamagedFile(UserError):
@@ -49,6 +53,16 @@ def require_content(path: str | Path, *, origin: str = "") -> None:
         raise FileNotFoundError(f"{origin}{path} {'is a folder, not a file' if path.is_dir() else 'does not exist'}")
     if path.stat().st_size == 0:
         raise DamagedFile(f"{origin}{path} is empty (0 bytes)")
+
+
+def require_finite(weights: Mapping[str, torch.Tensor], path: str) -> None:
+    """Raise UserError, naming tensors, if weights are NaN or infinite; `path` is the file that they come from."""
+    bad = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    if bad:
+        raise UserError(
+            f"{path}: {len(bad)} of {len(weights)} tensors hold values that are NaN or infinite: "
+            f"{', '.join(bad[:MOST_NAMED])}. The training diverged, or the file is damaged: take another file"
+        )
 
 
 def code_error(path: str | Path, *, name: str = "") -> UserError:

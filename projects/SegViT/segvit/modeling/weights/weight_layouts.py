@@ -18,7 +18,7 @@ from timm.models import Beit, VisionTransformer, clean_state_dict
 from torch import nn
 
 from segvit.errors import ArgumentError, UserError
-from segvit.modeling.weights.weight_files import code_error, damage_error, require_content
+from segvit.modeling.weights.weight_files import code_error, damage_error, require_content, require_finite
 
 # Where training codes keep the encoder: averaged weights first; "teacher" in DINO, iBOT and DINOv2, "module" in
 # DeepSpeed, "encoder" in I-JEPA.
@@ -79,7 +79,7 @@ def flax_weights(encoder: nn.Module, path: Path) -> dict[str, torch.Tensor]:
     are all NaN. Arrays without a counterpart in the model keep their names.
 
     Raises:
-        UserError: the file is damaged or does not fit the encoder.
+        UserError: the file is damaged, holds NaN, or does not fit the encoder.
         ArgumentError: the patch size differs.
     """
     if not isinstance(encoder, VisionTransformer):
@@ -97,16 +97,26 @@ def flax_weights(encoder: nn.Module, path: Path) -> dict[str, torch.Tensor]:
         nn.init.constant_(parameter, float("nan"))
 
     # Load the file into it; what is no longer NaN was in the file.
+    _load_npz(probe, path)
+    weights = {name: tensor for name, tensor in probe.state_dict().items() if not tensor.isnan().any()}
+    if len(weights) < len(probe.state_dict()):
+        # What is still NaN is missing in the file, unless the file itself holds the NaN: then 0 is overwritten by it.
+        for parameter in probe.parameters():
+            nn.init.zeros_(parameter)
+        _load_npz(probe, path)
+        require_finite(probe.state_dict(), str(path))
+    depth = len(encoder.blocks)
+    return weights | {name: torch.empty(shape) for name, shape in shapes.items() if _is_unused(name, depth)}
+
+
+def _load_npz(probe: Any, path: Path) -> None:
     try:
         probe.load_pretrained(str(path))
     except (KeyError, RuntimeError) as error:
-        size = f"{len(encoder.blocks)} blocks of width {encoder.embed_dim}"
-        raise UserError(f"{path} does not fit a {type(encoder).__name__} of {size}: {error}") from error
+        size = f"{len(probe.blocks)} blocks of width {probe.embed_dim}"
+        raise UserError(f"{path} does not fit a {type(probe).__name__} of {size}: {error}") from error
     except Exception as error:  # a damaged archive can raise anything
         raise (code_error(path) if "pickle" in str(error) else damage_error(path, error)) from error
-    weights = {name: tensor for name, tensor in probe.state_dict().items() if not tensor.isnan().any()}
-    depth = len(encoder.blocks)
-    return weights | {name: torch.empty(shape) for name, shape in shapes.items() if _is_unused(name, depth)}
 
 
 def _require_patch_size(encoder: nn.Module, height: int, width: int, origin: str) -> None:
