@@ -20,8 +20,8 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer, has_checkpoint, r
 from segvit.checkpoint.resume import load_newest
 from segvit.checkpoint.run_record import RunRecord
 from segvit.cli_errors import user_errors
-from segvit.config.pretrained import without_pretrained
 from segvit.d2 import load_config
+from segvit.d2.encoder_weights import without_pretrained
 from segvit.dataset_tools.doctor.training_check import check_before_training
 from segvit.datasets import require_datasets
 from segvit.engine import Trainer

@@ -6,8 +6,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from segvit.config.pretrained import without_pretrained
 from segvit.d2 import SegViT
+from segvit.d2.encoder_weights import without_pretrained
 
 
 def build_random_model(cfg: CfgNode, *, device: str = "cpu") -> SegViT:

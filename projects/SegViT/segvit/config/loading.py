@@ -14,7 +14,6 @@ from fvcore.common.config import BASE_KEY
 
 from segvit.config.continual_step import model_names_classes, set_num_classes
 from segvit.config.defaults import get_segvit_cfg
-from segvit.config.pretrained import require_named_weights
 from segvit.config.unread_keys import require_read
 from segvit.config.validation import require_types, require_values
 from segvit.datasets import register_config_folder
@@ -60,7 +59,6 @@ def load_config(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
     cfg.merge_from_list(list(opts))
     require_values(cfg)
     require_read(cfg, get_segvit_cfg())
-    require_named_weights(cfg)
     names_classes = model_names_classes(cfg)
     register_config_folder(cfg, model_names_classes=names_classes)
     if names_classes:

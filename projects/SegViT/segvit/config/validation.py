@@ -11,9 +11,11 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from segvit.config.keys import config_keys
 from segvit.config.model_keys import MODEL_KEYS
 from segvit.config.training_keys import DETECTRON2_CHECKS, TRAINING_KEYS
 from segvit.errors import UserError
+from segvit.modeling.weights.pretrained import require_weights_of_tag
 
 TYPE_NAMES = {
     bool: "True or False",
@@ -61,6 +63,14 @@ def require_values(cfg: CfgNode) -> None:
     heads = value_of(cfg, "MODEL.SEGVIT.NUM_HEADS")
     if width % heads:
         raise UserError(f"MODEL.SEGVIT.HIDDEN_DIM {width} must be a multiple of MODEL.SEGVIT.NUM_HEADS {heads}")
+    require_named_weights(cfg)
+
+
+def require_named_weights(cfg: CfgNode) -> None:
+    """Raise UserError if MODEL.VIT.NAME has the tag of weights that nothing loads."""
+    if not value_of(cfg, "MODEL.WEIGHTS"):
+        with config_keys(name="MODEL.VIT.NAME", pretrained="MODEL.VIT.PRETRAINED"):
+            require_weights_of_tag(value_of(cfg, "MODEL.VIT.NAME"), value_of(cfg, "MODEL.VIT.PRETRAINED"))
 
 
 def value_of(cfg: CfgNode, key: str) -> Any:

@@ -16,8 +16,8 @@ from detectron2.utils.env import seed_all_rng
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
-from segvit.config.pretrained import without_pretrained
 from segvit.continual.calibration import calibrate_newest_group
+from segvit.d2.encoder_weights import without_pretrained
 from segvit.d2.meta_arch import SegViT
 from segvit.engine.trainer import Trainer
 from segvit.errors import UserError

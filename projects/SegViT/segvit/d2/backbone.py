@@ -11,7 +11,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
 from segvit.config.keys import config_keys
-from segvit.config.pretrained import encoder_weights
+from segvit.d2.encoder_weights import encoder_weights
 from segvit.errors import UserError
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder

@@ -9,8 +9,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 
 from segvit.config.keys import config_keys
-from segvit.config.pretrained import encoder_weights
 from segvit.d2.backbone import ENCODER_KEYS, EncoderBackbone
+from segvit.d2.encoder_weights import encoder_weights
 from segvit.errors import UserError
 from segvit.modeling.encoder.hierarchical_encoder import HierarchicalEncoder
 

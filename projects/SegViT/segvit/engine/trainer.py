@@ -20,7 +20,7 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.checkpoint.resume import load_newest
 from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import continual_step
-from segvit.config.pretrained import without_pretrained
+from segvit.d2.encoder_weights import without_pretrained
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.data import SegViTSemanticDatasetMapper

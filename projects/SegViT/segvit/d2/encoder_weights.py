@@ -1,4 +1,4 @@
-"""Which weights the encoder starts from: MODEL.VIT.PRETRAINED, and the tag of the weights in MODEL.VIT.NAME."""
+"""`encoder_weights`: the timm model of a config and the weights that it starts from."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from typing import TypedDict
 
 from detectron2.config import CfgNode
 from timm.models import split_model_name_tag
-
-from segvit.config.keys import config_keys
-from segvit.modeling.weights.pretrained import require_weights_of_tag
 
 
 class EncoderWeights(TypedDict):
@@ -37,10 +34,3 @@ def without_pretrained(cfg: CfgNode) -> CfgNode:
     cfg.MODEL.VIT.PRETRAINED = ""
     cfg.MODEL.VIT.NAME = split_model_name_tag(cfg.MODEL.VIT.NAME)[0]
     return cfg
-
-
-def require_named_weights(cfg: CfgNode) -> None:
-    """Raise UserError if MODEL.VIT.NAME has the tag of weights that nothing loads."""
-    weights = encoder_weights(cfg)
-    with config_keys(name="MODEL.VIT.NAME", pretrained="MODEL.VIT.PRETRAINED"):
-        require_weights_of_tag(weights["name"], weights["pretrained"])
