@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from segvit.errors import ArgumentError
-from segvit.modeling.token_reduction.downsampling import EdgeAwareQueryDownsampling
+from segvit.modeling.token_reduction.downsampling import (
+    EdgeAwareQueryDownsampling,
+    padded_length,
+    tokens_above_threshold,
+)
 from segvit.modeling.token_reduction.edge_head import EdgeHead
 from segvit.modeling.token_reduction.reduction_builder import ReductionConfig, build_reduction
 
@@ -89,6 +93,33 @@ def test_tokens_are_padded_to_the_largest_image():
     assert kept.keep_indices.shape == (2, T + 7)
     assert kept.valid.sum(dim=1).tolist() == [T + 4, T + 7]
     assert torch.equal(kept.key_mask, kept.valid[:, None, None])
+
+
+@pytest.mark.parametrize(("longest", "length"), [(1, 64), (64, 64), (65, 128), (190, 192), (193, 200)])
+def test_a_batch_on_a_gpu_is_padded_to_multiples(longest, length):
+    assert padded_length(longest, 200) == length
+
+
+class OnGPU(torch.Tensor):
+    """A CPU tensor that says that it is on a GPU."""
+
+    @property
+    def device(self):
+        return torch.device("cuda")
+
+
+def test_padding_for_a_gpu_keeps_the_same_tokens(monkeypatch):
+    """The indices before the padding are those of a CPU; a single image has neither mask nor padding."""
+    monkeypatch.setattr(torch, "arange", lambda *args, arange=torch.arange, device=None: arange(*args))
+    scores, coarse = draw_scores((12, 11)).flatten(1), torch.zeros(132, dtype=torch.bool)
+    indices, valid = tokens_above_threshold(scores, coarse, 0.4)
+    padded, mask = tokens_above_threshold(scores.as_subclass(OnGPU), coarse, 0.4)
+    assert padded.shape == (3, 128) and indices.shape[1] < 128
+    for image in range(3):
+        assert torch.equal(torch.Tensor(padded[image][mask[image]]), torch.Tensor(indices[image][valid[image]]))
+        assert len(set(padded[image].tolist())) == 128  # padding repeats no token
+    single, none = tokens_above_threshold(scores[:1].as_subclass(OnGPU), coarse, 0.4)
+    assert none is None and single.shape[1] == int((scores[0] > 0.4).sum())
 
 
 @pytest.mark.parametrize(

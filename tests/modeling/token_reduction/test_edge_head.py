@@ -74,13 +74,15 @@ def test_loss_is_the_weighted_mean_over_labelled_patches():
         weight = 3.0 if edges[b, y, x] else 1.0
         total -= weight * logits[b, :, y, x].log_softmax(dim=0)[int(edges[b, y, x])].item()
         weights += weight
-    loss = EdgeLoss(ignore_value=IGNORED, weight=0.5, edge_weight=3.0)(logits, labels)
+    criterion = EdgeLoss(ignore_value=IGNORED, weight=0.5, edge_weight=3.0)
+    loss = criterion(logits, criterion.targets(labels, (3, 4)))
     assert loss.item() == pytest.approx(0.5 * total / weights, rel=1e-5)
 
 
 def test_loss_of_images_without_labels_is_zero_and_attached():
     logits = torch.randn(1, 2, 3, 4, requires_grad=True)
-    loss = EdgeLoss(ignore_value=IGNORED)(logits, torch.full((1, 12, 16), IGNORED))
+    criterion = EdgeLoss(ignore_value=IGNORED)
+    loss = criterion(logits, criterion.targets(torch.full((1, 12, 16), IGNORED), (3, 4)))
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(logits.grad, torch.zeros_like(logits))

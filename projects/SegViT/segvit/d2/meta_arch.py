@@ -22,7 +22,7 @@ from segvit.d2.compilation import compile_network
 from segvit.d2.model_types import ModelInput, ModelOutput, requested_size
 from segvit.errors import UserError
 from segvit.modeling import segvit as core
-from segvit.modeling.losses.edge_loss import EdgeLoss
+from segvit.modeling.losses.edge_loss import EdgeLoss, EdgeTargets
 from segvit.modeling.losses.targets import (
     LossCounts,
     LossNormalizers,
@@ -177,16 +177,17 @@ class SegViT(nn.Module):
     def _losses(self, batched_inputs: list[ModelInput], normalizers: LossNormalizers | None) -> dict[str, torch.Tensor]:
         # Targets come first: `nonzero` synchronizes with the GPU, and after the encoder it would wait for the encoder.
         labels, targets = self._labels_and_targets(batched_inputs)
+        edges = self._edge_targets(labels)
         if normalizers is None:
-            normalizers = mean_over_processes(self._loss_counts(labels, targets), self.device)
+            normalizers = mean_over_processes(self._loss_counts(targets, edges), self.device)
         # Encode all images at the size of the labels.
         padded = (labels.shape[1], labels.shape[2])
         preprocess = self.network.preprocess
         features = self.backbone(torch.stack([preprocess(inputs["image"], padded) for inputs in batched_inputs]))
         # Decode, and compare with the targets; the edge head of Shrunk++ has a loss of its own.
         losses = self.sem_seg_head(features, targets, normalizers)
-        if self.edge_loss is not None:
-            losses["loss_edge"] = self.edge_loss(features["edge_logits"], labels, normalizers)
+        if self.edge_loss is not None and edges is not None:
+            losses["loss_edge"] = self.edge_loss(features["edge_logits"], edges, normalizers)
         return losses
 
     def loss_normalizers(self, batched_inputs: list[ModelInput]) -> LossNormalizers:
@@ -195,14 +196,20 @@ class SegViT(nn.Module):
         Every process must call it: counts are averaged over all of them.
         """
         labels, targets = self._labels_and_targets(batched_inputs)
-        return mean_over_processes(self._loss_counts(labels, targets), self.device)
+        return mean_over_processes(self._loss_counts(targets, self._edge_targets(labels)), self.device)
 
-    def _loss_counts(self, labels: torch.Tensor, targets: list[MaskTargets]) -> LossCounts:
+    def _loss_counts(self, targets: list[MaskTargets], edges: EdgeTargets | None) -> LossCounts:
         counts = self.sem_seg_head.loss_counts(targets)
-        if self.edge_loss is not None:
-            patch = self.backbone.size_divisibility
-            counts |= self.edge_loss.loss_counts(labels, (labels.shape[1] // patch, labels.shape[2] // patch))
+        if self.edge_loss is not None and edges is not None:
+            counts |= self.edge_loss.loss_counts(edges)
         return counts
+
+    def _edge_targets(self, labels: torch.Tensor) -> EdgeTargets | None:
+        """Of labels (B, H, W); None without an edge loss."""
+        if self.edge_loss is None:
+            return None
+        patch = self.backbone.size_divisibility
+        return self.edge_loss.targets(labels, (labels.shape[1] // patch, labels.shape[2] // patch))
 
     def _labels_and_targets(self, batched_inputs: list[ModelInput]) -> tuple[torch.Tensor, list[MaskTargets]]:
         """(B, H, W) labels, padded to one size, and the targets of each image."""

@@ -5,11 +5,25 @@ Shape shorthand: B images, H x W pixels, P patch, h = H/P, w = W/P.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, mean_over_processes
+
+
+class EdgeTargets(NamedTuple):
+    """What the edge head should predict, (B, h, w) each.
+
+    Attributes:
+        edges: int64, 1 for patches with a class boundary, else 0.
+        weights: of the patches in the loss; 0 for those without any label.
+    """
+
+    edges: torch.Tensor
+    weights: torch.Tensor
 
 
 class EdgeLoss(nn.Module):
@@ -30,31 +44,29 @@ class EdgeLoss(nn.Module):
         self.register_buffer("class_weights", torch.tensor([1.0, edge_weight]), persistent=False)
 
     def forward(
-        self, edge_logits: torch.Tensor, labels: torch.Tensor, normalizers: LossNormalizers | None = None
+        self, edge_logits: torch.Tensor, targets: EdgeTargets, normalizers: LossNormalizers | None = None
     ) -> torch.Tensor:
         """The weighted loss of a batch, a scalar attached to the graph for any labels.
 
         Args:
             edge_logits: (B, 2, h, w).
-            labels: (B, H, W) int64.
+            targets: of the batch, from `targets`.
             normalizers: see `SegViTCriterion.forward`.
         """
-        grid = (edge_logits.shape[-2], edge_logits.shape[-1])
-        normalizers = normalizers or mean_over_processes(self.loss_counts(labels, grid), edge_logits.device)
-        targets, weights = self._weighted_patches(labels, grid)
+        normalizers = normalizers or mean_over_processes(self.loss_counts(targets), edge_logits.device)
         with torch.autocast(edge_logits.device.type, enabled=False):
-            losses = F.cross_entropy(edge_logits.float(), targets, reduction="none")
-            return self.weight * (losses * weights).sum() / normalizers["loss_edge"]
+            losses = F.cross_entropy(edge_logits.float(), targets.edges, reduction="none")
+            return self.weight * (losses * targets.weights).sum() / normalizers["loss_edge"]
 
-    def loss_counts(self, labels: torch.Tensor, grid: tuple[int, int]) -> LossCounts:
-        """The weight of all labelled patches in a batch."""
-        return {"loss_edge": self._weighted_patches(labels, grid)[1].sum()}
-
-    def _weighted_patches(self, labels: torch.Tensor, grid: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, h, w) each: 1 for patches with an edge, else 0 (int64), and the weights of the patches."""
-        targets = edge_patches(labels, grid, ignore_value=self.ignore_value).long()
+    def targets(self, labels: torch.Tensor, grid: tuple[int, int]) -> EdgeTargets:
+        """The targets of labels (B, H, W) int64 on a grid (h, w)."""
+        edges = edge_patches(labels, grid, ignore_value=self.ignore_value).long()
         labelled = any_in_patch(labels != self.ignore_value, grid)
-        return targets, self.class_weights[targets] * labelled
+        return EdgeTargets(edges, self.class_weights[edges] * labelled)
+
+    def loss_counts(self, targets: EdgeTargets) -> LossCounts:
+        """The weight of all labelled patches in a batch."""
+        return {"loss_edge": targets.weights.sum()}
 
 
 def edge_patches(labels: torch.Tensor, grid: tuple[int, int], *, ignore_value: int) -> torch.Tensor:

@@ -13,6 +13,9 @@ from torch import nn
 from segvit.modeling.token_reduction.edge_head import EdgeHead, edge_scores
 from segvit.modeling.token_reduction.token_set import KeptTokens
 
+# Batches on a GPU are padded to a multiple of so many tokens.
+LENGTH_STEP = 64
+
 
 class QueryDownsampling(nn.Module):
     """Shrunk (SegViT v1, section 3.4): keep the coarse grid and all prefix tokens, the same for every image.
@@ -59,8 +62,8 @@ class EdgeAwareQueryDownsampling(nn.Module):
         num_prefix_tokens: T; prefix tokens are always kept.
         edge_head: scores patches; the encoder runs it.
         selection: "threshold" keeps tokens whose score exceeds a threshold, as in v2: their number differs per image
-            and is padded to the largest of the batch. "topk" (ours) keeps the same number in every image: static
-            shapes for compilation, export and steady timing.
+            and is padded to the largest of the batch (see `tokens_above_threshold`). "topk" (ours) keeps the same
+            number in every image: static shapes for compilation, export and steady timing.
         threshold: for "threshold": edge probability.
         keep_ratio: for "topk": number of kept tokens / N, the coarse grid included; never below that grid.
     """
@@ -133,12 +136,25 @@ def top_tokens(scores: torch.Tensor, coarse: torch.Tensor, count: int) -> torch.
 def tokens_above_threshold(
     scores: torch.Tensor, coarse: torch.Tensor, threshold: float
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Kept indices (B, M), sorted, padded at the end; and the validity mask (B, M), None if nothing is padded."""
+    """Kept indices (B, M), sorted, padded at the end; and the validity mask (B, M), None if nothing is padded.
+
+    The host waits for a GPU once, for the largest number of kept tokens. The length of a batch on a GPU is a multiple
+    of `LENGTH_STEP`, so that memory and kernels of one length serve the next batch; a CPU would compute more padding
+    for nothing. A single image is never padded.
+    """
     is_kept = (scores > threshold) | coarse  # (B, N)
     counts = is_kept.sum(dim=1)
     longest = int(counts.max())
     # A stable sort moves kept indices to the front in order; the dropped ones after them serve as padding.
-    indices = is_kept.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
-    if bool((counts == longest).all()):
-        return indices, None
-    return indices, torch.arange(longest, device=scores.device) < counts[:, None]
+    indices = is_kept.int().argsort(dim=1, descending=True, stable=True)
+    on_cpu = scores.device.type == "cpu"
+    # A GPU is not asked whether all images keep equally many tokens: that would be a second wait.
+    if len(scores) == 1 or (on_cpu and bool((counts == longest).all())):
+        return indices[:, :longest], None
+    length = longest if on_cpu else padded_length(longest, scores.shape[1])
+    return indices[:, :length], torch.arange(length, device=scores.device) < counts[:, None]
+
+
+def padded_length(longest: int, num_tokens: int) -> int:
+    """The next multiple of `LENGTH_STEP`, at most all tokens."""
+    return min(-(-longest // LENGTH_STEP) * LENGTH_STEP, num_tokens)
