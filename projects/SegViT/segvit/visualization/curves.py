@@ -8,16 +8,25 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Protocol
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from segvit.errors import UserError
 from segvit.visualization.figures import save_figure
 
 # Iterations, and the value at each.
 Series = tuple[list[int], list[float]]
+
+# The mIoU curves of a run's test sets.
+LINE_STYLES = ("-", "--", ":", "-.")
+# Ticks of the loss's axis.
+MIN_TICKS = 3
+MAX_TICKS = 12
 
 # Metric of a continual step -> title of its panel.
 CONTINUAL_PANELS = {"mIoU_base": "base classes", "mIoU_new": "new classes", "mIoU_all": "all classes so far"}
@@ -34,7 +43,19 @@ class ContinualStepResult(Protocol):
 
 
 def read_metrics(run_folder: str | os.PathLike[str], name: str) -> Series:
-    """Iterations and values of one metric of a run, such as "total_loss" or "sem_seg/mIoU".
+    """Iterations and values of one metric of a run, such as "total_loss" or "sem_seg/mIoU"; see `read_all_metrics`."""
+    return read_all_metrics(run_folder).get(name, ([], []))
+
+
+def read_scores(run_folder: str | os.PathLike[str]) -> dict[str, Series]:
+    """The mIoU of each test set of a run; the name of the test set is empty if there is one alone."""
+    suffix = "sem_seg/mIoU"
+    metrics = read_all_metrics(run_folder)
+    return {name.removesuffix(suffix).rstrip("/"): values for name, values in metrics.items() if name.endswith(suffix)}
+
+
+def read_all_metrics(run_folder: str | os.PathLike[str]) -> dict[str, Series]:
+    """Iterations and values of every metric of a run, by name.
 
     Skips a line that a killed run left unfinished. If a resumed run repeated an iteration, its last value counts.
 
@@ -49,20 +70,20 @@ def read_metrics(run_folder: str | os.PathLike[str], name: str) -> Series:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not a text file: name the OUTPUT_DIR of a training run") from error
-    values: dict[int, float] = {}
+    values: dict[str, dict[int, float]] = {}
     for line in lines:
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if isinstance(record, dict) and "iteration" in record and name in record:
-            values[record["iteration"]] = record[name]
-    iterations = sorted(values)
-    return iterations, [values[iteration] for iteration in iterations]
+        if isinstance(record, dict) and "iteration" in record:
+            for name, value in record.items():
+                values.setdefault(name, {})[record["iteration"]] = value
+    return {name: (sorted(points), [points[key] for key in sorted(points)]) for name, points in values.items()}
 
 
 def draw_training_curves(run_folders: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> None:
-    """Draw training loss and validation mIoU against iterations, one line per run.
+    """Draw training loss and validation mIoU against iterations: a colour per run, a mIoU curve per test set.
 
     Raises:
         FileNotFoundError: if a folder has no metrics.json.
@@ -70,24 +91,47 @@ def draw_training_curves(run_folders: Sequence[str | os.PathLike[str]], output: 
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     loss_axes, score_axes = figure.subplots(1, 2)
-    for folder in run_folders:
-        name = Path(folder).resolve().name
+    names = [Path(folder).resolve().name for folder in run_folders]
+    for index, folder in enumerate(run_folders):
+        name = names[index] if names.count(names[index]) == 1 else str(folder)
+        color = f"C{index}"
         iterations, losses = read_metrics(folder, "total_loss")
         if not losses:
             raise UserError(f"{Path(folder, 'metrics.json')} holds no loss yet: there is nothing to draw")
-        loss_axes.plot(iterations, losses, label=name, linewidth=1)
-        iterations, scores = read_metrics(folder, "sem_seg/mIoU")
-        score_axes.plot(iterations, scores, marker="o", markersize=4, label=name)
-        if scores:
-            score_axes.annotate(f"{scores[-1]:.1f}", (iterations[-1], scores[-1]), (-26, 8), textcoords="offset points")
+        loss_axes.plot(iterations, losses, label=name, linewidth=1, color=color)
+        for style, (test_set, (iterations, scores)) in zip(cycle(LINE_STYLES), read_scores(folder).items()):
+            label = f"{name}, {test_set}" if test_set else name
+            score_axes.plot(iterations, scores, style, marker="o", markersize=4, label=label, color=color)
+            last = f"{scores[-1]:.1f}"
+            score_axes.annotate(last, (iterations[-1], scores[-1]), (-26, 8), textcoords="offset points")
     loss_axes.set_yscale("log")
+    _set_readable_ticks(loss_axes)
     score_axes.set_ylim(0, 1.15 * score_axes.get_ylim()[1])
     for axes, title in ((loss_axes, "training loss"), (score_axes, "validation mIoU (%)")):
         axes.set_title(title)
         axes.set_xlabel("iteration")
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, loc="best" if axes is loss_axes else "lower right")
+        _add_legend(axes, "best" if axes is loss_axes else "lower right")
     save_figure(figure, output, dpi=110)
+
+
+def _set_readable_ticks(axes: Axes) -> None:
+    """Ticks of a logarithmic y axis as plain numbers: powers of ten, their doubles and halves, or closer ones."""
+    low, high = axes.get_ylim()
+    decades = LogLocator(subs=(1, 2, 5))
+    num_ticks = sum(low <= tick <= high for tick in decades.tick_values(low, high))
+    if num_ticks > MAX_TICKS:
+        decades = LogLocator()
+    axes.yaxis.set_major_locator(decades if num_ticks >= MIN_TICKS else MaxNLocator(MAX_TICKS // 2))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _add_legend(axes: Axes, location: str) -> None:
+    """A legend of all lines; matplotlib leaves out labels that begin with an underscore, unless it gets the lines."""
+    lines = [line for line in axes.get_lines() if isinstance(line.get_label(), str)]
+    if lines:
+        axes.legend(lines, [str(line.get_label()) for line in lines], frameon=False, loc=location)
 
 
 def draw_comparison(curves: Mapping[str, Series], title: str, output: str | os.PathLike[str]) -> None:
@@ -102,7 +146,7 @@ def draw_comparison(curves: Mapping[str, Series], title: str, output: str | os.P
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    _add_legend(axes, "best")
     save_figure(figure, output, dpi=110)
 
 
