@@ -128,6 +128,11 @@ def empty_a_split(folder):
         path.unlink()
 
 
+def save_an_image_with_pages(folder):
+    pages = [Image.fromarray(block_image(index)) for index in (98, 99)]
+    pages[0].save(folder / "images/train/a.tif", save_all=True, append_images=pages[1:])
+
+
 # Fault -> the kind of its finding, and a part of the report.
 ERRORS = {
     color_a_label_map: ("colored_label_map", "b.png: 3 channels"),
@@ -148,6 +153,7 @@ ERRORS = {
     empty_a_split: ("empty", "no pair"),
 }
 WARNINGS = {
+    save_an_image_with_pages: ("several_pages", "a.tif: 2 images"),
     save_a_training_image_again: ("near_duplicates", "e.JPEG"),
     ignore_a_whole_label_map: ("unlabelled", "b.png"),
     ignore_most_pixels: ("mostly_ignored", "67 % of the pixels"),

@@ -13,6 +13,7 @@ from detectron2.evaluation import SemSegEvaluator
 from PIL import Image
 
 from helpers.processes import run_in_two_processes
+from segvit.data.relabelling import Relabelling
 from segvit.evaluation import SemSegConfusionEvaluator
 
 CLASSES = ["sky", "tree", "pole", "never"]
@@ -154,6 +155,34 @@ def test_predictions_are_saved_as_labels_and_colors(tmp_path, colors):
         assert colors is None or (colored[labels == 0] == colors[0]).all()
     with pytest.raises(ValueError, match="save_predictions needs an output_dir"):
         SemSegConfusionEvaluator(name, save_predictions=True)
+
+
+def test_colors_belong_to_names_not_to_ids(tmp_path):
+    """A model with class names of its own: the ids differ, and it has a class that the dataset lacks."""
+    colors = [(9, 8, 7), (1, 1, 1), (2, 2, 2), (3, 3, 3)]
+    name, records = make_dataset(
+        tmp_path, metadata={"stuff_classes": CLASSES, "ignore_label": IGNORE, "stuff_colors": colors}
+    )
+    evaluator = SemSegConfusionEvaluator(
+        name,
+        distributed=False,
+        output_dir=str(tmp_path),
+        save_predictions=True,
+        class_names=["new", *reversed(CLASSES)],
+        relabelling=Relabelling(np.array([4, 3, 2, 1]), ignore_value=IGNORE),
+    )
+    labels = torch.arange(12 * 9).reshape(12, 9) % 5
+    evaluator.process(records[:1], [{"sem_seg_labels": labels}])
+    colored = np.array(Image.open(tmp_path / "predictions/colors/0.png"))
+    for index, color in enumerate(reversed(colors), 1):
+        assert (colored[labels == index] == color).all()
+    assert tuple(colored[0, 0]) not in colors
+
+
+def test_classes_with_the_same_name_are_refused(tmp_path):
+    name, _ = make_dataset(tmp_path, metadata={"stuff_classes": ["sky", "tree", "sky"], "ignore_label": IGNORE})
+    with pytest.raises(ValueError, match="'sky'"):
+        SemSegConfusionEvaluator(name)
 
 
 def test_a_prediction_of_another_size_names_the_file(dataset):

@@ -12,13 +12,16 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
 from segvit.errors import UserError
 
 # What Pillow raises on files that are not images, or are damaged, truncated or extremely large.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 ORIENTATION = 0x0112  # the EXIF tag
+# The TIFF tag of pages that are no image of their own, and its bits.
+NEW_SUBFILE_TYPE = 254
+REDUCED_OR_MASK = 0b101
 # How to rotate an array by EXIF orientation.
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda array: array[:, ::-1],
@@ -67,6 +70,7 @@ def to_rgb(levels: np.ndarray) -> np.ndarray:
 
 def image_levels(image: Image.Image, *, name: object, max_level: int = 0) -> Levels:
     """The upright levels of an image that is open but not loaded. Raises UserError for levels without a fixed range."""
+    _report_pages(page_count(image), name)
     raw_mode = raw_mode_of(image)
     is_deep = ";16" in raw_mode and not image.mode.startswith("I")
     content = _content(image) if is_deep else b""
@@ -110,6 +114,24 @@ def raw_mode_of(image: Image.Image) -> str:
     return first if isinstance(first, str) else ""
 
 
+def page_count(image: Image.Image) -> int:
+    """The images in a file that is not loaded: TIFF pages or frames of an animation.
+
+    Reduced copies and masks in a TIFF, and the further views in a camera's MPO, do not count.
+    """
+    frames = getattr(image, "n_frames", 1)
+    if image.format == "MPO" or frames == 1:
+        return 1
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return frames
+    pages = 0
+    for index in range(frames):
+        image.seek(index)
+        pages += not image.tag_v2.get(NEW_SUBFILE_TYPE, 0) & REDUCED_OR_MASK
+    image.seek(0)
+    return pages
+
+
 def _content(image: Image.Image) -> bytes:
     """The file of an image that is not loaded."""
     assert isinstance(image, ImageFile.ImageFile) and image.fp is not None, "the image is not loaded"
@@ -149,6 +171,24 @@ def _integer_levels(image: Image.Image, name: object, max_level: int) -> np.ndar
     return array
 
 
+def _report_pages(count: int, name: object) -> None:
+    if count > 1 and _is_new("pages", name):
+        logger.warning(
+            "%s: the file has %d images, such as pages or frames, and only the first is used: save each as a file of "
+            "its own to use all",
+            name,
+            count,
+        )
+
+
+def _is_new(kind: str, name: object) -> bool:
+    """Whether no file of the same folder has been reported for the same reason."""
+    key = (kind, os.path.dirname(str(name)))
+    is_new = key not in _reported
+    _reported.add(key)
+    return is_new
+
+
 def _report_unsuitable_max_level(array: np.ndarray, white: int, name: object) -> None:
     highest = int(array.max(initial=0))
     if 0 < highest <= white * DARK_FRACTION:
@@ -157,9 +197,7 @@ def _report_unsuitable_max_level(array: np.ndarray, white: int, name: object) ->
         kind = "mostly white"
     else:
         return
-    key = (kind, os.path.dirname(str(name)))
-    if key not in _reported:
-        _reported.add(key)
+    if _is_new(kind, name):
         logger.warning(
             "%s: the image becomes %s: its highest level is %d, and level %d becomes white. Set INPUT.MAX_LEVEL to the "
             "highest level of these files (4095 for 12 bits, 255 for 8 bits stored in 16)",

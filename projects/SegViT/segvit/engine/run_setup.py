@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -28,18 +29,6 @@ logger = logging.getLogger(__name__)
 LOGGED = ("detectron2", "fvcore", "segvit")
 # Detectron2's operators for boxes, which SegViT does not use: a line that says they are missing only alarms.
 UNUSED_OPERATORS = "detectron2._C"
-
-
-# What the end of a command names.
-RESULTS = (
-    "model_best.pth",
-    "model_final.pth",
-    "sem_seg_evaluation.json",
-    "predictions",
-    "metrics.json",
-    "config.yaml",
-    "log.txt",
-)
 
 
 @contextmanager
@@ -123,21 +112,17 @@ def seed_run(cfg: CfgNode, *, benchmark: bool) -> None:
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 
 
-def show_result(cfg: CfgNode, results: Mapping[str, Mapping[str, float]] | None, *, trained: bool) -> None:
+def show_result(cfg: CfgNode, results: Mapping[str, Any] | None, *, trained: bool) -> None:
     """Show what was reached, where it lies and the next command."""
     folder = Path(cfg.OUTPUT_DIR)
-    for name, metrics in (results or {}).items():
+    for name, metrics in _metrics_by_name(results or {}):
         if "mIoU" in metrics:
             show("%s: mIoU %.2f, mACC %.2f, pACC %.2f", name, metrics["mIoU"], metrics["mACC"], metrics["pACC"])
-    kept = (
-        "model_best.pth",
-        "model_final.pth",
-        "sem_seg_evaluation.json",
-        "predictions",
-        "metrics.json",
-        "config.yaml",
-    )
-    for name in kept:
+    # Several test sets have a folder each.
+    evaluated = [
+        str(Path(part, name)) for part in ("", *(results or {})) for name in ("sem_seg_evaluation.json", "predictions")
+    ]
+    for name in ("model_best.pth", "model_final.pth", *evaluated, "metrics.json", "config.yaml"):
         if (folder / name).exists():
             show("  %s", folder / name)
     if trained:
@@ -149,3 +134,12 @@ def show_result(cfg: CfgNode, results: Mapping[str, Mapping[str, float]] | None,
             folder / "config.yaml",
             weights,
         )
+
+
+def _metrics_by_name(results: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, float]]]:
+    """Tasks and their metrics; with several test sets the results have one more level, and their names come first."""
+    for name, metrics in results.items():
+        if any(isinstance(value, Mapping) for value in metrics.values()):
+            yield from ((f"{name}, {task}", values) for task, values in metrics.items())
+        else:
+            yield name, metrics

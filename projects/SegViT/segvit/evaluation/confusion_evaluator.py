@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from torch import Tensor
 from segvit.data.label_reading import read_label_map
 from segvit.data.relabelling import Relabelling
 from segvit.datasets.palette import distinct_colors
+from segvit.datasets.registration import Color
 from segvit.errors import UserError
 from segvit.evaluation.boundary_iou import BoundaryCounts, boundary_iou
 from segvit.evaluation.metrics import boundary_metrics, confusion_matrix, metrics_table, segmentation_metrics
@@ -70,7 +71,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
             among: the argmax of scores is taken over these classes only; default: over all.
 
         Raises:
-            UserError: the metadata lacks one of the two, or `save_predictions` has no `output_dir`.
+            UserError: the metadata lacks one of the two or repeats a name, or `save_predictions` has no `output_dir`.
         """
         if save_predictions and not output_dir:
             raise UserError("save_predictions needs an output_dir to write into")
@@ -83,6 +84,9 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
                 )
         self._dataset_name = dataset_name
         self._classes: list[str] = list(class_names or meta.stuff_classes)
+        repeated = sorted(name for name, count in Counter(self._classes).items() if count > 1)
+        if repeated:
+            raise UserError(f"dataset {dataset_name!r}: several classes are named {repeated[0]!r}: rename them")
         self._relabelling = relabelling
         self._among = list(among)
         self._ignore_label: int = meta.ignore_label
@@ -169,10 +173,16 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
 
     @cached_property
     def _writer(self) -> PredictionWriter:
-        colors = MetadataCatalog.get(self._dataset_name).get("stuff_colors") or distinct_colors(len(self._classes))
         assert self._output_dir is not None, "checked by the constructor"
         folder = Path(self._output_dir, "predictions")
-        return PredictionWriter(folder, images=self._truth_by_image, colors=colors)
+        return PredictionWriter(folder, images=self._truth_by_image, colors=self._colors())
+
+    def _colors(self) -> list[Color]:
+        """A colour per class: the dataset's for the classes that it has, found by name, as ids may differ."""
+        meta = MetadataCatalog.get(self._dataset_name)
+        given = dict(zip(meta.stuff_classes, meta.get("stuff_colors") or ()))
+        others = iter([color for color in distinct_colors(2 * len(self._classes)) if color not in given.values()])
+        return [given[name] if name in given else next(others) for name in self._classes]
 
     def _ground_truth_file(self, record: Mapping[str, Any]) -> str:
         if "sem_seg_file_name" in record:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -127,7 +127,7 @@ def _set_readable_ticks(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def _add_legend(axes: Axes, location: str) -> None:
+def _add_legend(axes: Axes, location: Literal["best", "lower right"]) -> None:
     """A legend of all lines; matplotlib leaves out labels that begin with an underscore, unless it gets the lines."""
     lines = [line for line in axes.get_lines() if isinstance(line.get_label(), str)]
     if lines:

@@ -1,4 +1,4 @@
-"""Findings on single files: unreadable files, colour label maps, and label maps whose size is not their image's."""
+"""Findings on single files: unreadable files, colour label maps, wrong sizes, several images in a file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from segvit.dataset_tools.doctor.inspection import Inspection
 
 
 def check_files(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]:
-    """Unreadable files, colour label maps and wrong sizes in a split."""
+    """Unreadable files, colour label maps, wrong sizes, and files with several images in a split."""
     yield from _unreadable(split, inspections)
     yield from _colored(split, inspections)
     yield from _sizes(split, inspections)
+    yield from _pages(split, inspections)
 
 
 def _unreadable(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]:
@@ -42,6 +43,13 @@ def _sizes(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]:
         rotated = all(it.image_size == it.label_size[::-1] for it in wrong)
         hint = "; they are rotated by 90 degrees: images are read with their EXIF rotation" if rotated else ""
         yield Finding("sizes", "error", split, f"label maps differ in size from their image{hint}", files)
+
+
+def _pages(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]:
+    files = tuple(f"{it.pair.image}: {it.pages} images" for it in inspections if it.pages > 1)
+    if files:
+        message = "image files hold several images (pages or frames), of which only the first is used"
+        yield Finding("several_pages", "warning", split, message, files)
 
 
 def _size(size: tuple[int, int]) -> str:

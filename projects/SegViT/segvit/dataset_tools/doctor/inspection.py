@@ -17,7 +17,7 @@ import numpy as np
 from segvit.data.image_reading import open_image
 from segvit.data.label_reading import read_levels
 from segvit.dataset_tools.doctor.checked_dataset import Pair
-from segvit.image_levels import Levels, image_levels, to_rgb, to_uint8
+from segvit.image_levels import Levels, image_levels, page_count, to_rgb, to_uint8
 
 THUMBNAIL_SIZE = 16
 
@@ -31,6 +31,7 @@ class Inspection:
         ids: id -> number of pixels, of a label map with one channel.
         digest: hash of the decoded image.
         thumbnail: (THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3) uint8.
+        pages: images in the image file, of which the first is used.
         highest_level: the highest level of the image before it is scaled to 8 bits.
         white_level: the level that becomes 255.
         white_fraction: fraction of the levels above it.
@@ -45,6 +46,7 @@ class Inspection:
     ids: dict[int, int] = field(default_factory=dict)
     digest: bytes = b""
     thumbnail: np.ndarray | None = None
+    pages: int = 1
     highest_level: int = 0
     white_level: int = 255
     white_fraction: float = 0.0
@@ -67,6 +69,7 @@ def inspect_pair(pair: Pair, *, max_level: int = 0) -> Inspection:
     inspection = Inspection(pair)
     try:
         with open_image(pair.image) as image:
+            inspection.pages = page_count(image)
             levels = image_levels(image, name=pair.image, max_level=max_level)
         _record_image(inspection, levels, max_level)
     except (OSError, ValueError) as error:

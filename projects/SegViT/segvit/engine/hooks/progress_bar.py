@@ -27,7 +27,11 @@ class ProgressBar(HookBase):
 
     def after_step(self) -> None:
         latest = self.trainer.storage.latest()
-        values = {label: f"{latest[name][0]:.2f}" for label, name in METRICS.items() if name in latest}
+        values: dict[str, str] = {}
+        for name, (value, _) in latest.items():
+            for label, metric in METRICS.items():
+                if name == metric or name.endswith(f"/{metric}"):
+                    values.setdefault(label, f"{value:.2f}")  # of the first test set, as for model_best.pth
         self._bar.set_postfix(values, refresh=False)
         self._bar.update()
 
