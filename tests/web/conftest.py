@@ -7,7 +7,7 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from helpers.costly_images import png_of_size
-from helpers.page_client import PageClient
+from helpers.page_client import TIMEOUT, PageClient
 from segvit.inference import SegViTPredictor
 from segvit.web.analysis import ImageAnalyzer
 from segvit.web.limits import UploadLimits
@@ -33,14 +33,20 @@ def predictor(tiny_model):
 
 
 @pytest.fixture
-def page_client(predictor, tmp_path, monkeypatch):
+def decoding_seconds():
+    """The page's limit, which a busy machine keeps; tests of slow images set a shorter one."""
+    return TIMEOUT
+
+
+@pytest.fixture
+def page_client(predictor, tmp_path, monkeypatch, decoding_seconds):
     """A client of a running page, which stores its files in tmp_path/served."""
     from segvit.web.server import running_page
 
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
     folder = tmp_path / "served"
     folder.mkdir()
-    analyzer = ImageAnalyzer(predictor, limits=UploadLimits(max_megabytes=0.19, seconds=2))
+    analyzer = ImageAnalyzer(predictor, limits=UploadLimits(max_megabytes=0.19, seconds=decoding_seconds))
     with (
         running_page(analyzer, folder=folder, host="127.0.0.1", port=0, max_waiting=2) as address,
         PageClient(address, folder) as client,
