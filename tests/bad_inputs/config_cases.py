@@ -58,6 +58,7 @@ VALUES = [
     ("MODEL.SEGVIT.OUTPUT", "best", "'mix' 'softmax'"),
     ("MODEL.SEGVIT.OUTPUT", "softmax", "MODEL.SEGVIT.LOSS"),
     ("MODEL.VIT.REDUCTION", "shrink", "'shrunk++'"),
+    ("MODEL.SEGVIT.DETAIL.SOURCE", "edges", "'image' 'stem' 'tokens'"),
     ("INPUT.DATASET_MAPPER_NAME", "x", "segvit_semantic"),
     ("MODEL.BACKBONE.NAME", "PlainVit", "PlainViT"),
     ("MODEL.DEVICE", "gpu", "cuda"),
@@ -87,6 +88,16 @@ COMBINATIONS = [
         "reduction in a missing block",
         "MODEL.VIT.REDUCTION_BLOCK 7",
         ("MODEL.VIT.REDUCTION", "shrunk", "MODEL.VIT.REDUCTION_BLOCK", "7"),
+    ),
+    Case(
+        "detail from a stem that the encoder lacks",
+        "MODEL.SEGVIT.DETAIL.SOURCE stem4",
+        ("MODEL.SEGVIT.DETAIL.SOURCE", "stem", "MODEL.VIT.STEM", "linear"),
+    ),
+    Case(
+        "detail at a stride of three",
+        "MODEL.SEGVIT.DETAIL.STRIDE 3",
+        ("MODEL.SEGVIT.DETAIL.SOURCE", "image", "MODEL.SEGVIT.DETAIL.STRIDE", "3"),
     ),
     Case(
         "classes of another dataset",

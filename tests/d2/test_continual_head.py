@@ -20,14 +20,16 @@ ENCODERS = {
 }
 
 
-@pytest.fixture(params=ENCODERS)
+@pytest.fixture(params=[*ENCODERS, "plain, detail", "shrunk++, detail"])
 def cfg(tiny_cfg, request):
-    """Five classes as 2-2-1 on each kind of encoder, with dropout and drop path."""
-    tiny_cfg.MODEL.VIT.merge_from_other_cfg(CfgNode(ENCODERS[request.param]))
+    """Five classes as 2-2-1 on each kind of encoder, with dropout and drop path, and with a detail branch per group."""
+    encoder, _, detail = request.param.partition(", ")
+    tiny_cfg.MODEL.VIT.merge_from_other_cfg(CfgNode(ENCODERS[encoder]))
     tiny_cfg.MODEL.VIT.DROP_PATH_RATE, tiny_cfg.MODEL.SEGVIT.DROPOUT = 0.3, 0.3
-    if request.param != "plain":
+    tiny_cfg.MODEL.SEGVIT.DETAIL.SOURCE = "image" if detail else "none"
+    if encoder != "plain":
         tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block2", "block0"]
-        tiny_cfg.MODEL.SEGVIT.QUERY_UPSAMPLING = "learned" if request.param == "shrunk" else "nearest"
+        tiny_cfg.MODEL.SEGVIT.QUERY_UPSAMPLING = "learned" if encoder == "shrunk" else "nearest"
         tiny_cfg.MODEL.SEGVIT.UPSAMPLING_LAYERS = 1
     return continual(tiny_cfg, step=-1)
 
@@ -85,6 +87,17 @@ def test_outputs_of_older_groups_stay_bit_identical(cfg, make_input, keys):
         changed = {name for name, value in model.state_dict().items() if not torch.equal(value, untrained[name])}
         assert changed and all(name.startswith(prefix) for name in changed)
         before = after
+
+
+@torch.no_grad()
+def test_groups_of_which_one_has_learnt_detail(tiny_cfg, make_input):
+    """Before its training a new group has masks on the coarse grid; the older group's outputs stay as they are."""
+    tiny_cfg.MODEL.SEGVIT.DETAIL.SOURCE = "image"
+    first = build_model(continual(tiny_cfg, step=0))
+    torch.nn.init.normal_(first.sem_seg_head.decoder.detail.query_proj.weight, std=0.3)
+    before = scores(first, make_input)
+    after = scores(next_step(first, tiny_cfg, step=1), make_input)
+    assert torch.equal(after[:, [3, 0]], before[:, [3, 0]]) and after[:, [4, 1]].any()
 
 
 def test_frozen_modules_have_neither_gradients_nor_dropout(cfg, make_input):

@@ -34,13 +34,18 @@ def config_of(cfg, kind):
         use_reduction(cfg, "shrunk", "learned")
     elif kind == "shrunk++":
         use_reduction(cfg, "shrunk++", "nearest")
+    elif kind == "detail":
+        cfg.MODEL.SEGVIT.DETAIL.SOURCE = "image"
     return cfg
 
 
 def save_weights(cfg, folder):
     torch.manual_seed(0)
     cfg.MODEL.WEIGHTS = ""
-    DetectionCheckpointer(build_model(cfg), save_dir=str(folder)).save("model")
+    model = build_model(cfg)
+    if cfg.MODEL.SEGVIT.DETAIL.SOURCE != "none":  # as if it had learnt to move the masks
+        torch.nn.init.normal_(model.sem_seg_head.decoder.detail.query_proj.weight, std=0.3)
+    DetectionCheckpointer(model, save_dir=str(folder)).save("model")
     cfg.MODEL.WEIGHTS = str(folder / "model.pth")
     return cfg
 
@@ -55,7 +60,7 @@ def export(cfg, folder, name, *, gives_labels=False, is_dynamic=True):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["shrunk", "shrunk++"])
+@pytest.mark.parametrize("kind", ["shrunk", "shrunk++", "detail"])
 def test_onnx_files_accept_any_size(tiny_cfg, tmp_path, kind):
     """The plain encoder is exported in the test of the tool."""
     path, source, size = export(config_of(tiny_cfg, kind), tmp_path, "onnx")
@@ -68,6 +73,13 @@ def test_torchscript_files_accept_any_size(tiny_cfg, tmp_path):
     """Files of torch.export are tested with a continual model."""
     path, source, size = export(config_of(tiny_cfg, "plain"), tmp_path, "torchscript")
     assert require_agreement(FORMATS["torchscript"].read(path), source.model, size).scores <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["torchscript", "torch_export"])
+def test_files_with_detail_accept_any_size(tiny_cfg, tmp_path, name):
+    path, source, size = export(config_of(tiny_cfg, "detail"), tmp_path, name)
+    assert require_agreement(FORMATS[name].read(path), source.model, size).scores <= 1e-4
 
 
 @pytest.mark.slow

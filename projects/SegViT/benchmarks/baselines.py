@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import Backbone
+from detectron2.modeling import Backbone, build_sem_seg_head
 from PIL import Image
 from torch import nn
 
@@ -32,7 +32,9 @@ from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 OUTPUTS = ("diagonal", "mix")
 # The same encoder with another head.
 OTHER_HEADS = ("linear", "linear-bands", "segmenter")
-VARIANTS = (*OTHER_HEADS, *OUTPUTS)
+# The config's SegViT without its detail branch.
+NO_DETAIL = "no-detail"
+VARIANTS = (*OTHER_HEADS, NO_DETAIL, *OUTPUTS)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def build_segvit(cfg: CfgNode, kind: OutputKind = SCORES) -> DensePredictor:
 def build_models(
     cfg: CfgNode, names: Collection[str], image_size: tuple[int, int], kind: OutputKind = SCORES
 ) -> dict[str, nn.Module]:
-    """The config's model, named by its output, and the named baselines: "linear" first, peers last.
+    """The config's model, named by its output, and the named baselines: "linear" or "no-detail" first, peers last.
 
     All but the peers share one encoder. Names of neither `VARIANTS` nor `PEERS` are ignored.
 
@@ -116,6 +118,10 @@ def build_models(
     models: dict[str, nn.Module] = {}
     if "linear" in names:
         models["linear"] = kind.per_pixel(backbone, build_linear(cfg, backbone))
+    if NO_DETAIL in names:
+        plain_cfg = override(cfg, "MODEL.SEGVIT.DETAIL.SOURCE", "none")
+        plain_head = build_sem_seg_head(plain_cfg, backbone.output_shape())
+        models[NO_DETAIL] = kind.segvit(backbone, plain_head, model.semantic_inference)
     models[model.semantic_inference.mode] = kind.segvit(backbone, head, model.semantic_inference)
     for output in OUTPUTS:
         if output in names and output not in models:

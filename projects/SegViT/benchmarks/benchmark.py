@@ -5,6 +5,7 @@
 Models that --against names:
     linear               A's encoder with a linear classifier and bilinear upsampling: the floor, listed first
     segmenter            A's encoder with Segmenter's mask transformer
+    no-detail            A without its detail branch (MODEL.SEGVIT.DETAIL), listed first
     diagonal, mix        A with that MODEL.SEGVIT.OUTPUT
     eomt, upernet-beit, dpt, segformer-b4, maskformer, mask2former
                          models of base size from `transformers` (pip install -e '.[bench]'), with random weights

@@ -49,10 +49,10 @@ class CriterionStep:
 
 
 def _output_shapes(cfg: CfgNode, batch_size: int, image_size: tuple[int, int]) -> list[dict[str, torch.Size]]:
-    """Shapes of "pred_logits" and "pred_masks" of each stage, in order, from a model on the "meta" device."""
+    """Shapes of the class and mask logits of each stage, in order, from a model on the "meta" device."""
     model = build_random_model(cfg, device="meta").train()
     with torch.no_grad():
         features = model.backbone(torch.empty(batch_size, 3, *image_size, device="meta"))
-        outputs = model.sem_seg_head.decoder([features[name] for name in model.sem_seg_head.in_features])
+        outputs = model.sem_seg_head.decode(features)
     stages = [*outputs["aux_outputs"], outputs]
-    return [{name: stage[name].shape for name in ("pred_logits", "pred_masks")} for stage in stages]
+    return [{name: logits.shape for name, logits in stage.items() if name != "aux_outputs"} for stage in stages]

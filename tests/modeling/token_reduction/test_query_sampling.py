@@ -54,7 +54,7 @@ def by_hand(block, queries, normed, residual):
 def test_the_reducing_block_equals_the_written_out_block(mode, grid):
     """With the class token; odd grids round up."""
     encoder, images = build(mode, grid), draw(grid)
-    tokens, _ = encoder.embedding(images)
+    tokens, *_ = encoder.embedding(images)
     tokens = encoder.blocks[0](tokens)
     cells = torch.arange(grid[0] * grid[1]).unflatten(0, grid)[::2, ::2]
     kept = torch.cat([torch.zeros(1, dtype=torch.int64), 1 + cells.flatten()])

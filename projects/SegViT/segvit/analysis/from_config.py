@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from torch import nn
 
 from segvit.d2 import SegViT
 from segvit.d2.encoder_weights import without_pretrained
+from segvit.modeling.decoder.detail import DetailBranch
 
 
 def build_random_model(cfg: CfgNode, *, device: str = "cpu") -> SegViT:
@@ -20,4 +22,9 @@ def build_random_model(cfg: CfgNode, *, device: str = "cpu") -> SegViT:
     cfg.MODEL.DEVICE = device
     cfg.MODEL.VIT.EDGE.SELECTION = "topk"
     with torch.device(device):
-        return build_model(cfg).eval()
+        model = build_model(cfg).eval()
+    # A detail branch that has learnt nothing, as at the start, would leave the masks on the coarse grid.
+    for module in model.modules():
+        if isinstance(module, DetailBranch):
+            nn.init.normal_(module.query_proj.weight, std=0.02)
+    return model

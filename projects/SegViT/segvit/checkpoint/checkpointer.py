@@ -19,6 +19,7 @@ from torch.nn.modules.module import _IncompatibleKeys
 from segvit.checkpoint.positions import position_hint, resized_positions
 from segvit.checkpoint.run_record import RunRecord
 from segvit.errors import UserError
+from segvit.modeling.decoder.detail import new_detail_tensors
 from segvit.modeling.weights.weight_files import code_error, read_weight_file, require_content, require_finite
 from segvit.modeling.weights.weight_match import ShapeConflict, compare_weights
 from segvit.output_files import atomic_write, atomic_write_text, remove_unfinished
@@ -39,8 +40,9 @@ class SegViTCheckpointer(DetectionCheckpointer):
         model: see `DetectionCheckpointer`.
         save_dir: see `DetectionCheckpointer`.
         strict: every tensor must fit, as evaluation requires. False, for training from MODEL.WEIGHTS: tensors that
-            depend on the classes keep their initial values, with a warning, if the number of classes differs; up to 5 %
-            of the other tensors may be missing; any other difference in shape is an error. Resuming is always strict.
+            depend on the classes keep their initial values, with a warning, if the number of classes differs; a detail
+            branch and up to 5 % of the others may be missing; any other difference in shape is an error. Resuming is
+            always strict.
         new_tensors: if `strict` is False, a prefix of names: these tensors, which continual segmentation adds in this
             step, may be missing. All others, which are frozen, must fit.
         run: saved in every checkpoint, and compared with the one of each checkpoint that is loaded.
@@ -155,7 +157,8 @@ class SegViTCheckpointer(DetectionCheckpointer):
         if len(of_classes) < len(match.conflicts) or ((self._must_be_exact or adds_group) and not match.is_exact):
             hint = position_hint(conflict.name for conflict in match.conflicts)
             raise UserError(f"{self._path} does not fit the model: {described}{hint}")
-        lacking = [name for name in match.missing if not CLASS_TENSOR.search(name)]
+        detail = new_detail_tensors(match.missing, checkpoint["model"])
+        lacking = [name for name in match.missing if not CLASS_TENSOR.search(name) and name not in detail]
         if len(lacking) > (1 - MIN_MATCH) * len(self.model.state_dict()):
             raise UserError(
                 f"{self._path} contains too little of the model (encoders alone: MODEL.VIT.PRETRAINED): {described}"
@@ -167,10 +170,12 @@ class SegViTCheckpointer(DetectionCheckpointer):
             described,
             "\n  The tensors of another shape depend on the classes; they keep initial values." if of_classes else "",
         )
+        if detail:
+            logger.info("MODEL.SEGVIT.DETAIL is new: the model starts as the one of the checkpoint, without detail")
         incompatible = super()._load_model(checkpoint)
         # The log above names these; Detectron2 would log each of them again, as incompatible and as missing.
         incompatible.incorrect_shapes.clear()
-        renewed = {conflict.name for conflict in of_classes}
+        renewed = {*detail, *(conflict.name for conflict in of_classes)}
         incompatible.missing_keys[:] = [
             name
             for name in incompatible.missing_keys

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
-from segvit.config.checks import Key, at_least, between, positive_numbers, registered
+from segvit.config.checks import Key, at_least, between, one_of, positive_numbers, registered
 
 PARTS = (
     Key("MODEL.META_ARCHITECTURE", "SegViT", registered(META_ARCH_REGISTRY)),
@@ -82,6 +82,12 @@ DECODER = (
     Key("MODEL.SEGVIT.UPSAMPLING_LAYERS", 3, at_least(1)),
     Key("MODEL.SEGVIT.DROPOUT", 0.1, between(0, 1)),
     Key("MODEL.SEGVIT.INIT_STD", 0.02),
+    # What refines the masks beyond the patch grid (ours): "none", as in the papers; "image", convolutions on the image;
+    # "stem", a map of the convolutional stem; "tokens", the last stage alone, which the others add, too.
+    Key("MODEL.SEGVIT.DETAIL.SOURCE", "none", one_of("none", "image", "stem", "tokens")),
+    # Width of the fine map, and its stride in pixels: 4 or 2.
+    Key("MODEL.SEGVIT.DETAIL.DIM", 64, at_least(1)),
+    Key("MODEL.SEGVIT.DETAIL.STRIDE", 4, at_least(1)),
     # "mix": every query votes for every class (v1); "diagonal": query c scores only class c (v2, cheaper);
     # "softmax": masks are the class logits of each pixel, for LOSS "pixel".
     Key("MODEL.SEGVIT.OUTPUT", "mix"),

@@ -11,6 +11,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
 from segvit.config.keys import config_keys
+from segvit.d2.detail_keys import configured_pixel_stage
 from segvit.d2.encoder_weights import encoder_weights
 from segvit.errors import UserError
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
@@ -36,6 +37,7 @@ ENCODER_KEYS = {
     "selection": "MODEL.VIT.EDGE.SELECTION",
     "threshold": "MODEL.VIT.EDGE.THRESHOLD",
     "keep_ratio": "MODEL.VIT.EDGE.SHARE",
+    "pixel_stage": "MODEL.SEGVIT.DETAIL.SOURCE",
 }
 
 
@@ -105,6 +107,7 @@ class PlainViT(EncoderBackbone):
                 init_std=vit.INIT_STD,
                 fused_attention=vit.FUSED_ATTENTION,
                 gradient_checkpointing=vit.GRADIENT_CHECKPOINTING,
+                pixel_stage=configured_pixel_stage(cfg),
                 **{name: size for name, size in sizes.items() if size},
             )
         return {"encoder": encoder, "frozen": vit.FROZEN}

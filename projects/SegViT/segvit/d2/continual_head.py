@@ -15,11 +15,12 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
 from segvit.config.continual_step import KEY, continual_step
+from segvit.d2.detail_keys import configured_pixel_stage
 from segvit.d2.sem_seg_head import build_criterion, build_head_decoder, head_stages, require_stages
 from segvit.errors import UserError
 from segvit.modeling.continual.class_groups import ClassGroups
 from segvit.modeling.continual.group_decoders import AddedDecoder, Decoder, merge_groups
-from segvit.modeling.decoder.outputs import MergedOutputs
+from segvit.modeling.decoder.outputs import DecoderOutputs, MergedOutputs
 from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.losses.cross_group_loss import CrossGroupLoss
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
@@ -37,6 +38,7 @@ class ContinualHead(nn.Module):
     Args:
         in_features: names of the stages that the first group's decoder visits, deepest first.
         added_in_features: likewise for the later groups' decoders.
+        pixel_stage: name of the stage that the detail branches of all groups read; "" for none.
         decoder: of the first group.
         added: the later groups, oldest first.
         groups: the class ids of all of them.
@@ -58,11 +60,13 @@ class ContinualHead(nn.Module):
         groups: ClassGroups,
         num_classes: int,
         criterion: SegViTCriterion,
+        pixel_stage: str = "",
         competition: CrossGroupLoss | None = None,
     ) -> None:
         super().__init__()
         self.in_features = in_features
         self.added_in_features = added_in_features
+        self.pixel_stage = pixel_stage
         self.groups = groups
         self.num_classes = num_classes
         self.decoder = decoder
@@ -112,6 +116,7 @@ class ContinualHead(nn.Module):
             "groups": step.known_groups,
             "num_classes": step.num_classes,
             "criterion": build_criterion(cfg, num_classes=len(step.new_classes)),
+            "pixel_stage": configured_pixel_stage(cfg),
             "competition": competition,
         }
 
@@ -143,25 +148,29 @@ class ContinualHead(nn.Module):
         Returns:
             In training the weighted losses (see the criterion), else the outputs of all groups (see `merge_groups`).
         """
-        stages = [features[name] for name in self.in_features]
-        added_stages = [features[name] for name in self.added_in_features]
         if not self.training:
-            return self._predict(stages, added_stages, self._added_groups())
+            return self._predict(features, self._added_groups())
 
         # Train the newest group by itself, on labels of its own classes.
-        outputs = self.added[-1](added_stages) if self.added else self.decoder(stages)
+        outputs = self._decode_added(self.added[-1], features) if self.added else self._decode_first(features)
         targets = [self._within_group(target) for target in targets or []]
         losses = self.criterion(outputs, targets, normalizers)
         # Then let it compete with the frozen groups.
         if self.competition is not None:
-            older_outputs = self._predict(stages, added_stages, self._added_groups()[:-1])
+            older_outputs = self._predict(features, self._added_groups()[:-1])
             losses["loss_competition"] = self.competition(outputs, older_outputs, targets, normalizers)
         return losses
 
-    def _predict(self, stages: list[Stage], added_stages: list[Stage], added: Sequence[AddedDecoder]) -> MergedOutputs:
+    def _decode_first(self, features: dict[str, Stage]) -> DecoderOutputs:
+        return self.decoder([features[name] for name in self.in_features], features.get(self.pixel_stage))
+
+    def _decode_added(self, group: nn.Module, features: dict[str, Stage]) -> DecoderOutputs:
+        return group([features[name] for name in self.added_in_features], features.get(self.pixel_stage))
+
+    def _predict(self, features: dict[str, Stage], added: Sequence[AddedDecoder]) -> MergedOutputs:
         """The merged outputs of the first group and these later groups."""
         return merge_groups(
-            [self.decoder(stages), *(group(added_stages) for group in added)],
+            [self._decode_first(features), *(self._decode_added(group, features) for group in added)],
             self.groups[: 1 + len(added)],
             num_classes=self.num_classes,
             factors=[None, *(group.factor for group in added)],

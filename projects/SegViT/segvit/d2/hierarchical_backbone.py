@@ -10,6 +10,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 
 from segvit.config.keys import config_keys
 from segvit.d2.backbone import ENCODER_KEYS, EncoderBackbone
+from segvit.d2.detail_keys import configured_pixel_stage
 from segvit.d2.encoder_weights import encoder_weights
 from segvit.errors import UserError
 from segvit.modeling.encoder.hierarchical_encoder import HierarchicalEncoder
@@ -52,12 +53,16 @@ class HierarchicalViT(EncoderBackbone):
                 out_indices=list(vit.OUT_INDICES),
                 drop_path_rate=vit.DROP_PATH_RATE,
                 gradient_checkpointing=vit.GRADIENT_CHECKPOINTING,
+                pixel_stage=configured_pixel_stage(cfg),
             )
         return {"encoder": encoder, "img_size": img_size, "frozen": vit.FROZEN}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         encoder = self.encoder
+        height, width = self.img_size
         shapes = {}
+        if encoder.pixel_stage:
+            shapes[encoder.pixel_stage] = ShapeSpec(channels=3, height=height, width=width, stride=1)
         for index, channels, stride in zip(encoder.out_indices, encoder.channels, encoder.strides, strict=True):
             height, width = (-(-length // stride) for length in self.img_size)
             shapes[f"stage{index}"] = ShapeSpec(channels=channels, height=height, width=width, stride=stride)

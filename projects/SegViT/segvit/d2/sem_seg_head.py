@@ -11,6 +11,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
 from segvit.config.keys import config_keys
+from segvit.d2.detail_keys import configured_pixel_stage, detail_config
 from segvit.errors import UserError
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.decoder_builder import build_decoder
@@ -30,6 +31,7 @@ class AttentionToMaskHead(nn.Module):
         in_features: names of the stages that the decoder visits, deepest first.
         decoder: stages to "pred_logits" and "pred_masks".
         criterion: these and the targets to weighted losses.
+        pixel_stage: name of the stage that the decoder's detail branch reads; "" for none.
     """
 
     needs_frozen_backbone = False
@@ -41,9 +43,11 @@ class AttentionToMaskHead(nn.Module):
         in_features: list[str],
         decoder: ATMDecoder | ShrunkDecoder,
         criterion: SegViTCriterion | PixelCrossEntropy,
+        pixel_stage: str = "",
     ) -> None:
         super().__init__()
         self.in_features = in_features
+        self.pixel_stage = pixel_stage
         self.decoder = decoder
         self.criterion = criterion
         self.output_modes = criterion.output_modes
@@ -56,6 +60,7 @@ class AttentionToMaskHead(nn.Module):
             "in_features": in_features,
             "decoder": build_head_decoder(cfg, input_shape, in_features, num_classes=num_classes),
             "criterion": build_criterion(cfg, num_classes=num_classes),
+            "pixel_stage": configured_pixel_stage(cfg),
         }
 
     def forward(
@@ -74,8 +79,12 @@ class AttentionToMaskHead(nn.Module):
         Returns:
             In training the weighted losses (see the criterion), else the logits (see `ATMDecoder`).
         """
-        outputs = self.decoder([features[name] for name in self.in_features])
+        outputs = self.decode(features)
         return self.criterion(outputs, targets, normalizers) if self.training else outputs
+
+    def decode(self, features: dict[str, Stage]) -> DecoderOutputs:
+        """The decoder's outputs for the stages."""
+        return self.decoder([features[name] for name in self.in_features], features.get(self.pixel_stage))
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
         """What the losses of a batch are divided by (see `loss_normalizers`)."""
@@ -147,6 +156,7 @@ def build_head_decoder(
             num_heads=segvit.NUM_HEADS,
             dropout=segvit.DROPOUT,
             init_std=segvit.INIT_STD,
+            detail=detail_config(cfg, input_shape, in_features),
         )
 
 

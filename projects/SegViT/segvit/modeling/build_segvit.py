@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from segvit.modeling.decoder.decoder_builder import build_decoder
+from segvit.modeling.decoder.detail import DetailConfig, pixel_stage
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 from segvit.modeling.segvit import DecoderHead, SegViT
@@ -32,6 +33,9 @@ def build_segvit(
     decoder_dim: int = 384,
     decoder_layers: int = 3,
     decoder_heads: int = 12,
+    detail: str = "none",
+    detail_dim: int = 64,
+    detail_stride: int = 4,
     output: str = "mix",
     pixel_mean: Sequence[float] = IMAGENET_MEAN,
     pixel_std: Sequence[float] = IMAGENET_STD,
@@ -45,6 +49,7 @@ def build_segvit(
         out_indices: 0-based blocks whose outputs the decoder reads.
         reduction, query_upsampling: tokens that the encoder drops and how the decoder restores them, for Shrunk(++).
         decoder_dim, decoder_layers, decoder_heads: width of the decoder, layers per stage, attention heads.
+        detail, detail_dim, detail_stride: source, width and stride of finer masks, see `DetailConfig`; "none" for none.
         output: "mix", "diagonal" or "softmax", see `SemanticInference`.
         pixel_mean, pixel_std: of each channel, in the range of the images; ImageNet's in RGB by default.
         **encoder_options: of `build_vit_encoder`, such as pretrained, drop_path_rate, patch_size, embed_dim or depth.
@@ -57,6 +62,7 @@ def build_segvit(
         img_size=img_size,
         out_indices=list(out_indices),
         reduction=reduction,
+        pixel_stage=pixel_stage(detail, detail_stride),
         **encoder_options,
     )
     in_features = [f"block{index}" for index in sorted(out_indices, reverse=True)]  # deepest first
@@ -74,7 +80,17 @@ def build_segvit(
                 num_layers=decoder_layers,
                 num_heads=decoder_heads,
                 dropout=0.1,
+                detail=None
+                if detail == "none"
+                else DetailConfig(
+                    source=detail,
+                    dim=detail_dim,
+                    stride=detail_stride,
+                    coarse_stride=encoder.embedding.patch_size[0],
+                    pixel_dim=encoder.embedding.pixel_shape[0],
+                ),
             ),
+            pixel_stage=encoder.embedding.pixel_stage,
         ),
         inference=SemanticInference(output),
         patch_size=encoder.embedding.patch_size[0],

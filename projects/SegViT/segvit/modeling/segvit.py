@@ -74,7 +74,8 @@ class SegViT(nn.Module):
         Returns:
             "pred_logits": (B, K, K + 1), class logits of each query; index K is "no object".
             "pred_masks": (B, K, h, w), mask logits of each query on a grid that covers the padded image.
-            "aux_outputs": in training, these two of each earlier decoder stage; else empty.
+            "aux_outputs": in training, these two of each earlier decoder stage, and the masks that a detail branch
+                refines; else empty.
         """
         # Normalize and pad each image.
         batch = torch.stack([self.preprocess(image) for image in images])
@@ -158,17 +159,19 @@ class DecoderHead(nn.Module):
 
     Args:
         in_features: names of the stages, in the order in which the decoder takes them: deepest first.
-        decoder: a list of stages to `DecoderOutputs`.
+        decoder: a list of stages, and the stage of its detail branch, to `DecoderOutputs`.
+        pixel_stage: name of the stage that the decoder's detail branch reads; "" for none.
     """
 
-    def __init__(self, *, in_features: Sequence[str], decoder: nn.Module) -> None:
+    def __init__(self, *, in_features: Sequence[str], decoder: nn.Module, pixel_stage: str = "") -> None:
         super().__init__()
         self.in_features = list(in_features)
         self.decoder = decoder
+        self.pixel_stage = pixel_stage
 
     def forward(self, stages: Mapping[str, Stage]) -> DecoderOutputs:
         """Stages by name to the outputs of `SegViT.forward`."""
-        return self.decoder([stages[name] for name in self.in_features])
+        return self.decoder([stages[name] for name in self.in_features], stages.get(self.pixel_stage))
 
 
 def size_of(image: torch.Tensor) -> Size:

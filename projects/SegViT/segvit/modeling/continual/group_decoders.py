@@ -15,7 +15,7 @@ from segvit.modeling.continual.class_groups import ClassGroups
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.outputs import DecoderOutputs, MergedOutputs
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
-from segvit.modeling.postprocessing.semantic_inference import class_probabilities
+from segvit.modeling.postprocessing.semantic_inference import class_probabilities, upsample_masks
 from segvit.modeling.token_reduction.token_set import Stage
 
 Decoder = ATMDecoder | ShrunkDecoder
@@ -38,9 +38,9 @@ class AddedDecoder(nn.Module):
         self.decoder = decoder
         self.register_buffer("factor", torch.ones(()))
 
-    def forward(self, stages: list[Stage]) -> DecoderOutputs:
+    def forward(self, stages: list[Stage], pixels: torch.Tensor | None = None) -> DecoderOutputs:
         """Decode the stages (see `ATMDecoder.forward`)."""
-        return self.decoder(stages)
+        return self.decoder(stages, pixels)
 
 
 def merge_groups(
@@ -68,11 +68,20 @@ def merge_groups(
         class_probabilities(output) if factor is None else class_probabilities(output) * factor
         for output, factor in zip(outputs, factors, strict=True)
     ]
-    masks = [output["pred_masks"] for output in outputs]
+    masks = _on_finest_grid([output["pred_masks"] for output in outputs])
     return {
         "class_probabilities": _merge_channels(probabilities, groups, num_classes=num_classes),
         "pred_masks": _merge_channels(masks, groups, num_classes=num_classes),
     }
+
+
+def _on_finest_grid(masks: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Masks (B, k, ., .), the coarser ones interpolated: a group may have learnt no detail yet."""
+    grids = [(mask.shape[-2], mask.shape[-1]) for mask in masks]
+    if len(set(grids)) == 1:
+        return masks
+    finest = max(grids)
+    return [mask if mask.shape[-2:] == finest else upsample_masks(mask, finest) for mask in masks]
 
 
 def _merge_channels(tensors: Sequence[torch.Tensor], groups: ClassGroups, *, num_classes: int) -> torch.Tensor:

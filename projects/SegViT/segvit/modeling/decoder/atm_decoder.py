@@ -11,6 +11,7 @@ from timm.layers import Attention, Mlp
 from torch import nn
 
 from segvit.modeling.decoder.attention_to_mask import AttentionToMask
+from segvit.modeling.decoder.detail import DetailBranch, DetailConfig
 from segvit.modeling.decoder.outputs import DecoderOutputs, StageOutputs
 from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.tokens import map_to_tokens
@@ -68,6 +69,7 @@ class ATMDecoder(nn.Module):
         num_heads: attention heads.
         dropout: rate of every dropout in training.
         init_std: standard deviation of the truncated-normal Linear init.
+        detail: of the branch that refines the masks, from the deepest stage; None for masks on the stages' grid.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class ATMDecoder(nn.Module):
         num_heads: int,
         dropout: float = 0.0,
         init_std: float = 0.02,
+        detail: DetailConfig | None = None,
     ) -> None:
         super().__init__()
         self.class_queries = nn.Embedding(num_classes, hidden_dim)
@@ -89,18 +92,22 @@ class ATMDecoder(nn.Module):
         )
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
         initialize_linear_layers(self, init_std)
+        # After the initialization, which its zero projection must not get.
+        self.detail = None if detail is None else DetailBranch(detail, deep_dim=in_dims[0], query_dim=hidden_dim)
 
-    def forward(self, feature_maps: list[torch.Tensor]) -> DecoderOutputs:
+    def forward(self, feature_maps: list[torch.Tensor], pixels: torch.Tensor | None = None) -> DecoderOutputs:
         """Decode the stages of one batch.
 
         Args:
             feature_maps: S maps (B, C, h, w), deepest first; grids may differ (hierarchical or reduced encoders).
+            pixels: what the detail branch reads beside the deepest map.
 
         Returns:
             "pred_logits": (B, K, K + 1) class logits of the last stage; index K is "no object".
-            "pred_masks": (B, K, h, w) mask logits, summed over all stages, on the finest grid among them.
-            "aux_outputs": in training, the same two of each earlier stage, with masks summed up to that stage; else
-                empty.
+            "pred_masks": (B, K, h, w) mask logits, summed over all stages, on the finest grid among them, or on that
+                of the detail branch.
+            "aux_outputs": in training, the same two of each earlier stage, with masks summed up to that stage, and the
+                masks that the detail branch refines; else empty.
         """
         queries = self.class_queries.weight.expand(feature_maps[0].shape[0], -1, -1)
         masks: torch.Tensor | None = None
@@ -112,7 +119,8 @@ class ATMDecoder(nn.Module):
             # Earlier stages predict in training only (deep supervision).
             if self.training or stage is self.stages[-1]:
                 predictions.append({"pred_logits": self.class_embed(queries), "pred_masks": masks})
-        return {**predictions[-1], "aux_outputs": predictions[:-1]}
+        outputs: DecoderOutputs = {**predictions[-1], "aux_outputs": [*predictions[:-1]]}
+        return outputs if self.detail is None else self.detail(outputs, queries, feature_maps[0], pixels)
 
 
 def add_masks(masks: torch.Tensor, other_masks: torch.Tensor) -> torch.Tensor:

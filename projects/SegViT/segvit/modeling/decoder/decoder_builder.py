@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from segvit.errors import ArgumentError
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
+from segvit.modeling.decoder.detail import DetailConfig
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
 from segvit.modeling.token_reduction.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
 
@@ -20,6 +21,7 @@ def build_decoder(
     num_heads: int,
     dropout: float = 0.0,
     init_std: float = 0.02,
+    detail: DetailConfig | None = None,
 ) -> ATMDecoder | ShrunkDecoder:
     """Build a decoder.
 
@@ -29,7 +31,7 @@ def build_decoder(
         query_upsampling: "none" for `ATMDecoder`; "learned", "inherited" or "nearest" for `ShrunkDecoder`, see
             `build_query_upsampling`.
         upsampling_layers: layers per stage of the query up-sampling.
-        num_classes, hidden_dim, num_layers, num_heads, dropout, init_std: see `ATMDecoder`.
+        num_classes, hidden_dim, num_layers, num_heads, dropout, init_std, detail: see `ATMDecoder`.
 
     Raises:
         ArgumentError: for another kind of up-sampling, or stages that do not fit it.
@@ -43,6 +45,7 @@ def build_decoder(
             num_heads=num_heads,
             dropout=dropout,
             init_std=init_std,
+            detail=detail,
         )
     upsampling = build_query_upsampling(
         query_upsampling,
@@ -61,6 +64,7 @@ def build_decoder(
         num_heads=num_heads,
         dropout=dropout,
         init_std=init_std,
+        detail=detail,
     )
 
 

@@ -17,10 +17,17 @@ class StageOutputs(TypedDict):
     pred_masks: torch.Tensor  # (B, K, h, w) logits
 
 
-class DecoderOutputs(StageOutputs):
-    """The prediction of the last stage, with those of the earlier stages in training."""
+@final
+class MaskOutputs(TypedDict):
+    """Masks of the queries whose class logits are predicted elsewhere."""
 
-    aux_outputs: list[StageOutputs]
+    pred_masks: torch.Tensor  # (B, K, h, w) logits
+
+
+class DecoderOutputs(StageOutputs):
+    """The prediction of the last stage; in training, with those of the earlier stages and the masks before detail."""
+
+    aux_outputs: list[StageOutputs | MaskOutputs]
 
 
 @final
@@ -28,7 +35,7 @@ class PixelOutputs(TypedDict):
     """Per-pixel class logits; there are no class queries, and `aux_outputs` is empty."""
 
     pred_masks: torch.Tensor  # (B, K, h, w)
-    aux_outputs: list[StageOutputs]
+    aux_outputs: list[StageOutputs | MaskOutputs]
 
 
 @final

@@ -5,9 +5,11 @@ Shape shorthand: B images, h x w grid, N = h*w tokens, D decoder width, K classe
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from segvit.modeling.decoder.atm_decoder import ATMDecoderLayer
+from segvit.modeling.decoder.detail import DetailBranch, DetailConfig
 from segvit.modeling.decoder.outputs import DecoderOutputs, StageOutputs
 from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.token_reduction.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
@@ -29,6 +31,7 @@ class ShrunkDecoder(nn.Module):
         num_heads: attention heads.
         dropout: rate of every dropout in training.
         init_std: standard deviation of the truncated-normal Linear init.
+        detail: of the branch that refines the masks, from the restored map; None for masks on that map's grid.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class ShrunkDecoder(nn.Module):
         num_heads: int,
         dropout: float = 0.0,
         init_std: float = 0.02,
+        detail: DetailConfig | None = None,
     ) -> None:
         super().__init__()
         self.upsampling = upsampling
@@ -50,12 +54,15 @@ class ShrunkDecoder(nn.Module):
         )
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
         initialize_linear_layers(self, init_std)
+        # After the initialization, which its zero projection must not get.
+        self.detail = None if detail is None else DetailBranch(detail, deep_dim=hidden_dim, query_dim=hidden_dim)
 
-    def forward(self, stages: list[Stage]) -> DecoderOutputs:
+    def forward(self, stages: list[Stage], pixels: torch.Tensor | None = None) -> DecoderOutputs:
         """Decode the stages of one batch.
 
         Args:
             stages: deepest first; the last is a map on the full grid (h, w).
+            pixels: what the detail branch reads beside the restored map.
 
         Returns:
             The dict of `ATMDecoder.forward`; "aux_outputs" holds the earlier layers' predictions, in training.
@@ -73,4 +80,5 @@ class ShrunkDecoder(nn.Module):
             if is_predicting:
                 masks = masks.unflatten(2, feature_map.shape[-2:])
                 predictions.append({"pred_logits": self.class_embed(queries), "pred_masks": masks})
-        return {**predictions[-1], "aux_outputs": predictions[:-1]}
+        outputs: DecoderOutputs = {**predictions[-1], "aux_outputs": [*predictions[:-1]]}
+        return outputs if self.detail is None else self.detail(outputs, queries, feature_map, pixels)

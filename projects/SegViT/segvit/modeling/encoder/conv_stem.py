@@ -29,6 +29,7 @@ class StemStage(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, refine: bool) -> None:
         super().__init__()
+        self.width = out_channels
         self.reduce = ConvNormAct(in_channels, out_channels, stride=2)
         self.refine = ConvNormAct(out_channels, out_channels, stride=1) if refine else None
 

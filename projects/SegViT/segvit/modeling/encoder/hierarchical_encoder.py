@@ -13,6 +13,7 @@ from timm.models import SwinTransformer
 from torch import nn
 
 from segvit.errors import ArgumentError
+from segvit.modeling.encoder.token_embedding import IMAGE_STAGE
 from segvit.modeling.tokens import pad_to_size, padded_size
 from segvit.modeling.weights.pretrained import load_pretrained_encoder, require_weights_of_tag
 
@@ -26,6 +27,7 @@ class HierarchicalEncoder(nn.Module):
         out_indices: 0-based stages to return.
         pretrained, pretrained_min_match: see `load_pretrained_encoder`; "" for random weights.
         gradient_checkpointing: recompute blocks in the backward pass instead of storing their activations.
+        pixel_stage: "" or `IMAGE_STAGE`, which also returns the padded images.
         **timm_options: arguments of `timm.create_model`, such as embed_dim, depths, num_heads or drop_path_rate
             (stochastic depth of the last block).
 
@@ -42,12 +44,18 @@ class HierarchicalEncoder(nn.Module):
         pretrained: str = "",
         pretrained_min_match: float = 0.95,
         gradient_checkpointing: bool = False,
+        pixel_stage: str = "",
         **timm_options: Any,
     ) -> None:
         super().__init__()
         if not name.startswith("swin_") or not timm.is_model(name):
             raise ArgumentError("name", f"{name!r} is not a Swin Transformer of timm")
         require_weights_of_tag(name, pretrained)
+        if pixel_stage not in ("", IMAGE_STAGE):
+            raise ArgumentError(
+                "pixel_stage", f"{pixel_stage!r} is no stage of {name}, which has no convolutional stem"
+            )
+        self.pixel_stage = pixel_stage
         swin = timm.create_model(
             name, num_classes=0, global_pool="", img_size=img_size, strict_img_size=False, **timm_options
         )
@@ -70,4 +78,5 @@ class HierarchicalEncoder(nn.Module):
         coarsest = self.strides[-1]
         images = pad_to_size(images, padded_size(images.shape[-2:], (coarsest, coarsest)))
         maps: Any = self.swin.forward_intermediates(images, indices=self.out_indices, intermediates_only=True)
-        return {f"stage{index}": feature_map for index, feature_map in zip(self.out_indices, maps, strict=True)}
+        stages = {f"stage{index}": feature_map for index, feature_map in zip(self.out_indices, maps, strict=True)}
+        return {IMAGE_STAGE: images, **stages} if self.pixel_stage else stages

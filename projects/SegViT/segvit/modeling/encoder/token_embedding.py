@@ -8,12 +8,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.layers import resample_abs_pos_embed
+from timm.layers import HybridEmbed, resample_abs_pos_embed
 from torch import nn
 
+from segvit.errors import ArgumentError
 from segvit.modeling.encoder.vit_families import TimmViT
 from segvit.modeling.grid_tensors import Grid, GridTensors
 from segvit.modeling.tokens import pad_to_size, padded_size
+
+# Names of the stages that are maps of pixels, for the detail branch of a decoder.
+IMAGE_STAGE = "image"
+
+
+def stem_stage(stride: int) -> str:
+    """The stage that is a convolutional stem's map at a stride in pixels."""
+    return f"stem{stride}"
 
 
 class TokenEmbedding(GridTensors):
@@ -23,11 +32,15 @@ class TokenEmbedding(GridTensors):
         vit: the timm model; its modules and parameters are used under their timm names.
         keep_prefix_tokens: whether to return the class, distillation and register tokens, or to drop them after
             positions are added.
+        pixel_stage: the map of pixels to return beside the tokens: `IMAGE_STAGE`, a `stem_stage`, or "" for none.
+
+    Raises:
+        ArgumentError: if `pixel_stage` names a stage that the stem does not have.
     """
 
     grid_dimension = 1
 
-    def __init__(self, *, vit: TimmViT, keep_prefix_tokens: bool) -> None:
+    def __init__(self, *, vit: TimmViT, keep_prefix_tokens: bool, pixel_stage: str = "") -> None:
         super().__init__()
         self.patch_embed = vit.patch_embed
         self.cls_token = vit.cls_token
@@ -44,12 +57,25 @@ class TokenEmbedding(GridTensors):
         self.patch_size = (int(stride[0]), int(stride[1]))
         rows, columns = vit.patch_embed.grid_size
         self.grid_size = (rows, columns)
+        self.pixel_stage = pixel_stage
+        # The width and the stride of that stage, and its index in the stem.
+        self.pixel_shape, self.stem_index = (3, 1), -1
+        if pixel_stage not in ("", IMAGE_STAGE):
+            widths = stem_widths(vit.patch_embed)
+            strides = [2 ** (index + 1) for index in range(len(widths))]
+            names = [stem_stage(stride) for stride in strides]
+            if pixel_stage not in names:
+                raise ArgumentError(
+                    "pixel_stage", f"{pixel_stage!r} is none of the encoder's: {[IMAGE_STAGE, *names]} (see `stem`)"
+                )
+            self.stem_index = names.index(pixel_stage)
+            self.pixel_shape = (widths[self.stem_index], strides[self.stem_index])
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
-        """Images (B, 3, H, W) -> tokens (B, T + N, C), grid (h, w)."""
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int], torch.Tensor | None]:
+        """Images (B, 3, H, W) -> tokens (B, T + N, C), grid (h, w), and the map of pixels, if one is asked for."""
         # Pad at the bottom and right to whole patches, then embed them.
         images = pad_to_size(images, padded_size(images.shape[-2:], self.patch_size))
-        patches = self.patch_embed(images)  # (B, h, w, C)
+        patches, pixels = self._embed_patches(images)
         grid = (patches.shape[1], patches.shape[2])
 
         # Prefix tokens in front, positions added.
@@ -57,7 +83,18 @@ class TokenEmbedding(GridTensors):
         tokens = self.norm_pre(self.pos_drop(tokens))
 
         # Drop the prefix tokens again if the blocks run without them.
-        return tokens[:, self.num_embedded_prefix_tokens - self.num_prefix_tokens :], grid
+        return tokens[:, self.num_embedded_prefix_tokens - self.num_prefix_tokens :], grid, pixels
+
+    def _embed_patches(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Patches (B, h, w, C), and the map of pixels."""
+        if self.stem_index < 0:
+            return self.patch_embed(images), images if self.pixel_stage else None
+        # As `HybridEmbed.forward`, which does not return the stem's map of an inner stage.
+        embed: Any = self.patch_embed
+        maps = [images]
+        for stage in embed.backbone:
+            maps.append(stage(maps[-1]))
+        return embed.proj(maps[-1]).permute(0, 2, 3, 1), maps[1 + self.stem_index]
 
     def _add_prefix_and_positions(self, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """(B, N, C) -> (B, T + N, C). The position embedding is resized if the grid differs from `grid_size`."""
@@ -89,3 +126,11 @@ class TokenEmbedding(GridTensors):
             num_prefix_tokens=self._num_prefix_positions,
             antialias=False,
         )
+
+
+def stem_widths(patch_embed: nn.Module) -> list[int]:
+    """Widths of the stages of a `ConvStem`, whose strides are 2, 4 and so on; empty for a linear embedding."""
+    if not isinstance(patch_embed, HybridEmbed):
+        return []
+    stem: Any = patch_embed.backbone
+    return [stage.width for stage in stem]

@@ -35,6 +35,7 @@ def build_vit_encoder(
     init_std: float = 0.0,
     fused_attention: bool = True,
     gradient_checkpointing: bool = False,
+    pixel_stage: str = "",
     **timm_options: Any,
 ) -> PlainViTEncoder:
     """Build the encoder.
@@ -51,6 +52,7 @@ def build_vit_encoder(
             0 keeps timm's initial weights.
         fused_attention: whether blocks use `scaled_dot_product_attention`; docs/efficiency.md says when not to.
         gradient_checkpointing: see `PlainViTEncoder`.
+        pixel_stage: see `TokenEmbedding`.
         **timm_options: see `create_timm_vit`.
 
     Raises:
@@ -69,7 +71,7 @@ def build_vit_encoder(
 
     # Take it apart. Positions come first, because they may take parameters out of the model.
     positions = family_of(type(vit)).positions(vit)
-    embedding = TokenEmbedding(vit=vit, keep_prefix_tokens=keep_prefix_tokens)
+    embedding = TokenEmbedding(vit=vit, keep_prefix_tokens=keep_prefix_tokens, pixel_stage=pixel_stage)
     token_reduction = build_reduction(reduction, list(vit.blocks), vit.embed_dim, embedding.num_prefix_tokens, init_std)
     return PlainViTEncoder(
         embedding=embedding,

@@ -64,15 +64,16 @@ class PlainViTEncoder(nn.Module):
 
         Returns:
             "block<i>" for each i in `out_indices`: a map (B, C, h, w). From the reducing block on: a map of half the
-            height and width, rounded up (Shrunk), or a `TokenSet` (Shrunk++). Shrunk++ adds "edge_logits" (B, 2, h, w).
+            height and width, rounded up (Shrunk), or a `TokenSet` (Shrunk++). Shrunk++ adds "edge_logits" (B, 2, h, w);
+            a `pixel_stage` of the embedding its map, of the images padded to whole patches.
         """
         # Images to tokens (B, T + N, C), and the position arguments of the blocks.
-        tokens, grid = self.embedding(images)
+        tokens, grid, pixels = self.embedding(images)
         block_kwargs = self.positions(grid)
         edge_head = None if self.reduction is None else self.reduction.edge_head
         edge_logits: torch.Tensor | None = None
         kept: KeptTokens | None = None
-        stages: dict[str, Stage] = {}
+        stages: dict[str, Stage] = {} if pixels is None else {self.embedding.pixel_stage: pixels}
 
         for index, block in enumerate(self.blocks):
             # Shrunk++: predict class boundaries from the tokens that enter this block.
@@ -110,6 +111,8 @@ class PlainViTEncoder(nn.Module):
     def stage_shapes(self) -> dict[str, tuple[int, int | None]]:
         """Channels and stride in pixels of each stage; the stride of a `TokenSet`, which is no map, is None."""
         shapes: dict[str, tuple[int, int | None]] = {}
+        if self.embedding.pixel_stage:
+            shapes[self.embedding.pixel_stage] = self.embedding.pixel_shape
         first_reduced = len(self.blocks) if self.reduction_block_index is None else self.reduction_block_index
         for index in self.out_indices:
             stride: int | None = self.embedding.patch_size[0]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.decoder.outputs import DecoderOutputs, StageOutputs
+from segvit.modeling.decoder.outputs import DecoderOutputs, MaskOutputs, StageOutputs
 from segvit.modeling.losses.mask_losses import focal_and_dice_loss
 from segvit.modeling.losses.targets import (
     IGNORED,
@@ -94,18 +94,21 @@ class SegViTCriterion(nn.Module):
                 `loss_counts` of these targets, averaged over all processes.
 
         Returns:
-            "loss_ce", "loss_mask", "loss_dice" of the last stage, and the same with "_<s>" for auxiliary stage s.
+            "loss_ce", "loss_mask", "loss_dice" of the last stage, and the same with "_<s>" for auxiliary stage s;
+            "loss_ce_<s>" only of stages that have class logits of their own.
         """
         device = outputs["pred_masks"].device
         # Normalizers come first: all processes join the all-reduce, also one without any label.
         normalizers = normalizers or mean_over_processes(self.loss_counts(targets), device)
         present = self._present_masks(targets)
-        stages: list[StageOutputs] = [outputs, *outputs["aux_outputs"]]
+        stages: list[StageOutputs | MaskOutputs] = [outputs, *outputs["aux_outputs"]]
         suffixes = ["", *(f"_{index}" for index in range(len(outputs["aux_outputs"])))]
         losses: dict[str, torch.Tensor] = {}
         with torch.autocast(device.type, enabled=False):
             for suffix, stage in zip(suffixes, stages, strict=True):
-                sums = {"loss_ce": self._class_loss(stage["pred_logits"].float(), targets)}
+                sums: dict[str, torch.Tensor] = {}
+                if "pred_logits" in stage:
+                    sums["loss_ce"] = self._class_loss(stage["pred_logits"].float(), targets)
                 sums |= self._mask_losses(stage["pred_masks"].float(), present)
                 for name, summed in sums.items():
                     losses[name + suffix] = self.weight_dict[name] * summed / normalizers[name]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.decoder.outputs import DecoderOutputs, PixelOutputs, StageOutputs
+from segvit.modeling.decoder.outputs import DecoderOutputs, MaskOutputs, PixelOutputs, StageOutputs
 from segvit.modeling.losses.targets import (
     IGNORED,
     LossCounts,
@@ -60,7 +60,7 @@ class PixelCrossEntropy(nn.Module):
         labels = self._labels(targets)  # (B, H / stride, W / stride)
         normalizers = normalizers or mean_over_processes(self.loss_counts(targets), labels.device)
         names = ["loss_ce", *(f"loss_ce_{index}" for index in range(len(outputs["aux_outputs"])))]
-        stages: list[StageOutputs | PixelOutputs] = [outputs, *outputs["aux_outputs"]]
+        stages: list[StageOutputs | MaskOutputs | PixelOutputs] = [outputs, *outputs["aux_outputs"]]
         with torch.autocast(labels.device.type, enabled=False):
             return {
                 name: self.weight * self._summed_loss(stage, labels) / normalizers["loss_ce"]
@@ -74,7 +74,7 @@ class PixelCrossEntropy(nn.Module):
     def _labels(self, targets: list[MaskTargets]) -> torch.Tensor:
         return subsample_labels(torch.stack([target.labels for target in targets]), self.stride)
 
-    def _summed_loss(self, outputs: StageOutputs | PixelOutputs, labels: torch.Tensor) -> torch.Tensor:
+    def _summed_loss(self, outputs: StageOutputs | MaskOutputs | PixelOutputs, labels: torch.Tensor) -> torch.Tensor:
         logits = F.interpolate(
             outputs["pred_masks"].float(), size=labels.shape[1:], mode="bilinear", align_corners=False
         )

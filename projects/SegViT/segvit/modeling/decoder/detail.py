@@ -1,0 +1,180 @@
+"""`DetailBranch`: class queries score the pixels of a fine map, which sharpens the masks of the patch grid (ours).
+
+The papers' masks live on the grid of patches and are only interpolated from there. Here each query is projected to the
+width of a fine map, and its product with every pixel of that map is added to the interpolated mask logits. The product
+of queries and pixels is MaskFormer's (Cheng et al. 2021, section 3.3), whose masks are nothing else; here it corrects
+the masks of Attention-to-Mask.
+
+Shape shorthand: B images, H x W pixels, h x w grid of the coarse masks, h' x w' fine grid, C width of the deep map, D
+decoder width, E detail width, K classes = queries.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from segvit.errors import ArgumentError
+from segvit.modeling.decoder.outputs import DecoderOutputs, MaskOutputs
+from segvit.modeling.encoder.token_embedding import IMAGE_STAGE, stem_stage
+
+SOURCES = ("image", "stem", "tokens")
+
+# Channels are normalized in this many groups. The detail width must be a multiple of twice the number.
+NUM_GROUPS = 4
+
+# The names of its tensors in a checkpoint.
+TENSOR = re.compile(r"(^|\.)decoder\.detail\.")
+
+
+@dataclass(frozen=True)
+class DetailConfig:
+    """A detail branch.
+
+    Attributes:
+        source: what the fine map is made of: "image", three convolutions on the image; "stem", a map of the encoder's
+            convolutional stem; "tokens", nothing but the deep map. The deep map is added to all of them.
+        dim: E.
+        stride: pixels per cell of the fine grid, 2 or 4.
+        coarse_stride: pixels per cell of the coarse masks.
+        pixel_dim: width of the stage that `pixel_stage` names; 0 for none.
+    """
+
+    source: str
+    dim: int
+    stride: int
+    coarse_stride: int
+    pixel_dim: int
+
+    def __post_init__(self) -> None:
+        if self.source not in SOURCES:
+            raise ArgumentError("source", f"{self.source!r} must be 'none', 'image', 'stem' or 'tokens'")
+        if self.dim < 1 or self.dim % (2 * NUM_GROUPS):
+            raise ArgumentError("dim", f"{self.dim} must be a multiple of {2 * NUM_GROUPS}")
+        if self.stride not in (2, 4) or self.stride > self.coarse_stride:
+            raise ArgumentError(
+                "stride", f"{self.stride} must be 2 or 4, and at most {self.coarse_stride}, the stride of the masks"
+            )
+
+
+def pixel_stage(source: str, stride: int) -> str:
+    """The encoder's stage that a detail branch reads beside the deep map; "" for none."""
+    return {"image": IMAGE_STAGE, "stem": stem_stage(stride)}.get(source, "")
+
+
+class ConvNormReLU(nn.Sequential):
+    """3 x 3 convolution, group normalization, ReLU; unlike batch normalization, it sees one image at a time."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.norm = nn.GroupNorm(NUM_GROUPS, out_channels)
+        self.relu = nn.ReLU(inplace=True)
+
+
+class ImageStem(nn.Sequential):
+    """Three convolutions on the image: (B, 3, H, W) -> (B, E, H / stride, W / stride).
+
+    Args:
+        dim: E.
+        stride: 2 or 4.
+        coarse_stride: pixels per cell of the coarse masks. If `stride` does not divide it (14 and 4), the image is
+            resized so that a whole number of fine cells fills a coarse cell.
+    """
+
+    def __init__(self, *, dim: int, stride: int, coarse_stride: int) -> None:
+        super().__init__()
+        self.coarse_stride = coarse_stride
+        self.resized_stride = round(coarse_stride / stride) * stride
+        self.conv1 = ConvNormReLU(3, dim // 2, stride=2)
+        self.conv2 = ConvNormReLU(dim // 2, dim, stride=stride // 2)
+        self.conv3 = ConvNormReLU(dim, dim)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.resized_stride != self.coarse_stride:
+            size = [length // self.coarse_stride * self.resized_stride for length in images.shape[-2:]]
+            images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+        return super().forward(images)
+
+
+class DetailBranch(nn.Module):
+    """Decoder outputs with masks on the patch grid to outputs with masks on a fine grid.
+
+    The projection of the queries starts at zero, so that a model starts as the model without this branch: until it has
+    learnt, evaluation returns the coarse masks as they are.
+
+    Args:
+        config: source, width and stride.
+        deep_dim: C.
+        query_dim: D.
+    """
+
+    def __init__(self, config: DetailConfig, *, deep_dim: int, query_dim: int) -> None:
+        super().__init__()
+        dim = config.dim
+        self.cells = round(config.coarse_stride / config.stride)
+        self.pixel_map: nn.Module | None = None
+        if config.source == "image":
+            self.pixel_map = ImageStem(dim=dim, stride=config.stride, coarse_stride=config.coarse_stride)
+        elif config.source == "stem":
+            self.pixel_map = nn.Conv2d(config.pixel_dim, dim, kernel_size=1)
+        self.deep_proj = nn.Conv2d(deep_dim, dim, kernel_size=1, bias=False)
+        self.deep_norm = nn.GroupNorm(NUM_GROUPS, dim)
+        self.mix = ConvNormReLU(dim, dim)
+        self.query_proj = nn.Linear(query_dim, dim, bias=False)
+        nn.init.zeros_(self.query_proj.weight)
+
+    def forward(
+        self, outputs: DecoderOutputs, queries: torch.Tensor, deep_map: torch.Tensor, pixels: torch.Tensor | None
+    ) -> DecoderOutputs:
+        """Refine the masks of the last stage.
+
+        Args:
+            outputs: of the decoder, with "pred_masks" (B, K, h, w).
+            queries: (B, K, D), the class queries after the last layer.
+            deep_map: (B, C, ., .), of any grid that covers the image.
+            pixels: what `source` names: the padded image (B, 3, H, W), a map of the stem, or None.
+
+        Returns:
+            The same with "pred_masks" (B, K, h', w'). In training, the coarse masks become the last of the auxiliary
+            outputs, so that they keep their loss.
+        """
+        coarse = outputs["pred_masks"]
+        # The deep map, on the fine grid, and what the source adds to it.
+        deep = self.deep_norm(self.deep_proj(deep_map))
+        if self.pixel_map is None:
+            fine_map = _resize(deep, (coarse.shape[-2] * self.cells, coarse.shape[-1] * self.cells))
+        else:
+            fine_map = self.pixel_map(pixels)
+            fine_map = fine_map + _resize(deep, fine_map.shape[-2:])
+        fine_map = self.mix(fine_map)
+
+        # Each query scores each pixel, in addition to its coarse mask.
+        scores = self.query_proj(queries) @ fine_map.flatten(2)  # (B, K, h' * w')
+        masks = _resize(coarse, fine_map.shape[-2:]) + scores.unflatten(2, fine_map.shape[-2:])
+
+        if self.training:
+            coarse_outputs: MaskOutputs = {"pred_masks": coarse}
+            return {**outputs, "pred_masks": masks, "aux_outputs": [*outputs["aux_outputs"], coarse_outputs]}
+        return {**outputs, "pred_masks": masks if self._has_learnt() else coarse}
+
+    def _has_learnt(self) -> bool:
+        """Whether any query scores pixels. Graphs are made of the fine masks, whatever the weights are."""
+        weight = self.query_proj.weight
+        return torch.compiler.is_compiling() or torch.jit.is_tracing() or weight.is_meta or bool(weight.any())
+
+
+def _resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+def new_detail_tensors(missing: Iterable[str], weights: Mapping[str, torch.Tensor]) -> set[str]:
+    """The tensors of detail branches among those that `weights` lack, if they are of a model without detail."""
+    if any(TENSOR.search(name) for name in weights):
+        return set()
+    return {name for name in missing if TENSOR.search(name)}
