@@ -48,11 +48,9 @@ def build_vit_encoder(
         keep_prefix_tokens: whether blocks see the class and register tokens; the official SegViT drops them.
         final_norm: whether to apply timm's final norm to the last block's output; the official SegViT does not.
         reduction: token reduction; None for none.
-        init_std: standard deviation of Linear layers' initial weights, residual outputs scaled by 1 / sqrt(2 depth);
-            0 keeps timm's initial weights.
+        init_std: std of Linear layers' initial weights, residual outputs scaled by 1 / sqrt(2 depth); 0 keeps timm's.
         fused_attention: whether blocks use `scaled_dot_product_attention`; docs/efficiency.md says when not to.
-        gradient_checkpointing: see `PlainViTEncoder`.
-        pixel_stage: see `TokenEmbedding`.
+        gradient_checkpointing, pixel_stage: see `PlainViTEncoder` and `TokenEmbedding`.
         **timm_options: see `create_timm_vit`.
 
     Raises:
