@@ -35,6 +35,15 @@ def test_boundaries_equal_an_erosion_per_class(size, width):
     assert np.array_equal(boundary_pixels(labels, np.zeros(size, dtype=bool), width), expected)
 
 
+@pytest.mark.parametrize("highest", [253, 254, 255, 300, 65533, 65534, 70000])
+def test_boundaries_do_not_depend_on_the_ids(highest):
+    """Ids at the ends of one and two bytes, and above them."""
+    labels = blobs((40, 50), seed=0)
+    ignored = blobs((40, 50), seed=1) == 0
+    ids = np.array([0, 1, highest - 1, highest])[labels]
+    assert np.array_equal(boundary_pixels(ids, ignored, 3), boundary_pixels(labels, ignored, 3))
+
+
 def test_width_is_two_per_cent_of_the_diagonal():
     assert boundary_width((300, 400)) == 10
     assert boundary_width((3, 4)) == 1
