@@ -14,12 +14,14 @@ from detectron2.engine import DefaultPredictor, HookBase
 from helpers.folders import write_folder
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
+from segvit.config.continual_step import training_labels
 from segvit.continual.calibration import ScoreRatios
 from segvit.continual.report import forgetting, shares_of_joint
-from segvit.continual.run import StepResult, load_step, run_or_load_step, step_configs
+from segvit.continual.run import StepResult, load_step, run_or_load_step, step_configs, training_config
 from segvit.d2 import load_config
 from segvit.datasets.toy_scenes import CLASS_IDS
 from segvit.engine import Trainer
+from segvit.errors import UserError
 
 PROTOCOL = {"GROUPS": [["sky", "hill", "ground", "water"], ["building", "tree"], ["pole", "sign", "ball", "fence"]]}
 
@@ -266,3 +268,22 @@ def test_invalid_configs_are_refused_before_anything_is_written(
         load_program().command(["--config-file", str(config_file), *arguments])
     assert ended.value.code == 2 and message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_the_checkpoint_of_a_step_records_its_classes_and_they_are_compared(finished):
+    folder = finished / "continual"
+    content = torch.load(folder / "step_1.pth", weights_only=True)
+    assert content["classes"] == list(CLASS_IDS) and content["config"]["MODEL.SEGVIT.CONTINUAL.STEP"] == 1
+    cfg = load_config(folder / "step_1" / "config.yaml")
+    swapped = [*reversed(list(CLASS_IDS)[:2]), *list(CLASS_IDS)[2:]]
+    cfg.MODEL.SEGVIT.CONTINUAL.CLASSES = swapped
+    with pytest.raises(UserError, match=rf"step_1\.pth .*id 0 is '{swapped[1]}' there and '{swapped[0]}' here"):
+        load_step(cfg, folder / "step_1.pth")
+
+
+def test_joint_training_matches_labels_by_name_too(config_file, tmp_path):
+    """The model's order of classes is not the dataset's: without groups, training would take the dataset's ids."""
+    cfg = load_config(config_file)
+    cfg.MODEL.SEGVIT.CONTINUAL.CLASSES = list(reversed(CLASS_IDS))
+    (joint,) = step_configs(cfg, "joint", tmp_path)
+    assert training_labels(training_config(joint, "joint")).tolist() == list(range(9, -1, -1))

@@ -14,11 +14,13 @@ import sys
 import urllib.request
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from documents import ROOT, commands
 from PIL import Image
 from workspace import Workspace
@@ -281,7 +283,7 @@ SCALED = {
 
 def trains_on_ade20k(command, workspace):
     overrides = {**TINY_INPUT, **TINY_VIT, **TWO_STEPS}
-    scaled = [outcome for pattern, outcome in SCALED.items() if re.search(f"{pattern}$", command)]
+    scaled = [outcome for pattern, outcome in SCALED.items() if re.search(rf"{pattern} OUTPUT_DIR \S+$", command)]
     if scaled:
         del overrides["SOLVER.REFERENCE_WORLD_SIZE"]
         overrides |= {"SOLVER.MAX_ITER": "1", "SOLVER.IMS_PER_BATCH": "16", "TEST.EVAL_PERIOD": "0"}
@@ -550,8 +552,9 @@ COVERAGE = {
     r'python -c "import torch, detectron2.*"': runs,
     r"python datasets/generate_toy_scenes\.py": generates_toy_scenes,
     r"python datasets/prepare_\w+\.py( --source json)?": prepares_a_benchmark,
-    TRAIN + r"(--resume )?--config-file \S+/toy_scenes\.yaml( SOLVER\.ACCUM_STEPS 2)?": trains_on_toy_scenes,
-    r"torchrun .*/toy_scenes\.yaml": trains_under_torchrun,
+    TRAIN
+    + r"(--resume )?--config-file \S+/toy_scenes\.yaml( SOLVER\.ACCUM_STEPS 2 OUTPUT_DIR \S+)?": trains_on_toy_scenes,
+    r"torchrun .*/toy_scenes\.yaml OUTPUT_DIR \S+": trains_under_torchrun,
     r"sbatch .*": trains_on_slurm,
     re.escape(CAMVID_RUN): trains_on_camvid,
     r"OMP_NUM_THREADS=1 " + TRAIN + r"--config-file \S+/camvid/segvit_scratch_320x240\S*\.yaml": trains_small_on_camvid,
@@ -568,7 +571,7 @@ COVERAGE = {
     r"python .*--config-file output/custom_scratch/config\.yaml .*": predicts_for_a_folder,
     r"python projects/SegViT/tools/(plot_training|draw_predictions)\.py .*": draws_camvid,
     TRAIN + r"--resume .*" + ADE20K + ".*": resumes_on_ade20k,
-    TRAIN + r".*--machine-rank \d .*" + ADE20K: trains_on_two_machines,
+    TRAIN + r".*--machine-rank \d .*" + ADE20K + r" OUTPUT_DIR \S+": trains_on_two_machines,
     TRAIN + r"(--num-gpus \d )?" + ADE20K + ".*": trains_on_ade20k,
     r"python projects/SegViT/tools/analyze_model\.py .*": runs,
     r"(GLIBC_TUNABLES=\S+ )?python projects/SegViT/benchmarks/benchmark\.py .*": times_a_tiny_model,
@@ -584,6 +587,22 @@ COVERAGE = {
 
 def coverage(command):
     return next((check for pattern, check in COVERAGE.items() if re.fullmatch(pattern, command)), None)
+
+
+def test_commands_that_follow_each_other_train_into_different_folders():
+    """A folder belongs to one run: the second command would be refused."""
+    users = {}
+    for command in COMMANDS:
+        words = shlex.split(command.partition("train_net.py")[2] or command.partition("train.sbatch")[2])
+        if not words or {"--resume", "--eval-only"} & set(words) or "--config-file" not in words:
+            continue
+        given = dict(pairwise(words))
+        shipped = yaml.safe_load((ROOT / given["--config-file"]).read_text(encoding="utf-8"))
+        folder = given.get("OUTPUT_DIR") or shipped.get("OUTPUT_DIR", "./output")
+        # The machines of one run have one command each.
+        users.setdefault(folder, set()).add(re.sub(r"--machine-rank \d", "", command))
+    assert len(users) > 8
+    assert {folder: commands for folder, commands in users.items() if len(commands) > 1} == {}
 
 
 def test_every_command_is_covered():

@@ -145,3 +145,32 @@ def test_the_demo_does_not_enter_the_folder_of_another_run(train_net, tmp_path, 
         demo.main(["--output", str(tmp_path / "run"), "SOLVER.MAX_ITER", "2"])
     assert ended.value.code == 2 and "another run" in capsys.readouterr().err
     assert contents(tmp_path / "run") == before
+
+
+def test_an_evaluation_of_the_own_run_replaces_only_evaluation_results(train_net, tmp_path, capsys):
+    run = tmp_path / "run"
+    train_net()
+    before = contents(run)
+    train_net("--eval-only", "MODEL.WEIGHTS", run / "model_final.pth", "TEST.SAVE_PREDICTIONS", "True")
+    stale = run / "predictions" / "labels" / "of_another_dataset.png"
+    stale.touch()
+    capsys.readouterr()
+    train_net("--eval-only", "MODEL.WEIGHTS", run / "model_final.pth", "TEST.SAVE_PREDICTIONS", "True")
+    assert not stale.exists() and len(list(run.glob("predictions/labels/**/*.png"))) == 3
+    assert "replace earlier ones" in capsys.readouterr().out
+    unchanged = {name: content for name, content in contents(run).items() if name != "sem_seg_evaluation.json"}
+    assert unchanged == {name: content for name, content in before.items() if name != "sem_seg_evaluation.json"}
+
+
+def test_an_evaluation_of_another_checkpoint_in_the_folder_of_a_run_is_refused(train_net, tmp_path, capsys):
+    train_net()
+    other = tmp_path / "other.pth"
+    other.write_bytes((tmp_path / "run" / "model_final.pth").read_bytes())
+    before = contents(tmp_path / "run")
+    with pytest.raises(SystemExit) as ended:
+        train_net("--eval-only", "MODEL.WEIGHTS", other)
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert all(word in message for word in ("OUTPUT_DIR", "MODEL.WEIGHTS", "other.pth"))
+    assert contents(tmp_path / "run") == before
+    train_net("--eval-only", "MODEL.WEIGHTS", other, "OUTPUT_DIR", tmp_path / "elsewhere")

@@ -11,6 +11,7 @@ from detectron2.utils.env import seed_all_rng
 from torch import nn
 
 from helpers.processes import run_in_two_processes
+from segvit.config import number_formats
 from segvit.engine import Trainer
 from segvit.errors import UserError
 
@@ -164,7 +165,10 @@ def test_the_seed_decides(cfg):
     assert all(one["total_loss"] != another["total_loss"] for one, another in zip(first, other, strict=True))
 
 
-def test_bfloat16_on_the_cpu(cfg):
+@pytest.mark.parametrize(("has_units", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bfloat16_on_the_cpu(has_units, dtype, cfg, monkeypatch):
+    """Whatever this processor has; without the units training falls back to float32."""
+    monkeypatch.setattr(number_formats, "cpu_computes_bfloat16", lambda: has_units)
     cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION, cfg.SOLVER.MAX_ITER = True, "bfloat16", 1
     seed_all_rng(0)
     trainer, types = Trainer(cfg), []
@@ -172,13 +176,14 @@ def test_bfloat16_on_the_cpu(cfg):
     layer.register_forward_hook(lambda module, args, out: types.append(out.dtype))
     before = layer.weight.detach().clone()
     trainer.train()
-    assert types[0] == torch.bfloat16
+    assert types[0] == dtype
     assert {parameter.dtype for parameter in trainer.model.parameters()} == {torch.float32}
     assert not torch.equal(layer.weight, before)
     assert "grad_scaler" in trainer.state_dict()["_trainer"]
 
 
-def test_bfloat16_losses_are_close_to_float32(cfg):
+def test_bfloat16_losses_are_close_to_float32(cfg, monkeypatch):
+    monkeypatch.setattr(number_formats, "cpu_computes_bfloat16", lambda: True)
     _, full = train(cfg)
     cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION = True, "bfloat16"
     _, half = train(cfg)
@@ -188,7 +193,7 @@ def test_bfloat16_losses_are_close_to_float32(cfg):
 
 @pytest.mark.parametrize(
     ("precision", "message"),
-    [("float16", "float16 needs a GPU; use bfloat16"), ("half", "'half' must be 'float16' or 'bfloat16'")],
+    [("float16", "float16 needs a GPU; use bfloat16"), ("half", "'half' must be 'float32', 'float16' or 'bfloat16'")],
 )
 def test_precisions_that_cannot_run(cfg, precision, message):
     cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION = True, precision

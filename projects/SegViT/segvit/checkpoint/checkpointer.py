@@ -142,7 +142,7 @@ class SegViTCheckpointer(DetectionCheckpointer):
         if self.run is not None and self._resumes:
             self.run.require_resumable(checkpoint, self._path)
         elif self.run is not None:
-            self.run.require_class_order(checkpoint, self._path, same=False)
+            self.run.require_class_order(checkpoint, self._path, same=self.strict)
         if not self._resumes:
             checkpoint["model"] = resized_positions(self.model, checkpoint, self._path)
         adds_group = bool(self.new_tensors) and not self._must_be_exact

@@ -72,13 +72,17 @@ class RunRecord:
 
     @classmethod
     def of(cls, cfg: CfgNode, *, datasets: Sequence[str] = ()) -> RunRecord:
-        """The record of a config; class names are those of `datasets`, by default DATASETS.TRAIN."""
+        """The record of a config; class names are those of the first of `datasets` that has as many as the model.
+
+        By default these are the datasets of DATASETS.TRAIN.
+        """
         config = {key: value for key, value in flat(cfg).items() if key not in NOT_RECORDED}
         step = continual_step(cfg)
         if step is not None and step.class_names:
             return cls(config, list(step.class_names))
         names = [MetadataCatalog.get(name).get("stuff_classes", ()) for name in datasets or cfg.DATASETS.TRAIN]
-        return cls(config, list(names[0]) if names else [])
+        number = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+        return cls(config, next((list(known) for known in names if len(known) == number), []))
 
     def content(self) -> dict[str, Any]:
         """What a checkpoint holds of it."""
@@ -97,8 +101,9 @@ class RunRecord:
         pairs = ", ".join(f"id {index} is {old!r} there and {new!r} here" for index, old, new in differing[:5])
         if same or sorted(saved) == sorted(self.classes):
             raise UserError(
-                f"{path} was trained with other class names than the dataset has: {pairs or 'more or fewer'}. Bring "
-                "the list of classes (classes.txt) into the order of the training"
+                f"{path} was trained with other class names than the dataset has: "
+                f"{pairs or f'{len(saved)} there, {len(self.classes)} here'}. Bring the list of classes (classes.txt) "
+                "into the order of the training"
             )
         logger.warning("%s was trained with other class names: %s", path, pairs or f"{len(saved)} of them")
 

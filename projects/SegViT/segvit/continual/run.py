@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
+from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.continual.calibration import calibrate_newest_group
 from segvit.d2.encoder_weights import without_pretrained
@@ -156,23 +157,35 @@ def train_step(
         train(training_config(cfg, method), hooks())
         weights = Path(cfg.OUTPUT_DIR, "model_final.pth")
     comm.synchronize()
-    model = load_step(cfg, weights)
+    # A finished model may list its classes in another order than the protocol, whose groups say which they are.
+    model = load_step(cfg, weights, compares_classes=cfg.SOLVER.MAX_ITER > 0)
     if method == "continual" and step.index and step.calibration == "bias":
         seed_all_rng(cfg.SEED + comm.get_rank())
         calibrate_newest_group(model, Trainer.build_train_loader(cfg), step.new_classes)
-    SegViTCheckpointer(model, str(checkpoint.parent), save_to_disk=comm.is_main_process()).save(checkpoint.stem)
+    SegViTCheckpointer(model, str(checkpoint.parent), run=RunRecord.of(cfg), save_to_disk=comm.is_main_process()).save(
+        checkpoint.stem
+    )
     comm.synchronize()
 
 
 def training_config(cfg: CfgNode, method: str) -> CfgNode:
-    """Return the trainer's config: joint training has no groups."""
-    return merge(cfg, {f"{KEY}.GROUPS": []}) if method == "joint" else cfg
+    """Return the trainer's config: joint training has no groups, or one, if labels are matched by name."""
+    if method != "joint":
+        return cfg
+    step = continual_step(cfg)
+    named = step is not None and step.class_names
+    together = [[class_id for group in step.groups for class_id in group]] if step is not None and named else []
+    return merge(cfg, {f"{KEY}.GROUPS": together, f"{KEY}.STEP": -1, f"{KEY}.ITERATIONS": []})
 
 
-def load_step(cfg: CfgNode, weights: Path) -> SegViT:
-    """Build the step's model in evaluation mode and load its weights; every tensor must be in the file."""
+def load_step(cfg: CfgNode, weights: Path, *, compares_classes: bool = True) -> SegViT:
+    """Build the step's model in evaluation mode and load its weights.
+
+    Raises:
+        UserError: a tensor is missing, or the file is of a run with other class names.
+    """
     model = Trainer.build_model(without_pretrained(cfg)).eval()
-    SegViTCheckpointer(model).load(str(weights))
+    SegViTCheckpointer(model, run=RunRecord.of(cfg) if compares_classes else None).load(str(weights))
     return model
 
 

@@ -105,9 +105,12 @@ class ContinualHead(nn.Module):
             )
             for group in later_groups
         ]
+        criterion = build_criterion(cfg, num_classes=len(step.new_classes))
+        if not isinstance(criterion, SegViTCriterion):
+            raise UserError("MODEL.SEGVIT.LOSS 'pixel' does not fit ContinualHead, whose decoders predict masks")
         competition = None
         if step.competition_weight and added:
-            competition = CrossGroupLoss(weight=step.competition_weight, stride=cfg.MODEL.SEGVIT.MASK_LOSS_STRIDE)
+            competition = CrossGroupLoss(weight=step.competition_weight, stride=criterion.mask_stride)
         return {
             "in_features": in_features,
             "added_in_features": added_in_features,
@@ -115,8 +118,8 @@ class ContinualHead(nn.Module):
             "added": added,
             "groups": step.known_groups,
             "num_classes": step.num_classes,
-            "criterion": build_criterion(cfg, num_classes=len(step.new_classes)),
             "pixel_stage": configured_pixel_stage(cfg),
+            "criterion": criterion,
             "competition": competition,
         }
 

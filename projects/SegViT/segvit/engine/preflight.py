@@ -55,7 +55,7 @@ def require_device_and_data(cfg: CfgNode) -> None:
 
 
 def require_same_classes(cfg: CfgNode, names: Sequence[str] = ()) -> None:
-    """Check that datasets have the model's number of classes and ignore value.
+    """Check that datasets have the model's number of classes and ignore value, and the same class names.
 
     Continual configs that name their own classes are not checked: their labels are matched by name.
 
@@ -79,6 +79,21 @@ def require_same_classes(cfg: CfgNode, names: Sequence[str] = ()) -> None:
             if head[key] != value:
                 raise UserError(
                     f"MODEL.SEM_SEG_HEAD.{key} is {head[key]}, but dataset {name!r} has {value}: set it to {value}"
+                )
+    _require_one_class_list(names or (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+
+
+def _require_one_class_list(names: Sequence[str]) -> None:
+    """Raise UserError, naming the first difference, if datasets that are used together have other class names."""
+    known = [(name, list(MetadataCatalog.get(name).get("stuff_classes", ()))) for name in names]
+    known = [(name, classes) for name, classes in known if classes]
+    for name, classes in known[1:]:
+        first, expected = known[0]
+        for index, (there, here) in enumerate(zip(expected, classes)):
+            if there != here:
+                raise UserError(
+                    f"datasets {first!r} and {name!r} do not have the same classes: id {index} is {there!r} in the "
+                    f"first and {here!r} in the second. Bring both lists into one order"
                 )
 
 

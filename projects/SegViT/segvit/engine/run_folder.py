@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
 CONFIG = "config.yaml"
+# What an evaluation writes.
+EVALUATION_FILES = ("sem_seg_evaluation.json", "predictions", "tta")
 # What a run writes, as patterns: --overwrite deletes these and nothing else.
 FILES = (
     CONFIG,
@@ -30,9 +32,7 @@ FILES = (
     "model_*.pth",
     ".*.unfinished*",
     "log.txt*",
-    "sem_seg_evaluation.json",
-    "predictions",
-    "tta",
+    *EVALUATION_FILES,
     "non_finite",
 )
 
@@ -86,13 +86,40 @@ def has_trained(folder: str | os.PathLike[str]) -> bool:
 
 def clear(folder: str | os.PathLike[str]) -> list[str]:
     """Delete the files that a run writes. Returns their names; other files stay."""
-    paths = sorted({path for pattern in FILES for path in Path(folder).glob(pattern)})
+    return _delete(sorted({path for pattern in FILES for path in Path(folder).glob(pattern)}))
+
+
+def _delete(paths: Iterable[Path]) -> list[str]:
+    deleted = []
     for path in paths:
+        deleted.append(path.name)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
-    return [path.name for path in paths]
+    return deleted
+
+
+def require_own_weights(cfg: CfgNode) -> None:
+    """Check that an evaluation in the folder of a run is one of its checkpoints: its results replace those of the run.
+
+    Raises:
+        UserError: MODEL.WEIGHTS is of another run, with the remedy.
+    """
+    folder, weights = Path(cfg.OUTPUT_DIR).resolve(), Path(cfg.MODEL.WEIGHTS).resolve()
+    # A step of a continual run has its checkpoint beside its folder.
+    own = weights.is_relative_to(folder) or weights == folder.with_name(f"{folder.name}.pth")
+    if has_trained(folder) and not own:
+        raise UserError(
+            f"OUTPUT_DIR {cfg.OUTPUT_DIR!r} holds a run, whose results the evaluation of another checkpoint, "
+            f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r}, would replace: choose another OUTPUT_DIR"
+        )
+
+
+def clear_evaluation(cfg: CfgNode) -> list[str]:
+    """Delete what an earlier evaluation wrote into OUTPUT_DIR, so that predictions of two do not mix. Returns names."""
+    folders = [Path(cfg.OUTPUT_DIR), *(Path(cfg.OUTPUT_DIR, name) for name in cfg.DATASETS.TEST)]
+    return _delete(path for folder in folders for name in EVALUATION_FILES if (path := folder / name).exists())
 
 
 def write_config(cfg: CfgNode) -> None:

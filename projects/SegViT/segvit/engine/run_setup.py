@@ -20,7 +20,15 @@ from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from segvit.engine.run_folder import clear, has_trained, locked, require_own_folder, write_config
+from segvit.engine.run_folder import (
+    clear,
+    clear_evaluation,
+    has_trained,
+    locked,
+    require_own_folder,
+    require_own_weights,
+    write_config,
+)
 from segvit.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -49,10 +57,12 @@ def run_in_folder(cfg: CfgNode, args: argparse.Namespace, *, resumes: bool) -> I
         yield
         return
     with locked(cfg.OUTPUT_DIR):
-        deleted = [] if args.eval_only or resumes else make_own(cfg, args)
+        deleted = clear_evaluation(cfg) if args.eval_only else [] if resumes else make_own(cfg, args)
         set_up_logging(cfg.OUTPUT_DIR)
         # After the main process has cleared the folder, the others open their logs in it.
-        if deleted:
+        if deleted and args.eval_only:
+            show("The results of this evaluation replace earlier ones in %s: %s", cfg.OUTPUT_DIR, ", ".join(deleted))
+        elif deleted:
             logger.warning("Deleted from %s: %s", cfg.OUTPUT_DIR, ", ".join(deleted))
         comm.synchronize()
         _log_start(cfg, args)
@@ -73,6 +83,8 @@ def check_run_folder(cfg: CfgNode, args: argparse.Namespace, *, resumes: bool) -
     """Refuse a folder that has another run before any process starts. Raises UserError."""
     if args.overwrite and (args.resume or args.eval_only):
         raise UserError("--overwrite starts a new run: it does not go with --resume or --eval-only")
+    if args.eval_only and not resumes:
+        require_own_weights(cfg)
     if not (args.eval_only or resumes or args.resume):
         require_own_folder(cfg.OUTPUT_DIR, overwrite=args.overwrite)
 

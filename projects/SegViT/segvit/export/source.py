@@ -14,7 +14,7 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.d2 import SegViT
 from segvit.errors import UserError
 from segvit.export.exportable_segmenter import ExportableSegmenter
-from segvit.inference.class_names import class_list_of
+from segvit.inference.class_names import class_list_of, record_of
 from segvit.modeling.token_reduction.downsampling import EdgeAwareQueryDownsampling
 
 
@@ -52,7 +52,7 @@ def load_source(cfg: CfgNode) -> ExportSource:
     cfg.TEST.LABELS_ONLY = False
     model = build_model(cfg).eval()
     require_static_selection(model)
-    SegViTCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    SegViTCheckpointer(model, run=record_of(cfg)).load(cfg.MODEL.WEIGHTS)
     model.requires_grad_(False)
     return ExportSource(model, metadata_of(cfg))
 

@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import segvit.data  # noqa: F401  (registers the datasets)
+from segvit.checkpoint.run_record import RunRecord
 from segvit.datasets import ClassList
 from segvit.datasets.palette import distinct_colors
 
@@ -33,3 +34,8 @@ def class_list_of(cfg: CfgNode) -> ClassList:
             return ClassList(names=tuple(names), colors=tuple(palette), colors_given=colors_given)
     names = tuple(f"class {index}" for index in range(num_classes))
     return ClassList(names=names, colors=tuple(default_colors), colors_given=False)
+
+
+def record_of(cfg: CfgNode) -> RunRecord:
+    """What a checkpoint is compared with: the class names of `class_list_of`, if a dataset gives them."""
+    return RunRecord.of(cfg, datasets=(*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN))

@@ -23,7 +23,7 @@ from segvit.d2.model_types import ModelInput
 from segvit.data.augmentation import build_test_augmentations
 from segvit.data.image_reading import max_level_of
 from segvit.errors import UserError
-from segvit.inference.class_names import class_list_of
+from segvit.inference.class_names import class_list_of, record_of
 from segvit.inference.images import ImageLike, load_image
 from segvit.modeling.postprocessing.score_bands import join_bands
 
@@ -74,7 +74,7 @@ class SegViTPredictor:
         )
         self._label_dtype = np.uint8 if self.num_classes <= 255 else np.int32
         self.model = SegViT(self.cfg, label_dtype=label_dtype).to(self.cfg.MODEL.DEVICE).eval()
-        SegViTCheckpointer(self.model).load(self.cfg.MODEL.WEIGHTS)
+        SegViTCheckpointer(self.model, run=record_of(self.cfg)).load(self.cfg.MODEL.WEIGHTS)
         (self._resize,) = build_test_augmentations(self.cfg)
 
     @property
