@@ -83,19 +83,13 @@ def test_files_with_detail_accept_any_size(tiny_cfg, tmp_path, name):
 
 
 @pytest.mark.slow
-def test_a_file_of_one_class_with_the_output_mix_accepts_any_size(tiny_cfg, tmp_path):
+def test_one_class_with_the_output_mix_is_exported_for_any_size_without_a_warning(tiny_cfg, tmp_path):
     tiny_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, tiny_cfg.MODEL.SEGVIT.OUTPUT = 1, "mix"
-    path, source, size = export(tiny_cfg, tmp_path, "onnx")
-    assert require_agreement(FORMATS["onnx"].read(path), source.model, size).scores <= 1e-4
-
-
-@pytest.mark.slow
-def test_an_export_raises_no_warning(tiny_cfg, tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        export(config_of(tiny_cfg, "plain"), tmp_path, "onnx")
-    warned = [warning for warning in caught if not issubclass(warning.category, DeprecationWarning)]
-    assert not warned, [str(warning.message) for warning in warned]
+        path, source, size = export(tiny_cfg, tmp_path, "onnx")
+    assert [str(warning.message) for warning in caught if warning.category is not DeprecationWarning] == []
+    assert require_agreement(FORMATS["onnx"].read(path), source.model, size).scores <= 1e-4
 
 
 @pytest.mark.slow
