@@ -66,11 +66,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The command-line options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", metavar="NAME-or-FOLDER")
+    parser.add_argument("target", metavar="NAME-or-FOLDER", help="a registered dataset or a folder, see above")
     parser.add_argument("--output", type=Path, help="folder of the report; default: output/check_dataset/<name>")
-    parser.add_argument("--ignore-value", type=int, default=255, help="the id of ignored pixels in a FOLDER")
-    parser.add_argument("--num-images", type=positive, default=12, help="number of images on the contact sheet")
-    parser.add_argument("--workers", type=positive, default=os.cpu_count(), help="number of threads that read files")
+    parser.add_argument(
+        "--ignore-value", type=int, default=255, help="the id of ignored pixels in a FOLDER; default: 255"
+    )
+    parser.add_argument(
+        "--num-images", type=positive, default=12, help="number of images on the contact sheet; default: 12"
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=os.cpu_count(),
+        help="number of threads that read files; default: %(default)s",
+    )
     parser.add_argument("--max-level", type=from_zero, default=0, help="INPUT.MAX_LEVEL of the config; default: 0")
     target = parser.add_mutually_exclusive_group()
     target.add_argument(

@@ -68,13 +68,14 @@ def require_static_selection(model: nn.Module) -> None:
 
 
 def metadata_of(cfg: CfgNode) -> dict[str, str]:
-    """Name -> JSON: class names, RGB colours, channel order, ignored label, and the test size of images."""
+    """Name -> JSON: class names, RGB colours, channel order, ignored label, INPUT.MAX_LEVEL and test size of images."""
     classes = class_list_of(cfg)
     values = {
         "class_names": list(classes.names),
         "palette": [[int(value) for value in color] for color in classes.colors],
         "pixel_format": cfg.INPUT.FORMAT,
         "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+        "max_level": cfg.INPUT.MAX_LEVEL,
         "short_side": cfg.INPUT.MIN_SIZE_TEST,
         "max_long_side": cfg.INPUT.MAX_SIZE_TEST,
         "torch": str(torch.__version__),
