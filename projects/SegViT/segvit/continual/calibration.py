@@ -48,7 +48,7 @@ def calibrate_newest_group(model: SegViT, loader: Iterable[list[ModelInput]], cl
         _, height, width = inputs["image"].shape
         with torch.no_grad():
             (output,) = model([{"image": inputs["image"], "height": height, "width": width}])
-        labels = inputs["sem_seg"].to(output["sem_seg"].device)
+        labels = inputs["sem_seg"].to(output["sem_seg"].device).long()
         ratios.add(output["sem_seg"], labels, classes, model.ignore_value)
     ratios.sum_over_processes()
     best, miou_before, miou_after = ratios.best_factor()

@@ -81,6 +81,7 @@ class ContinualHead(nn.Module):
         index_in_group = torch.full((num_classes,), -1)
         index_in_group[list(groups[-1])] = torch.arange(len(groups[-1]))
         self.register_buffer("index_in_group", index_in_group, persistent=False)
+        self._position = {class_id: position for position, class_id in enumerate(groups[-1])}
         for older in self._older_groups():
             older.requires_grad_(False)
 
@@ -188,6 +189,6 @@ class ContinualHead(nn.Module):
         """Targets of the newest group, with classes as indices within the group."""
         labels = target.labels
         return MaskTargets(
-            classes=self.index_in_group[target.classes],
+            classes=torch.tensor([self._position[class_id] for class_id in target.classes.tolist()], dtype=torch.int64),
             labels=self.index_in_group[labels.clamp(min=0)].where(labels >= 0, labels),
         )

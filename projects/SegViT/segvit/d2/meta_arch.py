@@ -28,14 +28,14 @@ from segvit.modeling.losses.targets import (
     LossNormalizers,
     MaskTargets,
     mean_over_processes,
+    present_ids,
     targets_of_labels,
 )
 from segvit.modeling.postprocessing.image_sizes import Size
 from segvit.modeling.postprocessing.score_bands import join_bands, labels_of_bands, resize_bands
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow
-from segvit.modeling.tokens import pad_to_size
-from segvit.modeling.transfers import send
+from segvit.modeling.tokens import pad_to_size, send
 
 
 @META_ARCH_REGISTRY.register()
@@ -175,7 +175,7 @@ class SegViT(nn.Module):
         return self._losses(batched_inputs, normalizers) if self.training else self._segment(batched_inputs)
 
     def _losses(self, batched_inputs: list[ModelInput], normalizers: LossNormalizers | None) -> dict[str, torch.Tensor]:
-        # Targets come first: `nonzero` synchronizes with the GPU, and after the encoder it would wait for the encoder.
+        # Targets and normalizers come first: all processes join the all-reduce, also one without any label.
         labels, targets = self._labels_and_targets(batched_inputs)
         edges = self._edge_targets(labels)
         if normalizers is None:
@@ -216,10 +216,19 @@ class SegViT(nn.Module):
         sizes = [self.backbone.img_size, *(inputs["image"].shape[-2:] for inputs in batched_inputs)]
         size = self.network.padded_size((max(size[0] for size in sizes), max(size[1] for size in sizes)))
         labels = torch.stack([self._padded_labels(inputs, size) for inputs in batched_inputs])
-        return labels, targets_of_labels(labels, num_classes=self.num_classes, ignore_value=self.ignore_value)
+        # The host counts classes on the CPU: to count them on a GPU, it would wait for all work before.
+        ids = [
+            inputs["sem_seg_ids"]
+            if "sem_seg_ids" in inputs
+            else present_ids(inputs["sem_seg"], num_classes=self.num_classes)
+            for inputs in batched_inputs
+        ]
+        targets = targets_of_labels(labels, num_classes=self.num_classes, ignore_value=self.ignore_value, ids=ids)
+        return labels, targets
 
     def _padded_labels(self, inputs: ModelInput, size: tuple[int, int]) -> torch.Tensor:
-        return pad_to_size(inputs["sem_seg"].to(self.device), size, value=self.ignore_value)
+        labels = send(inputs["sem_seg"], self.device).long()
+        return pad_to_size(labels, size, value=self.ignore_value)
 
     def _segment(self, batched_inputs: list[ModelInput]) -> list[ModelOutput]:
         images = [inputs["image"] for inputs in batched_inputs]

@@ -21,11 +21,13 @@ class ModelInput(_Image, total=False):
 
     Attributes:
         image: (3, H, W) in the channel order and range of INPUT.FORMAT.
-        sem_seg: (H, W) int64 labels, in training.
+        sem_seg: (H, W) integer labels, in training.
+        sem_seg_ids: (n,) int64 on the CPU, the labels that occur in `sem_seg`; by default they are looked for.
         height, width: output size in inference; the size of `image` by default.
     """
 
     sem_seg: torch.Tensor
+    sem_seg_ids: torch.Tensor
     height: int
     width: int
 

@@ -45,6 +45,8 @@ def build_train_loader(cfg: CfgNode, mapper: Callable[[dict[str, Any]], Any]) ->
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
         worker_init_fn=survive_one_sigterm,
+        # A GPU copies from page-locked memory while the host goes on.
+        pin_memory=torch.device(cfg.MODEL.DEVICE).type == "cuda",
         generator=torch.Generator(),  # the default would draw from the global generator
     )
 

@@ -20,8 +20,7 @@ from segvit.modeling.postprocessing.image_results import labels_of_masks, labels
 from segvit.modeling.postprocessing.image_sizes import ImageSizes, Size
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference, class_probabilities
 from segvit.modeling.token_reduction.token_set import Stage
-from segvit.modeling.tokens import pad_to_size, padded_size
-from segvit.modeling.transfers import send
+from segvit.modeling.tokens import pad_to_size, padded_size, send
 
 # (B, 3, H, W), or B images (3, H, W).
 Images = torch.Tensor | Sequence[torch.Tensor]

@@ -1,4 +1,4 @@
-"""Tokens to maps and back, and padding of images to whole patches; no other file reshapes or pads.
+"""Tokens to maps and back, padding of images to whole patches, and `send`; no other file reshapes or pads.
 
 Shape shorthand: B images, H x W pixels, P patch size, h = H/P, w = W/P, N = h*w tokens, C channels.
 """
@@ -37,3 +37,10 @@ def pad_to_size(pixels: torch.Tensor, size: Sequence[int], value: float = 0) -> 
     if bottom < 0 or right < 0:
         raise UserError(f"cannot pad {tuple(pixels.shape[-2:])} to the smaller size {tuple(size)}")
     return F.pad(pixels, (0, right, 0, bottom), value=value) if bottom or right else pixels
+
+
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`tensor.to(device)`. From main memory to a GPU it goes by pinned memory, so that the host goes on at once."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

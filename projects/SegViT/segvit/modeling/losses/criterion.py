@@ -1,6 +1,6 @@
 """`SegViTCriterion`: the losses of the ATM decoder, without matching: query c learns class c (SegViT v1, section 3.3).
 
-Shape shorthand: B images, H x W pixels, h x w grid, K classes = queries, M masks of present classes in the batch.
+Shape shorthand: B images, H x W pixels, h x w grid, K classes = queries, M masks of present classes, S stages.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from segvit.modeling.losses.targets import (
     mean_over_processes,
     subsample_labels,
 )
+from segvit.modeling.tokens import send
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,12 @@ class PresentMasks:
     """The masks of all classes present in a batch.
 
     Attributes:
-        image_indices, classes: (M,) int64, the image and the class of each mask.
+        queries: (M,) int64, the query of each mask among the B * K of the batch.
         masks: (M, H, W) bool.
         valid: (M, H, W) bool, False at ignored pixels; or None where all pixels count.
     """
 
-    image_indices: torch.Tensor
-    classes: torch.Tensor
+    queries: torch.Tensor
     masks: torch.Tensor
     valid: torch.Tensor | None
 
@@ -100,18 +100,22 @@ class SegViTCriterion(nn.Module):
         device = outputs["pred_masks"].device
         # Normalizers come first: all processes join the all-reduce, also one without any label.
         normalizers = normalizers or mean_over_processes(self.loss_counts(targets), device)
-        present = self._present_masks(targets)
+        present = self._present_masks(targets, device)
         stages: list[StageOutputs | MaskOutputs] = [outputs, *outputs["aux_outputs"]]
         suffixes = ["", *(f"_{index}" for index in range(len(outputs["aux_outputs"])))]
+        class_logits = {
+            suffix: stage["pred_logits"]
+            for suffix, stage in zip(suffixes, stages, strict=True)
+            if "pred_logits" in stage
+        }
         losses: dict[str, torch.Tensor] = {}
         with torch.autocast(device.type, enabled=False):
-            for suffix, stage in zip(suffixes, stages, strict=True):
-                sums: dict[str, torch.Tensor] = {}
-                if "pred_logits" in stage:
-                    sums["loss_ce"] = self._class_loss(stage["pred_logits"].float(), targets)
-                sums |= self._mask_losses(stage["pred_masks"].float(), present)
-                for name, summed in sums.items():
-                    losses[name + suffix] = self.weight_dict[name] * summed / normalizers[name]
+            sums = {"loss_ce": self._class_losses(list(class_logits.values()), targets)}
+            sums |= self._mask_losses([stage["pred_masks"] for stage in stages], present)
+            for name, summed in sums.items():
+                own_suffixes = class_logits if name == "loss_ce" else suffixes
+                weighted = self.weight_dict[name] * summed / normalizers[name]
+                losses |= {name + suffix: loss for suffix, loss in zip(own_suffixes, weighted.unbind(), strict=True)}
         return losses
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
@@ -120,26 +124,41 @@ class SegViTCriterion(nn.Module):
         absent = len(targets) * self.num_classes - present
         return {"loss_ce": present + self.no_object_weight * absent, "loss_mask": present, "loss_dice": present}
 
-    def _present_masks(self, targets: list[MaskTargets]) -> PresentMasks:
-        counts = torch.tensor([len(target.classes) for target in targets])
+    def _present_masks(self, targets: list[MaskTargets], device: torch.device) -> PresentMasks:
+        counts = [len(target.classes) for target in targets]
         classes = torch.cat([target.classes for target in targets])
-        image_indices = torch.repeat_interleave(counts).to(classes.device)
+        images = torch.repeat_interleave(torch.tensor(counts))
+        images, classes, queries = send(torch.stack([images, classes, images * self.num_classes + classes]), device)
         labels = [subsample_labels(target.labels, self.mask_stride) for target in targets]
-        masks = torch.cat([label == target.classes[:, None, None] for label, target in zip(labels, targets)])
-        valid = (torch.stack(labels) != IGNORED)[image_indices] if self.exclude_ignored_pixels else None
-        return PresentMasks(image_indices=image_indices, classes=classes, masks=masks, valid=valid)
+        masks = torch.cat([label == own[:, None, None] for label, own in zip(labels, classes.split(counts))])
+        valid = (torch.stack(labels) != IGNORED)[images] if self.exclude_ignored_pixels else None
+        return PresentMasks(queries=queries, masks=masks, valid=valid)
 
-    def _class_loss(self, pred_logits: torch.Tensor, targets: list[MaskTargets]) -> torch.Tensor:
-        target_classes = torch.full(pred_logits.shape[:2], self.num_classes, device=pred_logits.device)  # "no object"
+    def _class_losses(self, stages: list[torch.Tensor], targets: list[MaskTargets]) -> torch.Tensor:
+        """Class logits (B, K, K + 1) of S stages -> (S,) sums over the queries of all images."""
+        target_classes = torch.full((len(targets), self.num_classes), self.num_classes)  # "no object"
         for index, target in enumerate(targets):
             target_classes[index, target.classes] = target.classes
-        return F.cross_entropy(pred_logits.flatten(0, 1), target_classes.flatten(), self.class_weights, reduction="sum")
+        logits = torch.stack(stages).float()  # (S, B, K, K + 1)
+        wanted = send(target_classes, logits.device).expand(len(stages), -1, -1)
+        losses = F.cross_entropy(logits.flatten(0, 2), wanted.flatten(), self.class_weights, reduction="none")
+        return losses.view(len(stages), -1).sum(dim=1)
 
-    def _mask_losses(self, pred_masks: torch.Tensor, present: PresentMasks) -> dict[str, torch.Tensor]:
-        """Sums over the masks of present classes. No other mask is upsampled: cost grows with M, not with B * K."""
-        if not len(present.classes):
-            zero = pred_masks.sum() * 0
-            return {"loss_mask": zero, "loss_dice": zero}
-        logits = pred_masks[present.image_indices, present.classes]  # (M, h, w)
-        focal, dice = focal_and_dice_loss(logits, present.masks, present.valid)
-        return {"loss_mask": focal.sum(), "loss_dice": dice.sum()}
+    def _mask_losses(self, logits: list[torch.Tensor], present: PresentMasks) -> dict[str, torch.Tensor]:
+        """Mask logits of S stages -> (S,) sums over the masks of present classes.
+
+        No other mask is upsampled: cost grows with M, not with B * K.
+        """
+        if not len(present.queries):
+            zeros = torch.stack([masks.float().sum() * 0 for masks in logits])
+            return {"loss_mask": zeros, "loss_dice": zeros}
+        sums: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        # Stages of one grid share a call. A hierarchical encoder has several grids.
+        for shape in dict.fromkeys(masks.shape for masks in logits):
+            indices = [index for index, masks in enumerate(logits) if masks.shape == shape]
+            stacked = torch.stack([logits[index] for index in indices]).flatten(1, 2)
+            chosen = stacked.index_select(1, present.queries).float()  # (stages of this grid, M, h, w)
+            focal, dice = focal_and_dice_loss(chosen, present.masks, present.valid)
+            sums.update(zip(indices, zip(focal.sum(dim=1), dice.sum(dim=1), strict=True), strict=True))
+        focal_sums, dice_sums = zip(*(sums[index] for index in range(len(logits))), strict=True)
+        return {"loss_mask": torch.stack(focal_sums), "loss_dice": torch.stack(dice_sums)}

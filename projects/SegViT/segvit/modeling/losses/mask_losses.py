@@ -4,7 +4,7 @@ Autograd would keep a dozen pixel maps for every mask until the backward pass. B
 forward pass already computes their gradients with respect to the logits of the coarse grid, a few masks at a time, and
 keeps these gradients only.
 
-Shape shorthand: M masks, m of them at a time, H x W pixels, h x w grid.
+Shape shorthand: S stages, M masks, m of them at a time, H x W pixels, h x w grid.
 """
 
 from __future__ import annotations
@@ -28,34 +28,37 @@ def focal_and_dice_loss(
     once, not twice.
 
     Args:
-        logits: (M, h, w) with M >= 1; upsampled bilinearly, with `align_corners=False`.
-        masks: (M, H, W) bool.
+        logits: (M, h, w) or, of several stages, (S, M, h, w) with M >= 1; upsampled bilinearly, with
+            `align_corners=False`.
+        masks: (M, H, W) bool; all stages are compared with the same masks.
         valid: (M, H, W) bool, False at pixels without loss; None for no such pixels.
 
     Returns:
-        The focal loss and the dice loss of each mask, (M,) each.
+        The focal loss and the dice loss of each mask, (M,) or (S, M) each.
     """
-    return _FocalAndDiceLoss.apply(logits, masks, valid)
+    focal, dice = _FocalAndDiceLoss.apply(logits.view(-1, *logits.shape[-3:]), masks, valid)
+    return focal.view(logits.shape[:-2]), dice.view(logits.shape[:-2])
 
 
 class _FocalAndDiceLoss(torch.autograd.Function):
-    """Saves the gradients of both losses, (M, h, w) each, for the backward pass."""
+    """Saves the gradients of both losses, (S, M, h, w) each, for the backward pass."""
 
     @staticmethod
     def forward(
         ctx: FunctionCtx, logits: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         pixels = CPU_PIXELS if logits.device.type == "cpu" else GPU_PIXELS
-        count = max(1, pixels // masks[0].numel())
-        rows, columns = (_upsampling(n, size, logits) for n, size in zip(logits.shape[1:], masks.shape[1:]))
+        stages, number = logits.shape[:2]
+        count = max(1, pixels // (stages * masks[0].numel()))
+        rows, columns = (_upsampling(n, size, logits) for n, size in zip(logits.shape[2:], masks.shape[1:]))
         # Results are allocated first: small tensors between large temporary ones would fragment the memory.
-        losses = logits.new_empty(2, len(logits))
+        losses = logits.new_empty(2, stages, number)
         gradients = logits.new_empty(2, *logits.shape)
-        for start in range(0, len(logits), count):
+        for start in range(0, number, count):
             chunk = slice(start, start + count)
             valid_chunk = None if valid is None else valid[chunk]
-            losses[:, chunk], gradients[:, chunk] = _losses_and_gradients(
-                logits[chunk], masks[chunk], valid_chunk, rows, columns
+            losses[:, :, chunk], gradients[:, :, chunk] = _losses_and_gradients(
+                logits[:, chunk], masks[chunk], valid_chunk, rows, columns
             )
         ctx.save_for_backward(gradients)
         return losses[0], losses[1]
@@ -66,7 +69,7 @@ class _FocalAndDiceLoss(torch.autograd.Function):
         ctx: FunctionCtx, focal_weights: torch.Tensor, dice_weights: torch.Tensor
     ) -> tuple[torch.Tensor, None, None]:
         (gradients,) = ctx.saved_tensors  # type: ignore[attr-defined]  # missing in torch's stub
-        return focal_weights[:, None, None] * gradients[0] + dice_weights[:, None, None] * gradients[1], None, None
+        return focal_weights[..., None, None] * gradients[0] + dice_weights[..., None, None] * gradients[1], None, None
 
 
 def _upsampling(length: int, output_length: int, like: torch.Tensor) -> torch.Tensor:
@@ -82,7 +85,7 @@ def _upsampling(length: int, output_length: int, like: torch.Tensor) -> torch.Te
 def _losses_and_gradients(
     logits: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor | None, rows: torch.Tensor, columns: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both losses (2, m) and their gradients (2, m, h, w); `rows` (H, h) and `columns` (W, w) upsample the masks.
+    """Both losses (2, S, m) and their gradients (2, S, m, h, w); `rows` (H, h) and `columns` (W, w) upsample the masks.
 
     With x the upsampled logit of a pixel, let z = -x for positives and z = x for negatives, and q = sigmoid(z), the
     probability of the wrong side, with the cross-entropy e = -log(1 - q). Then focal = a q^2 e,
@@ -90,9 +93,9 @@ def _losses_and_gradients(
     """
     targets = (masks if valid is None else masks & valid).to(logits.dtype)
     # Probabilities of the wrong side.
-    z = rows @ logits @ columns.T  # (m, H, W)
+    z = rows @ logits @ columns.T  # (S, m, H, W)
     z *= 1 - 2 * targets
-    num_pixels = torch.full_like(z[:, 0, 0], z[0].numel())
+    num_pixels = torch.full_like(targets[:, 0, 0], targets[0].numel())
     if valid is not None:
         z.masked_fill_(~valid, -torch.inf)  # q = 0: no loss and no gradient
         num_pixels = _sum(valid).clamp(min=1).to(z.dtype)
@@ -115,10 +118,10 @@ def _losses_and_gradients(
     slope *= (1 - ALPHA - targets) / num_pixels[:, None, None]
     focal_gradient = rows.T @ slope @ columns
     slope = miss.mul_(hit)
-    slope *= (overlap / total**2)[:, None, None] - (2 / total)[:, None, None] * targets
+    slope *= (overlap / total**2)[..., None, None] - (2 / total)[..., None, None] * targets
     dice_gradient = rows.T @ slope @ columns
     return torch.stack([focal, 1 - overlap / total]), torch.stack([focal_gradient, dice_gradient])
 
 
 def _sum(maps: torch.Tensor) -> torch.Tensor:
-    return maps.sum(dim=(1, 2))
+    return maps.sum(dim=(-2, -1))

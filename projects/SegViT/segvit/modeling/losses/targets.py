@@ -10,11 +10,13 @@ Shape shorthand: B images, H x W pixels, K classes, m classes present in an imag
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+
+from segvit.modeling.tokens import send
 
 # The label of a pixel of no class of the model, and of a pixel without a label (the default of `F.cross_entropy`).
 BACKGROUND, IGNORED = -1, -100
@@ -31,7 +33,8 @@ class MaskTargets:
     """The classes and labels of one image.
 
     Attributes:
-        classes: (m,) int64, the classes present, each once.
+        classes: (m,) int64 on the CPU, the classes present, each once. The host reads their number, and does not have
+            to wait for a GPU.
         labels: (H, W) int64, one of `classes`, `BACKGROUND` or `IGNORED`.
     """
 
@@ -39,28 +42,37 @@ class MaskTargets:
     labels: torch.Tensor
 
 
-def targets_of_labels(labels: torch.Tensor, *, num_classes: int, ignore_value: int) -> list[MaskTargets]:
+def targets_of_labels(
+    labels: torch.Tensor, *, num_classes: int, ignore_value: int, ids: Sequence[torch.Tensor] | None = None
+) -> list[MaskTargets]:
     """Make the targets of a batch, on the device of its labels.
 
     Args:
         labels: (B, H, W) int64. Labels that are neither in 0..K-1 nor ignored are background.
         num_classes: K.
         ignore_value: the label of pixels without a class, inside 0..K-1 or not.
+        ids: B tensors on the CPU, the labels that occur in each image; by default they are looked for, for which the
+            host waits if the labels are on a GPU.
 
     Returns:
         B targets, their classes in ascending order.
     """
+    ids = ids if ids is not None else [present_ids(image_labels, num_classes=num_classes) for image_labels in labels]
     ignored = labels == ignore_value
     has_class = ~ignored & (labels >= 0) & (labels < num_classes)
-    slots = torch.where(has_class, labels, num_classes).flatten(1)
-    # (B, K) by one scatter, which neither sorts pixels (`unique`) nor compares them with every class.
-    present = torch.zeros(len(labels), num_classes + 1, dtype=torch.bool, device=labels.device)
-    present = present.scatter_(1, slots, True)[:, :-1]
     labels = labels.where(has_class, BACKGROUND).masked_fill_(ignored, IGNORED)
     return [
-        MaskTargets(classes=classes.nonzero().squeeze(1), labels=image_labels)
-        for classes, image_labels in zip(present, labels, strict=True)
+        MaskTargets(classes=own[(own != ignore_value) & (own >= 0) & (own < num_classes)], labels=image_labels)
+        for own, image_labels in zip(ids, labels, strict=True)
     ]
+
+
+def present_ids(labels: torch.Tensor, *, num_classes: int) -> torch.Tensor:
+    """The ids in 0..K-1 that occur in labels of any shape, (n,) int64 on the CPU, in ascending order."""
+    slots = torch.where((labels >= 0) & (labels < num_classes), labels, num_classes).flatten().long()
+    # By one scatter, which neither sorts pixels (`unique`) nor compares them with every class.
+    present = torch.zeros(num_classes + 1, dtype=torch.bool, device=labels.device).scatter_(0, slots, True)
+    return present[:-1].cpu().nonzero().squeeze(1)
 
 
 def subsample_labels(labels: torch.Tensor, stride: int) -> torch.Tensor:
@@ -84,7 +96,13 @@ def mean_over_processes(counts: LossCounts, device: torch.device) -> dict[str, t
     Returns:
         Loss name -> positive float32 scalar.
     """
-    values = torch.stack([torch.as_tensor(count, dtype=torch.float32, device=device) for count in counts.values()])
+    known = send(torch.tensor([0.0 if isinstance(count, torch.Tensor) else count for count in counts.values()]), device)
+    values = torch.stack(
+        [
+            count.to(device, torch.float32) if isinstance(count, torch.Tensor) else value
+            for count, value in zip(counts.values(), known, strict=True)
+        ]
+    )
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(values)
         values /= dist.get_world_size()

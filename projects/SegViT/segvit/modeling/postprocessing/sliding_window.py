@@ -12,7 +12,7 @@ import torch
 
 from segvit.errors import ArgumentError
 from segvit.modeling.postprocessing.score_bands import band_ranges
-from segvit.modeling.transfers import send
+from segvit.modeling.tokens import send
 
 Scorer = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
