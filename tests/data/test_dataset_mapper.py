@@ -62,7 +62,8 @@ def test_training_outputs_image_and_labels(tmp_path, image_format):
         assert height <= 31 and width <= 45
         assert mapped["image"].shape == (3, height, width) and mapped["image"].dtype == torch.uint8
         assert mapped["image"].is_contiguous() and mapped["sem_seg"].is_contiguous()
-        assert mapped["sem_seg"].dtype == torch.int64
+        assert mapped["sem_seg"].dtype == torch.uint8
+        assert torch.equal(mapped["sem_seg_ids"], mapped["sem_seg"].long().unique())
         assert (mapped["height"], mapped["width"]) == (HEIGHT, WIDTH)
         assert "sem_seg_file_name" not in mapped
 
@@ -88,7 +89,7 @@ def test_the_output_has_no_class_masks(tmp_path):
     """Workers would have to send a mask per class."""
     pair = write_pair(tmp_path, random_labels())
     mapped = SegViTSemanticDatasetMapper(small_cfg(), is_train=True)(pair)
-    assert set(mapped) == {"file_name", "height", "width", "image", "sem_seg"}
+    assert set(mapped) == {"file_name", "height", "width", "image", "sem_seg", "sem_seg_ids"}
 
 
 def test_all_pixels_may_be_ignored(tmp_path):

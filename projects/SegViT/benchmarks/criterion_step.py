@@ -29,7 +29,8 @@ class CriterionStep:
         device = torch.device(cfg.MODEL.DEVICE)
         self.criterion = build_criterion(cfg, num_classes=head.NUM_CLASSES).to(device)
         inputs = [random_input(image_size, min(num_present, head.NUM_CLASSES), seed) for seed in range(batch_size)]
-        self.labels = torch.stack([image["sem_seg"] for image in inputs]).to(device)
+        self.labels = torch.stack([image["sem_seg"] for image in inputs]).long().to(device)
+        self.ids = [image["sem_seg_ids"] for image in inputs]
         self.num_classes = head.NUM_CLASSES
         self.ignore_value = head.IGNORE_VALUE
         self.stages = [
@@ -42,7 +43,9 @@ class CriterionStep:
         for stage in self.stages:
             for logits in stage.values():
                 logits.grad = None
-        targets = targets_of_labels(self.labels, num_classes=self.num_classes, ignore_value=self.ignore_value)
+        targets = targets_of_labels(
+            self.labels, num_classes=self.num_classes, ignore_value=self.ignore_value, ids=self.ids
+        )
         loss = sum(self.criterion({**self.stages[-1], "aux_outputs": self.stages[:-1]}, targets).values())
         loss.backward()
         return loss.item()

@@ -52,9 +52,13 @@ def with_linear_head(cfg: CfgNode) -> CfgNode:
 
 
 def random_input(image_size: tuple[int, int], num_present: int, seed: int) -> ModelInput:
-    """An image of noise, and labels in 8 x 8 rectangles that contain each of `num_present` (at most 64) classes."""
+    """An image of noise, and labels in 8 x 8 rectangles that contain each of `num_present` (at most 64) classes.
+
+    Types are those of the mapper.
+    """
     generator = torch.Generator().manual_seed(seed)
     rectangles = (torch.randperm(64, generator=generator) % num_present).view(8, 8)
     rows, columns = (torch.arange(length) * 8 // length for length in image_size)
     image = torch.randint(256, (3, *image_size), generator=generator, dtype=torch.uint8)
-    return {"image": image, "sem_seg": rectangles[rows][:, columns]}
+    labels = rectangles[rows][:, columns].to(torch.uint8)
+    return {"image": image, "sem_seg": labels, "sem_seg_ids": torch.arange(num_present)}

@@ -73,6 +73,7 @@ def training_image(size: tuple[int, int], classes: Iterable[int], *, seed: int) 
     background = ~torch.isin(labels, torch.tensor(list(classes)))
     image["sem_seg"] = labels.masked_fill(background, BACKGROUND)
     image["sem_seg"][:, :5] = 255
+    image["sem_seg_ids"] = image["sem_seg"].long().unique()
     return image
 
 

@@ -34,7 +34,9 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         no_weight_decay=list(cfg.SOLVER.NO_WEIGHT_DECAY),
         bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
     )
-    optimizer = optimizer_class(groups, lr=cfg.SOLVER.BASE_LR)
+    # On a GPU one kernel updates many tensors, and leaves out steps that are not finite without asking the host.
+    is_fused = all(parameter.is_cuda for group in groups for parameter in group["params"])
+    optimizer = optimizer_class(groups, lr=cfg.SOLVER.BASE_LR, fused=is_fused)
     if clips_full_model:
         add_full_model_clipping(optimizer, max_norm=clip.CLIP_VALUE, norm_type=clip.NORM_TYPE)
     return optimizer

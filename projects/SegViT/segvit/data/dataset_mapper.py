@@ -102,7 +102,7 @@ class SegViTSemanticDatasetMapper:
         dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
         if label_map is not None:
             labels = aug_input.sem_seg if aug_input.sem_seg.dtype == np.uint8 else aug_input.sem_seg.astype(np.int32)
-            dataset_dict["sem_seg"] = torch.from_numpy(np.ascontiguousarray(labels))
+            dataset_dict["sem_seg"] = torch.from_numpy(np.array(labels))  # a writable copy
             dataset_dict["sem_seg_ids"] = torch.from_numpy(_ids_of(labels))
         return dataset_dict
 

@@ -1,16 +1,14 @@
-"""`NonFiniteGuard`: refuses optimizer steps with NaN or infinite losses or gradients, and saves their batches."""
+"""`NonFiniteGuard`: tells of steps with NaN or infinite losses or gradients, saves their batches and ends the run."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from detectron2.utils import comm
-from torch import nn
 
-from segvit.engine.any_process import any_process
+from segvit.engine.step_outcome import StepOutcome
 from segvit.errors import UserError
 from segvit.output_files import atomic_write
 
@@ -23,21 +21,18 @@ MOST_SKIPPED = 10
 # At most this many parameters are named in a message.
 MOST_NAMED = 10
 
-Batch = list[dict[str, object]]
-
 
 class NonFiniteError(FloatingPointError, UserError):
     """A loss or gradient is infinite or NaN."""
 
 
 class NonFiniteGuard:
-    """Checks losses and gradients before every optimizer step; all processes take the same decision.
+    """Judges steps with infinite or NaN losses or gradients; all processes take the same decision.
 
-    Infinite gradients pass while the loss is scaled, because the loss scaler then skips the step and lowers its scale.
-    They are an error at the scale 1.
+    The step itself is refused by `StepOutcome.refused`, before anyone knows. The guard tells it, and ends the run.
 
     Args:
-        action: "stop" ends the run; "skip" skips the step, and ends the run at the `MOST_SKIPPED`th in a row.
+        action: "stop" ends the run; "skip" goes on, and ends the run at the `MOST_SKIPPED`th such step in a row.
         folder: the output folder; batches are saved in its subfolder non_finite.
 
     Raises:
@@ -51,31 +46,20 @@ class NonFiniteGuard:
         self._folder = Path(folder, FOLDER)
         self._skipped = 0
 
-    def passes(
-        self, losses: Mapping[str, torch.Tensor], model: nn.Module, batch: Batch, *, iteration: int, scale: float
-    ) -> bool:
-        """Whether the optimizer may take the step. Every process must call it.
+    def judge(self, outcome: StepOutcome, *, is_finite: bool) -> None:
+        """Report a step that is not finite. Every process must call it for every step.
 
         Args:
-            losses: name -> scalar, of this process.
-            model: with the unscaled gradients of the step.
-            batch: of this process, one dict per image.
-            iteration: of the step.
-            scale: the loss scale.
+            outcome: of this process.
+            is_finite: in all processes, see `StepFigures`.
 
         Raises:
-            NonFiniteError: if it may not, and the run ends.
+            NonFiniteError: if the run ends.
         """
-        device = next(iter(losses.values())).device
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        is_finite = torch.stack([loss.detach() for loss in losses.values()]).isfinite().all()
-        if scale <= 1:
-            # The norm is the fastest check of all gradients; it also overflows if one of them exceeds 1e19.
-            is_finite &= nn.utils.get_total_norm(gradients).isfinite()
-        if not any_process(not is_finite.item(), device):
+        if is_finite:
             self._skipped = 0
-            return True
-        message = self._report(losses, model, batch, iteration)
+            return
+        message = self._report(outcome)
         self._skipped += 1
         if self._action == "stop" or self._skipped >= MOST_SKIPPED:
             raise NonFiniteError(
@@ -83,25 +67,21 @@ class NonFiniteGuard:
                 "in bfloat16 or float32 in place of float16; SOLVER.NON_FINITE 'skip' skips single batches"
             )
         logger.warning("%s. The step is skipped", message)
-        return False
 
-    def _report(self, losses: Mapping[str, torch.Tensor], model: nn.Module, batch: Batch, iteration: int) -> str:
+    def _report(self, outcome: StepOutcome) -> str:
         """Save the batch; return a message with the losses and parameters that are not finite."""
-        terms = {name: loss.item() for name, loss in losses.items() if not loss.isfinite()}
-        names = [
-            name
-            for name, parameter in model.named_parameters()
-            if parameter.grad is not None and not parameter.grad.isfinite().all()
-        ]
-        path = self._folder / f"iteration_{iteration:07d}_rank{comm.get_rank()}.pth"
-        images = [{key: value for key, value in image.items() if _is_plain(value)} for image in batch]
-        content = {"iteration": iteration, "losses": terms, "parameters": names, "batch": images}
+        terms = {name: loss.item() for name, loss in outcome.losses.items() if not loss.isfinite()}
+        finite = outcome.gradient_norms.isfinite().tolist()
+        names = [name for name, is_finite in zip(outcome.parameter_names, finite) if not is_finite]
+        path = self._folder / f"iteration_{outcome.iteration:07d}_rank{comm.get_rank()}.pth"
+        images = [{key: value for key, value in image.items() if _is_plain(value)} for image in outcome.batch]
+        content = {"iteration": outcome.iteration, "losses": terms, "parameters": names, "batch": images}
         with atomic_write(path) as unfinished:
             torch.save(content, unfinished)
-        files = [str(image.get("file_name", "(no file name)")) for image in batch]
+        files = [str(image.get("file_name", "(no file name)")) for image in outcome.batch]
         named = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else "")
         return (
-            f"iteration {iteration}: losses that are NaN or infinite: {terms or 'none'}; "
+            f"iteration {outcome.iteration}: losses that are NaN or infinite: {terms or 'none'}; "
             f"parameters with such gradients: {named or 'none'}; "
             f"images of this process: {', '.join(files)}; the batch is saved in {path}"
         )

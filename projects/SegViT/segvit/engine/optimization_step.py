@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from segvit.config.number_formats import number_format
-from segvit.engine.non_finite_guard import Batch, NonFiniteGuard
+from segvit.engine.non_finite_guard import NonFiniteGuard
+from segvit.engine.step_outcome import Batch, StepOutcome, outcome_of_step
 from segvit.errors import UserError
 
 
@@ -38,7 +41,7 @@ class Precision:
 
     @property
     def scale(self) -> float:
-        """The factor of the loss; 1 without loss scaling."""
+        """The factor of the loss; 1 without loss scaling. The host waits for a GPU."""
         return self.grad_scaler.get_scale()
 
 
@@ -66,9 +69,15 @@ class OptimizationStep(SimpleTrainer):
     batch (see `SegViT.loss_normalizers`).
 
     Args:
+        optimizer: if it is fused (`fused=True`), the device itself leaves out a step that is not finite, and the host
+            learns of it in the next step, or by `settle`. Otherwise the host waits for each step.
         precision: of the forward passes.
-        guard: checks losses and gradients before the optimizer steps.
+        guard: is told of losses and gradients that are not finite.
         parts: number of forward and backward passes per batch; must divide the batch size.
+
+    Attributes:
+        wants_stop: whether this process asks for the end of the run.
+        stop_is_due: whether one of the processes has asked for it, the same in all of them.
     """
 
     def __init__(
@@ -85,6 +94,10 @@ class OptimizationStep(SimpleTrainer):
         self.precision = precision
         self.guard = guard
         self.parts = parts
+        self.wants_stop = self.stop_is_due = False
+        self._is_read_later = bool(optimizer.defaults.get("fused"))
+        self._unread: StepOutcome | None = None
+        self._parameters = dict(model.named_parameters())
 
     def run_step(self) -> None:
         start = time.perf_counter()
@@ -95,10 +108,54 @@ class OptimizationStep(SimpleTrainer):
         self.optimizer.zero_grad()
         losses = self._accumulate_gradients(batch)
         scaler.unscale_(self.optimizer)
-        if self.guard.passes(losses, self.model, batch, iteration=self.iter, scale=self.precision.scale):
-            self._write_metrics(losses, data_time)
+        # Learn of the step before while this one runs.
+        self.settle()
+        outcome = outcome_of_step(
+            losses,
+            self._parameters,
+            iteration=self.iter,
+            batch=batch,
+            scale=scaler.scale(next(iter(losses.values())).new_ones(())),
+            data_time=data_time,
+            stops=self.wants_stop,
+        )
+        if self._is_read_later:
+            self._unread = outcome
+            self._step_unless(outcome.refused)
+        elif self._take_note(outcome):
             scaler.step(self.optimizer)
         scaler.update()
+
+    def settle(self) -> None:
+        """Read the outcome of the last step, if it is unread. All processes must call it at the same time.
+
+        Raises:
+            NonFiniteError: see `NonFiniteGuard`.
+        """
+        outcome, self._unread = self._unread, None
+        if outcome is not None:
+            self._take_note(outcome)
+
+    def _take_note(self, outcome: StepOutcome) -> bool:
+        """Tell the guard, and write the metrics of a finite step -> whether it is one."""
+        figures = outcome.read()
+        self.stop_is_due = figures.stops
+        self.guard.judge(outcome, is_finite=figures.is_finite)
+        if figures.is_finite and comm.is_main_process():
+            storage = get_event_storage()
+            storage.put_scalar("data_time", figures.data_time, cur_iter=outcome.iteration)
+            storage.put_scalar("total_loss", sum(figures.losses.values()), cur_iter=outcome.iteration)
+            if len(figures.losses) > 1:
+                storage.put_scalars(cur_iter=outcome.iteration, **figures.losses)
+        return figures.is_finite
+
+    def _step_unless(self, refused: torch.Tensor) -> None:
+        """Let a fused optimizer step on the device if `refused` is 0: its way to take part in loss scaling."""
+        self.optimizer.found_inf = refused  # type: ignore[attr-defined]  # read by fused optimizers
+        try:
+            self.optimizer.step()
+        finally:
+            del self.optimizer.found_inf  # type: ignore[attr-defined]
 
     def _accumulate_gradients(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Run all parts forward and backward -> the losses of the whole batch."""
@@ -135,6 +192,7 @@ class OptimizationStep(SimpleTrainer):
         return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
 
     def state_dict(self) -> dict[str, Any]:
+        self.settle()  # no checkpoint is written after a step that nobody has judged
         return {
             **super().state_dict(),
             "grad_scaler": self.precision.grad_scaler.state_dict(),

@@ -38,6 +38,8 @@ from segvit.evaluation import ContinualEvaluator, SemSegConfusionEvaluator
 logger = logging.getLogger(__name__)
 
 MAPPER_NAME = "segvit_semantic"
+# Iterations between two lines of the log: the period of Detectron2's `PeriodicWriter` in `DefaultTrainer.build_hooks`.
+LOG_PERIOD = 20
 
 
 def build_mapper(cfg: CfgNode, *, is_train: bool) -> SegViTSemanticDatasetMapper:
@@ -181,7 +183,10 @@ class Trainer(DefaultTrainer):
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's hooks, with exact resuming, EMA, SIGTERM handling and model_best.pth (highest mIoU)."""
-        built: list[HookBase] = [SeededRun(self._trainer.data_loader.batch_sampler)]
+        built: list[HookBase] = [
+            SeededRun(self._trainer.data_loader.batch_sampler),
+            hooks.CallbackHook(after_step=Trainer._settle_if_due),
+        ]
         if self._ema is not None:
             built.append(self._ema)
         for hook in super().build_hooks():
@@ -189,7 +194,14 @@ class Trainer(DefaultTrainer):
                 built += self._evaluation_hooks()
             elif hook is not None:
                 built.append(hook)
-        return [*built, StopOnSigterm(self.checkpointer, self._device)]
+        return [*built, StopOnSigterm(self.checkpointer, self._trainer)]
+
+    def _settle_if_due(self) -> None:
+        """Before the hooks that log, save or evaluate: let what they read include this iteration."""
+        done = self.iter + 1
+        periods = (LOG_PERIOD, self.cfg.SOLVER.CHECKPOINT_PERIOD, self.cfg.TEST.EVAL_PERIOD)
+        if done == self.max_iter or any(period > 0 and done % period == 0 for period in periods):
+            self._trainer.settle()
 
     def _evaluation_hooks(self) -> list[HookBase]:
         period, names = self.cfg.TEST.EVAL_PERIOD, self.cfg.DATASETS.TEST

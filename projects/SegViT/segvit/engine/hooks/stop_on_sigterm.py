@@ -11,12 +11,11 @@ import signal
 import threading
 from types import FrameType
 
-import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from segvit.engine.any_process import any_process
+from segvit.engine.optimization_step import OptimizationStep
 
 logger = logging.getLogger(__name__)
 
@@ -26,17 +25,17 @@ EXIT_CODE = 75
 class StopOnSigterm(HookBase):
     """Save a checkpoint and raise SystemExit(75) in all processes once one has received SIGTERM; must be the last hook.
 
-    A signal in the last iteration changes nothing: the run ends as usual.
+    With several processes, the others learn of it with the losses of the step, or of the next one. A signal in the last
+    iteration changes nothing: the run ends as usual.
 
     Args:
         checkpointer: writes the checkpoint.
-        device: see `any_process`.
+        step: tells the other processes.
     """
 
-    def __init__(self, checkpointer: DetectionCheckpointer, device: torch.device) -> None:
+    def __init__(self, checkpointer: DetectionCheckpointer, step: OptimizationStep) -> None:
         self._checkpointer = checkpointer
-        self._device = device
-        self._received = False
+        self._step = step
 
     def before_train(self) -> None:
         # Python allows signal handlers in the main thread only; elsewhere the signal is left to the program.
@@ -46,8 +45,10 @@ class StopOnSigterm(HookBase):
 
     def after_step(self) -> None:
         is_last = self.trainer.iter + 1 >= self.trainer.max_iter
-        if not any_process(self._received, self._device) or is_last:
+        stops = self._step.wants_stop if comm.get_world_size() == 1 else self._step.stop_is_due
+        if not stops or is_last:
             return
+        self._step.settle()
         name = f"model_{self.trainer.iter:07d}"
         self._checkpointer.save(name, iteration=self.trainer.iter)
         comm.synchronize()  # no process exits before the file is written
@@ -59,4 +60,4 @@ class StopOnSigterm(HookBase):
             signal.signal(signal.SIGTERM, self._previous_handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._received = True
+        self._step.wants_stop = True
