@@ -27,8 +27,8 @@ from segvit.modeling.losses.targets import (
     LossCounts,
     LossNormalizers,
     MaskTargets,
+    label_ids,
     mean_over_processes,
-    present_ids,
     targets_of_labels,
 )
 from segvit.modeling.postprocessing.image_sizes import Size
@@ -216,13 +216,7 @@ class SegViT(nn.Module):
         sizes = [self.backbone.img_size, *(inputs["image"].shape[-2:] for inputs in batched_inputs)]
         size = self.network.padded_size((max(size[0] for size in sizes), max(size[1] for size in sizes)))
         labels = torch.stack([self._padded_labels(inputs, size) for inputs in batched_inputs])
-        # The host counts classes on the CPU: to count them on a GPU, it would wait for all work before.
-        ids = [
-            inputs["sem_seg_ids"]
-            if "sem_seg_ids" in inputs
-            else present_ids(inputs["sem_seg"], num_classes=self.num_classes)
-            for inputs in batched_inputs
-        ]
+        ids = [label_ids(inputs["sem_seg"], inputs.get("sem_seg_ids")) for inputs in batched_inputs]
         targets = targets_of_labels(labels, num_classes=self.num_classes, ignore_value=self.ignore_value, ids=ids)
         return labels, targets
 

@@ -34,7 +34,7 @@ from segvit.evaluation.boundary_iou import BoundaryCounts, boundary_iou
 from segvit.evaluation.metrics import boundary_metrics, confusion_matrix, metrics_table, segmentation_metrics
 from segvit.evaluation.prediction_writer import PredictionWriter
 from segvit.modeling.postprocessing.score_bands import argmax_classes, labels_of
-from segvit.modeling.transfers import send
+from segvit.modeling.tokens import send
 from segvit.output_files import atomic_write_text
 
 logger = logging.getLogger(__name__)

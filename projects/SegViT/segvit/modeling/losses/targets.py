@@ -57,7 +57,7 @@ def targets_of_labels(
     Returns:
         B targets, their classes in ascending order.
     """
-    ids = ids if ids is not None else [present_ids(image_labels, num_classes=num_classes) for image_labels in labels]
+    ids = ids if ids is not None else [label_ids(image_labels) for image_labels in labels]
     ignored = labels == ignore_value
     has_class = ~ignored & (labels >= 0) & (labels < num_classes)
     labels = labels.where(has_class, BACKGROUND).masked_fill_(ignored, IGNORED)
@@ -67,12 +67,18 @@ def targets_of_labels(
     ]
 
 
-def present_ids(labels: torch.Tensor, *, num_classes: int) -> torch.Tensor:
-    """The ids in 0..K-1 that occur in labels of any shape, (n,) int64 on the CPU, in ascending order."""
-    slots = torch.where((labels >= 0) & (labels < num_classes), labels, num_classes).flatten().long()
-    # By one scatter, which neither sorts pixels (`unique`) nor compares them with every class.
-    present = torch.zeros(num_classes + 1, dtype=torch.bool, device=labels.device).scatter_(0, slots, True)
-    return present[:-1].cpu().nonzero().squeeze(1)
+def label_ids(labels: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
+    """The ids of labels of any shape, (n,) int64 on the CPU in ascending order; `known`, if the loader has found them.
+
+    The host looks for them where the labels are: on a GPU it would wait for all work before.
+    """
+    if known is not None:
+        return known
+    first, last = labels.min().item(), labels.max().item()
+    # By one scatter, which does not sort pixels as `unique` does.
+    occurs = torch.zeros(int(last - first) + 1, dtype=torch.bool, device=labels.device)
+    occurs[(labels.long() - first).flatten()] = True
+    return occurs.cpu().nonzero().squeeze(1) + first
 
 
 def subsample_labels(labels: torch.Tensor, stride: int) -> torch.Tensor:
