@@ -30,13 +30,8 @@ from segvit.data.step_records import step_records
 from segvit.datasets import require_datasets
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.hooks.progress_bar import ProgressBar
-from segvit.engine.launching import (
-    argument_parser,
-    hide_gpus_from_cpu_models,
-    launch,
-    number_of_processes,
-    require_gpu_per_process,
-)
+from segvit.engine.launch_options import argument_parser, number_of_processes, require_gpu_per_process
+from segvit.engine.launching import hide_gpus_from_cpu_models, launch
 from segvit.engine.preflight import preflight, require_same_classes
 from segvit.engine.run_folder import locked
 from segvit.engine.run_setup import seed_run, set_up_logging, show

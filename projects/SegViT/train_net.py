@@ -27,13 +27,8 @@ from segvit.datasets import require_datasets
 from segvit.engine import Trainer
 from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
 from segvit.engine.hooks.progress_bar import ProgressBar
-from segvit.engine.launching import (
-    argument_parser,
-    hide_gpus_from_cpu_models,
-    launch,
-    number_of_processes,
-    require_gpu_per_process,
-)
+from segvit.engine.launch_options import argument_parser, number_of_processes, require_gpu_per_process
+from segvit.engine.launching import hide_gpus_from_cpu_models, launch
 from segvit.engine.preflight import preflight, require_same_classes
 from segvit.engine.run_setup import check_run_folder, run_in_folder, seed_run, show_result
 from segvit.errors import UserError

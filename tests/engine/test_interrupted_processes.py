@@ -12,7 +12,7 @@ import torch
 from helpers.processes import TIMEOUT_SECONDS
 from helpers.repository import ROOT
 from segvit.cli_errors import user_errors
-from segvit.engine.launching import require_gpu_per_process
+from segvit.engine.launch_options import require_gpu_per_process
 from segvit.errors import UserError
 
 

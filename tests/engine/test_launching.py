@@ -11,7 +11,7 @@ import pytest
 
 from helpers.processes import TIMEOUT_SECONDS, Program, run_program
 from helpers.repository import ROOT
-from segvit.engine.launching import TORCHRUN_VARIABLES, argument_parser, number_of_processes
+from segvit.engine.launch_options import TORCHRUN_VARIABLES, argument_parser, number_of_processes
 
 SCRIPT = ROOT / "tests" / "helpers" / "launched_program.py"
 # --standalone takes a free port of its own.

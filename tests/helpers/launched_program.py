@@ -11,7 +11,8 @@ import torch.distributed as dist
 from detectron2.utils import comm
 
 from segvit.cli_errors import user_errors
-from segvit.engine.launching import argument_parser, launch
+from segvit.engine.launch_options import argument_parser
+from segvit.engine.launching import launch
 from segvit.errors import UserError
 
 

@@ -76,30 +76,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--public-url", type=url, help="The page's URL behind a reverse proxy, such as https://example.org."
     )
-    parser.add_argument(
-        "--max-megabytes",
-        type=amount,
-        default=limits.max_megabytes,
-        help=f"Refuse larger files. Default: {limits.max_megabytes}.",
-    )
-    parser.add_argument(
-        "--max-megapixels",
-        type=amount,
-        default=limits.max_megapixels,
-        help=f"Refuse larger images. Default: {limits.max_megapixels}.",
-    )
-    parser.add_argument(
-        "--work-megapixels",
-        type=amount,
-        default=limits.work_megapixels,
-        help=f"Scale larger images down to this size. Default: {limits.work_megapixels}.",
-    )
-    parser.add_argument(
-        "--seconds",
-        type=amount,
-        default=limits.seconds,
-        help=f"Refuse an image that takes longer to decode. Default: {limits.seconds}.",
-    )
+    amounts = {
+        "max_megabytes": "Refuse larger files.",
+        "max_megapixels": "Refuse larger images.",
+        "work_megapixels": "Scale larger images down to this size.",
+        "seconds": "Refuse an image that takes longer to decode.",
+    }
+    for name, meaning in amounts.items():
+        default = getattr(limits, name)
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=amount, default=default, help=f"{meaning} Default: {default}.")
     parser.add_argument(
         "--max-waiting", type=positive, default=8, help="Refuse an image if this many are waiting. Default: 8."
     )

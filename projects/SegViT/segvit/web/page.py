@@ -132,22 +132,15 @@ class Page:
                 show_progress="minimal",
             )
             upload.clear(self.clear, None, outputs, queue=False, api_visibility="private", show_progress="minimal")
-            opacity.input(
-                self.redraw,
-                [analysis, opacity],
-                overlay,
-                trigger_mode="always_last",
-                api_visibility="private",
-                show_progress="minimal",
-            )
-            selected.input(
-                self.show_mask,
-                [analysis, selected],
-                mask,
-                trigger_mode="always_last",
-                api_visibility="private",
-                show_progress="minimal",
-            )
+            for control, draw, panel in ((opacity, self.redraw, overlay), (selected, self.show_mask, mask)):
+                control.input(
+                    draw,
+                    [analysis, control],
+                    panel,
+                    trigger_mode="always_last",
+                    api_visibility="private",
+                    show_progress="minimal",
+                )
         return blocks.queue(max_size=self.max_waiting, api_open=False)
 
     def analyze(self, path: str, opacity: float) -> Outputs:

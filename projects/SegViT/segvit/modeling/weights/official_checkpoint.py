@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -85,15 +86,9 @@ def from_official(content: Mapping[str, Any]) -> dict[str, Any]:
     weights, others = _unwrap(content)
     shrunk = any(name.startswith(f"{OFFICIAL_DECODER}atm.") for name in weights)
     buffers = {name: tensor for name, tensor in weights.items() if NOT_A_WEIGHT.search(name)}
-    unknown = [name for name in buffers if name not in _loss_buffer_names(shrunk)]
-    model = {}
-    for name, tensor in weights.items():
-        if name in buffers:
-            continue
-        try:
-            model[_our_name(name, shrunk=shrunk)] = tensor
-        except KeyError:
-            unknown.append(name)
+    parameters = {name: tensor for name, tensor in weights.items() if name not in buffers}
+    model, unknown = _rename(parameters, partial(_our_name, shrunk=shrunk))
+    unknown += [name for name in buffers if name not in _loss_buffer_names(shrunk)]
     if unknown:
         raise UserError(f"keys that no official SegViT v1 checkpoint has: {', '.join(sorted(unknown))}")
     _require_model(model)
@@ -114,13 +109,7 @@ def to_official(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     _require_tensors(model)
     _require_model(model)
     shrunk = _is_shrunk(model)
-    weights: StateDict = {}
-    unknown = []
-    for name, tensor in model.items():
-        try:
-            weights[_official_name(name, shrunk=shrunk)] = tensor
-        except KeyError:
-            unknown.append(name)
+    weights, unknown = _rename(model, partial(_official_name, shrunk=shrunk))
     if unknown:
         raise UserError(f"tensors that the official SegViT v1 release has no place for: {', '.join(sorted(unknown))}")
     official = checkpoint.get("official", {})
@@ -195,6 +184,18 @@ def _require_model(model: StateDict) -> None:
     for name in (f"{ENCODER}embedding.patch_embed.proj.weight", f"{DECODER}class_queries.weight"):
         if name not in model:
             raise UserError(f"not a complete SegViT model: {name} is missing")
+
+
+def _rename(tensors: StateDict, new_name: Callable[[str], str]) -> tuple[StateDict, list[str]]:
+    """The tensors under their new names, and the names for which `new_name` raises KeyError."""
+    renamed: StateDict = {}
+    unknown = []
+    for name, tensor in tensors.items():
+        try:
+            renamed[new_name(name)] = tensor
+        except KeyError:
+            unknown.append(name)
+    return renamed, unknown
 
 
 def _our_name(name: str, *, shrunk: bool) -> str:
