@@ -17,13 +17,6 @@ def blocks(doc, language):
     return [body for name, body in FENCE.findall(doc.read_text(encoding="utf-8")) if name == language]
 
 
-def section(doc, heading):
-    """The document from a heading to the next of its level."""
-    level = heading.split()[0]
-    text = doc.read_text(encoding="utf-8")
-    return re.split(rf"^{level} ", text[text.index(f"\n{heading}\n") + 1 + len(heading) :], flags=re.MULTILINE)[0]
-
-
 def prose(doc):
     """The document without its fenced blocks."""
     return FENCE.sub("", doc.read_text(encoding="utf-8"))

@@ -68,7 +68,7 @@ class Workspace:
         return done.stdout
 
     def _run(self, command):
-        script = re.match(r"\s*(?:OMP_NUM_THREADS=1 )?python (projects/SegViT/\S+\.py) ", command)
+        script = re.match(r"\s*(?:OMP_NUM_THREADS=1 )?python ((?:projects|datasets|scripts)/\S+\.py) ", command)
         if script and not re.search(NEEDS_BASH, command):
             words = shlex.split(command[script.end() :])
             options = {"environment": self.environment, "working_directory": self.folder}

@@ -54,8 +54,7 @@ def _run_as_one_of_two(rank, work, folder, arguments):
 class Program:
     """A script that runs as `python script *arguments` would, on the CPU with one thread.
 
-    Processes that it starts by `segvit.engine.launching` are forked, too: what starts true programs is
-    tests/engine/test_launching.py.
+    Processes that it would spawn are forked, too: what starts true programs is tests/engine/test_launching.py.
     """
 
     def __init__(self, script, *arguments, environment=None, working_directory=None):
@@ -109,10 +108,17 @@ def _run_script(words, environment, files, working_directory):
     os.environ.update(environment)
     torch.set_num_threads(1)
     _register_ade20k(environment.get("DETECTRON2_DATASETS", "datasets"))
-    mp.start_processes = functools.partial(mp.start_processes, start_method="fork")
+    _fork_in_place_of_spawn()
     sys.argv = words
     sys.path.insert(0, str(Path(words[0]).parent))
     runpy.run_path(words[0], run_name="__main__")
+
+
+def _fork_in_place_of_spawn():
+    """A spawned process would import PyTorch again, which takes seconds."""
+    get_context = multiprocessing.get_context
+    multiprocessing.get_context = lambda method=None: get_context("fork" if method == "spawn" else method)
+    mp.start_processes = functools.partial(mp.start_processes, start_method="fork")
 
 
 def _register_ade20k(root):

@@ -1,0 +1,101 @@
+"""Checks of the documented commands that use a trained model: the demo, the web page, exports."""
+
+import re
+import subprocess
+import urllib.request
+import zlib
+
+import torch
+from commands_on_camvid import SHRUNK_PP_RUN, trains_small_on_camvid
+from documents import ROOT, commands
+from PIL import Image
+from tiny_settings import NARROW, TINY_INPUT
+
+from helpers.folders import block_image
+from segvit.analysis.from_config import build_random_model
+from segvit.d2 import load_config
+from segvit.inference.video import VideoWriter
+
+DEMO_CONFIG = "projects/SegViT/configs/quick_schedules/toy_scenes.yaml"
+
+
+DEMO_MODEL = "output/demo/model_best.pth"
+
+
+def prepare_the_demo(workspace):
+    """A model of random weights in place of the trained one, and pictures and a video for it."""
+    cfg = load_config(ROOT / DEMO_CONFIG)
+    images = workspace.folder / "output/demo/datasets/toy_scenes/images/val"
+    images.mkdir(parents=True, exist_ok=True)
+    torch.save({"model": build_random_model(cfg).state_dict()}, workspace.folder / DEMO_MODEL)
+    for path in (images / "00000.jpg", workspace.folder / "photo.jpg"):
+        Image.fromarray(block_image(0)).save(path)
+    with VideoWriter(workspace.folder / "drive.mp4", fps=25) as writer:
+        for seed in range(3):
+            writer.write(block_image(seed))
+
+
+def runs_the_demo(command, workspace):
+    """With a video file in place of the camera."""
+    workspace.once("the demo's model", lambda: prepare_the_demo(workspace))
+    output = workspace.folder / "segmented" / f"{zlib.crc32(command.encode()):x}"
+    workspace.shell(command.replace("--webcam", "--webcam drive.mp4").replace("output/segmented", str(output)))
+    written = {path.relative_to(output).as_posix() for path in output.rglob("*.*")}
+    if "--webcam" in command:
+        assert written == {"overlays/webcam.mp4"}
+    elif "drive.mp4" in command:
+        assert {"overlays/drive.mp4", "overlays/photo.png", "labels/photo.png"} <= written
+    else:
+        assert {f"{kind}/00000.png" for kind in ("labels", "colors", "overlays")} <= written
+
+
+def serves_the_page(command, workspace):
+    """On a free port; the page is asked for once."""
+    workspace.once("the demo's model", lambda: prepare_the_demo(workspace))
+    server = subprocess.Popen(
+        ["bash", "-c", f"exec {command} --port 0"],
+        cwd=workspace.folder,
+        env=workspace.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with server:
+        try:
+            address = server.stdout.readline().strip()
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=200) as page:
+                assert b"SegViT" in page.read()
+        finally:
+            server.terminate()
+            server.wait(200)
+
+
+EXPORT_DEMO = next(command for command in commands() if "tools/export_model.py" in command)
+
+
+def exports_the_demo(command, workspace):
+    workspace.once("the demo's model", lambda: prepare_the_demo(workspace))
+    exported = workspace.once(EXPORT_DEMO, lambda: workspace.shell(EXPORT_DEMO))
+    assert "labels agree on" in exported
+    if command != EXPORT_DEMO:
+        workspace.shell(command)
+        assert Image.open(workspace.folder / "output/demo/labels.png").mode == "P"
+
+
+def compares_an_export(command, workspace):
+    trains_small_on_camvid(SHRUNK_PP_RUN.replace("_shrunk_pp", ""), workspace)
+    folder = f"{workspace.environment['DETECTRON2_DATASETS']}/camvid/images/val"
+    # More than two patches in both directions.
+    size = {"INPUT.MIN_SIZE_TEST": "48", "INPUT.MAX_SIZE_TEST": "72"}
+    command = re.sub(r"--images \S+", f"--images {folder}", command)
+    output = workspace.shell(command, {**TINY_INPUT, **NARROW, **size})
+    assert re.search(r"^2 images: labels agree on .* ratio [\d.]+", output, re.MULTILINE)
+
+
+# Regular expression of a whole command -> the check that runs it.
+COVERAGE = {
+    r"python projects/SegViT/demo/demo\.py .*": runs_the_demo,
+    r"python projects/SegViT/demo/app\.py .*": serves_the_page,
+    r"python projects/SegViT/tools/export_model\.py .* --images .*": compares_an_export,
+    r"python projects/SegViT/(tools/export_model|demo/onnx_example)\.py .*": exports_the_demo,
+}

@@ -1,0 +1,69 @@
+"""Checks of the documented commands on a user's folder of images: check, train, predict."""
+
+import re
+import shutil
+from pathlib import Path
+
+from commands_of_training import on_one_cpu
+from PIL import Image
+from tiny_settings import TINY_INPUT, TINY_VIT, TRAIN, TWO_STEPS
+
+from helpers.folders import block_image, write_folder
+
+
+def with_a_folder(command, workspace):
+    """The command on a small folder of a user's own, with a third split."""
+
+    def write():
+        folder = write_folder(workspace.folder / "mine")
+        for kind in ("images", "annotations"):
+            shutil.copytree(folder / kind / "val", folder / kind / "test")
+        for path in (folder / "images" / "test").iterdir():  # the same images as in val would be an error
+            Image.fromarray(block_image(ord(path.stem) + 100)).save(path)
+        return folder
+
+    folder = workspace.once("own folder", write)
+    new_annotations = workspace.folder / "new_annotations"
+    new_folder = workspace.folder / "new_folder"
+    command = command.replace("/path/to/new_folder", str(new_folder))
+    return command.replace("/path/to/folder", str(folder)).replace("/path/to/new_annotations", str(new_annotations))
+
+
+def checks_data(command, workspace):
+    output = workspace.shell(with_a_folder(command, workspace))
+    assert "contact_sheet.png" in output and ("nothing found" in output or "errors: 0" in output)
+    if "--convert-colors" in command:
+        assert sorted(path.name for path in (workspace.folder / "new_annotations").iterdir()) == [
+            "test",
+            "train",
+            "val",
+        ]
+
+
+def trains_on_a_folder(command, workspace):
+    overrides = {**TINY_INPUT, **TWO_STEPS, **({} if "scratch" in command else TINY_VIT)}
+    command = on_one_cpu(with_a_folder(command, workspace))
+    workspace.once(command, lambda: workspace.shell(command, overrides))
+
+
+CUSTOM_RUN = (
+    "OMP_NUM_THREADS=1 python projects/SegViT/train_net.py --num-gpus 2 "
+    "--config-file projects/SegViT/configs/custom/segvit_scratch.yaml DATASETS.FOLDER /path/to/folder"
+)
+
+
+def predicts_for_a_folder(command, workspace):
+    trains_on_a_folder(CUSTOM_RUN, workspace)
+    workspace.shell(command)
+    written = re.search(r"OUTPUT_DIR (\S+)|--output (\S+)", command)
+    run = Path(workspace.folder, (written and (written[1] or written[2])) or "output/custom_scratch")
+    pictures = [run] if run.suffix == ".png" else list(run.glob("predictions/colors/*.png"))
+    assert len(pictures) == (1 if run.suffix == ".png" else 2)
+
+
+# Regular expression of a whole command -> the check that runs it.
+COVERAGE = {
+    r"python projects/SegViT/tools/check_dataset\.py .*": checks_data,
+    r"(OMP_NUM_THREADS=1 )?" + TRAIN + r".* DATASETS\.FOLDER .*": trains_on_a_folder,
+    r"python .*--config-file output/custom_scratch/config\.yaml .*": predicts_for_a_folder,
+}
