@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+import measurements
 from baselines import build_models
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
@@ -96,6 +97,12 @@ def test_wrong_arguments_are_named(tool, arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.fixture
+def small_matrices(monkeypatch):
+    """Products of matrices in bfloat16 take minutes on a processor without units for it."""
+    monkeypatch.setattr(measurements, "MATRIX_SIZES", {"cpu": 64})
+
+
 def test_benchmark_reports_time_memory_and_macs_of_each_model(capsys, tmp_path):
     options = ["--rounds", 2, "--json", "--plot", tmp_path / "bars.png"]
     run_tool("benchmark", "--config-file", BASE, "--against", "mix", "diagonal", "linear", *options, *TINY)
@@ -112,7 +119,7 @@ def test_benchmark_reports_time_memory_and_macs_of_each_model(capsys, tmp_path):
     assert report["models"][0]["ratio"] == 1
 
 
-def test_benchmark_compares_with_another_config(tmp_path, capsys):
+def test_benchmark_compares_with_another_config(tmp_path, capsys, small_matrices):
     other = tmp_path / "wider.yaml"
     other.write_text(f"_BASE_: {BASE}\n")
     options = ["--rounds", 1, "--dtype", "bf16", "--threads", 1]

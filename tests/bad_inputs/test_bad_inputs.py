@@ -1,10 +1,7 @@
 """Bad input ends every command with exit code 2 and a message that names the thing; nothing is left half-written."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,6 +13,7 @@ from messages import MESSAGES
 from tool_cases import TOOL_CASES
 from user_world import FOLDERS, PROJECT
 
+from helpers.processes import run_program
 from segvit.cli_errors import describe, user_errors
 from segvit.d2 import load_config
 from segvit.engine.trainer import build_mapper
@@ -59,9 +57,7 @@ def test_a_program_exits_like_its_function(world):
     """A program of its own, whose error is raised in the training loop."""
     path = world.data / IMAGE
     path.write_bytes(path.read_bytes()[:200])
-    command = [sys.executable, PROJECT / "train_net.py", *("--config-file", world.config)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    done = run_program(PROJECT / "train_net.py", "--config-file", world.config)
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith(f"train_net.py: error: {path}: ")
     assert "Traceback" not in done.stdout + done.stderr

@@ -135,7 +135,7 @@ def test_a_missing_validation_label_stops_the_run_before_training(folder, tmp_pa
 @pytest.mark.slow
 @pytest.mark.skipif(not CAMVID, reason="set SEGVIT_CAMVID to the folder of CamVid to train on it as on a folder")
 def test_camvid_as_a_folder_of_images(tmp_path):
-    """The documented command and recipe, with fewer iterations and validation images."""
+    """The documented command and recipe, with a narrow model, fewer iterations and validation images."""
     folder, output = tmp_path / "camvid", tmp_path / "run"
     classes = [{"name": name, "color": color} for name, color in CAMVID_CATEGORIES]
     for kind in ("images", "annotations"):
@@ -145,7 +145,8 @@ def test_camvid_as_a_folder_of_images(tmp_path):
             (folder / kind / "val" / path.name).symlink_to(path)
     (folder / "classes.json").write_text(json.dumps(classes))
     few = pairs({"SOLVER.MAX_ITER": 2, "SOLVER.WARMUP_ITERS": 0, "TEST.EVAL_PERIOD": 2, "OUTPUT_DIR": output})
-    done = run_program(TRAIN, "--config-file", CONFIG, "DATASETS.FOLDER", folder, *few)
+    narrow = pairs({"MODEL.VIT.EMBED_DIM": 24, "MODEL.SEGVIT.HIDDEN_DIM": 12})
+    done = run_program(TRAIN, "--config-file", CONFIG, "DATASETS.FOLDER", folder, *few, *narrow)
     assert done.returncode == 0, done.stderr
     evaluated = evaluation(output)
     assert evaluated["classes"] == [name for name, _ in CAMVID_CATEGORIES]

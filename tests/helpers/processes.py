@@ -69,9 +69,9 @@ class Program:
         self._process = fork_server().Process(target=_run_script, args=(words, environment, self._files, folder))
         self._process.start()
 
-    def wait(self):
-        """Wait for its end; after TIMEOUT_SECONDS, kill it."""
-        self._process.join(TIMEOUT_SECONDS)
+    def wait(self, timeout=TIMEOUT_SECONDS):
+        """Wait for its end; after `timeout` seconds, kill it."""
+        self._process.join(timeout)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -94,9 +94,9 @@ class Program:
         return self._files[1].read_text()
 
 
-def run_program(script, *arguments, **options):
+def run_program(script, *arguments, timeout=TIMEOUT_SECONDS, **options):
     """Run a script to its end; see `Program`."""
-    return Program(script, *arguments, **options).wait()
+    return Program(script, *arguments, **options).wait(timeout)
 
 
 def _run_script(words, environment, files, working_directory):

@@ -4,9 +4,6 @@ SEGVIT_PARITY_FIXTURES names the folder of the recordings, as in `test_official_
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from detectron2.engine import DefaultPredictor
 from PIL import Image
 from test_official_parity import FIXTURES, FOLDER, IGNORED, build_model, decode
 
+from helpers.processes import run_program
 from helpers.repository import PROJECT
 from segvit.d2 import load_config
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
@@ -80,9 +78,8 @@ runpy.run_path({train_net!r}, run_name="__main__")
 """
 
 
-def run(*arguments):
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+def run(*words):
+    done = run_program(*words)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
 

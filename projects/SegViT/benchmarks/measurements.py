@@ -14,8 +14,9 @@ from torch import nn
 from segvit.analysis.timing import time_rounds
 
 MIB = 2**20
-# Side of the square matrices whose product measures the peak rate.
-MATRIX_SIZE = 2048
+# Side of the square matrices whose product measures the peak rate. A CPU needs smaller ones than a GPU to reach it, and
+# without units for bfloat16 it would take minutes for large ones.
+MATRIX_SIZES = {"cpu": 1024, "cuda": 2048}
 
 
 def peak_memory_mb(build: Callable[[], Callable[[], object]], *, device: torch.device, calls: int = 2) -> float:
@@ -50,9 +51,10 @@ def cuda_inference_memory_mb(model: nn.Module, images: torch.Tensor) -> float:
 def matrix_peak_gmacs(device: torch.device, dtype: torch.dtype, *, rounds: int = 5) -> float:
     """10^9 multiply-accumulates per second in products of large square matrices: the median of some rounds."""
     generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(MATRIX_SIZE, MATRIX_SIZE, generator=generator).to(device, dtype) for _ in range(2))
+    side = MATRIX_SIZES[device.type]
+    left, right = (torch.randn(side, side, generator=generator).to(device, dtype) for _ in range(2))
     seconds = time_rounds({"matrices": lambda: left @ right}, rounds=rounds, device=device)
-    return MATRIX_SIZE**3 / 1e9 / statistics.median(seconds["matrices"])
+    return side**3 / 1e9 / statistics.median(seconds["matrices"])
 
 
 def _increase_of_resident_mb(build: Callable[[], Callable[[], object]], calls: int, threads: int) -> float:

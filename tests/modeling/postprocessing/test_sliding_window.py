@@ -4,7 +4,6 @@ Shape shorthand: H x W pixels, h x w of a window, B windows of a batch, K classe
 """
 
 import itertools
-import subprocess
 import sys
 
 import pytest
@@ -12,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.processes import run_program
 from segvit.errors import ArgumentError
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow, window_starts
 
@@ -118,8 +118,11 @@ print(peak() - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_stays_below_all_scores_of_a_large_image():
-    done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+def test_memory_stays_below_all_scores_of_a_large_image(tmp_path):
+    script = tmp_path / "measure.py"
+    script.write_text(MEASURE)
+    done = run_program(script)
+    assert done.returncode == 0, done.stderr
     strip, all_scores = 150 * 128 * 600 * 4, 150 * 750 * 1200 * 4
     # At least half of the strip is new memory; the rest may reuse what was freed before.
     assert strip / 2 < int(done.stdout) < all_scores / 2
