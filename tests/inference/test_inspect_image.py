@@ -9,7 +9,7 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.engine.trainer import Trainer
 from segvit.inference import SegViTPredictor
 from segvit.inference.inspect_image import inspect_image
-from segvit.visualization.token_views import dim_dropped, draw_token_views, to_pixels
+from segvit.visualization.token_views import dim_dropped, draw_token_views, overlay_mask, to_pixels
 
 REDUCTIONS = {"none": "none", "shrunk": "learned", "shrunk++": "nearest"}
 
@@ -66,6 +66,15 @@ def test_smooth_upsampling_keeps_the_values_at_patch_centres():
     assert pixels.shape == (5, 10)
     assert pixels[0, 2] == pytest.approx(0) and pixels[0, 7] == pytest.approx(1)
     assert 0 < pixels[0, 4] < pixels[0, 5] < 1
+
+
+def test_masks_finer_than_the_patches_are_drawn_in_their_place():
+    """With detail, four cells for each of 2 x 3 patches of 14 pixels: the right half of the mask is the image's."""
+    mask = np.zeros((8, 12), dtype=np.float32)
+    mask[:, 6:] = 1
+    drawn = overlay_mask(np.zeros((28, 40, 3), dtype=np.uint8), mask, np.ones((2, 3), dtype=bool), 14)
+    assert drawn.shape == (28, 40, 3)
+    assert drawn[:, :19].max() < 20 and (drawn[:, 23:].max(axis=2) > 150).all()
 
 
 def test_drawing_has_a_panel_for_each_view(make_predictor, bgr_image, tmp_path):

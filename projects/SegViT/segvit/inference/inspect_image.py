@@ -27,7 +27,7 @@ class ModelView:
         image: (H, W, 3) uint8 RGB, at the size of the model's input.
         edge_scores: (h, w) edge probabilities; None for a model without an edge head.
         kept: (h, w) bool, True for patches whose tokens reach the last block.
-        masks: (K, h, w) in 0 to 1, the similarity map of each class query after the sigmoid.
+        masks: (K, h, w) in 0 to 1, the mask of each class query after the sigmoid; with detail on a finer grid.
         probabilities: (K,) in 0 to 1, the probability that query c gives to class c.
         patch_size: P.
         labels: class ids at the size of the original image, as `SegViTPredictor` returns them.

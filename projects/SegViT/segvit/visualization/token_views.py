@@ -31,7 +31,7 @@ def draw_token_views(
         image: (H, W, 3) uint8 RGB.
         edge_scores: (h, w) in 0 to 1; None leaves out this panel.
         kept: (h, w) bool.
-        masks: titles and (h, w) values in 0 to 1.
+        masks: titles and values in 0 to 1, on the grid of patches or a finer one.
         patch_size: P.
         output: the PNG.
     """
@@ -40,7 +40,7 @@ def draw_token_views(
         panels.append(("edge score", overlay_heat(image, edge_scores, patch_size)))
     kept_title = f"kept tokens: {kept.sum()} of {kept.size} ({kept.mean():.0%})"
     panels.append((kept_title, dim_dropped(image, kept, patch_size)))
-    panels += [(title, overlay_heat(image, values, patch_size, smooth=True)) for title, values in masks]
+    panels += [(title, overlay_mask(image, values, kept, patch_size)) for title, values in masks]
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     height = 4 * image.shape[0] / image.shape[1] + 0.35
@@ -54,9 +54,14 @@ def draw_token_views(
     save_figure(figure, output, dpi=90)
 
 
-def overlay_heat(image: np.ndarray, values: np.ndarray, patch_size: int, *, smooth: bool = False) -> np.ndarray:
+def overlay_mask(image: np.ndarray, mask: np.ndarray, kept: np.ndarray, patch_size: int) -> np.ndarray:
+    """The heat map of a mask, whose grid may be finer than that of the patches (`kept`), over an image (H, W, 3)."""
+    return overlay_heat(image, mask, patch_size * kept.shape[1] / mask.shape[1], smooth=True)
+
+
+def overlay_heat(image: np.ndarray, values: np.ndarray, cell_size: float, *, smooth: bool = False) -> np.ndarray:
     """Blend (h, w) values in 0 to 1 over an image (H, W, 3) as a heat map, brighter and more opaque with the value."""
-    heat = to_pixels(values, image.shape[:2], patch_size, smooth=smooth)
+    heat = to_pixels(values, image.shape[:2], cell_size, smooth=smooth)
     colors = colormaps["inferno"](heat)[..., :3] * 255
     opacity = 0.35 + 0.5 * heat[..., None]
     return ((1 - opacity) * image + opacity * colors).round().astype(np.uint8)
@@ -68,9 +73,9 @@ def dim_dropped(image: np.ndarray, kept: np.ndarray, patch_size: int) -> np.ndar
     return (image * (0.2 + 0.8 * brightness)).round().astype(np.uint8)
 
 
-def to_pixels(values: np.ndarray, image_size: tuple[int, int], patch_size: int, *, smooth: bool) -> np.ndarray:
-    """(h, w) values of patches -> (H, W), cropped to the image; `smooth` interpolates between patch centres."""
-    padded_width_height = (values.shape[1] * patch_size, values.shape[0] * patch_size)
+def to_pixels(values: np.ndarray, image_size: tuple[int, int], cell_size: float, *, smooth: bool) -> np.ndarray:
+    """(h, w) values of cells -> (H, W), cropped to the image; `smooth` interpolates between the centres of cells."""
+    padded_width_height = (round(values.shape[1] * cell_size), round(values.shape[0] * cell_size))
     interpolation = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
     pixels = cv2.resize(values.astype(np.float32), padded_width_height, interpolation=interpolation)
     return pixels[: image_size[0], : image_size[1]].clip(0, 1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from segvit.visualization.legend import LegendOverlay
 from segvit.visualization.overlays import Color
-from segvit.visualization.token_views import dim_dropped, overlay_heat
+from segvit.visualization.token_views import dim_dropped, overlay_mask
 from segvit.web.analysis import Analysis, class_areas
 from segvit.web.limits import FORMATS, UploadLimits
 
@@ -31,10 +31,7 @@ def draw_overlay(analysis: Analysis, names: Sequence[str], colors: Sequence[Colo
 def draw_mask(analysis: Analysis, index: int) -> np.ndarray:
     """(H, W, 3): the mask of a class as a heat map over the model's input."""
     view = analysis.view
-    mask = view.masks[index]
-    # The masks of hierarchical encoders are finer than the grid of their last stage.
-    patch_size = view.patch_size * view.kept.shape[1] // mask.shape[1]
-    return overlay_heat(view.image, mask, patch_size, smooth=True)
+    return overlay_mask(view.image, view.masks[index], view.kept, view.patch_size)
 
 
 def draw_kept_tokens(analysis: Analysis) -> np.ndarray:
