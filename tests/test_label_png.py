@@ -1,4 +1,4 @@
-"""`write_label_png`: ids are kept, viewers see the colours of the classes, and every label map is written by it."""
+"""`write_label_png`: ids and palette of written label maps, and no other function writes them."""
 
 import ast
 
@@ -43,7 +43,7 @@ def test_ignored_pixels_have_the_colour_of_no_class(tmp_path, colors):
 
 
 @pytest.mark.parametrize("wrong", [-1, 2**16])
-def test_ids_that_no_png_holds_are_refused(tmp_path, wrong):
+def test_ids_outside_16_bits_are_refused(tmp_path, wrong):
     with pytest.raises(UserError, match=r"a\.png"):
         write_label_png(tmp_path / "a.png", np.array([[0, wrong]]), COLORS)
     assert not (tmp_path / "a.png").exists()

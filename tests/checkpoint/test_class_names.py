@@ -1,4 +1,4 @@
-"""The class names that a checkpoint records are those of the datasets it is evaluated on and predicts for."""
+"""Class names in checkpoints: they are compared with those of the datasets in evaluation, prediction and training."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_other_names_are_refused_with_the_first_difference(use, names, differenc
 
 
 @pytest.mark.parametrize("use", [evaluate, predict])
-def test_the_same_names_and_files_without_a_record_are_fine(use, checkpoint, dataset, tiny_cfg):
+def test_equal_names_and_files_without_a_record_are_accepted(use, checkpoint, dataset, tiny_cfg):
     path = checkpoint()
     tiny_cfg.DATASETS.TEST = (dataset(NAMES),)
     use(tiny_cfg, path)
@@ -86,7 +86,7 @@ def test_a_dataset_that_is_not_on_this_machine_is_not_compared(checkpoint, tiny_
 
 
 def test_datasets_of_one_config_have_one_order_of_classes(dataset, tiny_cfg):
-    """Training would learn one order, and evaluation count in another."""
+    """Otherwise training and evaluation would use different ids for a class."""
     tiny_cfg.DATASETS.TRAIN, tiny_cfg.DATASETS.TEST = (dataset(NAMES),), (dataset(SWAPPED),)
     with pytest.raises(UserError, match="id 1 is 'sky' in the first and 'car' in the second"):
         require_same_classes(tiny_cfg)

@@ -1,4 +1,4 @@
-"""A checkpoint of one MODEL.VIT.IMG_SIZE in a model of another: positions are resized, and a line says so."""
+"""Checkpoints of another MODEL.VIT.IMG_SIZE: positions are resized to the grid of the model, and the log names both."""
 
 import logging
 
@@ -12,7 +12,7 @@ from segvit.checkpoint.run_record import RunRecord
 from segvit.config.defaults import get_segvit_cfg
 from segvit.inference import SegViTPredictor
 
-# What a family needs: all have positions of another kind.
+# Keys of an encoder of each kind of positions.
 FAMILIES = {
     "absolute": {"NAME": "vit_tiny_patch16_224", "PATCH_SIZE": 16, "KEEP_PREFIX_TOKENS": False},
     "absolute, convolutional stem": {"NAME": "vit_tiny_patch16_224", "PATCH_SIZE": 16, "STEM": "conv"},
@@ -37,7 +37,7 @@ def config(size, family="absolute", **segvit):
 
 
 def trained(cfg):
-    """A model whose positions are not those of its initialization."""
+    """A model with random positions, which differ from their initial values."""
     torch.manual_seed(0)
     model = build_model(cfg).eval()
     for parameter in model.parameters():
@@ -72,7 +72,7 @@ def test_a_larger_image_size_gives_the_scores_of_the_checkpoint(family, tmp_path
     assert path in line and "4 x 4" in line and "6 x 6" in line
 
 
-def test_the_learned_queries_of_shrunk_are_resized_too(tmp_path):
+def test_the_learned_queries_of_shrunk_are_resized(tmp_path):
     old, new = (config(size, QUERY_UPSAMPLING="learned") for size in ((64, 64), (96, 80)))
     for cfg in (old, new):
         cfg.MODEL.VIT.REDUCTION, cfg.MODEL.VIT.REDUCTION_BLOCK = "shrunk", 1
@@ -82,7 +82,7 @@ def test_the_learned_queries_of_shrunk_are_resized_too(tmp_path):
     torch.testing.assert_close(scores(model, 96, 80), scores(source, 96, 80), atol=1e-5, rtol=1e-5)
 
 
-def test_as_many_patches_in_another_arrangement_are_resized(tmp_path):
+def test_positions_of_a_transposed_grid_are_resized(tmp_path):
     """Grids of 4 x 6 and 6 x 4 have tensors of the same shape: without a record they would load as they are."""
     old, new = config((64, 96)), config((96, 64))
     source = trained(old)
@@ -91,7 +91,7 @@ def test_as_many_patches_in_another_arrangement_are_resized(tmp_path):
     torch.testing.assert_close(scores(model, 96, 64), scores(source, 96, 64), atol=1e-5, rtol=1e-5)
 
 
-def test_training_starts_from_it(tmp_path):
+def test_training_starts_from_resized_positions(tmp_path):
     old, new = config((64, 64)), config((96, 96))
     path = save(old, trained(old), tmp_path)
     model = build_model(new).train()
@@ -101,7 +101,7 @@ def test_training_starts_from_it(tmp_path):
     assert all(loss.isfinite() for loss in losses.values())
 
 
-def test_the_predictor_takes_it(tmp_path):
+def test_the_predictor_loads_a_checkpoint_of_another_size(tmp_path):
     old, new = config((64, 64)), config((96, 96))
     path = save(old, trained(old), tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
@@ -109,7 +109,7 @@ def test_the_predictor_takes_it(tmp_path):
     assert np.array_equal(*labels)
 
 
-def test_a_file_without_a_record_has_a_square_grid(tmp_path, caplog):
+def test_the_grid_of_a_file_without_a_record_is_taken_as_square(tmp_path, caplog):
     """The crops of the official release are squares."""
     old, new = config((64, 64)), config((96, 96))
     source = trained(old)

@@ -1,4 +1,4 @@
-"""The tag in a timm name stands for weights: they are loaded, or the name is refused."""
+"""MODEL.VIT.NAME with a weight tag, such as "vit_tiny_patch16_224.augreg_in21k": its weights must be loaded."""
 
 import pytest
 from detectron2.modeling import build_model
@@ -28,7 +28,7 @@ def test_a_tag_with_weights_is_accepted(opts):
     assert load_config(BASE, ["MODEL.VIT.NAME", TAGGED, *opts]).MODEL.VIT.NAME == TAGGED
 
 
-def test_a_model_that_a_checkpoint_fills_needs_no_weights_of_the_tag(tiny_cfg):
+def test_a_tag_is_accepted_if_a_checkpoint_has_all_weights(tiny_cfg):
     tiny_cfg.MODEL.VIT.NAME = TAGGED
     with pytest.raises(UserError, match=r"MODEL\.VIT\.NAME"):
         build_model(tiny_cfg)

@@ -1,4 +1,4 @@
-"""Every key of Detectron2 is read by code that runs, or refused if its value is changed."""
+"""Keys of Detectron2 that no code of this project reads: a changed value is refused, and the error names the remedy."""
 
 import ast
 from pathlib import Path
@@ -78,7 +78,7 @@ def attributes(path):
 ALIASES = {"CLIP": "CLIP_GRADIENTS", "HEAD": "SEM_SEG_HEAD", "CFG": "CLIP_GRADIENTS"}
 
 
-def test_keys_that_count_as_read_are_read():
+def test_keys_that_are_listed_as_read_are_read():
     found = {pair for path in (*PACKAGE.rglob("*.py"), *DETECTRON2) for pair in attributes(path)}
     found |= {(ALIASES[owner], name) for owner, name in found if owner in ALIASES}
     for key in READ:
@@ -105,7 +105,7 @@ def test_the_remedy_is_named(opts, remedy):
     assert opts[0] in str(error.value)
 
 
-def test_keys_of_a_component_of_another_project_are_not_judged():
+def test_keys_of_components_of_other_projects_are_accepted():
     cfg = get_segvit_cfg()
     cfg.MODEL.BACKBONE.NAME, cfg.MODEL.RESNETS.DEPTH = "build_resnet_backbone", 101
     require_read(cfg, get_segvit_cfg())
@@ -114,16 +114,16 @@ def test_keys_of_a_component_of_another_project_are_not_judged():
         require_read(cfg, get_segvit_cfg())
 
 
-def test_a_value_that_asks_for_what_happens_anyway_is_accepted():
+def test_a_value_equal_to_the_actual_behaviour_is_accepted():
     assert not load_config(BASE, ["DATALOADER.ASPECT_RATIO_GROUPING", "False"]).DATALOADER.ASPECT_RATIO_GROUPING
 
 
-def test_a_schedule_with_steps_reads_them():
+def test_steps_are_accepted_with_a_multi_step_schedule():
     opts = ["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.STEPS", "(5,)", "SOLVER.GAMMA", "0.5"]
     assert load_config(BASE, opts).SOLVER.STEPS == (5,)
 
 
-def test_the_reason_is_that_of_the_smallest_group():
+def test_the_error_has_the_reason_of_the_smallest_group_of_keys():
     assert "SEGVIT.HIDDEN_DIM" in reason("MODEL.SEM_SEG_HEAD.CONVS_DIM")
     assert reason("MODEL.SEM_SEG_HEAD.NORM") == reason("MODEL.SEM_SEG_HEAD")
     assert reason("GLOBAL.HACK") == reason("")

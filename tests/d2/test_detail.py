@@ -14,7 +14,7 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.modeling.decoder.detail import DetailBranch
 
 SIZES = [(32, 48), (29, 43), (41, 24)]
-# Keys of MODEL.VIT of each encoder; of the backbone that is no plain ViT, the whole node.
+# Keys of MODEL.VIT for each encoder; for Swin, the whole node.
 ENCODERS = {
     "plain": {},
     "conv stem": {"STEM": "conv"},
@@ -27,7 +27,7 @@ ENCODERS = {
 UPSAMPLING = {"shrunk": "learned", "shrunk++": "nearest"}
 
 
-def of_encoder(cfg, encoder):
+def use_encoder(cfg, encoder):
     vit, head = cfg.MODEL.VIT, cfg.MODEL.SEM_SEG_HEAD
     for key, value in ENCODERS[encoder].items():
         vit[key] = value
@@ -50,7 +50,7 @@ def build(cfg, source, *, stride=4, seed=0):
 
 
 def learnt(model):
-    """As if the branch had learnt to move the masks."""
+    """Set random weights, with which the branch changes the masks."""
     for module in model.modules():
         if isinstance(module, DetailBranch):
             torch.nn.init.normal_(module.query_proj.weight, std=0.3)
@@ -70,9 +70,9 @@ EACH_CASE = pytest.mark.parametrize(("encoder", "source", "stride"), CASES)
 @EACH_CASE
 @torch.no_grad()
 def test_a_model_starts_as_the_model_without_detail(tiny_cfg, make_input, tmp_path, caplog, encoder, source, stride):
-    """Fine-tuning from its checkpoint: scores are equal to the bit, and the log says that detail is new."""
+    """Fine-tuning from its checkpoint gives bit-identical scores, and the log names the new tensors."""
     caplog.set_level(logging.INFO)
-    cfg = of_encoder(tiny_cfg, encoder)
+    cfg = use_encoder(tiny_cfg, encoder)
     plain = build(cfg, "none")
     SegViTCheckpointer(plain, str(tmp_path)).save("model")
     model = build(cfg, source, stride=stride, seed=1).train()
@@ -88,7 +88,7 @@ def test_a_model_starts_as_the_model_without_detail(tiny_cfg, make_input, tmp_pa
 @EACH_CASE
 @torch.no_grad()
 def test_a_batch_equals_one_by_one_on_finer_masks(tiny_cfg, make_input, encoder, source, stride):
-    cfg = of_encoder(tiny_cfg, encoder)
+    cfg = use_encoder(tiny_cfg, encoder)
     model, plain = learnt(build(cfg, source, stride=stride)), build(cfg, "none")
     inputs = draw(make_input)
     for batched, one, without in zip(model(inputs), inputs, plain(inputs), strict=True):
@@ -106,8 +106,8 @@ def test_a_batch_equals_one_by_one_on_finer_masks(tiny_cfg, make_input, encoder,
 
 
 @EACH_CASE
-def test_training_reaches_every_parameter(tiny_cfg, make_input, encoder, source, stride):
-    model = learnt(build(of_encoder(tiny_cfg, encoder), source, stride=stride)).train()
+def test_every_parameter_gets_a_gradient_with_detail(tiny_cfg, make_input, encoder, source, stride):
+    model = learnt(build(use_encoder(tiny_cfg, encoder), source, stride=stride)).train()
     losses = model([make_input(32, 48), make_input(29, 41, seed=1)])
     assert all(loss.isfinite() and loss > 0 for loss in losses.values())
     # The coarse masks keep their mask losses; their class logits are those of the last stage.
@@ -135,9 +135,9 @@ def test_labels_are_the_argmax_of_the_scores(tiny_cfg, make_input, output):
 
 
 @pytest.mark.parametrize("encoder", ["plain", "conv stem", "shrunk++"])
-def test_off_leaves_the_names_of_tensors(tiny_cfg, encoder):
-    """What is added is under decoder.detail alone, and nothing if detail is off."""
-    cfg = of_encoder(tiny_cfg, encoder)
+def test_without_detail_the_names_of_tensors_are_unchanged(tiny_cfg, encoder):
+    """Tensors of the branch are in decoder.detail."""
+    cfg = use_encoder(tiny_cfg, encoder)
     plain, model = build(cfg, "none"), build(cfg, "image")
     added = [name for name in model.state_dict() if name not in plain.state_dict()]
     assert added and all(name.startswith("sem_seg_head.decoder.detail.") for name in added)
@@ -146,13 +146,13 @@ def test_off_leaves_the_names_of_tensors(tiny_cfg, encoder):
     assert all(torch.equal(model.state_dict()[name], value) for name, value in plain.state_dict().items())
 
 
-def test_evaluation_needs_the_detail(tiny_cfg, tmp_path):
+def test_evaluation_refuses_a_checkpoint_without_detail(tiny_cfg, tmp_path):
     SegViTCheckpointer(build(tiny_cfg, "none"), str(tmp_path)).save("model")
     with pytest.raises(ValueError, match="does not fit"):
         SegViTCheckpointer(build(tiny_cfg, "image")).load(str(tmp_path / "model.pth"))
 
 
-def test_part_of_a_detail_branch_is_no_model_without_detail(tiny_cfg, tmp_path):
+def test_a_checkpoint_with_part_of_a_detail_branch_is_refused(tiny_cfg, tmp_path):
     """Only a checkpoint without any detail tensor may lack them."""
     model = build(tiny_cfg, "image")
     weights = {name: value for name, value in model.state_dict().items() if "detail" not in name}
@@ -167,7 +167,7 @@ def test_part_of_a_detail_branch_is_no_model_without_detail(tiny_cfg, tmp_path):
     [("SOURCE", "stem", "plain"), ("STRIDE", 3, "plain"), ("DIM", 12, "plain"), ("STRIDE", 16, "plain")],
 )
 def test_values_that_do_not_fit_are_refused(tiny_cfg, key, value, encoder):
-    cfg = of_encoder(tiny_cfg, encoder)
+    cfg = use_encoder(tiny_cfg, encoder)
     cfg.MODEL.SEGVIT.DETAIL.SOURCE = "image"
     cfg.MODEL.SEGVIT.DETAIL[key] = value
     with pytest.raises(ValueError, match=rf"MODEL\.SEGVIT\.DETAIL\.{key}"):

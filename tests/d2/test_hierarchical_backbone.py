@@ -42,7 +42,7 @@ def test_a_frozen_backbone_stays_in_evaluation_mode(swin_cfg):
 )
 def test_keys_of_plain_encoders_are_refused(swin_cfg, key, value, default):
     swin_cfg.MODEL.VIT[key] = value
-    with pytest.raises(ValueError, match=rf"swin_tiny.* set MODEL\.VIT\.{key} {default}"):
+    with pytest.raises(ValueError, match=rf"MODEL\.VIT\.{key} {default}"):
         HierarchicalViT(swin_cfg, ShapeSpec(channels=3))
 
 

@@ -1,4 +1,4 @@
-"""TEST.PRECISION and MODEL.COMPILE: another number format, or compiled parts, and the same results."""
+"""TEST.PRECISION and MODEL.COMPILE: scores stay the same in another number format and with compiled parts."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_bfloat16_runs_the_decoder_and_leaves_scores_in_float32(output, monkeypa
     assert (scores - expected).abs().max() < 0.05 * expected.max()
 
 
-def test_an_autocast_around_the_model_stays():
+def test_an_autocast_around_the_model_is_kept():
     model = build()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         scores = scores_of(model)
@@ -53,7 +53,7 @@ def test_a_cpu_refuses_other_formats(value):
 
 
 def test_compiled_parts_give_the_same_results_and_names(monkeypatch):
-    """By a backend that counts graphs and runs them as they are: the default one takes a minute."""
+    """With a backend that counts graphs and does not compile them, because the default one takes a minute."""
     counter = CompileCounter()
     compile_ = torch.compile
     monkeypatch.setattr(torch, "compile", lambda function, **options: compile_(function, backend=counter))

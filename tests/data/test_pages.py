@@ -1,4 +1,4 @@
-"""Image files that hold several images: the first is used, and a warning names the file and their number."""
+"""Image files with several pages: the first is read, and a warning names the file and the number of pages."""
 
 import logging
 
@@ -19,7 +19,7 @@ def forget(monkeypatch):
 
 
 @pytest.mark.parametrize("extension", ["tif", "gif", "png", "webp"])
-def test_only_the_first_is_used_and_the_file_is_named_once(tmp_path, caplog, extension):
+def test_the_first_page_is_read_and_the_file_named_once(tmp_path, caplog, extension):
     files = [tmp_path / f"{name}.{extension}" for name in "ab"]
     for file in files:
         PAGES[0].save(file, save_all=True, append_images=PAGES[1:])
@@ -30,14 +30,14 @@ def test_only_the_first_is_used_and_the_file_is_named_once(tmp_path, caplog, ext
     assert str(files[0]) in record.getMessage() and "3 images" in record.getMessage()
 
 
-def test_16_bit_pages(tmp_path, caplog):
+def test_the_first_of_several_16_bit_pages_is_read(tmp_path, caplog):
     grey = [Image.fromarray(np.full((8, 9), level, np.uint16)) for level in (20000, 60000)]
     grey[0].save(tmp_path / "a.tif", save_all=True, append_images=grey[1:])
     assert (read_image(tmp_path / "a.tif", format="RGB") == 20000 // 256).all()
     assert "2 images" in caplog.text
 
 
-def test_reduced_copies_and_single_images_are_no_pages(tmp_path, caplog):
+def test_thumbnails_and_single_images_give_no_warning(tmp_path, caplog):
     reduced = TiffImagePlugin.ImageFileDirectory_v2()
     reduced[254] = 1
     small = PAGES[0].resize((15, 10))

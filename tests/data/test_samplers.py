@@ -1,4 +1,4 @@
-"""Samplers: which training images are drawn, and how often."""
+"""Samplers of training images: how often each image is drawn, and errors of their keys."""
 
 from itertools import islice
 
@@ -32,7 +32,7 @@ def frequencies(cfg, records, draws=4000):
     return counts / counts[0]
 
 
-def test_every_image_is_drawn_alike_by_default(tiny_cfg, records):
+def test_every_image_is_drawn_equally_often_by_default(tiny_cfg, records):
     assert frequencies(tiny_cfg, records) == pytest.approx(np.ones(8), abs=0.01)
 
 
@@ -66,7 +66,7 @@ def test_a_subset_is_the_same_in_every_epoch(tiny_cfg, records):
         (["rare", 2.0], "pairs"),
     ],
 )
-def test_factors_that_do_not_fit_are_refused(factors, message, tiny_cfg, records):
+def test_invalid_weights_of_datasets_are_refused(factors, message, tiny_cfg, records):
     tiny_cfg.DATALOADER.SAMPLER_TRAIN = "WeightedTrainingSampler"
     tiny_cfg.DATASETS.TRAIN_REPEAT_FACTOR = factors
     with pytest.raises(UserError, match=f"DATASETS.TRAIN_REPEAT_FACTOR .*{message}"):

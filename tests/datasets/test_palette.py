@@ -1,27 +1,24 @@
 """Default class colours: different for any number of classes, and told apart also by colour-blind viewers."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 
 from helpers.repository import ROOT
+from helpers.scripts import load_script
 from segvit.datasets.palette import distinct_colors, voc_colors
 
-specification = importlib.util.spec_from_file_location("make_palette", ROOT / "scripts" / "make_palette.py")
-make_palette = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(make_palette)
+make_palette = load_script(ROOT / "scripts" / "make_palette.py")
 
 # The smallest OKLab distance between two of the first 20 colours; PASCAL VOC's colours reach 0.031, 0.006 and 0.009.
 SMALLEST_DISTANCE = {"full": 0.12, "protanopia": 0.05, "deuteranopia": 0.05}
 
 
-def test_the_palette_is_what_its_script_chooses():
+def test_the_palette_equals_that_of_its_script():
     assert np.array_equal(distinct_colors(256), make_palette.choose_colors(256))
 
 
 @pytest.mark.parametrize("vision", SMALLEST_DISTANCE)
-def test_people_can_tell_the_first_colours_apart(vision):
+def test_the_first_20_colours_are_distinct_for_normal_and_colour_blind_viewers(vision):
     assert make_palette.smallest_distance(np.array(distinct_colors(20)), vision) > SMALLEST_DISTANCE[vision]
 
 
@@ -33,7 +30,7 @@ def test_no_class_looks_like_ignored_pixels(vision):
 
 
 @pytest.mark.parametrize("count", [0, 1, 20, 256, 257, 1000])
-def test_any_number_of_colours_are_different(count):
+def test_all_colours_are_different_for_any_number_of_classes(count):
     colors = distinct_colors(count)
     assert len(colors) == len(set(colors)) == count
     assert colors == distinct_colors(2000)[:count]  # A class keeps its colour if others are added.

@@ -1,4 +1,4 @@
-"""What the end of a command and the progress bar show, with one test set and with several."""
+"""Printed results of one and of several test sets: metrics and files at the end of a command, and the progress bar."""
 
 import logging
 from types import SimpleNamespace

@@ -20,7 +20,7 @@ PRIVATE = "\U000f1234"
 
 @pytest.fixture(autouse=True)
 def forget(monkeypatch):
-    """No test sees the fonts and warnings of another one."""
+    """Clear the cached fonts and warnings before each test."""
     monkeypatch.setattr(fonts, "_reported", set())
     caches = (fonts.font_of, fonts._other_fonts, fonts._characters_of, fonts.text_coverage)
     for cached in caches:
@@ -59,7 +59,7 @@ def test_a_font_of_this_machine_is_used(font, caplog):
     assert (mixed[:, -12:] == 255).sum() > 100 and mixed[:, :12].any()  # each character from the font that has it
 
 
-def test_figures_use_it_too(font, tmp_path, caplog):
+def test_figures_use_a_font_of_this_machine(font, tmp_path, caplog):
     drawn = draw_figure(PRIVATE * 8, tmp_path / "figure.png")
     blank = draw_figure(" ", tmp_path / "blank.png")
     assert (blank - drawn == 255).sum() > 1000 and not caplog.records
@@ -72,7 +72,7 @@ def draw_figure(title, path):
     return np.asarray(Image.open(path).convert("L")).astype(int)
 
 
-def test_what_no_font_has_is_replaced_by_the_class_id_and_named_once(caplog):
+def test_a_name_that_no_font_has_is_replaced_by_its_class_id_with_one_warning(caplog):
     with caplog.at_level(logging.WARNING):
         assert readable_names(["road", f"{PRIVATE}x", "car"]) == ["road", "class 1", "car"]
         assert readable_names([PRIVATE]) == ["class 0"]
@@ -119,12 +119,12 @@ def test_arabic_letters_join_and_run_from_right_to_left():
     assert heights.argmax() > alif_first.shape[1] / 2  # alif, a high stroke, is on the right
 
 
-def test_a_matplotlib_that_would_mix_up_letters_says_so(monkeypatch, caplog):
+def test_a_matplotlib_without_text_shaping_gives_a_warning(monkeypatch, caplog):
     monkeypatch.setattr(fonts, "SHAPES_TEXT", False)
     assert readable_names(["بناية", "road"]) == ["class 0", "road"]
     assert "matplotlib>=3.11" in caplog.text
 
 
-def test_dollars_in_names_are_no_formula(tmp_path):
+def test_dollars_in_names_are_drawn_as_dollars(tmp_path):
     formula, text = (draw_figure(title, tmp_path / "a.png") for title in ("$x^2$", "x2"))
     assert (formula < 128).sum() > 1.2 * (text < 128).sum()

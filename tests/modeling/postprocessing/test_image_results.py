@@ -1,4 +1,4 @@
-"""Labels by groups of classes, as a GPU computes them: the argmax of the resized scores, ties included."""
+"""Labels on a GPU, computed by groups of classes: the argmax of the resized scores, ties included."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from segvit.modeling.postprocessing.semantic_inference import class_scores
 
 @pytest.fixture
 def like_a_gpu(monkeypatch):
-    """CPU tensors take the way of a GPU, at most 2000 scores at once."""
+    """Compute labels of CPU tensors as on a GPU, at most 2000 scores at once."""
     monkeypatch.setattr(image_results, "prefers_few_launches", lambda device: True)
     monkeypatch.setattr(score_bands, "ELEMENTS_PER_BAND", 2000)
     monkeypatch.setattr(score_bands, "ELEMENTS_PER_GPU_BAND", 2000)
@@ -24,7 +24,7 @@ def like_a_gpu(monkeypatch):
 @pytest.mark.parametrize("output", [(40, 60), (80, 120), (20, 30)])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_first_of_equal_scores_wins(output, seed):
-    """Scores of few values, and sizes at which their interpolation is exact: many pixels have several best classes."""
+    """Many ties: scores have few values, and sizes at which their interpolation is exact."""
     scores = torch.randint(0, 3, (11, 48, 64), generator=torch.Generator().manual_seed(seed)).float()
     sizes = ImageSizes(padded=(48, 64), image=(40, 60), output=output)
     resized = resized_scores(scores, sizes)
@@ -57,6 +57,6 @@ def test_groups_cover_every_class_once_and_are_bounded(num_classes, height, widt
     assert longest == 1 or longest * height * width <= score_bands.ELEMENTS_PER_GPU_BAND
 
 
-def test_a_cpu_prunes_and_other_devices_do_not():
+def test_classes_are_pruned_on_a_cpu_only():
     assert not score_bands.prefers_few_launches(torch.device("cpu"))
     assert score_bands.prefers_few_launches(torch.device("cuda", 1))
