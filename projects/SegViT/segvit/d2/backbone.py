@@ -67,6 +67,11 @@ class EncoderBackbone(Backbone):
         self.eval()
 
     @property
+    def gradient_checkpointing(self) -> bool:
+        """Whether blocks are computed again in the backward pass."""
+        return bool(self.encoder.gradient_checkpointing)
+
+    @property
     def trains_edge_head(self) -> bool:
         """Whether the encoder has an edge head (Shrunk++) that is not frozen: it then needs an edge loss."""
         return not self.frozen and any(isinstance(module, EdgeHead) for module in self.encoder.modules())

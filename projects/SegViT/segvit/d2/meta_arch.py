@@ -7,7 +7,7 @@ Shape shorthand: B images, H x W pixels, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from segvit.d2.compilation import compile_network
 from segvit.d2.model_types import ModelInput, ModelOutput, requested_size
 from segvit.errors import UserError
 from segvit.modeling import segvit as core
+from segvit.modeling.cast_weights import CastWeights
 from segvit.modeling.losses.edge_loss import EdgeLoss, EdgeTargets
 from segvit.modeling.losses.targets import (
     LossCounts,
@@ -91,8 +92,10 @@ class SegViT(nn.Module):
         self.labels_only = labels_only
         self.label_dtype = label_dtype
         self.inference_dtype = inference_dtype
+        self.compiled = compiled
         if compiled:
             compile_network(backbone, sem_seg_head)
+        self._cast_backbone, self._cast_head = CastWeights(backbone), CastWeights(sem_seg_head)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         # Detectron2's DefaultPredictor loads its checkpoint into a model in eval mode and skips tensors that do not
@@ -183,12 +186,21 @@ class SegViT(nn.Module):
         # Encode all images at the size of the labels.
         padded = (labels.shape[1], labels.shape[2])
         preprocess = self.network.preprocess
-        features = self.backbone(torch.stack([preprocess(inputs["image"], padded) for inputs in batched_inputs]))
+        backbone, head = self._with_cast_weights()
+        features = backbone(torch.stack([preprocess(inputs["image"], padded) for inputs in batched_inputs]))
         # Decode, and compare with the targets; the edge head of Shrunk++ has a loss of its own.
-        losses = self.sem_seg_head(features, targets, normalizers)
+        losses = head(features, targets, normalizers)
         if self.edge_loss is not None and edges is not None:
             losses["loss_edge"] = self.edge_loss(features["edge_logits"], edges, normalizers)
         return losses
+
+    def _with_cast_weights(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Backbone and head; under autocast on a GPU, with all their weights cast at once."""
+        if self.device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
+            return self.backbone, self.sem_seg_head
+        # A compiled module casts in its own kernels, and one that is computed again finds its weights as they are.
+        plain = self.compiled or self.backbone.gradient_checkpointing
+        return self.backbone if plain else self._cast_backbone, self.sem_seg_head if self.compiled else self._cast_head
 
     def loss_normalizers(self, batched_inputs: list[ModelInput]) -> LossNormalizers:
         """The divisors of the losses of a whole batch, for `forward` on each of its parts.

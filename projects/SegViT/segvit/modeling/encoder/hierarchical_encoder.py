@@ -65,6 +65,7 @@ class HierarchicalEncoder(nn.Module):
                 self.swin, name=name, pretrained=pretrained, pretrained_min_match=pretrained_min_match
             )
         self.swin.set_grad_checkpointing(gradient_checkpointing)
+        self.gradient_checkpointing = gradient_checkpointing
         stages = self.swin.feature_info
         if not out_indices or not set(out_indices) <= set(range(len(stages))):
             raise ArgumentError("out_indices", f"{list(out_indices)} must name stages 0 to {len(stages) - 1}")

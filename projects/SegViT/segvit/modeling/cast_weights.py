@@ -1,0 +1,75 @@
+"""`CastWeights`: casts all weights of a module at once for a training step under autocast, which casts one by one.
+
+A step of ViT-B with an ATM decoder has 250 weights and biases of linear layers. Autocast starts a kernel for each of
+them in the forward pass, and one for each gradient in the backward pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.func import functional_call
+
+# Layers that autocast computes in the lower precision.
+CAST_LAYERS = (nn.Linear, nn.Conv2d)
+
+
+class CastWeights:
+    """A module that is called with weights in the type of autocast; the gradients are float32.
+
+    Values are those of autocast. Weights are cast in groups, a block or stage each, so that the gradients of one
+    are ready, and can be averaged over processes, while those of the next are computed.
+
+    Args:
+        module: its parameters stay as they are. It must not be computed again in the backward pass (gradient
+            checkpointing), where it would find them.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._groups: dict[tuple[str, bool], dict[str, nn.Parameter]] = defaultdict(dict)
+        for prefix, layer in module.named_modules():
+            if isinstance(layer, CAST_LAYERS):
+                for name, parameter in layer.named_parameters(prefix, recurse=False):
+                    self._groups[_first_index(name), parameter.requires_grad][name] = parameter
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The result of the module, under autocast."""
+        weights: dict[str, torch.Tensor] = {}
+        for group in self._groups.values():
+            dtype = torch.get_autocast_dtype(next(iter(group.values())).device.type)
+            weights.update(zip(group, _Cast.apply(dtype, *group.values()), strict=True))
+        return functional_call(self._module, weights, arguments, tie_weights=False)
+
+
+class _Cast(torch.autograd.Function):
+    """Float32 tensors to another type, and their gradients back, in few kernels."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, dtype: torch.dtype, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        ctx.set_materialize_grads(False)  # unused weights get no gradient
+        return tuple(_converted(list(tensors), dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        converted = iter(_converted([gradient for gradient in gradients if gradient is not None], torch.float32))
+        return None, *(None if gradient is None else next(converted) for gradient in gradients)
+
+
+def _converted(tensors: list[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
+    results = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
+    # There is no public function for many tensors.
+    torch._foreach_copy_(results, tensors)
+    return results
+
+
+def _first_index(name: str) -> str:
+    """The part of a name up to its first index, such as "encoder.blocks.3"; "" without one."""
+    match = re.match(r".*?\.\d+(?=\.)", name)
+    return match.group() if match else ""
