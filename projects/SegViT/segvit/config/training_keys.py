@@ -42,8 +42,13 @@ SOLVER = (
     Key("SOLVER.POLY_POWER", 1.0),
     # "full_model" clips the norm of all gradients together; Detectron2's "value" and "norm" clip each parameter's.
     Key("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model", one_of("full_model", "norm", "value")),
-    # Autocast type if SOLVER.AMP.ENABLED: "float16" (with loss scaling, CUDA) or "bfloat16".
-    Key("SOLVER.AMP.PRECISION", "float16"),
+    # Train with autocast; False trains in float32. The papers say nothing of their precision.
+    Key("SOLVER.AMP.ENABLED", True),
+    # Autocast type: "auto" (bfloat16 on GPUs that compute in it, else float32), "bfloat16", or "float16" with loss
+    # scaling (CUDA).
+    Key("SOLVER.AMP.PRECISION", "auto"),
+    # On a GPU, compute the float32 products of a training step in TF32 (10 bits of mantissa) where it has it.
+    Key("SOLVER.TF32", True),
     # Gradient accumulation: each process splits its images of a batch into this many parts. IMS_PER_BATCH stays the
     # size of the whole batch, and the gradient is that of the whole batch.
     Key("SOLVER.ACCUM_STEPS", 1),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,15 +30,28 @@ class Precision:
         device_type: "cuda" or "cpu".
         dtype: of autocast; float32 for none.
         grad_scaler: scales the loss; disabled unless `dtype` is float16.
+        tf32: compute products of float32 in TF32, on GPUs that have it.
     """
 
     device_type: str
     dtype: torch.dtype
     grad_scaler: torch.amp.GradScaler
+    tf32: bool = False
 
     def autocast(self) -> torch.autocast:
         """The context of a forward pass."""
         return torch.autocast(self.device_type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+    @contextmanager
+    def float32_products(self) -> Iterator[None]:
+        """The context of a forward and backward pass: PyTorch's settings of TF32 are those of the process outside."""
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        before = matmul.allow_tf32, cudnn.allow_tf32
+        matmul.allow_tf32 = cudnn.allow_tf32 = self.tf32
+        try:
+            yield
+        finally:
+            matmul.allow_tf32, cudnn.allow_tf32 = before
 
     @property
     def scale(self) -> float:
@@ -46,19 +60,23 @@ class Precision:
 
 
 def build_precision(cfg: CfgNode, device_type: str) -> Precision:
-    """The precision of SOLVER.AMP. Raises UserError for an unknown one, and for float16 on a CPU."""
+    """The precision of SOLVER.AMP and SOLVER.TF32. Raises UserError for an unknown one, and for float16 on a CPU."""
     amp = cfg.SOLVER.AMP
-    return make_precision(amp.PRECISION if amp.ENABLED else "float32", device_type)
+    return make_precision(amp.PRECISION if amp.ENABLED else "float32", device_type, tf32=cfg.SOLVER.TF32)
 
 
-def make_precision(name: str, device_type: str) -> Precision:
+def make_precision(name: str, device_type: str, *, tf32: bool = False) -> Precision:
     """Precision "float32", "float16" with loss scaling, or "bfloat16", whose range needs none; errors as above.
 
-    A CPU without bfloat16 instructions gets float32, with a warning.
+    "auto" is bfloat16 on a GPU that computes in it, else float32. A CPU without bfloat16 instructions gets float32,
+    with a warning.
     """
+    if name == "auto":
+        has_bfloat16 = device_type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        name = "bfloat16" if has_bfloat16 else "float32"
     dtype = number_format(name, device_type, key="SOLVER.AMP.PRECISION")
     scaler = torch.amp.GradScaler(device_type, enabled=dtype == torch.float16)
-    return Precision(device_type=device_type, dtype=dtype, grad_scaler=scaler)
+    return Precision(device_type=device_type, dtype=dtype, grad_scaler=scaler, tf32=tf32)
 
 
 class OptimizationStep(SimpleTrainer):
@@ -106,7 +124,8 @@ class OptimizationStep(SimpleTrainer):
 
         scaler = self.precision.grad_scaler
         self.optimizer.zero_grad()
-        losses = self._accumulate_gradients(batch)
+        with self.precision.float32_products():
+            losses = self._accumulate_gradients(batch)
         scaler.unscale_(self.optimizer)
         # Learn of the step before while this one runs.
         self.settle()

@@ -71,7 +71,11 @@ class Trainer(DefaultTrainer):
         self._device = model.device
         self._ema = build_ema(cfg, model)
         # Detectron2 passes the local rank as device id, but a model on the CPU must have none.
-        ddp_options = {"device_ids": None} if self._device.type == "cpu" else {}
+        ddp_options: dict[str, Any] = {"device_ids": None} if self._device.type == "cpu" else {}
+        # Gradients are averaged where they are. Every step uses every parameter that is trained; a graph that is
+        # expected not to change cannot be run in parts.
+        parts = parts_of_batch(cfg, comm.get_world_size())
+        ddp_options |= {"gradient_as_bucket_view": True, "static_graph": parts == 1}
         model = create_ddp_model(model, broadcast_buffers=False, **ddp_options)
         self._trainer = OptimizationStep(
             model,
@@ -79,7 +83,7 @@ class Trainer(DefaultTrainer):
             optimizer,
             precision=build_precision(cfg, self._device.type),
             guard=NonFiniteGuard(action=cfg.SOLVER.NON_FINITE, folder=cfg.OUTPUT_DIR),
-            parts=parts_of_batch(cfg, comm.get_world_size()),
+            parts=parts,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         # The model that is evaluated and saved.
