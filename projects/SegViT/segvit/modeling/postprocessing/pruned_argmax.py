@@ -3,7 +3,7 @@
 The score of class c is p_c * sigmoid(mask of c). Bilinear interpolation and the sigmoid stay between the values at the
 corners of a cell of the mask's grid, so each class has a lower and an upper bound there:
 
-1. Cut the labels into tiles, the regions between the grid's points, and bound every class in every tile.
+1. Cut the labels into tiles, regions between the grid's points, and bound every class in every tile.
 2. A class whose upper bound is below another's lower bound loses that tile; a tile with one class left is decided.
 3. Go through the remaining classes by probability, the highest first, and keep a running argmax.
 4. Score a class only in the strips (rows of tiles) where its upper bound reaches the lowest score that wins so far.
@@ -28,6 +28,10 @@ PIXELS_AT_ONCE = 2**20
 
 # Classes whose bounds are computed together.
 CLASSES_AT_ONCE = 64
+
+# Pixels of the image that a tile has at least in each direction: on a fine grid (masks with detail), bounding every
+# region between its points would take longer than it saves.
+SMALLEST_TILE = 16
 
 # Strips per part of the labels, about: finer ones prune more but take more calls.
 STRIPS = 8
@@ -209,12 +213,16 @@ class _RunningArgmax:
 def _tile_edges(grid: int, padded: int, image: int, output: int, max_length: int) -> list[int]:
     """First rows (or columns) of the tiles in the labels, and the end.
 
-    An edge lies where the two points of the grid that a pixel is interpolated from change; tiles longer than
-    `max_length` are cut.
+    An edge lies where the two points of the grid that a pixel is interpolated from change, as often as `SMALLEST_TILE`
+    allows; tiles longer than `max_length` are cut.
     """
     scale = padded / grid * output / image
-    inner = {math.ceil((index + 0.5) * scale - 0.5) for index in range(grid)}
-    inner.update(range(max_length, output, max_length))
+    edges = [0]
+    for index in range(grid):
+        edge = math.ceil((index + 0.5) * scale - 0.5)
+        if edge - edges[-1] >= SMALLEST_TILE * output / image:
+            edges.append(edge)
+    inner = {*edges, *range(max_length, output, max_length)}
     return [0, *sorted(edge for edge in inner if 0 < edge < output), output]
 
 
