@@ -75,8 +75,8 @@ SHRUNK_PP_RUN = f"OMP_NUM_THREADS=1 python projects/SegViT/train_net.py --config
 
 def trains_small_on_camvid(command, workspace):
     workspace.once(command, lambda: workspace.shell(command, {**TINY_INPUT, **TWO_STEPS, **NARROW}))
-    output = "camvid_320x240_shrunk_pp" if "shrunk_pp" in command else "camvid_320x240"
-    assert (workspace.folder / "output" / output / "model_final.pth").is_file()
+    name = re.search(r"segvit_scratch_(\w+)\.yaml", command)[1]
+    assert (workspace.folder / "output" / f"camvid_{name}" / "model_final.pth").is_file()
 
 
 def looks_at_shrunk_pp(command, workspace):

@@ -115,9 +115,16 @@ def _run_script(words, environment, files, working_directory):
 
 
 def _fork_in_place_of_spawn():
-    """A spawned process would import PyTorch again, which takes seconds."""
+    """A spawned process would import PyTorch again, which takes seconds.
+
+    After several threads have computed, a process pool spawns nevertheless: OpenMP hangs in a fork of such a process.
+    """
     get_context = multiprocessing.get_context
-    multiprocessing.get_context = lambda method=None: get_context("fork" if method == "spawn" else method)
+
+    def get_context_that_forks(method=None):
+        return get_context("fork" if method == "spawn" and torch.get_num_threads() == 1 else method)
+
+    multiprocessing.get_context = get_context_that_forks
     mp.start_processes = functools.partial(mp.start_processes, start_method="fork")
 
 
