@@ -1,4 +1,4 @@
-"""`find_sources` lists files and folders, and gives each file a unique name."""
+"""`Sources` lists files and folders, and gives each file a unique name."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segvit.inference.sources import find_sources
+from segvit.inference.sources import Sources
 
 
 def names(*paths):
-    return [source.name for source in find_sources(paths)]
+    return [source.name for source in Sources(paths)]
 
 
 def test_a_folder_lists_its_images_and_videos(tmp_path):
@@ -18,7 +18,7 @@ def test_a_folder_lists_its_images_and_videos(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "d.png").symlink_to("nowhere.png")  # Reported when it is read.
-    sources = find_sources([tmp_path])
+    sources = Sources([tmp_path])
     assert [(source.path.name, source.is_video) for source in sources] == [
         ("a.png", False),
         ("b.JPG", False),
@@ -28,22 +28,22 @@ def test_a_folder_lists_its_images_and_videos(tmp_path):
 
 
 def test_files_are_listed_as_given():
-    (source,) = find_sources(["somewhere/photo.raw"])
+    (source,) = Sources(["somewhere/photo.raw"])
     assert source.name == "photo" and source.path == Path("somewhere/photo.raw") and not source.is_video
 
 
 def test_an_empty_folder_is_an_error(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ValueError, match=r"\.avif"):
-        find_sources([tmp_path])
+        Sources([tmp_path])
 
 
 def test_on_error_skips_an_empty_folder(tmp_path):
     errors = []
-    (source,) = find_sources([tmp_path, "photo.png"], on_error=errors.append)
+    (source,) = Sources([tmp_path, "photo.png"], on_error=errors.append)
     assert source.name == "photo" and str(errors[0]).startswith(f"{tmp_path}: ")
     with pytest.raises(ValueError, match="folder"):
-        find_sources([tmp_path], on_error=errors.append)
+        Sources([tmp_path], on_error=errors.append)
 
 
 def test_names_are_as_short_as_possible():

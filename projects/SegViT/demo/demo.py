@@ -5,12 +5,13 @@ demo.py --config-file FILE --weights FILE --webcam [CAMERA] --output FOLDER [--m
 
 An image gives labels/NAME.png (class ids), colors/NAME.png and overlays/NAME.png (with a legend); a video or camera
 gives overlays/NAME.mp4, without sound. Unreadable files are skipped and listed at the end; the exit code is then 1.
-No window is opened.
+Processes of torchrun, srun and Slurm arrays share the files. No window is opened.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterable
@@ -18,14 +19,23 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from segvit.cli_errors import describe, positive, user_errors
+from segvit.config.shipped import find_config
+from segvit.d2 import load_config
 from segvit.data.image_reading import max_level_of
 from segvit.inference import SegViTPredictor, load_image
 from segvit.inference.results import KINDS, ResultFolder
-from segvit.inference.sources import Source, find_sources
+from segvit.inference.sources import Source, Sources
 from segvit.inference.video import VideoError, VideoReader, VideoWriter
+from segvit.inference.work_share import (
+    WorkShare,
+    share_of_environment,
+    share_of_text,
+    wait_for_other_processes,
+)
 from segvit.output_files import require_folder
 
 
@@ -34,9 +44,13 @@ def main() -> None:
     args = parse_arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Clean up as after Ctrl-C.
     require_folder(args.output, origin="--output")
+    share = share_of(args)
     skipped: list[str] = []
-    sources = find_sources(args.input or [], on_error=lambda error: skipped.append(str(error)))
-    predictor = SegViTPredictor(args.config_file, args.weights, opts=args.opts, array_format="RGB")
+    sources = Sources(args.input or [], on_error=lambda error: skipped.append(str(error)), share=share)
+    cfg = load_config(find_config(args.config_file), args.opts)
+    cfg.defrost()
+    cfg.MODEL.DEVICE = share.device(cfg.MODEL.DEVICE)
+    predictor = SegViTPredictor(cfg, args.weights, array_format="RGB")
     results = ResultFolder(
         args.output,
         names=predictor.class_names,
@@ -44,7 +58,12 @@ def main() -> None:
         kinds=args.kinds,
         opacity=args.opacity,
     )
-    demo = Demo(predictor, results, batch_size=args.batch_size, write_frames=args.frames, skipped=skipped)
+    replaces = args.finished == "replace" if args.finished else share.count == 1
+    demo = Demo(
+        predictor, results, batch_size=args.batch_size, write_frames=args.frames, replaces=replaces, skipped=skipped
+    )
+    if share.count > 1:
+        sys.stderr.write(f"part {share.index} of 0 to {share.count - 1} ({share.source}): {len(sources)} files\n")
     if args.webcam is None:
         demo.segment_files(sources)
     else:
@@ -54,7 +73,16 @@ def main() -> None:
         print(f"note: {line}", file=sys.stderr)
     for line in demo.skipped:
         print(f"skipped: {line}", file=sys.stderr)
+    if args.share == "auto":
+        wait_for_other_processes(os.environ)
     sys.exit(1 if demo.skipped else 0)
+
+
+def share_of(args: argparse.Namespace) -> WorkShare:
+    """The part of the files that --share or, by default, the job's environment gives to this process."""
+    if args.share == "all" or args.webcam is not None:
+        return WorkShare()
+    return share_of_environment(os.environ) if args.share == "auto" else share_of_text(args.share)
 
 
 class Demo:
@@ -72,29 +100,40 @@ class Demo:
         *,
         batch_size: int,
         write_frames: bool,
+        replaces: bool,
         skipped: list[str],
     ) -> None:
         self.predictor = predictor
         self.results = results
         self.batch_size = batch_size
         self.write_frames = write_frames
+        self.replaces = replaces
         self.skipped = skipped
         self.notes: list[str] = []
 
-    def segment_files(self, sources: list[Source]) -> None:
+    def segment_files(self, sources: Sources) -> None:
+        """Segment each file, but for those that are finished, unless they are to be replaced."""
+        num_finished = 0
         for source in tqdm(sources, unit="file", dynamic_ncols=True):
-            if source.is_video:
+            if not self.replaces and self.results.are_complete(source.name, is_video=source.is_video):
+                num_finished += 1
+            elif source.is_video:
                 self.segment_video(source)
             else:
                 self.segment_image(source)
+        if num_finished:
+            self.notes.append(f"{num_finished} files were finished before; --finished replace does them again")
 
     def segment_image(self, source: Source) -> None:
         try:
             image = load_image(source.path, max_level=max_level_of(self.predictor.cfg))
+            labels = self.predictor(image)
         except (OSError, ValueError) as error:
             self.skipped.append(describe(error))
-            return
-        self.results.write(source.name, image, self.predictor(image))
+        except torch.OutOfMemoryError:
+            self.skipped.append(f"{source.path}: too large for the memory of {self.predictor.device}")
+        else:
+            self.results.write(source.name, image, labels)
 
     def segment_video(self, source: Source) -> None:
         try:
@@ -142,6 +181,18 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, required=True, help="The folder for the results.")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="The results to write. Default: all.")
+    parser.add_argument(
+        "--finished",
+        choices=("skip", "replace"),
+        help="Files whose results exist. Default: replace, or skip where processes share the files.",
+    )
+    parser.add_argument(
+        "--share",
+        default="auto",
+        metavar="PART",
+        help="The files that this process takes: INDEX/COUNT (0/8 to 7/8), all, or auto, by the variables of torchrun, "
+        "srun and Slurm arrays. Default: auto.",
+    )
     parser.add_argument("--opacity", type=float, default=0.6, help="Opacity of overlay colours, 0 to 1. Default: 0.6.")
     parser.add_argument("--frames", action="store_true", help="Also write the labels and colours of each video frame.")
     parser.add_argument("--batch-size", type=positive, default=1, help="Video frames per forward pass. Default: 1.")

@@ -32,7 +32,7 @@ from segvit.export import (
     read_images,
     require_agreement,
 )
-from segvit.inference.sources import find_sources
+from segvit.inference.sources import Sources
 from segvit.output_files import atomic_write
 
 
@@ -89,7 +89,7 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
     for path in inputs:
         if not path.exists():
             raise UserError(f"--images: no such file: {path} (put KEY VALUE pairs after another option)")
-    sources = find_sources(inputs)
+    sources = Sources(inputs)
     for source in sources:
         if source.is_video:
             raise UserError(f"--images: {source.path} is a video: name images")

@@ -48,6 +48,12 @@ class ResultFolder:
         self._kinds = kinds
         self.overlay = LegendOverlay(names=names, colors=colors, opacity=opacity)
 
+    def are_complete(self, name: str, *, is_video: bool) -> bool:
+        """Whether all results of a file exist; files are complete or do not exist."""
+        if is_video:
+            return self._video_path(name).exists()
+        return all(self._path(kind, name).exists() for kind in self._kinds)
+
     def write(self, name: str, image: np.ndarray, labels: np.ndarray) -> None:
         """Write the results of an image (H, W, 3) uint8 RGB with the class ids `labels` (H, W)."""
         self.write_labels(name, labels)
@@ -63,7 +69,7 @@ class ResultFolder:
 
     def video(self, name: str, *, fps: float) -> VideoWriter:
         """A writer for the frames that `overlay.draw_frame` returns."""
-        return VideoWriter(self._folder / "overlays" / f"{name}.mp4", fps=fps)
+        return VideoWriter(self._video_path(name), fps=fps)
 
     def _write(self, kind: str, name: str, pixels: np.ndarray) -> None:
         with atomic_write(self._path(kind, name)) as path:
@@ -71,3 +77,6 @@ class ResultFolder:
 
     def _path(self, kind: str, name: str) -> Path:
         return self._folder / kind / f"{name}.png"
+
+    def _video_path(self, name: str) -> Path:
+        return self._folder / "overlays" / f"{name}.mp4"

@@ -17,6 +17,7 @@ from segvit.modeling.decoder.outputs import DecoderOutputs, MergedOutputs
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
 from segvit.modeling.postprocessing.semantic_inference import class_probabilities, upsample_masks
 from segvit.modeling.token_reduction.token_set import Stage
+from segvit.modeling.tokens import send
 
 Decoder = ATMDecoder | ShrunkDecoder
 
@@ -93,5 +94,5 @@ def _merge_channels(tensors: Sequence[torch.Tensor], groups: ClassGroups, *, num
     first = tensors[0]
     merged = first.new_zeros(first.shape[0], num_classes, *first.shape[2:], dtype=dtype)
     for class_ids, tensor in zip(groups, tensors, strict=True):
-        merged[:, class_ids] = tensor.to(dtype)
+        merged.index_copy_(1, send(torch.tensor(class_ids), first.device), tensor.to(dtype))
     return merged
