@@ -28,6 +28,9 @@ LIBRARIES = ("/detectron2/", "/timm/", "/torch/amp/", "/torch/optim/", "/torch/n
 # device would read a number that no kernel has computed, so `Values` answers in its place, by two kernels of the four.
 MORE_KERNELS_OF_NONZERO = 2
 
+# What `item()` calls; in inference mode it arrives as it is.
+READS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.item.default)
+
 _device = ctypes.CDLL(None)
 _Hook = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _active: list[Count] = []
@@ -130,7 +133,7 @@ class Values(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.copy_.default and args[1].is_cuda and not args[0].is_cuda:
             return result.zero_()
-        if not on_device or func is not torch.ops.aten._local_scalar_dense.default:
+        if not on_device or func not in READS:
             return result
         if args[0].dtype == torch.bool:
             return self.bools
