@@ -107,7 +107,8 @@ def _short(path: str) -> str:
 
 
 class Values(TorchDispatchMode):
-    """Answers what the host reads from the device, since its kernels compute nothing. Copies into tensors are zero.
+    """Answers what the host reads from the device, since its kernels compute nothing. Copies into pinned
+    memory are zero.
 
     Args:
         nonzero: the number of elements that `nonzero` finds, or all of a smaller tensor.
@@ -131,7 +132,7 @@ class Values(TorchDispatchMode):
             found = torch.arange(min(self.nonzero, args[0].numel()), device=args[0].device)
             return found[:, None].repeat(1, args[0].dim())
         result = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten.copy_.default and args[1].is_cuda and not args[0].is_cuda:
+        if func is torch.ops.aten.copy_.default and args[1].is_cuda and not args[0].is_cuda and args[0].is_pinned():
             return result.zero_()
         if not on_device or func not in READS:
             return result

@@ -70,13 +70,17 @@ class Trainer(DefaultTrainer):
         data_loader = self.build_train_loader(cfg)
         self._device = model.device
         self._ema = build_ema(cfg, model)
-        # Detectron2 passes the local rank as device id, but a model on the CPU must have none.
-        ddp_options: dict[str, Any] = {"device_ids": None} if self._device.type == "cpu" else {}
-        # Gradients are averaged where they are. Every step uses every parameter that is trained; a graph that is
-        # expected not to change cannot be run in parts.
         parts = parts_of_batch(cfg, comm.get_world_size())
-        ddp_options |= {"gradient_as_bucket_view": True, "static_graph": parts == 1}
-        model = create_ddp_model(model, broadcast_buffers=False, **ddp_options)
+        model = create_ddp_model(
+            model,
+            broadcast_buffers=False,
+            # With a device id, which Detectron2 would pass, DDP sends batches to the GPU itself and waits for it.
+            device_ids=None,
+            # Gradients are averaged where they are.
+            gradient_as_bucket_view=True,
+            # Every step uses every trained parameter; but such a graph cannot run in parts.
+            static_graph=parts == 1,
+        )
         self._trainer = OptimizationStep(
             model,
             data_loader,

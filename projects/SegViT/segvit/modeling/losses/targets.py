@@ -73,7 +73,7 @@ def label_ids(labels: torch.Tensor, known: torch.Tensor | None = None) -> torch.
     The host looks for them where the labels are: on a GPU it would wait for all work before.
     """
     if known is not None:
-        return known
+        return known.cpu()
     first, last = labels.min().item(), labels.max().item()
     # By one scatter, which does not sort pixels as `unique` does.
     occurs = torch.zeros(int(last - first) + 1, dtype=torch.bool, device=labels.device)
