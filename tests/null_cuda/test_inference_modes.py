@@ -1,0 +1,30 @@
+"""Every kind of model runs every mode of inference on CUDA, with the launches and waits of the table."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from count_tables import differences
+from gpu.kinds import KINDS
+from null_device import run_on_null_device
+
+FOLDER = Path(__file__).parent
+TABLE = FOLDER / "inference_counts.json"
+HOW = "if the change is meant: python tests/null_cuda/null_device.py tests/null_cuda/inference_modes.py --write"
+
+
+@pytest.mark.slow
+def test_launches_and_waits_of_inference(null_device):
+    counts = json.loads(run_on_null_device(null_device, FOLDER / "inference_modes.py"))
+    different = differences(counts, TABLE)
+    assert not different, "\n".join([*different, HOW])
+
+
+def test_labels_of_an_image_need_at_most_three_waits():
+    """One for the labels; Shrunk++ reads the number of kept tokens, and timm's positions copy constants."""
+    counts = json.loads(TABLE.read_text())
+    waits = {case: count["waits"] for case, count in counts.items() if case.endswith("one image, labels")}
+    assert len(waits) == len(KINDS)
+    assert waits.pop("BEiTv2, Shrunk++, one image, labels") == 4  # timm's positions, of all and of the kept tokens
+    assert max(waits.values()) <= 3
