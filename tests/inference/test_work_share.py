@@ -101,6 +101,7 @@ def written(tmp_path):
     return sorted(path.name for path in (tmp_path / "results" / "labels").iterdir())
 
 
+@pytest.mark.slow
 def test_a_process_with_a_damaged_file_does_not_end_the_others_of_torchrun(files, tmp_path):
     """One process has the damaged file alone, and is done at once; the other has all images."""
     inputs = tmp_path / "inputs"
@@ -118,6 +119,7 @@ def test_a_process_with_a_damaged_file_does_not_end_the_others_of_torchrun(files
     assert counts == {str(part): "1", str(1 - part): "40"}
 
 
+@pytest.mark.slow
 def test_a_task_of_a_slurm_array_takes_its_part_and_skips_what_is_finished(files, tmp_path):
     tasks = [{"SLURM_ARRAY_TASK_ID": str(index), "SLURM_ARRAY_TASK_COUNT": "2"} for index in (0, 1)]
     codes = [run(*files, **tasks[0]).returncode]
