@@ -57,6 +57,7 @@ def simulate_processes(world: int) -> None:
     """Make this process the first of `world`, with collectives that do nothing and are recorded."""
     torch.cuda.set_device(0)
     dist.init_process_group("fake", rank=0, world_size=world, store=FakeStore())
+    dist.get_backend = lambda *_, **__: "nccl"
     comm._LOCAL_PROCESS_GROUP = dist.group.WORLD
     torch.nn.parallel.distributed._verify_param_shape_across_processes = lambda *_, **__: None
 
