@@ -75,8 +75,9 @@ SHRUNK_PP_RUN = f"OMP_NUM_THREADS=1 python projects/SegViT/train_net.py --config
 
 def trains_small_on_camvid(command, workspace):
     workspace.once(command, lambda: workspace.shell(command, {**TINY_INPUT, **TWO_STEPS, **NARROW}))
-    name = re.search(r"segvit_scratch_(\w+)\.yaml", command)[1]
-    assert (workspace.folder / "output" / f"camvid_{name}" / "model_final.pth").is_file()
+    given = re.search(r"OUTPUT_DIR output/(\S+)", command)
+    name = given[1] if given else "camvid_" + re.search(r"segvit_scratch_(\w+)\.yaml", command)[1]
+    assert (workspace.folder / "output" / name / "model_final.pth").is_file()
 
 
 def looks_at_shrunk_pp(command, workspace):
@@ -94,7 +95,9 @@ def looks_at_shrunk_pp(command, workspace):
 # Regular expression of a whole command -> the check that runs it.
 COVERAGE = {
     re.escape(CAMVID_RUN): trains_on_camvid,
-    r"OMP_NUM_THREADS=1 " + TRAIN + r"--config-file \S+/camvid/segvit_scratch_320x240\S*\.yaml": trains_small_on_camvid,
+    r"OMP_NUM_THREADS=1 "
+    + TRAIN
+    + r"--config-file \S+/camvid/segvit_scratch_320x240\S*\.yaml( OUTPUT_DIR .*)?": trains_small_on_camvid,
     r"python projects/SegViT/tools/(draw_tokens|evaluate_edges)\.py .*": looks_at_shrunk_pp,
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+": evaluates_camvid,
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+ TEST\..*": evaluates_camvid_otherwise,
