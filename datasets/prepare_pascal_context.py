@@ -20,9 +20,11 @@ def find(options: argparse.Namespace) -> Distribution:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare the dataset. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--voc", type=Path, help="folder of VOC2010; default: VOCdevkit/VOC2010 under the root")
     parser.add_argument(
-        "--source", choices=SOURCES, help=f"labels from {MATS}/*.mat or {JSON}; default: the .mat files if they exist"
+        "--voc", type=Path, metavar="FOLDER", help="folder of VOC2010 (default: VOCdevkit/VOC2010 under the root)"
+    )
+    parser.add_argument(
+        "--source", choices=SOURCES, help=f"labels from {MATS}/*.mat or {JSON} (default: the .mat files if they exist)"
     )
     return run_command(find, parser=parser, arguments=arguments)
 

@@ -37,7 +37,7 @@ LIGHTNESS = (0.35, 0.93)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=256, help="How many colours. Default: 256.")
+    parser.add_argument("--count", type=int, default=256, metavar="N", help="how many colours (default: 256)")
     args = parser.parse_args()
     print(choose_colors(args.count).tobytes().hex())
 

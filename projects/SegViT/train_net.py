@@ -43,8 +43,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="Start a new run in an OUTPUT_DIR that holds another one, whose checkpoints, metrics and predictions are "
-        "deleted.",
+        help="start a new run in an OUTPUT_DIR that holds another one, whose checkpoints, metrics and predictions are "
+        "deleted (default: refuse)",
     )
     return parser
 

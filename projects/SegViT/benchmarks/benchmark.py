@@ -70,37 +70,47 @@ class Row(TypedDict):
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, metavar="A", help="A YAML config.")
+    parser.add_argument("--config-file", required=True, metavar="A", help="the config, a YAML file")
     parser.add_argument(
-        "--against", nargs="+", default=["linear", *OUTPUTS], metavar="MODEL", help="Default: linear diagonal mix."
+        "--against",
+        nargs="+",
+        default=["linear", *OUTPUTS],
+        metavar="MODEL",
+        help="what to time (default: linear diagonal mix)",
     )
     parser.add_argument(
-        "--input-size", nargs=2, type=positive, metavar=("H", "W"), help="Size of the images. Default: A's IMG_SIZE."
+        "--input-size", nargs=2, type=positive, metavar=("H", "W"), help="size of the images (default: A's IMG_SIZE)"
     )
-    parser.add_argument("--batch", type=positive, default=1, help="Images per call. Default: 1.")
-    parser.add_argument("--device", default="cpu", help="The device, such as cuda. Default: cpu.")
-    parser.add_argument("--dtype", choices=list(DTYPES), default="fp32", help="Of weights and images. Default: fp32.")
-    parser.add_argument("--threads", type=positive, help="CPU threads. Default: PyTorch's choice.")
-    parser.add_argument("--rounds", type=positive, default=20, help="Timed calls of each model. Default: 20.")
-    parser.add_argument("--train", action="store_true", help="Time training steps.")
-    parser.add_argument("--labels", action="store_true", help="Return labels in place of scores.")
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images per call (default: 1)")
+    parser.add_argument("--device", default="cpu", metavar="DEVICE", help="the device, such as cuda (default: cpu)")
     parser.add_argument(
-        "--labels-size", nargs=2, type=positive, metavar=("H", "W"), help="Size of the labels. Default: the input's."
+        "--dtype", choices=list(DTYPES), default="fp32", help="type of weights and images (default: fp32)"
+    )
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument(
+        "--rounds", type=positive, default=20, metavar="N", help="timed calls of each model (default: 20)"
+    )
+    parser.add_argument("--train", action="store_true", help="time training steps (default: inference)")
+    parser.add_argument("--labels", action="store_true", help="return labels (default: scores)")
+    parser.add_argument(
+        "--labels-size", nargs=2, type=positive, metavar=("H", "W"), help="size of the labels (default: the input's)"
     )
     parser.add_argument(
         "--present",
         type=int,
         default=0,
         metavar="N",
-        help="Replace the head's output by a synthetic scene of N classes. Default: 0, the head's own output.",
+        help="replace the head's output by a synthetic scene of N classes (default: 0, the head's own output)",
     )
-    parser.add_argument("--image", "--picture", metavar="FILE", help="The image to segment. Default: noise.")
-    parser.add_argument("--compile", action="store_true", help="Compile each model as one graph.")
-    parser.add_argument("--memory", action="store_true", help="Measure peak_mb on a CPU, each model in a new process.")
-    parser.add_argument("--json", action="store_true", help="Print one JSON object in place of the table.")
-    parser.add_argument("--plot", metavar="PNG", help="Draw the ratios into this file.")
+    parser.add_argument("--image", "--picture", metavar="FILE", help="the image to segment (default: noise)")
+    parser.add_argument("--compile", action="store_true", help="compile each model as one graph (default: no)")
     parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="Overrides of all configs; must come last."
+        "--memory", action="store_true", help="measure peak_mb on a CPU, each model in a new process (default: no)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object (default: a table)")
+    parser.add_argument("--plot", metavar="PNG", help="draw the ratios into this file (default: no drawing)")
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of all configs, after all options"
     )
     return parser.parse_args(argv)
 

@@ -67,31 +67,46 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for measure in (criterion, labels, mapper, evaluation, predictor, precision):
         part = parts.add_parser(measure.__name__, help=measure.__doc__)
         part.set_defaults(measure=measure)
-        part.add_argument("--config-file", required=True, metavar="A", help="A YAML config.")
-        part.add_argument("--rounds", type=positive, default=5, help="Timed calls of each line. Default: 5.")
-        part.add_argument("--threads", type=positive, help="CPU threads. Default: PyTorch's choice.")
-        part.add_argument("--json", action="store_true", help="Print one JSON object in place of the table.")
-        part.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="Overrides; must come last.")
+        part.add_argument("--config-file", required=True, metavar="A", help="the config, a YAML file")
+        part.add_argument(
+            "--rounds", type=positive, default=5, metavar="N", help="timed calls of each line (default: 5)"
+        )
+        part.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: PyTorch's choice)")
+        part.add_argument("--json", action="store_true", help="print one JSON object (default: a table)")
+        part.add_argument(
+            "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, after all options"
+        )
         if measure is mapper:
-            part.add_argument("--images", type=positive, default=100, help="Images per round. Default: 100.")
+            part.add_argument(
+                "--images", type=positive, default=100, metavar="N", help="images per round (default: 100)"
+            )
         elif measure is predictor:
-            part.add_argument("--image", "--picture", required=True, metavar="FILE", help="The image to segment.")
+            part.add_argument("--image", "--picture", required=True, metavar="FILE", help="the image to segment")
         else:
             part.add_argument(
-                "--input-size", nargs=2, type=positive, metavar=("H", "W"), help="Image size. Default: A's IMG_SIZE."
+                "--input-size", nargs=2, type=positive, metavar=("H", "W"), help="image size (default: A's IMG_SIZE)"
             )
         if measure is precision:
             part.add_argument(
-                "--images", "--pictures", nargs="+", metavar="FILE", help="Images to segment. Default: noise."
+                "--images", "--pictures", nargs="+", metavar="FILE", help="images to segment (default: noise)"
             )
         if measure in (criterion, labels):
             part.add_argument(
-                "--present", type=positive, nargs="+", default=[10], help="Classes in each image. Default: 10."
+                "--present",
+                type=positive,
+                nargs="+",
+                default=[10],
+                metavar="N",
+                help="classes in each image (default: 10)",
             )
-            part.add_argument("--classes", type=positive, nargs="+", help="Classes of the model. Default: A's.")
+            part.add_argument(
+                "--classes", type=positive, nargs="+", metavar="K", help="classes of the model (default: A's)"
+            )
         if measure is criterion:
-            part.add_argument("--batch", type=positive, default=2, help="Images per step. Default: 2.")
-            part.add_argument("--step", action="store_true", help="Also time the whole model.")
+            part.add_argument("--batch", type=positive, default=2, metavar="N", help="images per step (default: 2)")
+            part.add_argument(
+                "--step", action="store_true", help="also time the whole model (default: the losses alone)"
+            )
     return parser.parse_args(argv)
 
 

@@ -36,11 +36,23 @@ QUICK = {"agreement": 3, "processes": 99, "training": 2, "inference": 5, "profil
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("output/gpu_proof"), help="folder of the report")
-    parser.add_argument("--seconds", type=positive, default=480, help="time limit of the whole")
-    parser.add_argument("--parts", nargs="+", choices=list(SECONDS), default=list(SECONDS), help="run these alone")
-    parser.add_argument("--quick", action="store_true", help="a few checks of each part, to see that they start")
-    parser.add_argument("--commit", help="of the code, for the report; default: what git says")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("output/gpu_proof"),
+        metavar="FOLDER",
+        help="folder of the report (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seconds", type=positive, default=480, metavar="N", help="time limit of the whole (default: 480)"
+    )
+    parser.add_argument(
+        "--parts", nargs="+", choices=list(SECONDS), default=list(SECONDS), help="run these alone (default: all)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a few checks of each part, to see that they start (default: all checks)"
+    )
+    parser.add_argument("--commit", metavar="ID", help="commit of the code, for the report (default: what git says)")
     return parser.parse_args(argv)
 
 

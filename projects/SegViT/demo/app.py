@@ -67,30 +67,47 @@ def import_server() -> Callable[..., None]:
 def parse_arguments() -> argparse.Namespace:
     limits = UploadLimits()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, help="A YAML file, or the name of a shipped config.")
-    parser.add_argument("--weights", type=Path, help="The checkpoint. Default: MODEL.WEIGHTS.")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 admits the network. Default: 127.0.0.1."
+        "--config-file", required=True, metavar="FILE", help="the config, a YAML file or the name of a shipped config"
     )
-    parser.add_argument("--port", type=int, default=7860, help="The port; 0 takes a free one. Default: 7860.")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="the checkpoint (default: MODEL.WEIGHTS)")
     parser.add_argument(
-        "--public-url", type=url, help="The page's URL behind a reverse proxy, such as https://example.org."
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="the address to listen on; 0.0.0.0 admits the network (default: 127.0.0.1)",
+    )
+    parser.add_argument(
+        "--port", type=int, default=7860, metavar="N", help="the port; 0 takes a free one (default: 7860)"
+    )
+    parser.add_argument(
+        "--public-url",
+        type=url,
+        metavar="URL",
+        help="the page's URL behind a reverse proxy, such as https://example.org (default: none)",
     )
     amounts = {
-        "max_megabytes": "Refuse larger files.",
-        "max_megapixels": "Refuse larger images.",
-        "work_megapixels": "Scale larger images down to this size.",
-        "seconds": "Refuse an image that takes longer to decode.",
+        "max_megabytes": "refuse larger files",
+        "max_megapixels": "refuse larger images",
+        "work_megapixels": "scale larger images down to this size",
+        "seconds": "refuse an image that takes longer to decode",
     }
     for name, meaning in amounts.items():
         default = getattr(limits, name)
         option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, type=amount, default=default, help=f"{meaning} Default: {default}.")
+        parser.add_argument(option, type=amount, default=default, metavar="N", help=f"{meaning} (default: {default})")
     parser.add_argument(
-        "--max-waiting", type=positive, default=8, help="Refuse an image if this many are waiting. Default: 8."
+        "--max-waiting",
+        type=positive,
+        default=8,
+        metavar="N",
+        help="refuse an image if this many are waiting (default: 8)",
     )
     parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs that override the config; must come last."
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        help="config overrides as KEY VALUE pairs, such as MODEL.WEIGHTS FILE; must come last",
     )
     args = parser.parse_args()
     if not 0 <= args.port < 2**16:

@@ -168,37 +168,52 @@ class Demo:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, help="A YAML file, or the name of a shipped config.")
-    parser.add_argument("--weights", type=Path, help="The checkpoint. Default: MODEL.WEIGHTS.")
+    parser.add_argument(
+        "--config-file", required=True, metavar="FILE", help="the config, a YAML file or the name of a shipped config"
+    )
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="the checkpoint (default: MODEL.WEIGHTS)")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", type=Path, nargs="+", metavar="PATH", help="Images, videos, and folders of them.")
+    source.add_argument("--input", type=Path, nargs="+", metavar="PATH", help="images, videos, and folders of them")
     source.add_argument(
         "--webcam",
         nargs="?",
         const="0",
         metavar="CAMERA",
-        help="Record a camera until Ctrl-C: its number, or a device or address that OpenCV can open. Default: 0.",
+        help="record a camera until Ctrl-C: its number, or a device or address that OpenCV can open (default: 0)",
     )
-    parser.add_argument("--output", type=Path, required=True, help="The folder for the results.")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="The results to write. Default: all.")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the folder for the results")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="the results to write (default: all)")
     parser.add_argument(
         "--finished",
         choices=("skip", "replace"),
-        help="Files whose results exist. Default: replace, or skip where processes share the files.",
+        help="files whose results exist (default: replace, or skip where processes share the files)",
     )
     parser.add_argument(
         "--share",
         default="auto",
         metavar="PART",
-        help="The files that this process takes: INDEX/COUNT (0/8 to 7/8), all, or auto, by the variables of torchrun, "
-        "srun and Slurm arrays. Default: auto.",
+        help="the files that this process takes: INDEX/COUNT (0/8 to 7/8), all, or auto, by the variables of torchrun, "
+        "srun and Slurm arrays (default: auto)",
     )
-    parser.add_argument("--opacity", type=float, default=0.6, help="Opacity of overlay colours, 0 to 1. Default: 0.6.")
-    parser.add_argument("--frames", action="store_true", help="Also write the labels and colours of each video frame.")
-    parser.add_argument("--batch-size", type=positive, default=1, help="Video frames per forward pass. Default: 1.")
-    parser.add_argument("--max-frames", type=positive, help="Stop the camera after this many frames.")
     parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs that override the config; must come last."
+        "--opacity", type=float, default=0.6, metavar="X", help="opacity of overlay colours, 0 to 1 (default: 0.6)"
+    )
+    parser.add_argument(
+        "--frames",
+        action="store_true",
+        help="also write the labels and colours of each video frame (default: the video alone)",
+    )
+    parser.add_argument(
+        "--batch-size", type=positive, default=1, metavar="N", help="video frames per forward pass (default: 1)"
+    )
+    parser.add_argument(
+        "--max-frames", type=positive, metavar="N", help="stop the camera after this many frames (default: at Ctrl-C)"
+    )
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        help="config overrides as KEY VALUE pairs, such as MODEL.WEIGHTS FILE; must come last",
     )
     args = parser.parse_args()
     if not 0 <= args.opacity <= 1:

@@ -61,9 +61,9 @@ def read_image(image_file: str, max_level: int) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="The ONNX file that tools/export_model.py wrote.")
-    parser.add_argument("image", help="The image to segment.")
-    parser.add_argument("output", help="The PNG to write.")
+    parser.add_argument("model", help="the ONNX file that tools/export_model.py wrote")
+    parser.add_argument("image", help="the image to segment")
+    parser.add_argument("output", help="the PNG to write")
     args = parser.parse_args()
     segment(args.model, args.image).save(args.output)
     print(args.output)

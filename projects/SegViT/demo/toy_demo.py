@@ -40,9 +40,15 @@ CONFIG_FILE = Path(__file__).parents[1] / "configs" / "quick_schedules" / "toy_s
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--output", type=Path, default=Path("output/demo"), help="The folder for all results. Default: output/demo."
+        "--output",
+        type=Path,
+        default=Path("output/demo"),
+        metavar="FOLDER",
+        help="the folder for all results (default: output/demo)",
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that override the demo's config.")
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, after all options"
+    )
     args = parser.parse_args(argv)
     cfg = load_config(CONFIG_FILE, args.opts)
     preflight(cfg, trains=True)

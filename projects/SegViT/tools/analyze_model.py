@@ -22,16 +22,18 @@ from segvit.d2 import load_config
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, help="a YAML config")
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="the config, a YAML file")
     parser.add_argument(
         "--input-size",
         nargs=2,
         type=positive,
         metavar=("H", "W"),
-        help="in pixels; default: MODEL.VIT.IMG_SIZE",
+        help="size of the image in pixels (default: MODEL.VIT.IMG_SIZE)",
     )
-    parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
+    parser.add_argument("--json", action="store_true", help="print the counts as one JSON object (default: a table)")
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, after all options"
+    )
     return parser.parse_args(argv)
 
 

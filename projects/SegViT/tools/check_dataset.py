@@ -67,20 +67,29 @@ def build_parser() -> argparse.ArgumentParser:
     """The command-line options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", metavar="NAME-or-FOLDER", help="a registered dataset or a folder, see above")
-    parser.add_argument("--output", type=Path, help="folder of the report; default: output/check_dataset/<name>")
     parser.add_argument(
-        "--ignore-value", type=int, default=255, help="the id of ignored pixels in a FOLDER; default: 255"
+        "--output", type=Path, metavar="FOLDER", help="folder of the report (default: output/check_dataset/<name>)"
     )
     parser.add_argument(
-        "--num-images", type=positive, default=12, help="number of images on the contact sheet; default: 12"
+        "--ignore-value",
+        type=int,
+        default=255,
+        metavar="ID",
+        help="the id of ignored pixels in a FOLDER (default: 255)",
+    )
+    parser.add_argument(
+        "--num-images", type=positive, default=12, metavar="N", help="images on the contact sheet (default: 12)"
     )
     parser.add_argument(
         "--workers",
         type=positive,
         default=os.cpu_count(),
-        help="number of threads that read files; default: %(default)s",
+        metavar="N",
+        help="threads that read files (default: %(default)s)",
     )
-    parser.add_argument("--max-level", type=from_zero, default=0, help="INPUT.MAX_LEVEL of the config; default: 0")
+    parser.add_argument(
+        "--max-level", type=from_zero, default=0, metavar="LEVEL", help="INPUT.MAX_LEVEL of the config (default: 0)"
+    )
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
         "--convert-to", type=Path, metavar="NEW_FOLDER", help="write a new dataset folder with all label maps as ids"
@@ -90,10 +99,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     target.add_argument("--convert-in-place", action="store_true", help="replace the label maps by their ids")
     parser.add_argument(
-        "--palette", type=Path, help="JSON list of class names and colours; default: the colours in classes.json"
+        "--palette",
+        type=Path,
+        metavar="FILE",
+        help="JSON list of class names and colours (default: the colours in classes.json)",
     )
     parser.add_argument(
-        "--unlisted-as-ignored", action="store_true", help="convert colours outside the palette to the ignore value"
+        "--unlisted-as-ignored",
+        action="store_true",
+        help="convert colours outside the palette to the ignore value (default: refuse)",
     )
     parser.add_argument(
         "--map-ids",

@@ -43,11 +43,28 @@ SHOWN_IN_TABLE = ("MODEL.VIT.NAME", "MODEL.VIT.PRETRAINED")
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; overrides after --backbones are separated from the names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, help="a YAML config of a plain ViT with the ATM decoder")
-    parser.add_argument("--backbones", nargs="+", required=True, metavar="NAME[:WEIGHTS]")
-    parser.add_argument("--frozen", action="store_true", help="freeze the encoder and train the decoder only")
-    parser.add_argument("--output", type=Path, default=Path("output/backbone_comparison"))
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all encoders")
+    parser.add_argument(
+        "--config-file", required=True, metavar="FILE", help="a config of a plain ViT with the ATM decoder"
+    )
+    parser.add_argument(
+        "--backbones", nargs="+", required=True, metavar="NAME[:WEIGHTS]", help="the encoders, see above"
+    )
+    parser.add_argument(
+        "--frozen", action="store_true", help="freeze the encoder and train the decoder only (default: train both)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("output/backbone_comparison"),
+        metavar="FOLDER",
+        help="the folder for runs and results (default: %(default)s)",
+    )
+    parser.add_argument(
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="config overrides for all encoders, after all options",
+    )
     args = parser.parse_args(argv)
     args.backbones, opts = split_overrides(args.backbones)
     args.opts = opts + args.opts

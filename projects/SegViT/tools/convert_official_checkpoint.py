@@ -31,11 +31,20 @@ CONVERTED_ENTRIES = {"model", "official"}
 def main(argv: Sequence[str] | None = None) -> None:
     """Read, check, convert, write and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("input", type=Path, metavar="IN", help="checkpoint to convert")
-    parser.add_argument("output", type=Path, metavar="OUT", help="checkpoint to write")
-    parser.add_argument("--to-official", action="store_true", help="convert our checkpoint to the official format")
-    parser.add_argument("--config-file", type=Path, help="check the checkpoint against the model of this config")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing OUT")
+    parser.add_argument("input", type=Path, metavar="IN", help="the checkpoint to convert")
+    parser.add_argument("output", type=Path, metavar="OUT", help="the checkpoint to write")
+    parser.add_argument(
+        "--to-official",
+        action="store_true",
+        help="convert our checkpoint to the official format (default: the other way)",
+    )
+    parser.add_argument(
+        "--config-file",
+        type=Path,
+        metavar="FILE",
+        help="check the checkpoint against the model of this config (default: no check)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing OUT (default: refuse)")
     args = parser.parse_args(argv)
     if args.output.exists() and not args.overwrite:
         raise UserError(f"{args.output} exists; --overwrite replaces it")

@@ -21,10 +21,12 @@ from segvit.visualization import draw_prediction_sheet
 def main(argv: Sequence[str] | None = None) -> None:
     """Predict and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", type=Path, required=True, help="A YAML config.")
-    parser.add_argument("--output", type=Path, required=True, help="The PNG to write.")
-    parser.add_argument("--num-images", type=positive, default=4, help="Rows of the drawing. Default: 4.")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, such as MODEL.WEIGHTS FILE.")
+    parser.add_argument("--config-file", type=Path, required=True, metavar="FILE", help="the config, a YAML file")
+    parser.add_argument("--output", type=Path, required=True, metavar="PNG", help="the file to write")
+    parser.add_argument("--num-images", type=positive, default=4, metavar="N", help="rows of the drawing (default: 4)")
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, after all options"
+    )
     args = parser.parse_args(argv)
     cfg = load_config(args.config_file, args.opts)
     require_folder(args.output.parent, origin="--output")

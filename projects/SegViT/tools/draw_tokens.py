@@ -32,21 +32,23 @@ NUM_MOST_PROBABLE = 3
 def main(argv: Sequence[str] | None = None) -> None:
     """Segment and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", type=Path, required=True, help="A YAML config.")
-    parser.add_argument("--input", type=Path, nargs="+", required=True, metavar="IMAGE", help="The images to draw.")
-    parser.add_argument("--output", type=Path, required=True, help="The folder for the drawings, a PNG per image.")
+    parser.add_argument("--config-file", type=Path, required=True, metavar="FILE", help="the config, a YAML file")
+    parser.add_argument("--input", type=Path, nargs="+", required=True, metavar="IMAGE", help="the images to draw")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FOLDER", help="the folder for the drawings, a PNG per image"
+    )
     parser.add_argument(
         "--classes",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="Draw the masks of these classes. Default: the three most probable ones.",
+        help="draw the masks of these classes (default: the three most probable ones)",
     )
     parser.add_argument(
         "--opts",
         nargs=argparse.REMAINDER,
         default=[],
-        help="KEY VALUE pairs that override the config, such as MODEL.WEIGHTS FILE; must come last.",
+        help="config overrides as KEY VALUE pairs, such as MODEL.WEIGHTS FILE; must come last",
     )
     args = parser.parse_args(argv)
     cfg = load_config(args.config_file, [*args.opts, "TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False])

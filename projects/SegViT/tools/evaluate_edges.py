@@ -36,13 +36,13 @@ from segvit.modeling.tokens import pad_to_size
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate a config's model and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", type=Path, required=True, help="The YAML config of the model.")
-    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of a table.")
+    parser.add_argument("--config-file", type=Path, required=True, metavar="FILE", help="the config, a YAML file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object (default: a table)")
     parser.add_argument(
         "--opts",
         nargs=argparse.REMAINDER,
         default=[],
-        help="KEY VALUE pairs, MODEL.WEIGHTS among them; must come last.",
+        help="config overrides as KEY VALUE pairs, such as MODEL.WEIGHTS FILE; must come last",
     )
     args = parser.parse_args(argv)
     cfg = load_config(args.config_file, [*args.opts, "TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False])

@@ -58,20 +58,43 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", type=Path, required=True, help="a YAML config")
-    parser.add_argument("--format", choices=sorted(FORMATS), required=True)
-    parser.add_argument("--output", type=Path, required=True, help="the file to write: .onnx, .pt2 or .pt")
-    parser.add_argument("--result", choices=("scores", "labels"), default="scores", help="default: scores")
-    parser.add_argument("--static", action="store_true", help="accept one image size only; often faster")
-    parser.add_argument("--input-size", nargs=2, type=positive, metavar=("H", "W"), help="default: MODEL.VIT.IMG_SIZE")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    parser.add_argument("--config-file", type=Path, required=True, metavar="FILE", help="the config, a YAML file")
+    parser.add_argument("--format", choices=sorted(FORMATS), required=True, help="the format of the file")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="the file to write: .onnx, .pt2 or .pt"
+    )
+    parser.add_argument(
+        "--result", choices=("scores", "labels"), default="scores", help="what the file returns (default: scores)"
+    )
+    parser.add_argument("--static", action="store_true", help="accept one image size only; often faster (default: any)")
+    parser.add_argument(
+        "--input-size",
+        nargs=2,
+        type=positive,
+        metavar=("H", "W"),
+        help="size of the traced image (default: MODEL.VIT.IMG_SIZE)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file (default: refuse)")
     # --pictures is the option's former name.
     parser.add_argument(
-        "--images", "--pictures", nargs="+", type=Path, default=[], metavar="PATH", help="image files or folders"
+        "--images",
+        "--pictures",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="images, and folders of them, on which file and model are compared and timed (default: none)",
     )
-    parser.add_argument("--rounds", type=positive, default=3, help="timed rounds over the images")
-    parser.add_argument("--threads", type=positive, help="CPU threads; default: PyTorch's choice")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides such as MODEL.WEIGHTS F")
+    parser.add_argument(
+        "--rounds", type=positive, default=3, metavar="N", help="timed rounds over the images (default: 3)"
+    )
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument(
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="config overrides such as MODEL.WEIGHTS FILE, after all options",
+    )
     return parser.parse_args()
 
 

@@ -14,8 +14,8 @@ from segvit.visualization import draw_training_curves
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw the curves and print the path of the PNG."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run_folders", nargs="+", type=Path, help="OUTPUT_DIR of each run")
-    parser.add_argument("--output", type=Path, required=True, help="the PNG file to write")
+    parser.add_argument("run_folders", nargs="+", type=Path, metavar="RUN_FOLDER", help="the OUTPUT_DIR of each run")
+    parser.add_argument("--output", type=Path, required=True, metavar="PNG", help="the file to write")
     args = parser.parse_args(argv)
     draw_training_curves(args.run_folders, args.output)
     print(args.output)

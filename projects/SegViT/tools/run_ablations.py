@@ -47,11 +47,32 @@ GROUPS = {
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; overrides after --run or --seeds are separated from their values."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", nargs="+", default=list(GROUPS), metavar="GROUP-or-NAME", help="default: all")
-    parser.add_argument("--on", type=Path, metavar="FILE", help="YAML file with data keys that override each config")
-    parser.add_argument("--seeds", nargs="+", default=[], metavar="N", help="default: the config's seed")
-    parser.add_argument("--output", type=Path, default=Path("output/ablations"))
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all runs")
+    parser.add_argument(
+        "--run", nargs="+", default=list(GROUPS), metavar="GROUP-or-NAME", help="the ablations to run (default: all)"
+    )
+    parser.add_argument(
+        "--on",
+        type=Path,
+        metavar="FILE",
+        help="YAML file with data keys that override those of each config (default: CamVid)",
+    )
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="run each config with these seeds (default: the config's seed)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("output/ablations"),
+        metavar="FOLDER",
+        help="the folder for runs and results (default: %(default)s)",
+    )
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all runs, after all options"
+    )
     args = parser.parse_args(argv)
     for words in ("run", "seeds"):
         names, opts = split_overrides(getattr(args, words))

@@ -60,16 +60,23 @@ def _with_shared_options(parser: argparse.ArgumentParser) -> argparse.ArgumentPa
         "--root",
         type=Path,
         default=datasets_root(),
-        help="folder of all datasets; default: $DETECTRON2_DATASETS or datasets",
+        metavar="FOLDER",
+        help="folder of all datasets (default: $DETECTRON2_DATASETS or datasets)",
     )
     parser.add_argument(
-        "--workers", type=positive, default=_available_cpus(), help="number of processes; default: %(default)s"
+        "--workers",
+        type=positive,
+        default=_available_cpus(),
+        metavar="N",
+        help="processes that convert (default: %(default)s)",
     )
-    parser.add_argument("--force", action="store_true", help="make all files again, even up-to-date ones")
+    parser.add_argument(
+        "--force", action="store_true", help="make all files again, even up-to-date ones (default: what is new)"
+    )
     parser.add_argument(
         "--partial",
         action="store_true",
-        help="accept an incomplete dataset: missing files are listed, but are no error",
+        help="accept an incomplete dataset: missing files are listed, but are no error (default: an error)",
     )
     return parser
 
