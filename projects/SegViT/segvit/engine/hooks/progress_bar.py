@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 
 from detectron2.engine import HookBase
@@ -20,7 +22,7 @@ class ProgressBar(HookBase):
             initial=self.trainer.start_iter,
             desc="training",
             unit="it",
-            dynamic_ncols=True,
+            **_size(),
             # A file gets a line every half minute, not ten per second.
             mininterval=0.1 if sys.stderr.isatty() else 30,
         )
@@ -37,3 +39,12 @@ class ProgressBar(HookBase):
 
     def after_train(self) -> None:
         self._bar.close()
+
+
+def _size() -> dict[str, int | bool]:
+    """The size of the bar: that of the terminal or, where it reports 0 columns, as in containers, 80 or COLUMNS."""
+    try:
+        known = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):  # A file, or no stream of the system, has no width.
+        known = True
+    return {"dynamic_ncols": True} if known else {"ncols": shutil.get_terminal_size().columns, "nrows": 24}
