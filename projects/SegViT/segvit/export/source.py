@@ -12,6 +12,7 @@ from torch import nn
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.d2 import SegViT
+from segvit.data.image_reading import max_level_of
 from segvit.errors import UserError
 from segvit.export.exportable_segmenter import ExportableSegmenter
 from segvit.inference.class_names import class_list_of, record_of
@@ -75,7 +76,7 @@ def metadata_of(cfg: CfgNode) -> dict[str, str]:
         "palette": [[int(value) for value in color] for color in classes.colors],
         "pixel_format": cfg.INPUT.FORMAT,
         "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
-        "max_level": cfg.INPUT.MAX_LEVEL,
+        "max_level": max_level_of(cfg),
         "short_side": cfg.INPUT.MIN_SIZE_TEST,
         "max_long_side": cfg.INPUT.MAX_SIZE_TEST,
         "torch": str(torch.__version__),

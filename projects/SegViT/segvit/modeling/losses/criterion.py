@@ -103,11 +103,10 @@ class SegViTCriterion(nn.Module):
         present = self._present_masks(targets, device)
         stages: list[StageOutputs | MaskOutputs] = [outputs, *outputs["aux_outputs"]]
         suffixes = ["", *(f"_{index}" for index in range(len(outputs["aux_outputs"])))]
-        class_logits = {
-            suffix: stage["pred_logits"]
-            for suffix, stage in zip(suffixes, stages, strict=True)
-            if "pred_logits" in stage
-        }
+        class_logits: dict[str, torch.Tensor] = {}
+        for suffix, stage in zip(suffixes, stages, strict=True):
+            if "pred_logits" in stage:
+                class_logits[suffix] = stage["pred_logits"]
         losses: dict[str, torch.Tensor] = {}
         with torch.autocast(device.type, enabled=False):
             sums = {"loss_ce": self._class_losses(list(class_logits.values()), targets)}
