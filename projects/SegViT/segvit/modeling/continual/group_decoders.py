@@ -79,7 +79,7 @@ def merge_groups(
 def _on_finest_grid(masks: list[torch.Tensor]) -> list[torch.Tensor]:
     """Masks (B, k, ., .), the coarser ones interpolated: a group may have learnt no detail yet."""
     grids = [(mask.shape[-2], mask.shape[-1]) for mask in masks]
-    if len(set(grids)) == 1:
+    if all(grid == grids[0] for grid in grids):
         return masks
     finest = max(grids)
     return [mask if mask.shape[-2:] == finest else upsample_masks(mask, finest) for mask in masks]
