@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from null_device import run_on_null_device
+
 # The share by which the number of launches may differ: versions of PyTorch split work differently.
 TOLERANCE = 0.05
 
@@ -31,3 +33,10 @@ def differences(counts: dict[str, dict[str, Any]], table: Path) -> list[str]:
         if new["waits"] != old["waits"]:
             found.append(f"{case}: {new['waits']} waits, in the table {old['waits']}: {new['wait_lines']}")
     return sorted(found)
+
+
+def require_counts_of_table(folder: Path, script: Path, table: Path) -> None:
+    """Run a script that counts on the null device built in `folder`. Raises AssertionError for `differences`."""
+    found = differences(json.loads(run_on_null_device(folder, script)), table)
+    command = f"python tests/null_cuda/null_device.py tests/null_cuda/{script.name} --write"
+    assert not found, "\n".join([*found, f"if the change is meant: {command}"])

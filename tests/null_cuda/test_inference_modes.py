@@ -5,20 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from count_tables import differences
+from count_tables import require_counts_of_table
 from gpu.kinds import KINDS
-from null_device import run_on_null_device
 
 FOLDER = Path(__file__).parent
 TABLE = FOLDER / "inference_counts.json"
-HOW = "if the change is meant: python tests/null_cuda/null_device.py tests/null_cuda/inference_modes.py --write"
 
 
 @pytest.mark.slow
 def test_launches_and_waits_of_inference(null_device):
-    counts = json.loads(run_on_null_device(null_device, FOLDER / "inference_modes.py"))
-    different = differences(counts, TABLE)
-    assert not different, "\n".join([*different, HOW])
+    require_counts_of_table(null_device, FOLDER / "inference_modes.py", TABLE)
 
 
 def test_labels_of_an_image_need_at_most_three_waits():

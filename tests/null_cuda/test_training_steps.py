@@ -1,23 +1,18 @@
 """Every kind of model runs a float16 and a bfloat16 step on CUDA, with the launches and waits of the table."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from count_tables import differences, write_table
-from null_device import run_on_null_device
+from count_tables import differences, require_counts_of_table, write_table
 
 FOLDER = Path(__file__).parent
 TABLE = FOLDER / "training_counts.json"
-HOW = "if the change is meant: python tests/null_cuda/null_device.py tests/null_cuda/training_steps.py --write"
 
 
 @pytest.mark.slow
 def test_launches_and_waits_of_training_steps(null_device):
-    counts = json.loads(run_on_null_device(null_device, FOLDER / "training_steps.py"))
-    different = differences(counts, TABLE)
-    assert not different, "\n".join([*different, HOW])
+    require_counts_of_table(null_device, FOLDER / "training_steps.py", TABLE)
 
 
 def test_a_table_shows_a_new_wait_and_many_more_launches(tmp_path):
