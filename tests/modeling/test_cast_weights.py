@@ -4,6 +4,7 @@ import copy
 
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segvit.modeling.cast_weights import CastWeights
@@ -57,6 +58,19 @@ def test_equals_autocast_with_fewer_casts():
     assert casts.single <= expected_casts.single - 80 and casts.lists <= 8
     # The weights themselves are back in their places.
     assert all(isinstance(parameter, nn.Parameter) for parameter in own.stages[1].input_proj._parameters.values())
+
+
+def test_a_compiled_module_is_compiled_once():
+    torch._dynamo.reset()
+    decoder, counter = make_decoder(), CompileCounter()
+    decoder.compile(backend=counter)
+    cast = CastWeights(decoder)
+    for _ in range(3):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            cast([torch.ones(2, 12, 3, 4)] * 2)["pred_masks"].float().sum().backward()
+    assert counter.frame_count == 1
+    assert decoder.class_queries.weight.grad is not None and decoder.stages[1].input_proj.weight.grad is not None
+    torch._dynamo.reset()
 
 
 def test_copies_of_a_model_cast_their_own_weights():

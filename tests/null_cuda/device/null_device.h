@@ -14,4 +14,5 @@ extern struct null_counters null_counters;
 enum null_wait { WAIT_STREAM = 1, WAIT_DEVICE = 2, WAIT_EVENT = 3, WAIT_COPY = 4 };
 
 void null_launched(void);            /* tell Python that one kernel, product or fill was started */
+void null_kernel(void);              /* count a kernel, and tell Python */
 void null_waited(enum null_wait kind);

@@ -92,7 +92,6 @@ class SegViT(nn.Module):
         self.labels_only = labels_only
         self.label_dtype = label_dtype
         self.inference_dtype = inference_dtype
-        self.compiled = compiled
         if compiled:
             compile_network(backbone, sem_seg_head)
         self._cast_backbone, self._cast_head = CastWeights(backbone), CastWeights(sem_seg_head)
@@ -198,9 +197,8 @@ class SegViT(nn.Module):
         """Backbone and head; under autocast on a GPU, with all their weights cast at once."""
         if self.device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
             return self.backbone, self.sem_seg_head
-        # A compiled module casts in its own kernels, and one that is computed again finds its weights as they are.
-        plain = self.compiled or self.backbone.gradient_checkpointing
-        return self.backbone if plain else self._cast_backbone, self.sem_seg_head if self.compiled else self._cast_head
+        # What is computed again in the backward pass finds its weights as they are.
+        return self.backbone if self.backbone.gradient_checkpointing else self._cast_backbone, self._cast_head
 
     def loss_normalizers(self, batched_inputs: list[ModelInput]) -> LossNormalizers:
         """The divisors of the losses of a whole batch, for `forward` on each of its parts.
