@@ -71,10 +71,10 @@ def count_module_macs(module: nn.Module, *inputs: Any) -> int:
 
 
 def weightless_copy(module: AnyModule) -> AnyModule:
-    """A copy on the meta device, without gradients; the weights are never copied."""
+    """A copy on the meta device, in float32 without gradients; the weights are never copied."""
     memo: dict[int, Any] = {}
     for parameter in module.parameters():
-        memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
+        memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta", torch.float32), requires_grad=False)
     for buffer in module.buffers():
         memo[id(buffer)] = buffer.to("meta")
     return copy.deepcopy(module, memo)

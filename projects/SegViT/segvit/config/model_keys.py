@@ -55,6 +55,9 @@ ENCODER = (
     Key("MODEL.VIT.GRADIENT_CHECKPOINTING", False),
     # Train only the decoder: the encoder gets no gradients, no drop path and no updates of its statistics.
     Key("MODEL.VIT.FROZEN", False),
+    # Type of a frozen encoder's linear and convolutional layers, which then compute under autocast of this type: half
+    # the memory. "auto" is bfloat16 on a GPU that computes in it, else float32.
+    Key("MODEL.VIT.FROZEN_PRECISION", "auto", one_of("auto", "float32", "bfloat16")),
     # "linear": timm's patch embedding. "conv": a convolutional stem, for training from scratch.
     Key("MODEL.VIT.STEM", "linear"),
     # False computes attention by plain matrix products: 3 x faster for bfloat16 training on a CPU, slower elsewhere.

@@ -12,13 +12,14 @@ from segvit.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("float32", "float16", "bfloat16")
+FORMATS = ("auto", "float32", "float16", "bfloat16")
 
 
 def number_format(name: str, device_type: str, *, key: str) -> torch.dtype:
     """The type "float32", which means no autocast, "float16" or "bfloat16".
 
-    A CPU without bfloat16 instructions gets float32, with a warning.
+    "auto" is bfloat16 on a GPU that computes in it, else float32. A CPU without bfloat16 instructions gets float32,
+    with a warning.
 
     Args:
         name: of the type.
@@ -29,7 +30,9 @@ def number_format(name: str, device_type: str, *, key: str) -> torch.dtype:
         UserError: for an unknown name, and for float16 on a CPU.
     """
     if name not in FORMATS:
-        raise UserError(f"{key} {name!r} must be 'float32', 'float16' or 'bfloat16'")
+        raise UserError(f"{key} {name!r} must be 'auto', 'float32', 'float16' or 'bfloat16'")
+    if name == "auto":
+        name = "bfloat16" if device_type == "cuda" and gpu_computes_bfloat16() else "float32"
     if name == "float16" and device_type == "cpu":
         raise UserError(f"{key} float16 needs a GPU; use bfloat16 on the CPU")
     if name == "bfloat16" and device_type == "cpu" and not cpu_computes_bfloat16():
@@ -39,6 +42,11 @@ def number_format(name: str, device_type: str, *, key: str) -> torch.dtype:
         )
         name = "float32"
     return getattr(torch, name)
+
+
+def gpu_computes_bfloat16() -> bool:
+    """Whether this machine's GPU has instructions for bfloat16; a GPU that another machine has is assumed to."""
+    return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def cpu_computes_bfloat16() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -11,14 +12,16 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
 from segvit.config.keys import config_keys
+from segvit.config.number_formats import number_format
 from segvit.d2.detail_keys import configured_pixel_stage
 from segvit.d2.encoder_weights import encoder_weights
 from segvit.errors import UserError
+from segvit.modeling.cast_weights import hold_cast_weights
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
 from segvit.modeling.token_reduction.edge_head import EdgeHead
 from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
-from segvit.modeling.token_reduction.token_set import Stage
+from segvit.modeling.token_reduction.token_set import Stage, stage_of_dtype
 
 # The config keys of the encoders' arguments, for error messages.
 ENCODER_KEYS = {
@@ -47,24 +50,56 @@ class EncoderBackbone(Backbone):
     Args:
         encoder: images (B, 3, H, W) to named stages.
         frozen: never train the encoder, and keep it in evaluation mode.
+        frozen_dtype: see `freeze`.
     """
 
-    def __init__(self, *, encoder: nn.Module, frozen: bool) -> None:
+    def __init__(self, *, encoder: nn.Module, frozen: bool, frozen_dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.encoder = encoder
         self.frozen = False
+        self.frozen_dtype = torch.float32
         if frozen:
-            self.freeze()
+            self.freeze(frozen_dtype)
 
     def forward(self, images: torch.Tensor) -> dict[str, Stage]:
         """Normalized images (B, 3, H, W) -> the encoder's stages by name."""
-        return self.encoder(images)
+        if not self.frozen:
+            return self.encoder(images)
+        # Without a graph, so that no activation is kept for a backward pass.
+        with torch.no_grad(), self._frozen_autocast(images.device.type):
+            stages = self.encoder(images)
+        # What follows need not run under autocast.
+        return stages if self.holds_float32 else {name: stage_of_dtype(stages[name], images.dtype) for name in stages}
 
-    def freeze(self) -> None:
-        """From now on, do not train the encoder, and keep it in evaluation mode."""
+    def freeze(self, dtype: torch.dtype = torch.float32) -> None:
+        """From now on, do not train the encoder, and keep it in evaluation mode; a frozen one stays as it is.
+
+        Args:
+            dtype: other than float32, its linear and convolutional layers hold their weights in this type, and it runs
+                under autocast of this type, whose results it gives.
+        """
+        if self.frozen:
+            return
         self.frozen = True
+        self.frozen_dtype = dtype
         self.encoder.requires_grad_(False)
         self.eval()
+        if not self.holds_float32:
+            hold_cast_weights(self.encoder, dtype)
+
+    @property
+    def holds_float32(self) -> bool:
+        """Whether all weights are float32: always, unless the encoder is frozen."""
+        return self.frozen_dtype == torch.float32
+
+    def _frozen_autocast(self, device_type: str) -> AbstractContextManager[None]:
+        """The autocast of weights that are not float32; with float32, an autocast around the backbone stays.
+
+        There is none on the meta device, where operators are counted.
+        """
+        if self.holds_float32 or not torch.amp.is_autocast_available(device_type):
+            return nullcontext()
+        return torch.autocast(device_type, dtype=self.frozen_dtype)
 
     @property
     def gradient_checkpointing(self) -> bool:
@@ -87,8 +122,10 @@ class PlainViT(EncoderBackbone):
     encoder: PlainViTEncoder
 
     @configurable
-    def __init__(self, *, encoder: PlainViTEncoder, frozen: bool = False) -> None:
-        super().__init__(encoder=encoder, frozen=frozen)
+    def __init__(
+        self, *, encoder: PlainViTEncoder, frozen: bool = False, frozen_dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__(encoder=encoder, frozen=frozen, frozen_dtype=frozen_dtype)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
@@ -115,7 +152,7 @@ class PlainViT(EncoderBackbone):
                 pixel_stage=configured_pixel_stage(cfg),
                 **{name: size for name, size in sizes.items() if size},
             )
-        return {"encoder": encoder, "frozen": vit.FROZEN}
+        return {"encoder": encoder, **freezing(cfg)}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels, stride and, for images of `img_size`, the grid of each stage. A `TokenSet` has channels only."""
@@ -138,6 +175,21 @@ class PlainViT(EncoderBackbone):
         rows, columns = self.encoder.embedding.grid_size
         patch_height, patch_width = self.encoder.embedding.patch_size
         return rows * patch_height, columns * patch_width
+
+
+def freezing(cfg: CfgNode) -> dict[str, Any]:
+    """The arguments `frozen` and `frozen_dtype` of a config's backbone."""
+    return {
+        "frozen": cfg.MODEL.VIT.FROZEN,
+        "frozen_dtype": frozen_dtype(cfg.MODEL.VIT, torch.device(cfg.MODEL.DEVICE).type),
+    }
+
+
+def frozen_dtype(vit: CfgNode, device_type: str) -> torch.dtype:
+    """The type of a frozen encoder's weights on a device, of a config node MODEL.VIT; float32 if it is not frozen."""
+    if not vit.FROZEN:
+        return torch.float32
+    return number_format(vit.FROZEN_PRECISION, device_type, key="MODEL.VIT.FROZEN_PRECISION")
 
 
 def reduction_config(vit: CfgNode) -> ReductionConfig | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 
 from segvit.config.keys import config_keys
-from segvit.d2.backbone import ENCODER_KEYS, EncoderBackbone
+from segvit.d2.backbone import ENCODER_KEYS, EncoderBackbone, freezing
 from segvit.d2.detail_keys import configured_pixel_stage
 from segvit.d2.encoder_weights import encoder_weights
 from segvit.errors import UserError
@@ -35,8 +36,15 @@ class HierarchicalViT(EncoderBackbone):
     encoder: HierarchicalEncoder
 
     @configurable
-    def __init__(self, *, encoder: HierarchicalEncoder, img_size: tuple[int, int], frozen: bool = False) -> None:
-        super().__init__(encoder=encoder, frozen=frozen)
+    def __init__(
+        self,
+        *,
+        encoder: HierarchicalEncoder,
+        img_size: tuple[int, int],
+        frozen: bool = False,
+        frozen_dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(encoder=encoder, frozen=frozen, frozen_dtype=frozen_dtype)
         self.img_size = img_size
 
     @classmethod
@@ -55,7 +63,7 @@ class HierarchicalViT(EncoderBackbone):
                 gradient_checkpointing=vit.GRADIENT_CHECKPOINTING,
                 pixel_stage=configured_pixel_stage(cfg),
             )
-        return {"encoder": encoder, "img_size": img_size, "frozen": vit.FROZEN}
+        return {"encoder": encoder, "img_size": img_size, **freezing(cfg)}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         encoder = self.encoder

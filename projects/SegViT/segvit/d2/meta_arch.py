@@ -197,8 +197,10 @@ class SegViT(nn.Module):
         """Backbone and head; under autocast on a GPU, with all their weights cast at once."""
         if self.device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
             return self.backbone, self.sem_seg_head
-        # What is computed again in the backward pass finds its weights as they are.
-        return self.backbone if self.backbone.gradient_checkpointing else self._cast_backbone, self._cast_head
+        # What is computed again in the backward pass finds its weights as they are; a frozen backbone's may be cast for
+        # good.
+        plain = self.backbone.gradient_checkpointing or not self.backbone.holds_float32
+        return self.backbone if plain else self._cast_backbone, self._cast_head
 
     def loss_normalizers(self, batched_inputs: list[ModelInput]) -> LossNormalizers:
         """The divisors of the losses of a whole batch, for `forward` on each of its parts.

@@ -66,14 +66,7 @@ def build_precision(cfg: CfgNode, device_type: str) -> Precision:
 
 
 def make_precision(name: str, device_type: str, *, tf32: bool = False) -> Precision:
-    """Precision "float32", "float16" with loss scaling, or "bfloat16", whose range needs none; errors as above.
-
-    "auto" is bfloat16 on a GPU that computes in it, else float32. A CPU without bfloat16 instructions gets float32,
-    with a warning.
-    """
-    if name == "auto":
-        has_bfloat16 = device_type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        name = "bfloat16" if has_bfloat16 else "float32"
+    """Precision of a `number_format`, float16 with loss scaling; bfloat16's range needs none. Errors as above."""
     dtype = number_format(name, device_type, key="SOLVER.AMP.PRECISION")
     scaler = torch.amp.GradScaler(device_type, enabled=dtype == torch.float16)
     return Precision(device_type=device_type, dtype=dtype, grad_scaler=scaler, tf32=tf32)

@@ -19,6 +19,16 @@ from torch.func import functional_call
 CAST_LAYERS = (nn.Linear, nn.Conv2d)
 
 
+def hold_cast_weights(module: nn.Module, dtype: torch.dtype) -> None:
+    """Convert, in place, the weights that autocast would convert at each use; the others stay as they are.
+
+    Under autocast of this type the results do not change.
+    """
+    for layer in module.modules():
+        if isinstance(layer, CAST_LAYERS):
+            layer.to(dtype)
+
+
 class CastWeights:
     """A module that is called with weights in the type of autocast; the gradients are float32.
 

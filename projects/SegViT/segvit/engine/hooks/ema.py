@@ -17,7 +17,7 @@ class EMAHook(HookBase):
 
     The decay grows from 0 to `decay` (timm's warm-up: 1 - (1 + step) ** -2/3), so that the average forgets the initial
     weights; it depends on the iteration alone. In a checkpoint, "model" is the average, and the weights that the
-    optimizer updates are the state of this hook.
+    optimizer updates are the state of this hook. Both models share frozen parameters, which the file holds once.
 
     Args:
         model: the trained model, without a DistributedDataParallel wrapper.
@@ -38,6 +38,7 @@ class EMAHook(HookBase):
         self._average = ModelEmaV3(model, decay=decay, use_warmup=True)
         # In evaluation mode `SegViT.load_state_dict` refuses weights that do not fill the model.
         self.averaged = self._average.module.train()
+        _share_frozen_parameters(self.averaged, model)
         self._is_restored = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -53,6 +54,15 @@ class EMAHook(HookBase):
 
     def after_step(self) -> None:
         self._average.update(self._model, step=self.trainer.iter + 1)
+
+
+def _share_frozen_parameters(average: nn.Module, model: nn.Module) -> None:
+    """Give a copy of a model the model's own parameters where they are not trained."""
+    modules = dict(model.named_modules())
+    for prefix, module in average.named_modules():
+        for name, parameter in modules[prefix].named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                setattr(module, name, parameter)
 
 
 def build_ema(cfg: CfgNode, model: nn.Module) -> EMAHook | None:

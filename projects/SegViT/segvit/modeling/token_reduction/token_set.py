@@ -5,7 +5,7 @@ Shape shorthand: B images, h x w grid, N = h*w patch tokens, T prefix tokens, M 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -68,6 +68,11 @@ def stage_tokens(stage: Stage) -> tuple[torch.Tensor, torch.Tensor | None]:
     if isinstance(stage, TokenSet):
         return stage.tokens, stage.key_mask
     return map_to_tokens(stage), None
+
+
+def stage_of_dtype(stage: Stage, dtype: torch.dtype) -> Stage:
+    """The stage with its tokens in a floating-point type."""
+    return replace(stage, tokens=stage.tokens.to(dtype)) if isinstance(stage, TokenSet) else stage.to(dtype)
 
 
 def stage_grid(stage: Stage) -> tuple[int, int]:
