@@ -7,6 +7,7 @@ from detectron2.utils.env import seed_all_rng
 
 from helpers.tiny_models import build, use_shrunk_pp
 from helpers.toy_run import assert_same, final_state, run, toy_run_cfg
+from segvit.analysis import count_macs
 from segvit.config import number_formats
 from segvit.d2.solver import build_optimizer
 from segvit.errors import UserError
@@ -106,6 +107,20 @@ def test_a_checkpoint_fits_a_float32_model(tiny_cfg):
     plain.load_state_dict(held.state_dict())
     assert {weight.dtype for weight in plain.parameters()} == {torch.float32}
     assert_same({name: weight.float() for name, weight in held.state_dict().items()}, dict(plain.state_dict()))
+
+
+def test_macs_are_those_of_float32(tiny_cfg):
+    counts = [count_macs(build(cfg).network, (32, 48)) for cfg in (tiny_cfg, frozen(tiny_cfg))]
+    assert counts[0] == counts[1]
+
+
+def test_a_second_freeze_changes_nothing(tiny_cfg):
+    """Continual heads freeze the backbone, frozen or not."""
+    model = build(frozen(tiny_cfg))
+    expected = model.backbone(torch.ones(1, 3, 32, 48))
+    model.backbone.freeze()
+    assert not model.backbone.holds_float32
+    assert_same(model.backbone(torch.ones(1, 3, 32, 48)), expected)
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])

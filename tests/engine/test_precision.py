@@ -12,6 +12,7 @@ from segvit.engine.optimization_step import build_precision, make_precision
     [("cuda", True, torch.bfloat16), ("cuda", False, torch.float32), ("cpu", True, torch.float32)],
 )
 def test_the_default_is_bfloat16_on_gpus_that_have_it(monkeypatch, device, supported, dtype):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
     cfg = get_segvit_cfg()
     precision = build_precision(cfg, device)
