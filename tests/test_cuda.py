@@ -9,7 +9,8 @@ from detectron2.utils.events import EventStorage
 from helpers.tiny_models import build, use_windows
 from segvit.d2.solver import build_optimizer
 from segvit.engine.non_finite_guard import NonFiniteGuard
-from segvit.engine.optimization_step import OptimizationStep, make_precision
+from segvit.engine.optimization_step import OptimizationStep
+from segvit.engine.precision import make_precision
 
 pytestmark = [
     pytest.mark.cuda,

@@ -7,7 +7,7 @@ import torch
 
 from segvit.config import number_formats
 from segvit.config.number_formats import cpu_computes_bfloat16
-from segvit.engine.optimization_step import make_precision
+from segvit.engine.precision import make_precision
 
 
 @pytest.mark.parametrize(("has_units", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segvit.d2 import get_segvit_cfg
-from segvit.engine.optimization_step import build_precision, make_precision
+from segvit.engine.precision import build_precision, make_precision
 
 
 @pytest.mark.parametrize(

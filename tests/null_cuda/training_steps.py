@@ -25,7 +25,8 @@ from null_gpu import Count, Values
 from segvit.config.continual_step import continual_step
 from segvit.d2.solver import build_optimizer
 from segvit.engine.non_finite_guard import NonFiniteGuard
-from segvit.engine.optimization_step import OptimizationStep, make_precision
+from segvit.engine.optimization_step import OptimizationStep
+from segvit.engine.precision import make_precision
 
 TABLE = Path(__file__).with_name("training_counts.json")
 FORMATS = ("float16", "bfloat16")

@@ -23,7 +23,8 @@ from gpu.training_speed import BATCH, build_full_model, full_config
 from segvit.d2.model_types import ModelInput
 from segvit.d2.solver import build_optimizer
 from segvit.engine.non_finite_guard import NonFiniteGuard
-from segvit.engine.optimization_step import OptimizationStep, make_precision
+from segvit.engine.optimization_step import OptimizationStep
+from segvit.engine.precision import make_precision
 from training_step import random_input
 
 STEPS = 3

@@ -20,7 +20,7 @@ from segvit.config.keys import config_keys
 from segvit.config.number_formats import number_format
 from segvit.d2.compilation import compile_network
 from segvit.d2.model_types import ModelInput, ModelOutput, requested_size
-from segvit.errors import UserError
+from segvit.d2.sem_seg_head import build_edge_loss, build_semantic_inference
 from segvit.modeling import segvit as core
 from segvit.modeling.cast_weights import CastWeights
 from segvit.modeling.losses.edge_loss import EdgeLoss, EdgeTargets
@@ -112,24 +112,14 @@ class SegViT(nn.Module):
                 batch_size=window.BATCH_SIZE,
                 accumulate_on_cpu=window.ACCUMULATE_ON_CPU,
             )
-        with config_keys(mode="MODEL.SEGVIT.OUTPUT"):
-            semantic_inference = SemanticInference(cfg.MODEL.SEGVIT.OUTPUT)
         sem_seg_head = build_sem_seg_head(cfg, backbone.output_shape())
-        require_trained_for(semantic_inference.mode, sem_seg_head.output_modes)
         if sem_seg_head.needs_frozen_backbone:
             backbone.freeze()
-        edge_loss = None
-        if backbone.trains_edge_head:
-            edge_loss = EdgeLoss(
-                ignore_value=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
-                weight=cfg.MODEL.SEGVIT.EDGE_WEIGHT,
-                edge_weight=cfg.MODEL.SEGVIT.EDGE_CLASS_WEIGHT,
-            )
         return {
             "backbone": backbone,
             "sem_seg_head": sem_seg_head,
-            "semantic_inference": semantic_inference,
-            "edge_loss": edge_loss,
+            "semantic_inference": build_semantic_inference(cfg, sem_seg_head.output_modes),
+            "edge_loss": build_edge_loss(cfg) if backbone.trains_edge_head else None,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "pixel_mean": list(cfg.MODEL.PIXEL_MEAN),
             "pixel_std": list(cfg.MODEL.PIXEL_STD),
@@ -197,10 +187,10 @@ class SegViT(nn.Module):
         """Backbone and head; under autocast on a GPU, with all their weights cast at once."""
         if self.device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
             return self.backbone, self.sem_seg_head
-        # What is computed again in the backward pass finds its weights as they are; a frozen backbone's may be cast for
-        # good.
-        plain = self.backbone.gradient_checkpointing or not self.backbone.holds_float32
-        return self.backbone if plain else self._cast_backbone, self._cast_head
+        # A block that is computed again in the backward pass must find its weights as they are, and a frozen backbone
+        # may hold cast weights for good.
+        as_it_is = self.backbone.gradient_checkpointing or not self.backbone.holds_float32
+        return self.backbone if as_it_is else self._cast_backbone, self._cast_head
 
     def loss_normalizers(self, batched_inputs: list[ModelInput]) -> LossNormalizers:
         """The divisors of the losses of a whole batch, for `forward` on each of its parts.
@@ -227,14 +217,11 @@ class SegViT(nn.Module):
         """(B, H, W) labels, padded to one size, and the targets of each image."""
         sizes = [self.backbone.img_size, *(inputs["image"].shape[-2:] for inputs in batched_inputs)]
         size = self.network.padded_size((max(size[0] for size in sizes), max(size[1] for size in sizes)))
-        labels = torch.stack([self._padded_labels(inputs, size) for inputs in batched_inputs])
+        given = [send(inputs["sem_seg"], self.device).long() for inputs in batched_inputs]
+        labels = torch.stack([pad_to_size(label_map, size, value=self.ignore_value) for label_map in given])
         ids = [label_ids(inputs["sem_seg"], inputs.get("sem_seg_ids")) for inputs in batched_inputs]
         targets = targets_of_labels(labels, num_classes=self.num_classes, ignore_value=self.ignore_value, ids=ids)
         return labels, targets
-
-    def _padded_labels(self, inputs: ModelInput, size: tuple[int, int]) -> torch.Tensor:
-        labels = send(inputs["sem_seg"], self.device).long()
-        return pad_to_size(labels, size, value=self.ignore_value)
 
     def _segment(self, batched_inputs: list[ModelInput]) -> list[ModelOutput]:
         images = [inputs["image"] for inputs in batched_inputs]
@@ -261,12 +248,3 @@ class SegViT(nn.Module):
         if self.labels_only:
             return {"sem_seg_labels": labels_of_bands(bands, output_size, self.label_dtype)}
         return {"sem_seg": join_bands(bands, output_size)}
-
-
-def require_trained_for(mode: str, output_modes: tuple[str, ...]) -> None:
-    """Raise UserError unless `mode` is one of the modes of inference that the head's loss trains."""
-    if mode not in output_modes:
-        fitting = " or ".join(map(repr, output_modes)) or "no output"
-        raise UserError(
-            f"MODEL.SEGVIT.OUTPUT {mode!r} does not fit MODEL.SEGVIT.LOSS, which trains masks for {fitting}"
-        )

@@ -18,8 +18,10 @@ from segvit.modeling.decoder.decoder_builder import build_decoder
 from segvit.modeling.decoder.outputs import DecoderOutputs
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
 from segvit.modeling.losses.criterion import SegViTCriterion
+from segvit.modeling.losses.edge_loss import EdgeLoss
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
+from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 from segvit.modeling.token_reduction.token_set import Stage
 
 
@@ -176,3 +178,24 @@ def build_criterion(cfg: CfgNode, *, num_classes: int) -> SegViTCriterion | Pixe
         exclude_ignored_pixels=segvit.EXCLUDE_IGNORED_PIXELS,
         mask_stride=segvit.MASK_LOSS_STRIDE,
     )
+
+
+def build_edge_loss(cfg: CfgNode) -> EdgeLoss:
+    """Build the loss of Shrunk++'s edge head."""
+    return EdgeLoss(
+        ignore_value=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+        weight=cfg.MODEL.SEGVIT.EDGE_WEIGHT,
+        edge_weight=cfg.MODEL.SEGVIT.EDGE_CLASS_WEIGHT,
+    )
+
+
+def build_semantic_inference(cfg: CfgNode, output_modes: tuple[str, ...]) -> SemanticInference:
+    """Build the inference of MODEL.SEGVIT.OUTPUT. Raises UserError unless it is one of the modes that a loss trains."""
+    with config_keys(mode="MODEL.SEGVIT.OUTPUT"):
+        inference = SemanticInference(cfg.MODEL.SEGVIT.OUTPUT)
+    if inference.mode not in output_modes:
+        fitting = " or ".join(map(repr, output_modes)) or "no output"
+        raise UserError(
+            f"MODEL.SEGVIT.OUTPUT {inference.mode!r} does not fit MODEL.SEGVIT.LOSS, which trains masks for {fitting}"
+        )
+    return inference

@@ -3,73 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from segvit.config.number_formats import number_format
 from segvit.engine.non_finite_guard import NonFiniteGuard
+from segvit.engine.precision import Precision
 from segvit.engine.step_outcome import Batch, StepOutcome, outcome_of_step
 from segvit.errors import UserError
-
-
-@dataclass(frozen=True)
-class Precision:
-    """The number format of forward and backward passes.
-
-    Attributes:
-        device_type: "cuda" or "cpu".
-        dtype: of autocast; float32 for none.
-        grad_scaler: scales the loss; disabled unless `dtype` is float16.
-        tf32: compute products of float32 in TF32, on GPUs that have it.
-    """
-
-    device_type: str
-    dtype: torch.dtype
-    grad_scaler: torch.amp.GradScaler
-    tf32: bool = False
-
-    def autocast(self) -> torch.autocast:
-        """The context of a forward pass."""
-        return torch.autocast(self.device_type, dtype=self.dtype, enabled=self.dtype != torch.float32)
-
-    @contextmanager
-    def float32_products(self) -> Iterator[None]:
-        """The context of a forward and backward pass: PyTorch's settings of TF32 are those of the process outside."""
-        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-        before = matmul.allow_tf32, cudnn.allow_tf32
-        matmul.allow_tf32 = cudnn.allow_tf32 = self.tf32
-        try:
-            yield
-        finally:
-            matmul.allow_tf32, cudnn.allow_tf32 = before
-
-    @property
-    def scale(self) -> float:
-        """The factor of the loss; 1 without loss scaling. The host waits for a GPU."""
-        return self.grad_scaler.get_scale()
-
-
-def build_precision(cfg: CfgNode, device_type: str) -> Precision:
-    """The precision of SOLVER.AMP and SOLVER.TF32. Raises UserError for an unknown one, and for float16 on a CPU."""
-    amp = cfg.SOLVER.AMP
-    return make_precision(amp.PRECISION if amp.ENABLED else "float32", device_type, tf32=cfg.SOLVER.TF32)
-
-
-def make_precision(name: str, device_type: str, *, tf32: bool = False) -> Precision:
-    """Precision of a `number_format`, float16 with loss scaling; bfloat16's range needs none. Errors as above."""
-    dtype = number_format(name, device_type, key="SOLVER.AMP.PRECISION")
-    scaler = torch.amp.GradScaler(device_type, enabled=dtype == torch.float16)
-    return Precision(device_type=device_type, dtype=dtype, grad_scaler=scaler, tf32=tf32)
 
 
 class OptimizationStep(SimpleTrainer):

@@ -31,7 +31,8 @@ from segvit.engine.hooks.evaluation import BestCheckpoint, Evaluation
 from segvit.engine.hooks.seeded_run import SeededRun
 from segvit.engine.hooks.stop_on_sigterm import StopOnSigterm
 from segvit.engine.non_finite_guard import NonFiniteGuard
-from segvit.engine.optimization_step import OptimizationStep, build_precision
+from segvit.engine.optimization_step import OptimizationStep
+from segvit.engine.precision import build_precision
 from segvit.errors import UserError
 from segvit.evaluation import ContinualEvaluator, SemSegConfusionEvaluator
 
