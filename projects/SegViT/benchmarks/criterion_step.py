@@ -27,7 +27,7 @@ class CriterionStep:
     def __init__(self, cfg: CfgNode, *, batch_size: int, image_size: tuple[int, int], num_present: int) -> None:
         head = cfg.MODEL.SEM_SEG_HEAD
         device = torch.device(cfg.MODEL.DEVICE)
-        self.criterion = build_criterion(cfg, num_classes=head.NUM_CLASSES).to(device)
+        self.criterion = build_criterion(cfg, classes=range(head.NUM_CLASSES)).to(device)
         inputs = [random_input(image_size, min(num_present, head.NUM_CLASSES), seed) for seed in range(batch_size)]
         self.labels = torch.stack([image["sem_seg"] for image in inputs]).long().to(device)
         self.ids = [image["sem_seg_ids"] for image in inputs]

@@ -39,11 +39,11 @@ def make_outputs(num_aux=1, **options):
     return {**stages[-1], "aux_outputs": stages[:-1]}
 
 
-def reference_class_loss(logits, labels, no_object_weight):
+def reference_class_loss(logits, labels, no_object_weight, weights_by_class):
     total = weights = 0.0
     for image, label in enumerate(labels):
         for query in range(K):
-            target, weight = (query, 1.0) if (label == query).any() else (K, no_object_weight)
+            target, weight = (query, weights_by_class[query]) if (label == query).any() else (K, no_object_weight)
             total -= weight * logits[image, query].double().log_softmax(dim=0)[target].item()
             weights += weight
     return total / weights
@@ -62,18 +62,29 @@ def reference_mask_loss(logits, targets):
     return focal / max(len(targets), 1), dice
 
 
-def reference_losses(stage, labels, *, no_object_weight=0.1, exclude_ignored_pixels=False, mask_stride=1):
+def reference_losses(
+    stage,
+    labels,
+    *,
+    no_object_weight=0.1,
+    exclude_ignored_pixels=False,
+    mask_stride=1,
+    weights_by_class=(1.0,) * K,
+):
     """All labels decide which classes are present; masks are compared at the middle of every n x n cell."""
     middle = (mask_stride - 1) // 2
-    losses, kept = [], labels[:, middle::mask_stride, middle::mask_stride]
+    losses, weights, kept = [], [], labels[:, middle::mask_stride, middle::mask_stride]
     masks = F.interpolate(stage["pred_masks"].double(), kept.shape[1:], mode="bilinear", align_corners=False)
     for image, label in enumerate(kept):
         counted = label != IGNORED if exclude_ignored_pixels else torch.ones_like(label, dtype=torch.bool)
         for class_id in sorted(set(labels[image].flatten().tolist()) - {IGNORED}):
             targets = (label[counted] == class_id).int().tolist()
-            losses.append(reference_mask_loss(masks[image, class_id][counted].tolist(), targets))
-    focal, dice = (sum(column) / max(len(losses), 1) for column in zip(*losses, strict=True)) if losses else (0, 0)
-    return reference_class_loss(stage["pred_logits"], labels, no_object_weight), 20 * focal, dice
+            weights.append(weights_by_class[class_id])
+            loss = reference_mask_loss(masks[image, class_id][counted].tolist(), targets)
+            losses.append([weights[-1] * part for part in loss])
+    focal, dice = (sum(column) / sum(weights) for column in zip(*losses, strict=True)) if losses else (0, 0)
+    class_loss = reference_class_loss(stage["pred_logits"], labels, no_object_weight, weights_by_class)
+    return class_loss, 20 * focal, dice
 
 
 LABELS = {
@@ -96,6 +107,16 @@ def test_equals_slow_loops(labels, exclude_ignored_pixels, mask_stride):
         expected = reference_losses(stage, LABELS[labels], **options)
         actual = [losses[f"{name}{suffix}"].item() for name in NAMES]
         assert actual == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_weights_of_classes_weight_their_queries_and_masks(labels):
+    options = {"weights_by_class": [0.5, 3.0, 1.0, 2.0], "exclude_ignored_pixels": True}
+    outputs = make_outputs()
+    losses = SegViTCriterion(num_classes=K, **options)(outputs, mask_targets(LABELS[labels]))
+    for suffix, stage in (("", outputs), ("_0", outputs["aux_outputs"][0])):
+        actual = [losses[f"{name}{suffix}"].item() for name in NAMES]
+        assert actual == pytest.approx(reference_losses(stage, LABELS[labels], **options), rel=1e-5, abs=1e-7)
 
 
 @pytest.mark.parametrize("size", [(9, 7), (5, 13)])

@@ -30,17 +30,17 @@ def make_outputs(num_aux=1):
     return {**stages[-1], "aux_outputs": stages[:-1]}
 
 
-def reference(stage, labels, stride):
-    """The mean over labelled pixels, pixel by pixel in float64."""
+def reference(stage, labels, stride, weights=(1.0,) * K):
+    """The weighted mean over labelled pixels, pixel by pixel in float64."""
     middle = (stride - 1) // 2
     labels = labels[:, middle::stride, middle::stride]
     logits = F.interpolate(stage["pred_masks"].double(), labels.shape[1:], mode="bilinear", align_corners=False)
     losses = [
-        logits[image, :, row, column].exp().sum().log() - logits[image, label, row, column]
+        (weights[label] * (logits[image, :, row, column].exp().sum().log() - logits[image, label, row, column]), label)
         for image, row, column in torch.cartesian_prod(*map(torch.arange, labels.shape)).tolist()
         if (label := labels[image, row, column].item()) != IGNORED
     ]
-    return sum(losses) / len(losses)
+    return sum(loss for loss, _ in losses) / sum(weights[label] for _, label in losses)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -51,6 +51,12 @@ def test_equals_a_slow_loop(num_aux, stride):
     assert list(losses) == ["loss_ce", *(f"loss_ce_{index}" for index in range(num_aux))]
     for loss, stage in zip(losses.values(), [outputs, *outputs["aux_outputs"]], strict=True):
         torch.testing.assert_close(loss.double(), 3 * reference(stage, labels, stride), rtol=1e-5, atol=1e-6)
+
+
+def test_weights_of_classes_weight_their_pixels():
+    outputs, labels, weights = make_outputs(0), make_labels(), [0.5, 3.0, 1.0, 2.0]
+    loss = PixelCrossEntropy(weights_by_class=weights)(outputs, mask_targets(labels))["loss_ce"]
+    torch.testing.assert_close(loss.double(), reference(outputs, labels, 1, weights), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("ids", [(0, 1, 3, IGNORED), (IGNORED,)], ids=["labelled", "ignored"])

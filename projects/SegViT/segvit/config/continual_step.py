@@ -84,7 +84,7 @@ def continual_step(cfg: CfgNode) -> ContinualStep | None:
     num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     if not continual.PROTOCOL and not continual.GROUPS:
         return None
-    names = _class_names(cfg)
+    names = class_names(cfg)
     groups = _groups(continual, names, num_classes)
     index = continual.STEP if continual.STEP >= 0 else len(groups) + continual.STEP
     if not 0 <= index < len(groups):
@@ -147,8 +147,8 @@ def listed_classes(cfg: CfgNode) -> list[str]:
     return names
 
 
-def _class_names(cfg: CfgNode) -> list[str]:
-    """Names by class id: those of CLASSES, else those of the training dataset, else none."""
+def class_names(cfg: CfgNode) -> list[str]:
+    """The model's class names by id: those of CLASSES, else those of the training dataset, else none."""
     num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     train_sets = cfg.DATASETS.TRAIN
     if not model_names_classes(cfg):

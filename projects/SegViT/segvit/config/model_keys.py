@@ -108,6 +108,9 @@ LOSSES = (
     Key("MODEL.SEGVIT.NO_OBJECT_WEIGHT", 0.1, at_least(0)),
     # True leaves ignored pixels out of the mask losses. The official code counts them as negatives of every mask.
     Key("MODEL.SEGVIT.EXCLUDE_IGNORED_PIXELS", False),
+    # Weights of classes in all losses, for rare ones: [["pole", 3.0], ...]; others have 1. "auto" counts the training
+    # labels, and pairs beside it override what it finds.
+    Key("MODEL.SEGVIT.CLASS_WEIGHTS", []),
     # Weight of the edge loss, which trains only the edge head; and in it, the weight of edge patches against others.
     Key("MODEL.SEGVIT.EDGE_WEIGHT", 1.0),
     Key("MODEL.SEGVIT.EDGE_CLASS_WEIGHT", 1.0),

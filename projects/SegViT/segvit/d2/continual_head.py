@@ -106,7 +106,7 @@ class ContinualHead(nn.Module):
             )
             for group in later_groups
         ]
-        criterion = build_criterion(cfg, num_classes=len(step.new_classes))
+        criterion = build_criterion(cfg, classes=step.new_classes)
         if not isinstance(criterion, SegViTCriterion):
             raise UserError("MODEL.SEGVIT.LOSS 'pixel' does not fit ContinualHead, whose decoders predict masks")
         competition = None

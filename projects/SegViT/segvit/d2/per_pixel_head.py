@@ -42,7 +42,7 @@ class PerPixelHead(nn.Module):
         if len(in_features) != 1:
             raise UserError(f"MODEL.SEM_SEG_HEAD.IN_FEATURES names {in_features}, but PerPixelHead reads one stage")
         require_maps(in_features, input_shape)
-        criterion = build_criterion(cfg, num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+        criterion = build_criterion(cfg, classes=range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))
         if not isinstance(criterion, PixelCrossEntropy):
             raise UserError(
                 "PerPixelHead predicts no masks: set MODEL.SEGVIT.LOSS 'pixel' and MODEL.SEGVIT.OUTPUT 'softmax'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 
 from segvit.config.keys import config_keys
 from segvit.d2.detail_keys import configured_pixel_stage, detail_config
+from segvit.data.class_weights import class_weights
 from segvit.errors import UserError
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.decoder_builder import build_decoder
@@ -61,7 +63,7 @@ class AttentionToMaskHead(nn.Module):
         return {
             "in_features": in_features,
             "decoder": build_head_decoder(cfg, input_shape, in_features, num_classes=num_classes),
-            "criterion": build_criterion(cfg, num_classes=num_classes),
+            "criterion": build_criterion(cfg, classes=range(num_classes)),
             "pixel_stage": configured_pixel_stage(cfg),
         }
 
@@ -162,21 +164,26 @@ def build_head_decoder(
         )
 
 
-def build_criterion(cfg: CfgNode, *, num_classes: int) -> SegViTCriterion | PixelCrossEntropy:
-    """Build the losses of MODEL.SEGVIT.LOSS. Raises UserError for an unknown name."""
+def build_criterion(cfg: CfgNode, *, classes: Sequence[int]) -> SegViTCriterion | PixelCrossEntropy:
+    """Build the losses of MODEL.SEGVIT.LOSS for these class ids. Raises UserError for an unknown name."""
     segvit = cfg.MODEL.SEGVIT
+    weights = class_weights(cfg)
+    weights_by_class = None if weights is None else [weights[class_id] for class_id in classes]
     if segvit.LOSS not in ("mask", "pixel"):
         raise UserError(f"MODEL.SEGVIT.LOSS {segvit.LOSS!r} must be 'mask' or 'pixel'")
     if segvit.LOSS == "pixel":
-        return PixelCrossEntropy(weight=segvit.CLASS_WEIGHT, stride=segvit.MASK_LOSS_STRIDE)
+        return PixelCrossEntropy(
+            weight=segvit.CLASS_WEIGHT, stride=segvit.MASK_LOSS_STRIDE, weights_by_class=weights_by_class
+        )
     return SegViTCriterion(
-        num_classes=num_classes,
+        num_classes=len(classes),
         class_weight=segvit.CLASS_WEIGHT,
         focal_weight=segvit.FOCAL_WEIGHT,
         dice_weight=segvit.DICE_WEIGHT,
         no_object_weight=segvit.NO_OBJECT_WEIGHT,
         exclude_ignored_pixels=segvit.EXCLUDE_IGNORED_PIXELS,
         mask_stride=segvit.MASK_LOSS_STRIDE,
+        weights_by_class=weights_by_class,
     )
 
 

@@ -1,4 +1,4 @@
-"""Select the training images of a continual step: "overlapped" or "disjoint" with other steps."""
+"""The training images of a config, those of a continual step among them, and the classes in their label maps."""
 
 from __future__ import annotations
 
@@ -63,6 +63,27 @@ def select_records(records: Records, step: ContinualStep, ids: np.ndarray) -> Re
         if overlaps and not (step.selection == "disjoint" and np.isin(classes, later).any()):
             selected.append(record)
     return selected
+
+
+def training_records(cfg: CfgNode) -> dict[str, Records]:
+    """The records of each dataset of DATASETS.TRAIN that the config trains on. Raises as `step_records` does."""
+    records = step_records(cfg)
+    if records is not None:
+        return records
+    filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    return {name: get_detection_dataset_dicts(name, filter_empty=filter_empty) for name in cfg.DATASETS.TRAIN}
+
+
+def class_pixels(records: Sequence[Mapping[str, Any]], num_ids: int) -> np.ndarray:
+    """(num_ids,) int64: the pixels of each id below `num_ids` in all label maps."""
+    counts = np.zeros(num_ids, np.int64)
+    files = [record["sem_seg_file_name"] for record in records]
+    with ThreadPoolExecutor() as pool:
+        for labels in tqdm(pool.map(read_label_map, files), "counting pixels of classes", len(files)):
+            ids, numbers = np.unique(labels, return_counts=True)
+            known = ids < num_ids
+            counts[ids[known].astype(np.int64)] += numbers[known]
+    return counts
 
 
 def classes_present(records: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:

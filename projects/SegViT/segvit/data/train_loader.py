@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetFromList, get_detection_dataset_dicts
+from detectron2.data import DatasetFromList
 from detectron2.data.build import trivial_batch_collator
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from segvit.data.sample_stream import BatchStream, SeededSamples
 from segvit.data.samplers import build_sampler
-from segvit.data.step_records import Records, step_records
+from segvit.data.step_records import training_records
 
 
 def build_train_loader(cfg: CfgNode, mapper: Callable[[dict[str, Any]], Any]) -> DataLoader:
@@ -29,7 +29,7 @@ def build_train_loader(cfg: CfgNode, mapper: Callable[[dict[str, Any]], Any]) ->
     Raises:
         UserError: see `build_sampler`.
     """
-    by_dataset = _records(cfg)
+    by_dataset = training_records(cfg)
     records = [record for records in by_dataset.values() for record in records]
     seed = comm.shared_random_seed()
     stream = BatchStream(
@@ -61,12 +61,3 @@ def survive_one_sigterm(worker_id: int) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     signal.signal(signal.SIGTERM, ignore_once)
-
-
-def _records(cfg: CfgNode) -> dict[str, Records]:
-    """The training records of each dataset."""
-    records = step_records(cfg)
-    if records is not None:
-        return records
-    filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-    return {name: get_detection_dataset_dicts(name, filter_empty=filter_empty) for name in cfg.DATASETS.TRAIN}

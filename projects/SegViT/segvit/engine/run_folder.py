@@ -34,6 +34,7 @@ FILES = (
     "log.txt*",
     *EVALUATION_FILES,
     "non_finite",
+    "class_weights.json",
 )
 
 

@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from timm.utils import distribute_bn
 from torch import nn
 
-from segvit.checkpoint.checkpointer import SegViTCheckpointer
+from segvit.checkpoint.checkpointer import SegViTCheckpointer, has_checkpoint
 from segvit.checkpoint.resume import load_newest
 from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import continual_step
@@ -24,6 +24,7 @@ from segvit.d2.encoder_weights import without_pretrained
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.data import SegViTSemanticDatasetMapper
+from segvit.data.class_weights import with_counted_weights
 from segvit.data.train_loader import build_train_loader, survive_one_sigterm
 from segvit.engine.auto_scale import parts_of_batch, scale_to_processes
 from segvit.engine.hooks.ema import build_ema
@@ -66,7 +67,8 @@ class Trainer(DefaultTrainer):
         # override for them. Detectron2's projects skip it in this way; the rest of the class is used as it is.
         super(DefaultTrainer, self).__init__()
         cfg = scale_to_processes(cfg, comm.get_world_size())
-        model = self.build_model(cfg if loads_encoder else without_pretrained(cfg))
+        weighted = with_counted_weights(cfg, resumes=has_checkpoint(cfg.OUTPUT_DIR))
+        model = self.build_model(weighted if loads_encoder else without_pretrained(weighted))
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         self._device = model.device

@@ -5,6 +5,7 @@ Shape shorthand: B images, H x W pixels, h x w grid, K classes = queries, M mask
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,11 +33,13 @@ class PresentMasks:
         queries: (M,) int64, the query of each mask among the B * K of the batch.
         masks: (M, H, W) bool.
         valid: (M, H, W) bool, False at ignored pixels; or None where all pixels count.
+        weights: (M,) weights of their classes; or None where all classes count alike.
     """
 
     queries: torch.Tensor
     masks: torch.Tensor
     valid: torch.Tensor | None
+    weights: torch.Tensor | None
 
 
 class SegViTCriterion(nn.Module):
@@ -52,6 +55,8 @@ class SegViTCriterion(nn.Module):
         exclude_ignored_pixels: leave ignored pixels out of the mask losses; False counts them as negatives of every
             mask, as the official release does.
         mask_stride: compute mask losses on every n-th row and column of the labels.
+        weights_by_class: (K,) weight of each class, in the class loss where it is present, and in its mask losses; by
+            default all classes count alike. The losses are weighted means, so that only ratios of weights matter.
 
     Attributes:
         output_modes: the modes of `SemanticInference` that fit masks trained by these losses.
@@ -71,6 +76,7 @@ class SegViTCriterion(nn.Module):
         no_object_weight: float = 0.1,
         exclude_ignored_pixels: bool = False,
         mask_stride: int = 1,
+        weights_by_class: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -78,8 +84,9 @@ class SegViTCriterion(nn.Module):
         self.exclude_ignored_pixels = exclude_ignored_pixels
         self.mask_stride = mask_stride
         self.no_object_weight = no_object_weight
-        class_weights = torch.ones(num_classes + 1)
-        class_weights[-1] = no_object_weight
+        # The host reads them for the loss counts, without waiting for a GPU.
+        self.weights_by_class = None if weights_by_class is None else tuple(weights_by_class)
+        class_weights = torch.tensor([*(self.weights_by_class or [1.0] * num_classes), no_object_weight])
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(
@@ -118,20 +125,26 @@ class SegViTCriterion(nn.Module):
         return losses
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
-        """The weight of all queries in a batch, and the number of its masks."""
-        present = sum(len(target.classes) for target in targets)
-        absent = len(targets) * self.num_classes - present
+        """The weights of all queries in a batch, and of its masks."""
+        number = sum(len(target.classes) for target in targets)
+        present = sum(sum(self._weights_of(target.classes)) for target in targets)
+        absent = len(targets) * self.num_classes - number
         return {"loss_ce": present + self.no_object_weight * absent, "loss_mask": present, "loss_dice": present}
+
+    def _weights_of(self, classes: torch.Tensor) -> list[float]:
+        weights = self.weights_by_class
+        return [1.0] * len(classes) if weights is None else [weights[class_id] for class_id in classes.tolist()]
 
     def _present_masks(self, targets: list[MaskTargets], device: torch.device) -> PresentMasks:
         counts = [len(target.classes) for target in targets]
         classes = torch.cat([target.classes for target in targets])
+        weights = None if self.weights_by_class is None else send(torch.tensor(self._weights_of(classes)), device)
         images = torch.repeat_interleave(torch.tensor(counts))
         images, classes, queries = send(torch.stack([images, classes, images * self.num_classes + classes]), device)
         labels = [subsample_labels(target.labels, self.mask_stride) for target in targets]
         masks = torch.cat([label == own[:, None, None] for label, own in zip(labels, classes.split(counts))])
         valid = (torch.stack(labels) != IGNORED)[images] if self.exclude_ignored_pixels else None
-        return PresentMasks(queries=queries, masks=masks, valid=valid)
+        return PresentMasks(queries=queries, masks=masks, valid=valid, weights=weights)
 
     def _class_losses(self, stages: list[torch.Tensor], targets: list[MaskTargets]) -> torch.Tensor:
         """Class logits (B, K, K + 1) of S stages -> (S,) sums over the queries of all images."""
@@ -158,6 +171,8 @@ class SegViTCriterion(nn.Module):
             stacked = torch.stack([logits[index] for index in indices]).flatten(1, 2)
             chosen = stacked.index_select(1, present.queries).float()  # (stages of this grid, M, h, w)
             focal, dice = focal_and_dice_loss(chosen, present.masks, present.valid)
+            if present.weights is not None:
+                focal, dice = focal * present.weights, dice * present.weights
             sums.update(zip(indices, zip(focal.sum(dim=1), dice.sum(dim=1), strict=True), strict=True))
         focal_sums, dice_sums = zip(*(sums[index] for index in range(len(logits))), strict=True)
         return {"loss_mask": torch.stack(focal_sums), "loss_dice": torch.stack(dice_sums)}

@@ -5,6 +5,8 @@ Shape shorthand: B images, H x W pixels, h x w grid, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -23,12 +25,13 @@ from segvit.modeling.losses.targets import (
 class PixelCrossEntropy(nn.Module):
     """Softmax cross-entropy over the classes of each pixel, with "pred_masks" as logits.
 
-    Every stage has the same loss. Losses are computed in float32 under any autocast, as means over the labelled pixels
-    of the batch; every call returns the same keys, attached to the graph, for any labels.
+    Every stage has the same loss. Losses are computed in float32 under any autocast, as weighted means over the
+    labelled pixels of the batch; every call returns the same keys, attached to the graph, for any labels.
 
     Args:
         weight: factor of the loss.
         stride: compute the loss on every n-th row and column of the labels.
+        weights_by_class: (K,) weight of the pixels of each class; by default all count alike.
 
     Attributes:
         output_modes: the modes of `SemanticInference` that fit masks trained by this loss.
@@ -36,8 +39,14 @@ class PixelCrossEntropy(nn.Module):
 
     output_modes = ("softmax",)
 
-    def __init__(self, *, weight: float = 1.0, stride: int = 1) -> None:
+    class_weights: torch.Tensor | None
+
+    def __init__(
+        self, *, weight: float = 1.0, stride: int = 1, weights_by_class: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
+        class_weights = None if weights_by_class is None else torch.tensor(list(weights_by_class))
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.weight = weight
         self.stride = stride
 
@@ -68,8 +77,11 @@ class PixelCrossEntropy(nn.Module):
             }
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
-        """The number of labelled pixels in a batch."""
-        return {"loss_ce": (self._labels(targets) >= 0).sum()}
+        """The number of labelled pixels in a batch, or their weight."""
+        labels = self._labels(targets)
+        if self.class_weights is None:
+            return {"loss_ce": (labels >= 0).sum()}
+        return {"loss_ce": (self.class_weights[labels.clamp(min=0)] * (labels >= 0)).sum()}
 
     def _labels(self, targets: list[MaskTargets]) -> torch.Tensor:
         return subsample_labels(torch.stack([target.labels for target in targets]), self.stride)
@@ -79,6 +91,6 @@ class PixelCrossEntropy(nn.Module):
             outputs["pred_masks"].float(), size=labels.shape[1:], mode="bilinear", align_corners=False
         )
         classes = labels.where(labels >= 0, IGNORED)  # background is no class here
-        loss = F.cross_entropy(logits, classes, ignore_index=IGNORED, reduction="sum")
+        loss = F.cross_entropy(logits, classes, self.class_weights, ignore_index=IGNORED, reduction="sum")
         # DistributedDataParallel needs a gradient for every parameter: class logits get one of zero.
         return loss + 0 * outputs["pred_logits"].float().sum() if "pred_logits" in outputs else loss

@@ -1,0 +1,132 @@
+"""`class_weights`: how much each class counts in the losses (MODEL.SEGVIT.CLASS_WEIGHTS), as given or as counted.
+
+Shape shorthand: K classes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+
+from segvit.config.continual_step import class_names, continual_step, model_ids
+from segvit.config.keys import config_keys
+from segvit.data.step_records import class_pixels, training_records
+from segvit.errors import UserError
+from segvit.modeling.continual.class_groups import class_ids
+from segvit.output_files import atomic_write_text
+
+KEY = "MODEL.SEGVIT.CLASS_WEIGHTS"
+AUTO = "auto"
+# The counted weights, in OUTPUT_DIR.
+FILE = "class_weights.json"
+# The lowest and the highest counted weight: a class of a few pixels must not outweigh all others.
+LOWEST, HIGHEST = 0.5, 3.0
+
+logger = logging.getLogger(__name__)
+
+
+def class_weights(cfg: CfgNode) -> list[float] | None:
+    """(K,) the weight of each class, 1 where none is given; None if all are equal.
+
+    Weights have no part in inference: "auto" gives none before `with_counted_weights`, and neither do names where the
+    dataset that has them is missing.
+
+    Raises:
+        UserError: MODEL.SEGVIT.CLASS_WEIGHTS is malformed or names an unknown class.
+    """
+    given = _given(cfg)
+    if not class_names(cfg) and any(isinstance(class_, str) for class_ in given):
+        return None
+    by_id = _by_id(cfg, given)
+    return [by_id.get(index, 1.0) for index in range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)] if by_id else None
+
+
+def with_counted_weights(cfg: CfgNode, *, resumes: bool) -> CfgNode:
+    """The config with weights by class id: names are looked up, and "auto" is counted on the training labels.
+
+    Counted weights are written to OUTPUT_DIR/class_weights.json. Every process of the job calls this.
+
+    Args:
+        cfg: a config that trains; not changed.
+        resumes: read the weights from that file, if it exists, so that a run keeps them.
+
+    Raises:
+        UserError: see `class_weights`.
+    """
+    if not cfg.MODEL.SEGVIT.CLASS_WEIGHTS:
+        return cfg
+    by_id = _by_id(cfg, _given(cfg))
+    if AUTO in cfg.MODEL.SEGVIT.CLASS_WEIGHTS:
+        counted = _counted(cfg, resumes=resumes) if comm.is_main_process() else None
+        by_id = dict(enumerate(comm.all_gather(counted)[0])) | by_id
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.SEGVIT.CLASS_WEIGHTS = [[index, by_id[index]] for index in sorted(by_id)]
+    return cfg
+
+
+def balanced_weights(pixels: Sequence[int]) -> list[float]:
+    """Weights from the pixels of each class: sqrt(median / pixels), from 0.5 to 3; 1 for a class without pixels.
+
+    Differs from median frequency balancing (Eigen and Fergus 2015, section 6.3.1) by the root and the limits.
+    """
+    median = statistics.median([count for count in pixels if count] or [1])
+    return [min(max((median / count) ** 0.5, LOWEST), HIGHEST) if count else 1.0 for count in pixels]
+
+
+def _given(cfg: CfgNode) -> dict[int | str, float]:
+    """Class, by id or name -> weight, without "auto"."""
+    pairs = [entry for entry in cfg.MODEL.SEGVIT.CLASS_WEIGHTS if entry != AUTO]
+    fits = all(isinstance(pair, list | tuple) and len(pair) == 2 and type(pair[1]) in (int, float) for pair in pairs)
+    if not fits or not all(pair[1] > 0 for pair in pairs):
+        raise UserError(
+            f"{KEY} {cfg.MODEL.SEGVIT.CLASS_WEIGHTS!r} must be pairs of a class and its weight above 0, such as "
+            "[['pole', 3.0]], or ['auto']"
+        )
+    return {class_: float(weight) for class_, weight in pairs}
+
+
+def _by_id(cfg: CfgNode, given: dict[int | str, float]) -> dict[int, float]:
+    with config_keys(classes=KEY):
+        ids = class_ids(list(given), class_names(cfg), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+    return dict(zip(ids, given.values(), strict=True))
+
+
+def _counted(cfg: CfgNode, *, resumes: bool) -> list[float]:
+    """(K,) the weights in OUTPUT_DIR of a resumed run, or counted and written there."""
+    file = Path(cfg.OUTPUT_DIR, FILE)
+    if resumes and file.is_file():
+        return [entry["weight"] for entry in json.loads(file.read_text(encoding="utf-8"))]
+    num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    pixels = _pixels_by_class(cfg)
+    weights = balanced_weights(pixels)
+    names = class_names(cfg) or [str(index) for index in range(num_classes)]
+    content = [
+        {"class": name, "pixels": count, "weight": weight}
+        for name, count, weight in zip(names, pixels, weights, strict=True)
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(file, json.dumps(content, indent=2) + "\n")
+    logger.info("Weights of classes: %s", {name: round(weight, 2) for name, weight in zip(names, weights)})
+    return weights
+
+
+def _pixels_by_class(cfg: CfgNode) -> list[int]:
+    """(K,) pixels of each class in all training labels; in a continual step, of its new classes alone."""
+    num_classes, step = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, continual_step(cfg)
+    pixels = np.zeros(num_classes, np.int64)
+    for name, records in training_records(cfg).items():
+        # The model's id of each of the dataset's classes.
+        table = np.arange(num_classes) if step is None else model_ids(step, name)
+        counts = class_pixels(records, len(table))
+        known = table >= 0
+        np.add.at(pixels, table[known], counts[known])
+    learnt = range(num_classes) if step is None else step.new_classes
+    return [int(pixels[index]) if index in learnt else 0 for index in range(num_classes)]
