@@ -20,17 +20,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
-from segvit.data.label_reading import read_label_map
 from segvit.data.relabelling import Relabelling
 from segvit.datasets.palette import distinct_colors
 from segvit.datasets.registration import Color
 from segvit.errors import UserError
 from segvit.evaluation.boundary_iou import BoundaryCounts, boundary_iou
+from segvit.evaluation.ground_truth import GroundTruth
 from segvit.evaluation.metrics import boundary_metrics, confusion_matrix, metrics_table, segmentation_metrics
 from segvit.evaluation.prediction_writer import PredictionWriter
 from segvit.modeling.postprocessing.score_bands import argmax_classes, labels_of
@@ -88,7 +88,9 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         repeated = sorted(name for name, count in Counter(self._classes).items() if count > 1)
         if repeated:
             raise UserError(f"dataset {dataset_name!r}: several classes are named {repeated[0]!r}: rename them")
-        self._relabelling = relabelling
+        self._ground_truth = GroundTruth(
+            dataset_name, num_classes=len(self._classes), ignore_label=meta.ignore_label, relabelling=relabelling
+        )
         self._among = list(among)
         self._ignore_label: int = meta.ignore_label
         self._distributed = distributed
@@ -121,8 +123,8 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
             UserError: sizes or numbers of classes disagree, or an id is out of range; names the file.
         """
         for record, output in zip(inputs, outputs):
-            path = self._ground_truth_file(record)
-            truth = self._load_ground_truth(path)  # (H, W)
+            path = self._ground_truth.file_of(record)
+            truth = self._ground_truth.read(path)  # (H, W)
             labels = self._checked_labels(path, output, truth.shape)  # (H, W)
             if self._matrix.device != labels.device:
                 self._matrix = self._matrix.to(labels.device)
@@ -170,14 +172,10 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         return OrderedDict(sem_seg=metrics)
 
     @cached_property
-    def _truth_by_image(self) -> dict[str, str]:
-        return {record["file_name"]: record["sem_seg_file_name"] for record in DatasetCatalog.get(self._dataset_name)}
-
-    @cached_property
     def _writer(self) -> PredictionWriter:
         assert self._output_dir is not None, "checked by the constructor"
         folder = Path(self._output_dir, "predictions")
-        return PredictionWriter(folder, images=self._truth_by_image, colors=self._colors())
+        return PredictionWriter(folder, images=self._ground_truth.file_by_image, colors=self._colors())
 
     def _colors(self) -> list[Color]:
         """A colour per class: the dataset's for the classes that it has, found by name, as ids may differ."""
@@ -185,28 +183,6 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         given = dict(zip(meta.stuff_classes, meta.get("stuff_colors") or ()))
         others = iter([color for color in distinct_colors(2 * len(self._classes)) if color not in given.values()])
         return [given[name] if name in given else next(others) for name in self._classes]
-
-    def _ground_truth_file(self, record: Mapping[str, Any]) -> str:
-        if "sem_seg_file_name" in record:
-            return record["sem_seg_file_name"]
-        if record["file_name"] not in self._truth_by_image:
-            raise UserError(f"{record['file_name']}: no ground truth in dataset {self._dataset_name!r}")
-        return self._truth_by_image[record["file_name"]]
-
-    def _load_ground_truth(self, path: str) -> Tensor:
-        labels = read_label_map(path)
-        num_ids = self._relabelling.num_ids if self._relabelling is not None else len(self._classes)
-        ids = _ids_in(labels)
-        wrong = ids[(ids >= num_ids) | (ids < 0)]
-        wrong = wrong[wrong != self._ignore_label]
-        if wrong.size:
-            raise UserError(
-                f"{path}: class ids {wrong[:10].tolist()} are neither in 0..{num_ids - 1} "
-                f"nor the ignore label {self._ignore_label}"
-            )
-        if self._relabelling is not None:
-            labels = self._relabelling(labels)
-        return torch.from_numpy(labels.astype(np.int64))
 
     def _checked_labels(self, path: str, output: Mapping[str, Tensor], size: torch.Size) -> Tensor:
         """(H, W) ids, checked against the ground truth's size and the number of classes."""
@@ -252,10 +228,3 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
             "confusion_matrix": matrix.tolist(),
         }
         atomic_write_text(folder / "sem_seg_evaluation.json", json.dumps(content))
-
-
-def _ids_in(labels: np.ndarray) -> np.ndarray:
-    """The distinct ids of a label map, ascending; counting those of one or two bytes is faster than sorting."""
-    if labels.dtype in (np.uint8, np.uint16):
-        return np.flatnonzero(np.bincount(labels.ravel()))
-    return np.unique(labels)

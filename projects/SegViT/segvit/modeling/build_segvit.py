@@ -1,4 +1,4 @@
-"""`build_segvit`: the whole network, with its sizes, in one place."""
+"""`build_segvit`: the whole network, with its sizes, from its arguments."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from segvit.modeling.decoder.decoder_builder import build_decoder
 from segvit.modeling.decoder.detail import DetailConfig, pixel_stage
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
+from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 from segvit.modeling.segvit import DecoderHead, SegViT
 from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
@@ -43,6 +44,8 @@ def build_segvit(
 ) -> SegViT:
     """Build SegViT without Detectron2; the defaults are the paper's ViT-B model.
 
+    Raises UserError for an unknown encoder or option, and for stages that do not fit each other.
+
     Args:
         num_classes: K.
         encoder_name, img_size: a plain ViT of timm, without its tag, and the (H, W) that its positions are made for.
@@ -53,9 +56,6 @@ def build_segvit(
         output: "mix", "diagonal" or "softmax", see `SemanticInference`.
         pixel_mean, pixel_std: of each channel, in the range of the images; ImageNet's in RGB by default.
         **encoder_options: of `build_vit_encoder`, such as pretrained, drop_path_rate, patch_size, embed_dim or depth.
-
-    Raises:
-        UserError: for an unknown encoder or option, or stages that do not fit each other.
     """
     encoder = build_vit_encoder(
         name=encoder_name,
@@ -65,37 +65,65 @@ def build_segvit(
         pixel_stage=pixel_stage(detail, detail_stride),
         **encoder_options,
     )
-    in_features = [f"block{index}" for index in sorted(out_indices, reverse=True)]  # deepest first
     return SegViT(
         encoder=encoder,
-        head=DecoderHead(
-            in_features=in_features,
-            decoder=build_decoder(
-                num_classes=num_classes,
-                in_dims=[encoder.embed_dim for _ in in_features],
-                grid_size=encoder.embedding.grid_size,
-                query_upsampling=query_upsampling,
-                upsampling_layers=3,
-                hidden_dim=decoder_dim,
-                num_layers=decoder_layers,
-                num_heads=decoder_heads,
-                dropout=0.1,
-                detail=None
-                if detail == "none"
-                else DetailConfig(
-                    source=detail,
-                    dim=detail_dim,
-                    stride=detail_stride,
-                    coarse_stride=encoder.embedding.patch_size[0],
-                    pixel_dim=encoder.embedding.pixel_shape[0],
-                ),
-            ),
-            pixel_stage=encoder.embedding.pixel_stage,
+        head=build_head(
+            encoder,
+            num_classes=num_classes,
+            query_upsampling=query_upsampling,
+            dim=decoder_dim,
+            num_layers=decoder_layers,
+            num_heads=decoder_heads,
+            detail=detail,
+            detail_dim=detail_dim,
+            detail_stride=detail_stride,
         ),
         inference=SemanticInference(output),
         patch_size=encoder.embedding.patch_size[0],
         pixel_mean=pixel_mean,
         pixel_std=pixel_std,
+    )
+
+
+def build_head(
+    encoder: PlainViTEncoder,
+    *,
+    num_classes: int,
+    query_upsampling: str,
+    dim: int,
+    num_layers: int,
+    num_heads: int,
+    detail: str,
+    detail_dim: int,
+    detail_stride: int,
+) -> DecoderHead:
+    """Build the decoder of all stages of an encoder; arguments as those of `build_segvit`."""
+    embedding = encoder.embedding
+    in_features = [f"block{index}" for index in sorted(encoder.out_indices, reverse=True)]  # deepest first
+    detail_config = None
+    if detail != "none":
+        detail_config = DetailConfig(
+            source=detail,
+            dim=detail_dim,
+            stride=detail_stride,
+            coarse_stride=embedding.patch_size[0],
+            pixel_dim=embedding.pixel_shape[0],
+        )
+    return DecoderHead(
+        in_features=in_features,
+        decoder=build_decoder(
+            num_classes=num_classes,
+            in_dims=[encoder.embed_dim for _ in in_features],
+            grid_size=embedding.grid_size,
+            query_upsampling=query_upsampling,
+            upsampling_layers=3,
+            hidden_dim=dim,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            dropout=0.1,
+            detail=detail_config,
+        ),
+        pixel_stage=embedding.pixel_stage,
     )
 
 
