@@ -37,23 +37,32 @@ def test_no_two_packages_import_each_other():
 
 
 REPOSITORY = PACKAGE.parents[2]
+PRODUCT = ("projects", "datasets", "scripts")
 
 
-def python_files():
-    return [path for folder in ("projects", "datasets", "scripts") for path in (REPOSITORY / folder).rglob("*.py")]
+def python_files(*folders):
+    return [path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")]
 
 
 def test_no_folder_holds_more_than_twelve_python_files():
-    folders = Counter(path.parent for path in python_files() if path.name != "__init__.py")
+    folders = Counter(path.parent for path in python_files(*PRODUCT) if path.name != "__init__.py")
     assert {str(folder): count for folder, count in folders.items() if count > 12} == {}
 
 
-def test_files_have_at_most_300_lines_and_functions_60():
+def longer_than(limit, files):
+    lines = {str(path.relative_to(REPOSITORY)): len(path.read_text("utf-8").splitlines()) for path in files}
+    return {name: count for name, count in lines.items() if count > limit}
+
+
+def test_files_have_at_most_250_lines_and_those_of_tests_300():
+    assert longer_than(250, python_files(*PRODUCT)) == {}
+    assert longer_than(300, python_files("tests")) == {}
+
+
+def test_functions_have_at_most_60_lines():
     too_long = {}
-    for path in python_files():
-        code = path.read_text(encoding="utf-8")
-        too_long[path.name] = len(code.splitlines()) - 300
-        for node in ast.walk(ast.parse(code)):
-            if isinstance(node, ast.FunctionDef):
-                too_long[f"{path.name}: {node.name}"] = node.end_lineno - node.lineno + 1 - 60
-    assert {name: excess for name, excess in too_long.items() if excess > 0} == {}
+    for path in python_files(*PRODUCT):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno >= 60:
+                too_long[f"{path.name}: {node.name}"] = node.end_lineno - node.lineno + 1
+    assert too_long == {}
