@@ -199,6 +199,11 @@ SERIES = [
         ),
     ),
     *each(
+        "cross_validate",
+        ("no regular expression", "--groups '('", (*CONFIG, "--groups", "(")),
+        ("no group in a name", "--groups 'x' 6", (*CONFIG, "--groups", "x")),
+    ),
+    *each(
         "compare_backbones",
         ("duplicate", "--backbones", (*BACKBONES, VIT, VIT)),
         (

@@ -12,6 +12,7 @@ from helpers.repository import PROJECT
 PROGRAMS = (
     "train_net.py",
     "train_continual.py",
+    "cross_validate.py",
     "demo/toy_demo.py",
     "tools/run_ablations.py",
     "tools/compare_backbones.py",

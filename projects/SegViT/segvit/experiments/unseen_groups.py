@@ -1,0 +1,156 @@
+"""Leave one group out: images are grouped by their file names, and each group is once the test set of a run."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.engine import HookBase
+
+from segvit.errors import UserError
+from segvit.experiments.cached_run import merge, run_or_load
+from segvit.visualization.curves import read_all_metrics
+
+Records = list[dict[str, Any]]
+# What datasets of a run need of the metadata of those that they are made of.
+METADATA = ("stuff_classes", "stuff_colors", "ignore_label", "evaluator_type")
+# How many file names an error message lists.
+MAX_LISTED = 3
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A run that leaves out one group.
+
+    Attributes:
+        unseen: the group that is tested.
+        cfg: the run's config.
+        num_trained, num_unseen: images.
+    """
+
+    unseen: str
+    cfg: CfgNode
+    num_trained: int
+    num_unseen: int
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """The result of a fold, by its last evaluation.
+
+    Attributes:
+        unseen: the group that was tested.
+        num_trained, num_unseen: images.
+        miou, boundary_iou: in per cent, means over the classes that occur in the group.
+        class_iou: class name -> IoU in per cent; None for a class that does not occur.
+        minutes: of the whole run.
+    """
+
+    unseen: str
+    num_trained: int
+    num_unseen: int
+    miou: float
+    boundary_iou: float
+    class_iou: Mapping[str, float | None]
+    minutes: float
+
+
+def group_by_name(records: Records, pattern: str) -> dict[str, Records]:
+    """Group records by the first group of a regular expression, or all that it matches, at the start of file names.
+
+    Raises:
+        UserError: the expression is malformed, does not match an image, or gives less than two groups.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"--groups {pattern!r} is no regular expression: {error}") from error
+    groups: dict[str, Records] = {}
+    without: list[str] = []
+    for record in records:
+        name = Path(record["file_name"]).name
+        found = expression.match(name)
+        group = found and found[min(expression.groups, 1)]
+        if group:
+            groups.setdefault(group, []).append(record)
+        else:
+            without.append(name)
+    if without:
+        listed = ", ".join(without[:MAX_LISTED])
+        raise UserError(f"--groups {pattern!r} finds no group in the names of {len(without)} images, such as {listed}")
+    if len(groups) < 2:
+        raise UserError(f"--groups {pattern!r} puts all {len(records)} images into one group, {next(iter(groups))!r}")
+    return dict(sorted(groups.items()))
+
+
+def make_folds(cfg: CfgNode, pattern: str) -> list[Fold]:
+    """The folds of a config, one per group of the images of DATASETS.TRAIN and DATASETS.TEST; registers their datasets.
+
+    Raises:
+        UserError: see `group_by_name`.
+    """
+    names = dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+    # An image that is in two datasets must not be trained on and tested.
+    records = {
+        record["file_name"]: record
+        for name in names
+        for record in get_detection_dataset_dicts(name, filter_empty=False)
+    }
+    groups = group_by_name(list(records.values()), pattern)
+    folds = []
+    for unseen, tested in groups.items():
+        trained = [record for group, of_group in groups.items() if group != unseen for record in of_group]
+        datasets = {f"all_but_{unseen}": trained, f"only_{unseen}": tested}
+        for name, of_name in datasets.items():
+            _register(name, of_name, like=next(iter(names)))
+        train, test = datasets
+        changed: dict[str, object] = {
+            "DATASETS.TRAIN": (train,),
+            "DATASETS.TEST": (test,),
+            "TEST.BOUNDARY_IOU": True,
+        }
+        folds.append(Fold(unseen, merge(cfg, changed), len(trained), len(tested)))
+    return folds
+
+
+def run_fold(fold: Fold, folder: Path, hooks: Callable[[], list[HookBase]] = list) -> FoldResult:
+    """Train and evaluate a fold, or load its result; see `run_or_load`."""
+    run = run_or_load(fold.cfg, folder, hooks)
+    last = {name: values[-1] for name, (_, values) in read_all_metrics(folder).items()}
+    classes = MetadataCatalog.get(fold.cfg.DATASETS.TEST[0]).stuff_classes
+    class_iou = {name: last.get(f"sem_seg/IoU-{name}", math.nan) for name in classes}
+    return FoldResult(
+        unseen=fold.unseen,
+        num_trained=fold.num_trained,
+        num_unseen=fold.num_unseen,
+        miou=run.miou_final,
+        boundary_iou=last["sem_seg/mBoundaryIoU"],
+        class_iou={name: None if math.isnan(value) else value for name, value in class_iou.items()},
+        minutes=run.minutes,
+    )
+
+
+def mean_class_iou(results: Sequence[FoldResult]) -> dict[str, float | None]:
+    """Class name -> the mean over the groups in which it occurs, in per cent."""
+    found = {
+        name: [value for result in results if (value := result.class_iou[name]) is not None]
+        for name in results[0].class_iou
+    }
+    return {name: statistics.fmean(values) if values else None for name, values in found.items()}
+
+
+def _register(name: str, records: Records, *, like: str) -> None:
+    """Register records as a dataset with the classes of another, in place of an earlier dataset of this name."""
+    if name in DatasetCatalog:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    DatasetCatalog.register(name, lambda: records)
+    metadata = MetadataCatalog.get(like)
+    MetadataCatalog.get(name).set(**{key: metadata.get(key) for key in METADATA if metadata.get(key) is not None})
