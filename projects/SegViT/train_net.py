@@ -16,12 +16,12 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
+from segvit.assembly.encoder_weights import without_pretrained
 from segvit.checkpoint.checkpointer import SegViTCheckpointer, has_checkpoint, require_weights
 from segvit.checkpoint.resume import load_newest
 from segvit.checkpoint.run_record import RunRecord
 from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
-from segvit.d2.encoder_weights import without_pretrained
 from segvit.dataset_tools.doctor.training_check import check_before_training
 from segvit.datasets import require_datasets
 from segvit.engine import Trainer

@@ -9,11 +9,12 @@ import torch
 import yaml
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.modeling import META_ARCH_REGISTRY, ShapeSpec, build_model
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
 
 import segvit
 import segvit.data
 from segvit.analysis.from_config import build_random_model
+from segvit.assembly.stage_shape import StageShape
 from segvit.config.continual_step import continual_step
 from segvit.d2 import SegViT, add_segvit_config, get_segvit_cfg, load_config
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
@@ -90,7 +91,7 @@ def test_the_defaults_build_a_model():
         model = build_model(cfg)
     assert isinstance(model, SegViT)
     assert list(model.backbone.output_shape()) == ["block5", "block7", "block11"]
-    assert model.backbone.output_shape()["block5"] == ShapeSpec(channels=768, height=32, width=32, stride=16)
+    assert model.backbone.output_shape()["block5"] == StageShape(channels=768, height=32, width=32, stride=16)
 
 
 def leaves(cfg, prefix=()):
@@ -130,11 +131,11 @@ def readers():
 
 READERS = readers()
 # Encoders are alternatives, chosen by MODEL.BACKBONE.NAME. In any one model a component reads a key in one place.
-ENCODERS = {"d2/backbone.py", "d2/hierarchical_backbone.py"}
+ENCODERS = {"assembly/backbone.py", "assembly/hierarchical_backbone.py"}
 
 
 @pytest.mark.parametrize("key", OUR_KEYS, ids=".".join)
 def test_a_key_is_read_in_one_file(key):
     """Components read keys; experiments/ builds and compares configs."""
     files = {file for file in READERS[key[-2:]] if not file.startswith("experiments/")}
-    assert len(files) == 1 or "d2/backbone.py" in files <= ENCODERS, files
+    assert len(files) == 1 or "assembly/backbone.py" in files <= ENCODERS, files

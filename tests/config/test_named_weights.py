@@ -4,8 +4,8 @@ import pytest
 from detectron2.modeling import build_model
 
 from helpers.repository import CONFIGS
+from segvit.assembly.encoder_weights import without_pretrained
 from segvit.d2 import load_config
-from segvit.d2.encoder_weights import without_pretrained
 from segvit.errors import ArgumentError, UserError
 from segvit.modeling.encoder.hierarchical_encoder import HierarchicalEncoder
 from segvit.modeling.encoder.vit_builder import build_vit_encoder

@@ -9,7 +9,8 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from helpers.toy_run import run, toy_run_cfg
-from segvit.data.class_weights import balanced_weights, class_weights, with_counted_weights
+from segvit.assembly.heads.class_weights import class_weights
+from segvit.data.class_weights import balanced_weights, with_counted_weights
 from segvit.engine import Trainer
 from segvit.errors import UserError
 

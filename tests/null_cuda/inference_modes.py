@@ -20,8 +20,8 @@ import torch
 from count_tables import write_table
 from gpu.kinds import KINDS, small_config
 from null_gpu import Count, Values
+from segvit.assembly.model_types import ModelInput
 from segvit.d2 import SegViT, SemanticSegmentorWithTTA
-from segvit.d2.model_types import ModelInput
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 
 TABLE = Path(__file__).with_name("inference_counts.json")

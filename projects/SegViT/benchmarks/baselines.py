@@ -21,8 +21,8 @@ from label_endings import Argmax, BandedArgmax, MaskArgmax, SyntheticScene
 from peers import PEERS, build_peer
 from segmenter_head import SegmenterHead
 from segvit.analysis.from_config import build_random_model
+from segvit.assembly.meta_arch import SegViT
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
-from segvit.d2.meta_arch import SegViT
 from segvit.data.image_reading import read_image
 from segvit.errors import UserError
 from segvit.modeling.decoder.linear_head import LinearHead

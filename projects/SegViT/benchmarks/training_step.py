@@ -9,7 +9,7 @@ import torch
 from detectron2.config import CfgNode
 
 from segvit.analysis.from_config import build_random_model
-from segvit.d2.model_types import ModelInput
+from segvit.assembly.model_types import ModelInput
 from segvit.d2.solver import build_optimizer
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from timm.models import Beit, VisionTransformer
 from torch import nn
 
-from segvit.d2.backbone import PlainViT
+from segvit.assembly.backbone import PlainViT
 from segvit.d2.solver import parameter_groups
 from segvit.errors import ArgumentError
 from segvit.modeling.encoder.vit_builder import build_vit_encoder

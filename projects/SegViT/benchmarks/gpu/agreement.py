@@ -17,9 +17,9 @@ from detectron2.modeling import build_model
 from gpu.checks import Check, Values
 from gpu.kinds import KINDS, NUM_CLASSES, small_config
 from gpu.measuring import exact_float32
+from segvit.assembly.meta_arch import SegViT
+from segvit.assembly.model_types import ModelInput
 from segvit.config.continual_step import continual_step
-from segvit.d2.meta_arch import SegViT
-from segvit.d2.model_types import ModelInput
 from segvit.d2.solver import build_optimizer
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 from training_step import random_input

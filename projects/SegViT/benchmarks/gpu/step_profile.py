@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from gpu.checks import Check, Values
 from gpu.training_speed import BATCH, build_full_model, full_config
-from segvit.d2.model_types import ModelInput
+from segvit.assembly.model_types import ModelInput
 from segvit.d2.solver import build_optimizer
 from segvit.engine.non_finite_guard import NonFiniteGuard
 from segvit.engine.optimization_step import OptimizationStep

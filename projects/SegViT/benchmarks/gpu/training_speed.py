@@ -16,8 +16,8 @@ from detectron2.modeling import build_model
 from gpu.checks import Check, Values
 from gpu.kinds import CONFIGS, DIAGONAL
 from gpu.measuring import FORMATS, median_ms, number_format, peak_gib
+from segvit.assembly.meta_arch import SegViT
 from segvit.d2 import load_config
-from segvit.d2.meta_arch import SegViT
 from segvit.d2.solver import build_optimizer
 from training_step import random_input, with_linear_head
 

@@ -7,8 +7,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
+from segvit.assembly.encoder_weights import without_pretrained
 from segvit.d2 import SegViT
-from segvit.d2.encoder_weights import without_pretrained
 from segvit.modeling.decoder.detail import DetailBranch
 
 

@@ -14,7 +14,6 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from timm.models import clean_state_dict
 from torch import nn
-from torch.nn.modules.module import _IncompatibleKeys
 
 from segvit.checkpoint.positions import position_hint, resized_positions
 from segvit.checkpoint.run_record import RunRecord
@@ -199,29 +198,6 @@ def require_weights(path: str, *, evaluates: bool) -> None:
         raise UserError("MODEL.WEIGHTS is empty: name the checkpoint to evaluate")
     if path and "://" not in path:
         require_content(path, origin="MODEL.WEIGHTS: ")
-
-
-def require_all_weights_for_inference(model: nn.Module, incompatible_keys: _IncompatibleKeys) -> None:
-    """A `load_state_dict` post hook: a state dict loaded in evaluation mode must contain every tensor of the model.
-
-    Needed for Detectron2's `DefaultPredictor`, whose checkpointer skips tensors of another shape and goes on with
-    random ones.
-
-    Raises:
-        UserError: the model is in evaluation mode, and some of its tensors were not loaded, or are NaN or infinite.
-    """
-    if model.training:
-        return
-    state = model.state_dict()
-    require_finite(state, "the weights")
-    if not incompatible_keys.missing_keys:
-        return
-    missing = [f"{name} {tuple(state[name].shape)}" for name in incompatible_keys.missing_keys if name in state]
-    raise UserError(
-        f"{len(missing)} of {len(state)} tensors of the model are missing in the checkpoint, or have another shape, "
-        f"and would stay untrained: {', '.join(missing[:20])}. Use the config of the training (first compare "
-        "MODEL.SEM_SEG_HEAD.NUM_CLASSES)"
-    )
 
 
 def _depends_on_classes(conflict: ShapeConflict) -> bool:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from fvcore.common.registry import Registry
-
 # Takes a value, and returns "" or what is wrong with it, such as "must be at least 1".
 Check = Callable[[Any], str]
 
@@ -67,13 +65,23 @@ def one_of(*choices: str) -> Check:
     return lambda value: "" if value in choices else f"must be {', '.join(others)} or {last}"
 
 
-def registered(registry: Registry) -> Check:
-    """A name in one of Detectron2's registries."""
+def component(registry: str, *own: str) -> Check:
+    """One of SegViT's `own` components, or one that another project has put into this registry of Detectron2."""
 
     def check(name: str) -> str:
-        if name in registry:
+        known = [*own, *_registered(registry)]
+        if name in known:
             return ""
-        (nearest,) = get_close_matches(name, [known for known, _ in registry], n=1, cutoff=0.0)
+        (nearest,) = get_close_matches(name, known, n=1, cutoff=0.0)
         return f"does not exist (the nearest is {nearest})"
 
     return check
+
+
+def _registered(registry: str) -> list[str]:
+    """The names in a registry of `detectron2.modeling`; none where Detectron2 is not installed."""
+    try:
+        from detectron2 import modeling
+    except ImportError:
+        return []
+    return [name for name, _ in getattr(modeling, registry)]

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
+from yacs.config import CfgNode
 
 from segvit.config.keys import config_keys
 from segvit.errors import UserError
@@ -152,8 +151,8 @@ def class_names(cfg: CfgNode) -> list[str]:
     num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     train_sets = cfg.DATASETS.TRAIN
     if not model_names_classes(cfg):
-        names = MetadataCatalog.get(train_sets[0]).get("stuff_classes", []) if train_sets else []
-        return list(names) if len(names) == num_classes else []
+        names = registered_classes(train_sets[0]) if train_sets else []
+        return names if len(names) == num_classes else []
     names = listed_classes(cfg)
     if len(names) != num_classes:
         raise UserError(
@@ -165,10 +164,19 @@ def class_names(cfg: CfgNode) -> list[str]:
 
 def dataset_classes(name: str) -> list[str]:
     """The class names of a registered dataset. Raises UserError if it has none."""
-    names = MetadataCatalog.get(name).get("stuff_classes", None)
+    names = registered_classes(name)
     if not names:
         raise UserError(f"dataset {name!r} is unknown, or its metadata has no stuff_classes")
-    return list(names)
+    return names
+
+
+def registered_classes(name: str) -> list[str]:
+    """The class names of a dataset in Detectron2's catalog; none if it has none, or Detectron2 is not installed."""
+    try:
+        from detectron2.data import MetadataCatalog
+    except ImportError:
+        return []
+    return list(MetadataCatalog.get(name).get("stuff_classes", ()))
 
 
 def model_ids(step: ContinualStep, dataset_name: str) -> np.ndarray:

@@ -5,16 +5,18 @@ The builders check choices such as REDUCTION, and whatever involves several keys
 
 from __future__ import annotations
 
-from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
-
-from segvit.config.checks import Key, at_least, between, one_of, positive_numbers, registered
+from segvit.config.checks import Key, at_least, between, component, one_of, positive_numbers
 
 PARTS = (
-    Key("MODEL.META_ARCHITECTURE", "SegViT", registered(META_ARCH_REGISTRY)),
-    Key("MODEL.BACKBONE.NAME", "PlainViT", registered(BACKBONE_REGISTRY)),
+    Key("MODEL.META_ARCHITECTURE", "SegViT", component("META_ARCH_REGISTRY", "SegViT")),
+    Key("MODEL.BACKBONE.NAME", "PlainViT", component("BACKBONE_REGISTRY", "PlainViT", "HierarchicalViT")),
     # Compile encoder and decoder with torch.compile: the first image or step takes minutes, the others less time.
     Key("MODEL.COMPILE", False),
-    Key("MODEL.SEM_SEG_HEAD.NAME", "AttentionToMaskHead", registered(SEM_SEG_HEADS_REGISTRY)),
+    Key(
+        "MODEL.SEM_SEG_HEAD.NAME",
+        "AttentionToMaskHead",
+        component("SEM_SEG_HEADS_REGISTRY", "AttentionToMaskHead", "PerPixelHead", "ContinualHead"),
+    ),
     # The stages in the order in which the decoder visits them: deepest first (v1, section 3.2).
     Key("MODEL.SEM_SEG_HEAD.IN_FEATURES", ["block11", "block7", "block5"]),
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import reduce
 from typing import Any
 
-from detectron2.config import CfgNode
+from yacs.config import CfgNode
 
 from segvit.config.keys import config_keys
 from segvit.config.model_keys import MODEL_KEYS

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from detectron2.utils import comm
 
-from segvit.d2.continual_head import ContinualHead
-from segvit.d2.meta_arch import SegViT
-from segvit.d2.model_types import ModelInput
+from segvit.assembly.heads.continual_head import ContinualHead
+from segvit.assembly.meta_arch import SegViT
+from segvit.assembly.model_types import ModelInput
 
 logger = logging.getLogger(__name__)
 

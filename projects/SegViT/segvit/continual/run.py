@@ -14,12 +14,12 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 
+from segvit.assembly.encoder_weights import without_pretrained
+from segvit.assembly.meta_arch import SegViT
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.continual.calibration import calibrate_newest_group
-from segvit.d2.encoder_weights import without_pretrained
-from segvit.d2.meta_arch import SegViT
 from segvit.engine.trainer import Trainer
 from segvit.errors import UserError
 from segvit.experiments.cached_run import Overrides, lock_config, merge, train

@@ -1,14 +1,24 @@
-"""Everything of the model that touches Detectron2. Importing this registers SegViT's modules with it."""
+"""SegViT for Detectron2: importing this registers the classes of `assembly/` with it. Also the solver and TTA."""
 
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, Backbone
+
+from segvit.assembly.backbone import PlainViT
+from segvit.assembly.components import BACKBONES, HEADS
+from segvit.assembly.heads.continual_head import ContinualHead
+from segvit.assembly.heads.per_pixel_head import PerPixelHead
+from segvit.assembly.heads.sem_seg_head import AttentionToMaskHead
+from segvit.assembly.hierarchical_backbone import HierarchicalViT
+from segvit.assembly.meta_arch import SegViT
 from segvit.config.defaults import add_segvit_config, get_segvit_cfg
 from segvit.config.loading import load_config
-from segvit.d2.backbone import PlainViT
-from segvit.d2.continual_head import ContinualHead
-from segvit.d2.hierarchical_backbone import HierarchicalViT
-from segvit.d2.meta_arch import SegViT
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
-from segvit.d2.per_pixel_head import PerPixelHead
-from segvit.d2.sem_seg_head import AttentionToMaskHead
+
+META_ARCH_REGISTRY.register(SegViT)
+for backbone in BACKBONES.values():
+    BACKBONE_REGISTRY.register(backbone)
+    Backbone.register(backbone)  # `isinstance` holds, as Detectron2's `build_backbone` asks for
+for head in HEADS.values():
+    SEM_SEG_HEADS_REGISTRY.register(head)
 
 __all__ = [
     "AttentionToMaskHead",

@@ -14,8 +14,8 @@ from detectron2.config import CfgNode, configurable
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from segvit.d2.meta_arch import SegViT
-from segvit.d2.model_types import ModelInput, ModelOutput, requested_size
+from segvit.assembly.meta_arch import SegViT
+from segvit.assembly.model_types import ModelInput, ModelOutput, requested_size
 from segvit.data.augmentation import ResizeShortestEdge
 from segvit.errors import UserError
 from segvit.modeling.postprocessing.image_sizes import Size

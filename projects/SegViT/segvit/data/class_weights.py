@@ -1,4 +1,4 @@
-"""`class_weights`: how much each class counts in the losses (MODEL.SEGVIT.CLASS_WEIGHTS), as given or as counted.
+"""`with_counted_weights`: weights of classes in the losses (MODEL.SEGVIT.CLASS_WEIGHTS), counted on training labels.
 
 Shape shorthand: K classes.
 """
@@ -15,37 +15,17 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
+from segvit.assembly.heads.class_weights import counts_weights, given_weights, weights_by_id
 from segvit.config.continual_step import class_names, continual_step, model_ids
-from segvit.config.keys import config_keys
 from segvit.data.step_records import class_pixels, training_records
-from segvit.errors import UserError
-from segvit.modeling.continual.class_groups import class_ids
 from segvit.output_files import atomic_write_text
 
-KEY = "MODEL.SEGVIT.CLASS_WEIGHTS"
-AUTO = "auto"
 # The counted weights, in OUTPUT_DIR.
 FILE = "class_weights.json"
 # The lowest and the highest counted weight: a class of a few pixels must not outweigh all others.
 LOWEST, HIGHEST = 0.5, 3.0
 
 logger = logging.getLogger(__name__)
-
-
-def class_weights(cfg: CfgNode) -> list[float] | None:
-    """(K,) the weight of each class, 1 where none is given; None if all are equal.
-
-    Weights have no part in inference: "auto" gives none before `with_counted_weights`, and neither do names where the
-    dataset that has them is missing.
-
-    Raises:
-        UserError: MODEL.SEGVIT.CLASS_WEIGHTS is malformed or names an unknown class.
-    """
-    given = _given(cfg)
-    if not class_names(cfg) and any(isinstance(class_, str) for class_ in given):
-        return None
-    by_id = _by_id(cfg, given)
-    return [by_id.get(index, 1.0) for index in range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)] if by_id else None
 
 
 def with_counted_weights(cfg: CfgNode, *, resumes: bool) -> CfgNode:
@@ -60,10 +40,10 @@ def with_counted_weights(cfg: CfgNode, *, resumes: bool) -> CfgNode:
     Raises:
         UserError: see `class_weights`.
     """
-    if not cfg.MODEL.SEGVIT.CLASS_WEIGHTS:
+    by_id = weights_by_id(cfg, given_weights(cfg))
+    if not by_id and not counts_weights(cfg):
         return cfg
-    by_id = _by_id(cfg, _given(cfg))
-    if AUTO in cfg.MODEL.SEGVIT.CLASS_WEIGHTS:
+    if counts_weights(cfg):
         counted = _counted(cfg, resumes=resumes) if comm.is_main_process() else None
         by_id = dict(enumerate(comm.all_gather(counted)[0])) | by_id
     cfg = cfg.clone()
@@ -79,24 +59,6 @@ def balanced_weights(pixels: Sequence[int]) -> list[float]:
     """
     median = statistics.median([count for count in pixels if count] or [1])
     return [min(max((median / count) ** 0.5, LOWEST), HIGHEST) if count else 1.0 for count in pixels]
-
-
-def _given(cfg: CfgNode) -> dict[int | str, float]:
-    """Class, by id or name -> weight, without "auto"."""
-    pairs = [entry for entry in cfg.MODEL.SEGVIT.CLASS_WEIGHTS if entry != AUTO]
-    fits = all(isinstance(pair, list | tuple) and len(pair) == 2 and type(pair[1]) in (int, float) for pair in pairs)
-    if not fits or not all(pair[1] > 0 for pair in pairs):
-        raise UserError(
-            f"{KEY} {cfg.MODEL.SEGVIT.CLASS_WEIGHTS!r} must be pairs of a class and its weight above 0, such as "
-            "[['pole', 3.0]], or ['auto']"
-        )
-    return {class_: float(weight) for class_, weight in pairs}
-
-
-def _by_id(cfg: CfgNode, given: dict[int | str, float]) -> dict[int, float]:
-    with config_keys(classes=KEY):
-        ids = class_ids(list(given), class_names(cfg), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
-    return dict(zip(ids, given.values(), strict=True))
 
 
 def _counted(cfg: CfgNode, *, resumes: bool) -> list[float]:

@@ -13,9 +13,9 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
+from segvit.assembly.encoder_weights import without_pretrained
 from segvit.config.continual_step import continual_step
 from segvit.config.device import require_device
-from segvit.d2.encoder_weights import without_pretrained
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.datasets import require_datasets

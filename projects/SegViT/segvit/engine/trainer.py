@@ -16,11 +16,11 @@ from detectron2.utils import comm
 from timm.utils import distribute_bn
 from torch import nn
 
+from segvit.assembly.encoder_weights import without_pretrained
 from segvit.checkpoint.checkpointer import SegViTCheckpointer, has_checkpoint
 from segvit.checkpoint.resume import load_newest
 from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import continual_step
-from segvit.d2.encoder_weights import without_pretrained
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.data import SegViTSemanticDatasetMapper

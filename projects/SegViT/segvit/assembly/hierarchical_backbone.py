@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY
+from yacs.config import CfgNode
 
+from segvit.assembly.backbone import ENCODER_KEYS, EncoderBackbone, freezing
+from segvit.assembly.configurable import configurable
+from segvit.assembly.detail_keys import configured_pixel_stage
+from segvit.assembly.encoder_weights import encoder_weights
+from segvit.assembly.stage_shape import StageShape
 from segvit.config.keys import config_keys
-from segvit.d2.backbone import ENCODER_KEYS, EncoderBackbone, freezing
-from segvit.d2.detail_keys import configured_pixel_stage
-from segvit.d2.encoder_weights import encoder_weights
 from segvit.errors import UserError
 from segvit.modeling.encoder.hierarchical_encoder import HierarchicalEncoder
 
@@ -29,7 +29,6 @@ PLAIN_ONLY = {
 }
 
 
-@BACKBONE_REGISTRY.register()
 class HierarchicalViT(EncoderBackbone):
     """A Swin Transformer with stages "stage<s>", finest first."""
 
@@ -48,7 +47,7 @@ class HierarchicalViT(EncoderBackbone):
         self.img_size = img_size
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, input_shape: Any = None) -> dict[str, Any]:
         vit = cfg.MODEL.VIT
         changed = [f"MODEL.VIT.{key} {default!r}" for key, default in PLAIN_ONLY.items() if vit[key] != default]
         if changed:
@@ -65,15 +64,15 @@ class HierarchicalViT(EncoderBackbone):
             )
         return {"encoder": encoder, "img_size": img_size, **freezing(cfg)}
 
-    def output_shape(self) -> dict[str, ShapeSpec]:
+    def output_shape(self) -> dict[str, StageShape]:
         encoder = self.encoder
         height, width = self.img_size
         shapes = {}
         if encoder.pixel_stage:
-            shapes[encoder.pixel_stage] = ShapeSpec(channels=3, height=height, width=width, stride=1)
+            shapes[encoder.pixel_stage] = StageShape(channels=3, height=height, width=width, stride=1)
         for index, channels, stride in zip(encoder.out_indices, encoder.channels, encoder.strides, strict=True):
             height, width = (-(-length // stride) for length in self.img_size)
-            shapes[f"stage{index}"] = ShapeSpec(channels=channels, height=height, width=width, stride=stride)
+            shapes[f"stage{index}"] = StageShape(channels=channels, height=height, width=width, stride=stride)
         return shapes
 
     @property

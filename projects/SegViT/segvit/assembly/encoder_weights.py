@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from detectron2.config import CfgNode
 from timm.models import split_model_name_tag
+from yacs.config import CfgNode
 
 
 class EncoderWeights(TypedDict):

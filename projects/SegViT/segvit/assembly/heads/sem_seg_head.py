@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
+from yacs.config import CfgNode
 
+from segvit.assembly.configurable import configurable
+from segvit.assembly.detail_keys import configured_pixel_stage, detail_config
+from segvit.assembly.heads.class_weights import class_weights
+from segvit.assembly.stage_shape import StageShape
 from segvit.config.keys import config_keys
-from segvit.d2.detail_keys import configured_pixel_stage, detail_config
-from segvit.data.class_weights import class_weights
 from segvit.errors import UserError
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.decoder_builder import build_decoder
@@ -27,7 +27,6 @@ from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 from segvit.modeling.token_reduction.token_set import Stage
 
 
-@SEM_SEG_HEADS_REGISTRY.register()
 class AttentionToMaskHead(nn.Module):
     """Backbone stages to losses in training, to class and mask logits in inference.
 
@@ -57,7 +56,7 @@ class AttentionToMaskHead(nn.Module):
         self.output_modes = criterion.output_modes
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, StageShape]) -> dict[str, Any]:
         num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
         in_features = head_stages(cfg, input_shape)
         return {
@@ -95,14 +94,14 @@ class AttentionToMaskHead(nn.Module):
         return self.criterion.loss_counts(targets)
 
 
-def head_stages(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> list[str]:
+def head_stages(cfg: CfgNode, input_shape: dict[str, StageShape]) -> list[str]:
     """The stages of MODEL.SEM_SEG_HEAD.IN_FEATURES, deepest first. Raises UserError if the backbone lacks one."""
     in_features = list(cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES)
     require_stages(in_features, input_shape, key="MODEL.SEM_SEG_HEAD.IN_FEATURES")
     return in_features
 
 
-def require_stages(in_features: list[str], input_shape: dict[str, ShapeSpec], *, key: str) -> None:
+def require_stages(in_features: list[str], input_shape: dict[str, StageShape], *, key: str) -> None:
     """Raise UserError, naming the config key, if the backbone lacks one of the stages."""
     missing = [name for name in in_features if name not in input_shape]
     if missing:
@@ -112,7 +111,7 @@ def require_stages(in_features: list[str], input_shape: dict[str, ShapeSpec], *,
         )
 
 
-def require_maps(names: list[str], input_shape: dict[str, ShapeSpec]) -> None:
+def require_maps(names: list[str], input_shape: dict[str, StageShape]) -> None:
     """Raise UserError if one of the stages is not a map, but the set of tokens that Shrunk++ keeps."""
     reduced = [name for name in names if input_shape[name].stride is None]
     if reduced:
@@ -124,7 +123,7 @@ def require_maps(names: list[str], input_shape: dict[str, ShapeSpec]) -> None:
 
 def build_head_decoder(
     cfg: CfgNode,
-    input_shape: dict[str, ShapeSpec],
+    input_shape: dict[str, StageShape],
     in_features: list[str],
     *,
     num_classes: int,
@@ -144,6 +143,7 @@ def build_head_decoder(
     segvit = cfg.MODEL.SEGVIT
     query_upsampling = query_upsampling or segvit.QUERY_UPSAMPLING
     require_maps(in_features if query_upsampling == "none" else in_features[-1:], input_shape)
+    shallowest = input_shape[in_features[-1]]
     with config_keys(
         query_upsampling="MODEL.SEGVIT.QUERY_UPSAMPLING",
         in_dims="MODEL.SEM_SEG_HEAD.IN_FEATURES",
@@ -151,7 +151,7 @@ def build_head_decoder(
     ):
         return build_decoder(
             in_dims=[input_shape[name].channels for name in in_features],
-            grid_size=(input_shape[in_features[-1]].height, input_shape[in_features[-1]].width),
+            grid_size=(shallowest.height or 0, shallowest.width or 0),
             query_upsampling=query_upsampling,
             upsampling_layers=segvit.UPSAMPLING_LAYERS,
             num_classes=num_classes,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
+from yacs.config import CfgNode
 
-from segvit.d2.sem_seg_head import build_criterion, head_stages, require_maps
+from segvit.assembly.configurable import configurable
+from segvit.assembly.heads.sem_seg_head import build_criterion, head_stages, require_maps
+from segvit.assembly.stage_shape import StageShape
 from segvit.errors import UserError
 from segvit.modeling.decoder.linear_head import LinearHead
 from segvit.modeling.decoder.outputs import PixelOutputs
@@ -18,7 +18,6 @@ from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
 
 
-@SEM_SEG_HEADS_REGISTRY.register()
 class PerPixelHead(nn.Module):
     """One backbone stage to per-pixel class logits, trained by cross-entropy (as in SETR-naive, Zheng et al. 2021).
 
@@ -37,7 +36,7 @@ class PerPixelHead(nn.Module):
         self.output_modes = criterion.output_modes
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, StageShape]) -> dict[str, Any]:
         in_features = head_stages(cfg, input_shape)
         if len(in_features) != 1:
             raise UserError(f"MODEL.SEM_SEG_HEAD.IN_FEATURES names {in_features}, but PerPixelHead reads one stage")

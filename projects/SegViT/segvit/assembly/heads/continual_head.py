@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
+from yacs.config import CfgNode
 
+from segvit.assembly.configurable import configurable
+from segvit.assembly.detail_keys import configured_pixel_stage
+from segvit.assembly.heads.sem_seg_head import build_criterion, build_head_decoder, head_stages, require_stages
+from segvit.assembly.stage_shape import StageShape
 from segvit.config.continual_step import KEY, continual_step
-from segvit.d2.detail_keys import configured_pixel_stage
-from segvit.d2.sem_seg_head import build_criterion, build_head_decoder, head_stages, require_stages
 from segvit.errors import UserError
 from segvit.modeling.continual.class_groups import ClassGroups
 from segvit.modeling.continual.group_decoders import AddedDecoder, Decoder, merge_groups
@@ -27,7 +27,6 @@ from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTarg
 from segvit.modeling.token_reduction.token_set import Stage
 
 
-@SEM_SEG_HEADS_REGISTRY.register()
 class ContinualHead(nn.Module):
     """Train the newest group of classes; in inference, predict the classes of all groups.
 
@@ -86,7 +85,7 @@ class ContinualHead(nn.Module):
             older.requires_grad_(False)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, StageShape]) -> dict[str, Any]:
         step = continual_step(cfg)
         if step is None:
             raise UserError(f"MODEL.SEM_SEG_HEAD.NAME ContinualHead needs groups of classes: set {KEY}.PROTOCOL")

@@ -6,15 +6,15 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
+from yacs.config import CfgNode
 
+from segvit.assembly.configurable import configurable
+from segvit.assembly.detail_keys import configured_pixel_stage
+from segvit.assembly.encoder_weights import encoder_weights
+from segvit.assembly.stage_shape import StageShape
 from segvit.config.keys import config_keys
 from segvit.config.number_formats import number_format
-from segvit.d2.detail_keys import configured_pixel_stage
-from segvit.d2.encoder_weights import encoder_weights
 from segvit.errors import UserError
 from segvit.modeling.cast_weights import hold_cast_weights
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
@@ -44,7 +44,7 @@ ENCODER_KEYS = {
 }
 
 
-class EncoderBackbone(Backbone):
+class EncoderBackbone(nn.Module):
     """Base of the backbones: an encoder that can be frozen.
 
     Args:
@@ -115,7 +115,6 @@ class EncoderBackbone(Backbone):
         return super().train(mode and not self.frozen)
 
 
-@BACKBONE_REGISTRY.register()
 class PlainViT(EncoderBackbone):
     """A plain ViT with stages "block<i>"."""
 
@@ -128,7 +127,7 @@ class PlainViT(EncoderBackbone):
         super().__init__(encoder=encoder, frozen=frozen, frozen_dtype=frozen_dtype)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, input_shape: Any = None) -> dict[str, Any]:
         vit = cfg.MODEL.VIT
         sizes = {
             "patch_size": vit.PATCH_SIZE,
@@ -154,15 +153,15 @@ class PlainViT(EncoderBackbone):
             )
         return {"encoder": encoder, **freezing(cfg)}
 
-    def output_shape(self) -> dict[str, ShapeSpec]:
+    def output_shape(self) -> dict[str, StageShape]:
         """Channels, stride and, for images of `img_size`, the grid of each stage. A `TokenSet` has channels only."""
         shapes = {}
         for name, (channels, stride) in self.encoder.stage_shapes().items():
             if stride is None:
-                shapes[name] = ShapeSpec(channels=channels)
+                shapes[name] = StageShape(channels=channels)
                 continue
             height, width = (-(-length // stride) for length in self.img_size)
-            shapes[name] = ShapeSpec(channels=channels, height=height, width=width, stride=stride)
+            shapes[name] = StageShape(channels=channels, height=height, width=width, stride=stride)
         return shapes
 
     @property

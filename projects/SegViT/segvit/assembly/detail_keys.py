@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from detectron2.config import CfgNode
-from detectron2.layers import ShapeSpec
+from yacs.config import CfgNode
 
+from segvit.assembly.stage_shape import StageShape
 from segvit.config.keys import config_keys
 from segvit.modeling.decoder.detail import DetailConfig, pixel_stage
 
@@ -16,7 +16,7 @@ def configured_pixel_stage(cfg: CfgNode) -> str:
     return pixel_stage(cfg.MODEL.SEGVIT.DETAIL.SOURCE, cfg.MODEL.SEGVIT.DETAIL.STRIDE)
 
 
-def detail_config(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec], in_features: list[str]) -> DetailConfig | None:
+def detail_config(cfg: CfgNode, input_shape: Mapping[str, StageShape], in_features: list[str]) -> DetailConfig | None:
     """The detail branch of a decoder of these stages; None for none.
 
     Raises:

@@ -1,4 +1,4 @@
-"""SegViT as a Detectron2 meta-architecture: dicts of Detectron2 in, losses or results out.
+"""`SegViT`, the model of a config: dicts of Detectron2's form in, losses or results out.
 
 The network itself is `segvit.modeling.segvit.SegViT`.
 
@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
 from torch import nn
+from yacs.config import CfgNode
 
-from segvit.checkpoint.checkpointer import require_all_weights_for_inference
+from segvit.assembly.compilation import compile_network
+from segvit.assembly.components import build_backbone, build_head
+from segvit.assembly.configurable import configurable
+from segvit.assembly.heads.sem_seg_head import build_edge_loss, build_semantic_inference
+from segvit.assembly.model_types import ModelInput, ModelOutput, requested_size
+from segvit.checkpoint.complete_weights import require_all_weights_for_inference
 from segvit.config.keys import config_keys
 from segvit.config.number_formats import number_format
-from segvit.d2.compilation import compile_network
-from segvit.d2.model_types import ModelInput, ModelOutput, requested_size
-from segvit.d2.sem_seg_head import build_edge_loss, build_semantic_inference
 from segvit.modeling import segvit as core
 from segvit.modeling.cast_weights import CastWeights
 from segvit.modeling.losses.edge_loss import EdgeLoss, EdgeTargets
@@ -39,7 +40,6 @@ from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 from segvit.modeling.tokens import pad_to_size, send
 
 
-@META_ARCH_REGISTRY.register()
 class SegViT(nn.Module):
     """Semantic segmentation with a plain ViT and an Attention-to-Mask decoder.
 
@@ -58,7 +58,8 @@ class SegViT(nn.Module):
         compiled: compile encoder and decoder at their first call.
     """
 
-    # A head of any class: Detectron2's registry promises no type.
+    # Of any class: Detectron2's registries promise no type.
+    backbone: Any
     sem_seg_head: Any
     pixel_mean: torch.Tensor
     pixel_std: torch.Tensor
@@ -67,7 +68,7 @@ class SegViT(nn.Module):
     def __init__(
         self,
         *,
-        backbone: Backbone,
+        backbone: Any,
         sem_seg_head: nn.Module,
         semantic_inference: SemanticInference,
         edge_loss: EdgeLoss | None,
@@ -112,7 +113,7 @@ class SegViT(nn.Module):
                 batch_size=window.BATCH_SIZE,
                 accumulate_on_cpu=window.ACCUMULATE_ON_CPU,
             )
-        sem_seg_head = build_sem_seg_head(cfg, backbone.output_shape())
+        sem_seg_head = build_head(cfg, backbone.output_shape())
         if sem_seg_head.needs_frozen_backbone:
             backbone.freeze()
         return {

@@ -1,0 +1,41 @@
+"""The backbone and the head that a config names: SegViT's own, or those of another Detectron2 project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from yacs.config import CfgNode
+
+from segvit.assembly.backbone import PlainViT
+from segvit.assembly.heads.continual_head import ContinualHead
+from segvit.assembly.heads.per_pixel_head import PerPixelHead
+from segvit.assembly.heads.sem_seg_head import AttentionToMaskHead
+from segvit.assembly.hierarchical_backbone import HierarchicalViT
+
+BACKBONES: Mapping[str, type] = {"PlainViT": PlainViT, "HierarchicalViT": HierarchicalViT}
+HEADS: Mapping[str, type] = {
+    "AttentionToMaskHead": AttentionToMaskHead,
+    "PerPixelHead": PerPixelHead,
+    "ContinualHead": ContinualHead,
+}
+
+
+def build_backbone(cfg: CfgNode) -> Any:
+    """The backbone MODEL.BACKBONE.NAME."""
+    own = BACKBONES.get(cfg.MODEL.BACKBONE.NAME)
+    if own is not None:
+        return own(cfg)
+    from detectron2.modeling import build_backbone
+
+    return build_backbone(cfg)
+
+
+def build_head(cfg: CfgNode, input_shape: Mapping[str, Any]) -> Any:
+    """The head MODEL.SEM_SEG_HEAD.NAME, for the stages that the backbone's `output_shape` describes."""
+    own = HEADS.get(cfg.MODEL.SEM_SEG_HEAD.NAME)
+    if own is not None:
+        return own(cfg, input_shape)
+    from detectron2.modeling import build_sem_seg_head
+
+    return build_sem_seg_head(cfg, input_shape)
