@@ -1,4 +1,4 @@
-"""The backbone and the head that a config names: SegViT's own, or those of another Detectron2 project."""
+"""The parts of a config's model: its backbone and its head, of SegViT or another Detectron2 project, and windows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from segvit.assembly.heads.continual_head import ContinualHead
 from segvit.assembly.heads.per_pixel_head import PerPixelHead
 from segvit.assembly.heads.sem_seg_head import AttentionToMaskHead
 from segvit.assembly.hierarchical_backbone import HierarchicalViT
+from segvit.config.keys import config_keys
+from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 
 BACKBONES: Mapping[str, type] = {"PlainViT": PlainViT, "HierarchicalViT": HierarchicalViT}
 HEADS: Mapping[str, type] = {
@@ -39,3 +41,16 @@ def build_head(cfg: CfgNode, input_shape: Mapping[str, Any]) -> Any:
     from detectron2.modeling import build_sem_seg_head
 
     return build_sem_seg_head(cfg, input_shape)
+
+
+def build_windows(cfg: CfgNode) -> SlidingWindow | None:
+    """The sliding windows of TEST.WINDOW; None if an image is segmented as a whole."""
+    window = cfg.TEST.WINDOW
+    with config_keys(size="TEST.WINDOW.SIZE", stride="TEST.WINDOW.STRIDE", batch_size="TEST.WINDOW.BATCH_SIZE"):
+        windows = SlidingWindow(
+            size=window.SIZE,
+            stride=window.STRIDE,
+            batch_size=window.BATCH_SIZE,
+            accumulate_on_cpu=window.ACCUMULATE_ON_CPU,
+        )
+    return windows if window.ENABLED else None

@@ -15,12 +15,11 @@ from torch import nn
 from yacs.config import CfgNode
 
 from segvit.assembly.compilation import compile_network
-from segvit.assembly.components import build_backbone, build_head
+from segvit.assembly.components import build_backbone, build_head, build_windows
 from segvit.assembly.configurable import configurable
 from segvit.assembly.heads.sem_seg_head import build_edge_loss, build_semantic_inference
 from segvit.assembly.model_types import ModelInput, ModelOutput, requested_size
 from segvit.checkpoint.complete_weights import require_all_weights_for_inference
-from segvit.config.keys import config_keys
 from segvit.config.number_formats import number_format
 from segvit.modeling import segvit as core
 from segvit.modeling.cast_weights import CastWeights
@@ -105,14 +104,6 @@ class SegViT(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         backbone = build_backbone(cfg)
-        window = cfg.TEST.WINDOW
-        with config_keys(size="TEST.WINDOW.SIZE", stride="TEST.WINDOW.STRIDE", batch_size="TEST.WINDOW.BATCH_SIZE"):
-            windows = SlidingWindow(
-                size=window.SIZE,
-                stride=window.STRIDE,
-                batch_size=window.BATCH_SIZE,
-                accumulate_on_cpu=window.ACCUMULATE_ON_CPU,
-            )
         sem_seg_head = build_head(cfg, backbone.output_shape())
         if sem_seg_head.needs_frozen_backbone:
             backbone.freeze()
@@ -125,7 +116,7 @@ class SegViT(nn.Module):
             "pixel_mean": list(cfg.MODEL.PIXEL_MEAN),
             "pixel_std": list(cfg.MODEL.PIXEL_STD),
             "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
-            "windows": windows if window.ENABLED else None,
+            "windows": build_windows(cfg),
             "labels_only": cfg.TEST.LABELS_ONLY,
             "inference_dtype": number_format(
                 cfg.TEST.PRECISION, torch.device(cfg.MODEL.DEVICE).type, key="TEST.PRECISION"
