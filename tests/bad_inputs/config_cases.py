@@ -55,6 +55,8 @@ VALUES = [
     ("MODEL.BACKBONE.FREEZE_AT", "3", "MODEL.VIT.FROZEN"),
     ("SOLVER.STEPS", "(5,)", "'WarmupMultiStepLR'"),
     ("MODEL.VIT.NAME", "vit_tiny_patch16_224.augreg_in21k", "MODEL.VIT.PRETRAINED"),
+    ("INPUT.GAMMA_RANGE", "[2.0,1.0]", "low high"),
+    ("INPUT.GAMMA_RANGE", "[0.0,1.0]", "2 above"),
     ("INPUT.RANDOM_FLIP", "both", "'horizontal' 'none'"),
     ("INPUT.CROP.TYPE", "fixed", "'absolute'"),
     ("SOLVER.LR_SCHEDULER_NAME", "Poly", "'WarmupPolyLR'"),

@@ -33,6 +33,9 @@ MAY_CHANGE = (
     "INPUT.RESIZE_RATIO_*",
     "INPUT.CROP.*",
     "INPUT.PHOTOMETRIC_STRENGTH",
+    "INPUT.GAMMA_RANGE",
+    "INPUT.WHITE_BALANCE",
+    "INPUT.BLUR_SIGMA",
     "INPUT.RANDOM_FLIP",
     # Regularization, weights of losses, and how the same function is computed.
     "MODEL.VIT.DROP_PATH_RATE",

@@ -20,10 +20,17 @@ DATA = (
     Key("INPUT.RESIZE_RATIO_SAMPLING", "uniform"),
     # Redraw a crop if one class fills more than this fraction of its labelled pixels; 1.0 accepts every crop.
     Key("INPUT.CROP.SINGLE_CATEGORY_MAX_AREA", 0.75, between(0, 1)),
+    # Probability that a crop contains a pixel of a class drawn from those of the image, each as likely as any other.
+    Key("INPUT.CROP.CLASS_PROBABILITY", 0.0, between(0, 1)),
     # In image files of more than 8 bits per sample, the level that becomes 255; 0: the largest that the bits can hold.
     Key("INPUT.MAX_LEVEL", 0, between(0, 2**31 - 1)),
     # Strength of the photometric distortion: 1.0 as in SSD and the official recipe, 0.0 for none.
     Key("INPUT.PHOTOMETRIC_STRENGTH", 1.0, between(0, 2)),
+    # Changes of light, each in half of the images: the range of the exponent of the levels ([1.0, 1.0] for none); the
+    # largest gain of a channel, less 1; and the largest standard deviation of a blur in pixels.
+    Key("INPUT.GAMMA_RANGE", [1.0, 1.0], positive_numbers(2)),
+    Key("INPUT.WHITE_BALANCE", 0.0, between(0, 4)),
+    Key("INPUT.BLUR_SIGMA", 0.0, between(0, 100)),
 )
 
 SOLVER = (

@@ -13,6 +13,8 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
 
+from segvit.data.class_crop import ClassCrop
+from segvit.data.light_augmentation import light_augmentations
 from segvit.errors import UserError
 
 # Ranges at strength 1: those of SSD (Liu et al., ECCV 2016, section 2.2), which the official recipe uses.
@@ -178,7 +180,10 @@ class PhotometricDistortion(T.Augmentation):
 
 
 def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
-    """The official recipe: random resize, crop, flip and photometric distortion; config keys turn each of them off."""
+    """The official recipe: random resize, crop, flip and photometric distortion; config keys turn each of them off.
+
+    Crops of rare classes and changes of light follow if their keys turn them on.
+    """
     augmentations: list[T.Augmentation] = [
         ResizeWithRatio(
             short=cfg.INPUT.MIN_SIZE_TRAIN,
@@ -195,7 +200,13 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
             single_category_max_area=cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA,
             ignored_category=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
         )
-        augmentations.append(crop)
+        of_class = ClassCrop(
+            crop,
+            probability=cfg.INPUT.CROP.CLASS_PROBABILITY,
+            num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            ignored=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+        )
+        augmentations.append(of_class if of_class.probability else crop)
     if cfg.INPUT.RANDOM_FLIP != "none":
         horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
         augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
@@ -203,7 +214,7 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
         augmentations.append(
             PhotometricDistortion(image_format=cfg.INPUT.FORMAT, strength=cfg.INPUT.PHOTOMETRIC_STRENGTH)
         )
-    return augmentations
+    return [*augmentations, *light_augmentations(cfg)]
 
 
 def build_test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:

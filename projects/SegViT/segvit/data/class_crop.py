@@ -1,0 +1,49 @@
+"""`ClassCrop`: random crops, of which a part shows a class drawn at random, so that rare classes are seen more often.
+
+Shape shorthand: H x W pixels; K classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import CropTransform, Transform
+
+
+class ClassCrop(T.Augmentation):
+    """With a probability, the crop contains a random pixel of a random class of the image; else it is as given.
+
+    Each class of an image is as likely as any other, however few pixels it has. Where the crop lies around the pixel is
+    random, too.
+
+    Args:
+        crop: the crop of other images; it also gives the size.
+        probability: of a crop around a class.
+        num_classes: K; other labels, ignored ones among them, are not drawn.
+        ignored: the label of ignored pixels, inside 0..K-1 or not.
+    """
+
+    def __init__(
+        self, crop: T.RandomCrop_CategoryAreaConstraint, *, probability: float, num_classes: int, ignored: int
+    ) -> None:
+        super().__init__()
+        self.crop = crop
+        self.probability = probability
+        self.num_classes = num_classes
+        self.ignored = ignored
+
+    def get_transform(self, image: np.ndarray, sem_seg: np.ndarray) -> Transform:
+        if np.random.rand() >= self.probability:
+            return self.crop.get_transform(image, sem_seg)
+        classes = [label for label in np.unique(sem_seg) if label < self.num_classes and label != self.ignored]
+        if not classes:
+            return self.crop.get_transform(image, sem_seg)
+        pixels = np.flatnonzero(sem_seg == np.random.choice(classes))
+        pixel = np.unravel_index(np.random.choice(pixels), sem_seg.shape)
+        height, width = self.crop.crop_aug.get_crop_size(sem_seg.shape)
+        # The first row, and column, of all crops inside the image that contain the pixel.
+        top, left = (
+            np.random.randint(max(0, at - length + 1), min(at, whole - length) + 1)
+            for at, length, whole in zip(pixel, (height, width), sem_seg.shape, strict=True)
+        )
+        return CropTransform(left, top, width, height)
