@@ -1,18 +1,27 @@
 """Every kind of model runs a float16 and a bfloat16 step on CUDA, with the launches and waits of the table."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from count_tables import differences, require_counts_of_table, write_table
+from gpu.kinds import KINDS
 
 FOLDER = Path(__file__).parent
 TABLE = FOLDER / "training_counts.json"
+FORMATS = ("float16", "bfloat16")
 
 
 @pytest.mark.slow
 def test_launches_and_waits_of_training_steps(null_device):
     require_counts_of_table(null_device, FOLDER / "training_steps.py", TABLE)
+
+
+def test_no_step_waits_more_than_once():
+    counts = json.loads(TABLE.read_text())
+    assert len(counts) == len(KINDS) * len(FORMATS)
+    assert max(count["waits"] for count in counts.values()) <= 1
 
 
 def test_a_table_shows_a_new_wait_and_many_more_launches(tmp_path):

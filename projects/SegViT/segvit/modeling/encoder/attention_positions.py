@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.beit import gen_relative_position_index
 from torch import nn
 
 from segvit.modeling.grid_tensors import Grid, GridTensors
@@ -37,25 +36,38 @@ class AbsolutePositions(nn.Module):
 
 
 class RotaryPositions(nn.Module):
-    """Rotary embedding of patch tokens (EVA-02, DINOv3); timm computes it for each grid.
+    """Rotary embedding of patch tokens (EVA-02, DINOv3), computed by timm.
 
     Args:
         rope: timm's module.
         num_prefix_tokens: T; they are not rotated.
+        grid_size: (h, w), the usual grid. Its embedding is kept: timm computes that of DINOv3 from coordinates on the
+            CPU, for which a GPU would be waited for.
     """
 
-    def __init__(self, *, rope: nn.Module, num_prefix_tokens: int) -> None:
+    kept_embedding: torch.Tensor
+
+    def __init__(self, *, rope: Any, num_prefix_tokens: int, grid_size: Grid) -> None:
         super().__init__()
-        self.rope: Any = rope
+        self.rope = rope
         self.num_prefix_tokens = num_prefix_tokens
+        self.grid_size = grid_size
+        self.register_buffer("kept_embedding", rope.eval().get_embed(shape=list(grid_size)), persistent=False)
 
     def forward(self, grid: tuple[int, int], kept: KeptTokens | None = None) -> BlockKwargs:
-        rope = self.rope.get_embed(shape=list(grid))  # (N, 2 d): sines and cosines
+        rope = self._embedding(grid)  # (N, 2 d): sines and cosines
         if kept is not None:
             patch_indices = kept.keep_indices[:, self.num_prefix_tokens :] - self.num_prefix_tokens
             rope = rope[patch_indices][:, None]  # (B or 1, 1, M - T, 2 d)
         kwargs = {"rope": rope, **mask_kwargs(kept)}
         return lambda index: kwargs
+
+    def _embedding(self, grid: Grid) -> torch.Tensor:
+        is_random = self.training and getattr(self.rope, "aug_active", False)
+        # In an export the branch would fix the grid.
+        if is_exporting() or is_random or grid != self.grid_size:
+            return self.rope.get_embed(shape=list(grid))
+        return self.kept_embedding
 
 
 class RelativePositions(GridTensors):
@@ -77,7 +89,7 @@ class RelativePositions(GridTensors):
     def forward(self, grid: tuple[int, int], kept: KeptTokens | None = None) -> BlockKwargs:
         # The row of the table for each pair of tokens.
         device = (self.tables[0] if self.shared_table is None else self.shared_table).device
-        rows = gen_relative_position_index(grid, device=device)[None]  # (1, 1 + N, 1 + N)
+        rows = relative_rows(grid, device)[None]  # (1, 1 + N, 1 + N)
         key_mask = None
         if kept is not None:
             rows = rows[0][kept.keep_indices[:, :, None], kept.keep_indices[:, None]]  # (B or 1, M, M)
@@ -115,3 +127,30 @@ class RelativePositions(GridTensors):
         pairs = tensor[:-3].unflatten(0, old_size).permute(2, 0, 1)[None]
         pairs = F.interpolate(pairs, size=new_size, mode="bicubic", align_corners=False)
         return torch.cat([pairs[0].permute(1, 2, 0).flatten(0, 1), tensor[-3:]])
+
+
+def relative_rows(grid: Grid, device: torch.device) -> torch.Tensor:
+    """(1 + N, 1 + N) int64: the row of a BEiT table for each pair of query and key; the class token comes first.
+
+    The order is that of timm's `gen_relative_position_index`, which waits for a GPU.
+    """
+    vertical, horizontal = (_distances(length, device) for length in grid)
+    # The rows of patch pairs, by vertical and then by horizontal distance: (h, 1, h, 1) and (w, 1, w).
+    width, pairs = 2 * grid[1] - 1, (2 * grid[0] - 1) * (2 * grid[1] - 1)
+    rows = width * vertical[:, None, :, None] + horizontal[:, None]
+    # After them come those of the class token as query, as key, and as both.
+    rows = F.pad(rows.flatten(2).flatten(0, 1), (1, 0, 1, 0))
+    rows[:1] = pairs
+    rows[:, :1] = pairs + 1
+    rows[:1, :1] = pairs + 2
+    return rows
+
+
+def _distances(length: int, device: torch.device) -> torch.Tensor:
+    """(length, length): query minus key, from 0 on."""
+    positions = torch.arange(length, device=device)
+    return positions[:, None] - positions + (length - 1)
+
+
+# Under torch.export, which traces for images of any size; torch 2.6 does not tell it from torch.compile.
+is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)

@@ -55,7 +55,8 @@ def _rotary_positions(vit: Eva) -> nn.Module:
         return AbsolutePositions()
     if vit.rope_mixed:
         raise ArgumentError("name", "stands for an encoder with mixed rotary embeddings, which SegViT does not support")
-    return RotaryPositions(rope=vit.rope, num_prefix_tokens=vit.num_prefix_tokens)
+    rows, columns = vit.patch_embed.grid_size
+    return RotaryPositions(rope=vit.rope, num_prefix_tokens=vit.num_prefix_tokens, grid_size=(rows, columns))
 
 
 def _relative_positions(vit: Beit) -> nn.Module:
