@@ -18,7 +18,7 @@ from segvit.experiments.cached_run import RunResult
 
 CONFIGS = PROJECT / "configs" / "ablations"
 ON_TOY_SCENES = CONFIGS / "on_toy_scenes.yaml"
-TINY = overrides(SHORT_RUN | {"SOLVER.MAX_ITER": "4", "TEST.EVAL_PERIOD": "2"})
+TINY = overrides(SHORT_RUN | {"SOLVER.MAX_ITER": "4", "TEST.EVAL_PERIOD": "2", "TEST.BOUNDARY_IOU": "True"})
 
 TOOL = load_script(PROJECT / "tools" / "run_ablations.py")
 NAMES = TOOL.chosen(list(TOOL.GROUPS))
@@ -93,6 +93,7 @@ def test_a_second_call_trains_only_the_missing_seeds(toy_scenes, tmp_path, capsy
         assert list(result["runs"]) == ["3", "4"] and all(run["iterations"] == [2, 4] for run in runs)
         assert result["miou_final"]["mean"] == pytest.approx(sum(run["miou_final"] for run in runs) / 2)
         assert result["miou_best"]["mean"] >= result["miou_final"]["mean"] and result["miou_best"]["deviation"] >= 0
+        assert result["minutes"] > 0 and 0 <= result["boundary_iou"]["mean"] <= 100
         assert result["params"] > 1000 and result["macs"] > 1e5 and result["seconds_per_iteration"] > 0
         row = next(line for line in printed.splitlines() if line.startswith(f"{result['name']} "))
         assert f"{result['params'] / 1e6:.2f}" in row and "±" in row

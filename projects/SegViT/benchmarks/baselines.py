@@ -19,13 +19,13 @@ from torch import nn
 from dense_predictor import BilinearUpsampling, DensePredictor
 from label_endings import Argmax, BandedArgmax, MaskArgmax, SyntheticScene
 from peers import PEERS, build_peer
-from segmenter_head import SegmenterHead
 from segvit.analysis.from_config import build_random_model
 from segvit.assembly.meta_arch import SegViT
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.data.image_reading import read_image
 from segvit.errors import UserError
 from segvit.modeling.decoder.linear_head import LinearHead
+from segvit.modeling.decoder.segmenter_head import SegmenterHead
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 
 # SegViT with another MODEL.SEGVIT.OUTPUT.
@@ -147,14 +147,12 @@ def build_linear(cfg: CfgNode, backbone: Backbone) -> LinearHead:
 
 
 def build_segmenter(cfg: CfgNode, backbone: Backbone) -> SegmenterHead:
-    """Segmenter's mask transformer on the deepest stage, with attention heads of 64 channels."""
+    """Segmenter's mask transformer on the deepest stage."""
     stage = cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES[0]
-    embed_dim = backbone.output_shape()[stage].channels
     return SegmenterHead(
         in_feature=stage,
-        embed_dim=embed_dim,
+        embed_dim=backbone.output_shape()[stage].channels,
         num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-        num_heads=max(1, embed_dim // 64),
     )
 
 

@@ -3,8 +3,8 @@
     python projects/SegViT/tools/run_ablations.py [--run GROUP-or-NAME ...] [--on FILE] [--seeds N ...]
         [--output FOLDER] [KEY VALUE ...]
 
---run takes groups (decoder, levels, stages, sampling, reduction) and names of configs; the default is all. A config in
-several groups runs once. The dataset is CamVid; --on overrides data keys by those of a YAML file, such as
+--run takes groups (decoder, heads, levels, stages, sampling, reduction) and names of configs; the default is all. A
+config in several groups runs once. The dataset is CamVid; --on overrides data keys by those of a YAML file, such as
 configs/ablations/on_toy_scenes.yaml for the generated toy scenes. With several seeds, the table has mean and standard
 deviation. FOLDER/<name>/seed<N>/ holds each run: a finished run is not repeated, and an interrupted one continues.
 FOLDER/ablations.{txt,json} hold the table. The exit code is 1 if a run failed.
@@ -37,6 +37,7 @@ from segvit.output_files import atomic_write_text, require_folder
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "ablations"
 GROUPS = {
     "decoder": ("per_pixel_ce", "atm_ce", "atm_mask"),
+    "heads": ("per_pixel_ce", "segmenter_ce", "atm_mask", "atm_detail"),
     "levels": ("atm_mask", "levels_2_5", "levels_2_3_5", "levels_0_2_3_5"),
     "stages": ("atm_mask", "three_atm_last_level", "levels_2_3_5"),
     "sampling": ("qd_conv_q", "qd_nearest_qkv", "qd_qu_nearest"),
@@ -155,19 +156,21 @@ def report(
 
 def table(results: Sequence[AblationResult]) -> str:
     """One row per ablation, in the order of the command line."""
-    header = ("ablation", "final mIoU", "best mIoU", "params (M)", "MACs (G)", "s/iteration")
+    header = ("ablation", "final mIoU", "best mIoU", "boundary IoU", "minutes", "params (M)", "MACs (G)", "s/iteration")
     rows = [
         (
             result.name,
             str(result.miou_final),
             str(result.miou_best),
+            "-" if result.boundary_iou is None else str(result.boundary_iou),
+            f"{result.minutes:.1f}",
             f"{result.params / 1e6:.2f}",
             f"{result.macs / 1e9:.3f}",
             "-" if result.seconds_per_iteration is None else f"{result.seconds_per_iteration:.3f}",
         )
         for result in results
     ]
-    return tabulate(rows, header, "simple", colalign=("left", *["right"] * 5), disable_numparse=True)
+    return tabulate(rows, header, "simple", colalign=("left", *["right"] * 7), disable_numparse=True)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,8 @@ DECODER = (
     # Width of the fine map, and its stride in pixels: 4 or 2.
     Key("MODEL.SEGVIT.DETAIL.DIM", 64, at_least(1)),
     Key("MODEL.SEGVIT.DETAIL.STRIDE", 4, at_least(1)),
+    # Classifier of PerPixelHead: "linear", or Segmenter's mask transformer.
+    Key("MODEL.SEGVIT.CLASSIFIER", "linear", one_of("linear", "segmenter")),
     # "mix": every query votes for every class (v1); "diagonal": query c scores only class c (v2, cheaper);
     # "softmax": masks are the class logits of each pixel, for LOSS "pixel".
     Key("MODEL.SEGVIT.OUTPUT", "mix"),

@@ -52,6 +52,17 @@ class AblationResult:
         return Spread.of([run.miou_best for run in self.runs.values()])
 
     @property
+    def boundary_iou(self) -> Spread | None:
+        """Boundary IoU of the last evaluation, in percent; None if TEST.BOUNDARY_IOU is off."""
+        values = [run.boundary_iou for run in self.runs.values() if run.boundary_iou is not None]
+        return Spread.of(values) if values else None
+
+    @property
+    def minutes(self) -> float:
+        """Minutes of a run with its evaluations, the mean over seeds."""
+        return statistics.fmean(run.minutes for run in self.runs.values())
+
+    @property
     def params(self) -> int:
         """Parameters of the whole model."""
         return next(iter(self.runs.values())).params
@@ -73,6 +84,8 @@ class AblationResult:
             "name": self.name,
             "miou_final": asdict(self.miou_final),
             "miou_best": asdict(self.miou_best),
+            "boundary_iou": asdict(self.boundary_iou) if self.boundary_iou else None,
+            "minutes": self.minutes,
             "params": self.params,
             "macs": self.macs,
             "seconds_per_iteration": self.seconds_per_iteration,

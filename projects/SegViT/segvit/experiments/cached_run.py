@@ -42,6 +42,7 @@ class RunResult:
         seconds_per_iteration: the median over the log's lines; None if the run is too short to have logged one.
         minutes: of the whole run, with its evaluations.
         iterations, miou: one of each per evaluation.
+        boundary_iou: of the last evaluation, in percent; None without TEST.BOUNDARY_IOU, or of an older version.
     """
 
     params: int
@@ -52,6 +53,7 @@ class RunResult:
     minutes: float
     iterations: list[int]
     miou: list[float]
+    boundary_iou: float | None = None
 
 
 def config_to_compare(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
@@ -95,6 +97,7 @@ def _run_or_load(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]]
     # A run that was interrupted after its last iteration evaluates that iteration again: keep the later score.
     miou = {min(iteration + 1, cfg.SOLVER.MAX_ITER): score for iteration, score in zip(iterations, scores, strict=True)}
     _, seconds = read_metrics(folder, "time")
+    _, boundary_scores = read_metrics(folder, "sem_seg/mBoundaryIoU")
     model = build_random_model(cfg, device="meta")
     height, width = cfg.MODEL.VIT.IMG_SIZE
     result = RunResult(
@@ -106,6 +109,7 @@ def _run_or_load(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]]
         minutes=minutes,
         iterations=list(miou),
         miou=list(miou.values()),
+        boundary_iou=boundary_scores[-1] if boundary_scores else None,
     )
     atomic_write_text(result_file, json.dumps(asdict(result), indent=2))
     return result

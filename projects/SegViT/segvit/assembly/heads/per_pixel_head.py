@@ -1,4 +1,4 @@
-"""`PerPixelHead`: a linear classifier of every token as a Detectron2 head, the baseline of SegViT v1's ablations."""
+"""`PerPixelHead`: a classifier of every token as a Detectron2 head: baselines of ablations, linear or Segmenter's."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ from segvit.assembly.stage_shape import StageShape
 from segvit.errors import UserError
 from segvit.modeling.decoder.linear_head import LinearHead
 from segvit.modeling.decoder.outputs import PixelOutputs
+from segvit.modeling.decoder.segmenter_head import SegmenterHead
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
+
+# The values of MODEL.SEGVIT.CLASSIFIER.
+CLASSIFIERS: dict[str, type[LinearHead | SegmenterHead]] = {"linear": LinearHead, "segmenter": SegmenterHead}
 
 
 class PerPixelHead(nn.Module):
     """One backbone stage to per-pixel class logits, trained by cross-entropy (as in SETR-naive, Zheng et al. 2021).
+
+    Segmenter (Strudel et al. 2021) trains its mask transformer in the same way.
 
     Args:
         classifier: named stages to class logits (B, K, h, w).
@@ -29,7 +35,7 @@ class PerPixelHead(nn.Module):
     needs_frozen_backbone = False
 
     @configurable
-    def __init__(self, *, classifier: LinearHead, criterion: PixelCrossEntropy) -> None:
+    def __init__(self, *, classifier: LinearHead | SegmenterHead, criterion: PixelCrossEntropy) -> None:
         super().__init__()
         self.classifier = classifier
         self.criterion = criterion
@@ -46,7 +52,7 @@ class PerPixelHead(nn.Module):
             raise UserError(
                 "PerPixelHead predicts no masks: set MODEL.SEGVIT.LOSS 'pixel' and MODEL.SEGVIT.OUTPUT 'softmax'"
             )
-        classifier = LinearHead(
+        classifier = CLASSIFIERS[cfg.MODEL.SEGVIT.CLASSIFIER](
             in_feature=in_features[0],
             embed_dim=input_shape[in_features[0]].channels,
             num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,

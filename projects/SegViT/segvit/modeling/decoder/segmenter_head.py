@@ -1,4 +1,4 @@
-"""`SegmenterHead`: Segmenter's mask transformer (Strudel et al., ICCV 2021, section 3.2), a baseline to time.
+"""`SegmenterHead`: Segmenter's mask transformer (Strudel et al., ICCV 2021, section 3.2), a baseline.
 
 Shape shorthand: B images, h x w grid, N = h*w tokens, C width, K classes.
 """
@@ -14,6 +14,9 @@ from torch import nn
 
 from segvit.modeling.tokens import map_to_tokens
 
+# Channels of an attention head, as in ViTs.
+HEAD_DIM = 64
+
 
 class SegmenterHead(nn.Module):
     """Runs class and patch tokens through two transformer blocks; scores are the products of both, normalized.
@@ -22,14 +25,14 @@ class SegmenterHead(nn.Module):
         in_feature: the name of its input stage.
         embed_dim: C.
         num_classes: K.
-        num_heads: attention heads of the blocks.
     """
 
-    def __init__(self, *, in_feature: str, embed_dim: int, num_classes: int, num_heads: int) -> None:
+    def __init__(self, *, in_feature: str, embed_dim: int, num_classes: int) -> None:
         super().__init__()
         self.in_feature = in_feature
         self.class_tokens = nn.Parameter(torch.randn(1, num_classes, embed_dim) * 0.02)
         self.input_proj = nn.Linear(embed_dim, embed_dim)
+        num_heads = max(1, embed_dim // HEAD_DIM)
         self.blocks = nn.Sequential(*(Block(embed_dim, num_heads, qkv_bias=True) for _ in range(2)))
         self.norm = nn.LayerNorm(embed_dim)
         self.patch_proj = nn.Linear(embed_dim, embed_dim, bias=False)
