@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def chosen(folds: Sequence[Fold], words: Sequence[str]) -> list[Fold]:
-    """Return the folds of these groups, or all. Raises UserError for an unknown group."""
+    """The folds of these groups, or all. Raises UserError for an unknown group."""
     unknown = sorted(set(words) - {fold.unseen for fold in folds})
     if unknown:
         raise UserError(f"--unseen {' '.join(unknown)}: groups are {', '.join(fold.unseen for fold in folds)}")

@@ -10,7 +10,7 @@ from gpu.agreement import check_kind, relative_error
 from gpu.checks import Check, Part, run_parts
 from gpu.kinds import KINDS, small_config
 from gpu.report import TABLES, markdown, write_report
-from gpu.step_profile import covered
+from gpu.step_profile import union_length
 from gpu.training_speed import MODELS
 
 
@@ -101,4 +101,4 @@ def test_a_kind_agrees_with_itself_on_the_cpu():
 
 def test_relative_error_and_length_of_a_union_of_intervals():
     assert relative_error(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 0.0])) == pytest.approx(2.0)
-    assert covered([(0, 2), (1, 3), (5, 6), (5, 5.5)]) == 4
+    assert union_length([(0, 2), (1, 3), (5, 6), (5, 5.5)]) == 4

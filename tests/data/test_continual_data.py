@@ -1,6 +1,6 @@
 """The data of a continual step: its images, its labels, and its evaluation.
 
-Shape shorthand in this module: H x W: pixels of an image.
+Shape shorthand: H x W pixels of an image.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """INPUT.MAX_LEVEL: images of more than 8 bits are scaled by one rule in training, prediction, the doctor and the tools.
 
-Shape shorthand in this module: H x W: pixels of an image.
+Shape shorthand: H x W pixels of an image.
 """
 
 import logging

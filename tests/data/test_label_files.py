@@ -1,6 +1,6 @@
 """Label maps in every PNG and TIFF form are read as the ids in the file, or refused.
 
-Shape shorthand in this module: H x W: pixels of a label map.
+Shape shorthand: H x W pixels of a label map.
 """
 
 import struct

@@ -23,7 +23,7 @@ DEMO_MODEL = "output/demo/model_best.pth"
 
 
 def prepare_the_demo(workspace):
-    """A model of random weights in place of the trained one, and pictures and a video for it."""
+    """A model of random weights in place of the trained one, and images and a video for it."""
     cfg = load_config(ROOT / DEMO_CONFIG)
     images = workspace.folder / "output/demo/datasets/toy_scenes/images/val"
     images.mkdir(parents=True, exist_ok=True)

@@ -57,8 +57,8 @@ def predicts_for_a_folder(command, workspace):
     workspace.shell(command)
     written = re.search(r"OUTPUT_DIR (\S+)|--output (\S+)", command)
     run = Path(workspace.folder, (written and (written[1] or written[2])) or "output/custom_scratch")
-    pictures = [run] if run.suffix == ".png" else list(run.glob("predictions/colors/*.png"))
-    assert len(pictures) == (1 if run.suffix == ".png" else 2)
+    images = [run] if run.suffix == ".png" else list(run.glob("predictions/colors/*.png"))
+    assert len(images) == (1 if run.suffix == ".png" else 2)
 
 
 # Regular expression of a whole command -> the check that runs it.

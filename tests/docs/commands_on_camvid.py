@@ -57,8 +57,8 @@ def draws_camvid(command, workspace):
     else:
         trains_on_camvid(CAMVID_RUN, workspace)
         workspace.shell(command)
-    with Image.open(workspace.folder / output) as picture:
-        assert min(picture.size) > 50
+    with Image.open(workspace.folder / output) as image:
+        assert min(image.size) > 50
 
 
 def inspects_the_camvid_run(command, workspace):

@@ -50,10 +50,10 @@ def data(tmp_path_factory):
             for kind in ("images", annotations):
                 (root / folder / kind / split).mkdir(parents=True)
             for index in range(count):
-                picture = draw.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+                image = draw.integers(0, 256, (64, 96, 3), dtype=np.uint8)
                 labels = draw.integers(0, num_classes, (4, 6), dtype=np.uint8).repeat(16, 0).repeat(16, 1)
                 labels[:4] = 255
-                Image.fromarray(picture).save(root / folder / "images" / split / f"{index:04d}.jpg")
+                Image.fromarray(image).save(root / folder / "images" / split / f"{index:04d}.jpg")
                 Image.fromarray(labels).save(root / folder / annotations / split / f"{index:04d}.png")
     return root
 

@@ -1,4 +1,4 @@
-"""A recipe on another number of processes, and a batch that leaves its learning rate behind."""
+"""A recipe on another number of processes, and a batch size that was changed without its learning rate."""
 
 import pytest
 

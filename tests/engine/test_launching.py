@@ -81,7 +81,7 @@ def test_a_defect_in_one_process_ends_the_job_with_its_traceback(tmp_path):
 def test_a_user_error_in_one_process_is_one_line(tmp_path):
     done = launched(tmp_path, "explained")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == "launched_program.py: error: picture.png is damaged"
+    assert done.stderr.splitlines()[-1] == "launched_program.py: error: image.png is damaged"
     assert "Traceback" not in done.stderr
 
 

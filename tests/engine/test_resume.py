@@ -15,7 +15,7 @@ from segvit.data.sample_stream import BatchStream, SeededSamples
 
 
 class Break(HookBase):
-    """Ends the training behind an iteration, as a crash would."""
+    """Ends the training after an iteration, as a crash would."""
 
     def __init__(self, iteration):
         self.iteration = iteration

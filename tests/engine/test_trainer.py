@@ -103,7 +103,7 @@ def scripted(scores):
 
 
 def test_a_resumed_run_remembers_what_was_best(cfg, tmp_path):
-    """The first evaluation behind the interruption is worse: model_best.pth stays."""
+    """The first evaluation after the interruption is worse: model_best.pth stays."""
     cfg.SOLVER.MAX_ITER, cfg.TEST.EVAL_PERIOD, cfg.SOLVER.CHECKPOINT_PERIOD = 4, 1, 1
     first = scripted([20.0, 40.0])(cfg)
     first.register_hooks([Stop()])
@@ -126,7 +126,7 @@ def test_a_finished_run_whose_last_evaluation_is_best_resumes_behind_its_end(cfg
 
 
 class Stop(HookBase):
-    """Ends the training behind its second iteration, as a crash would."""
+    """Ends the training after its second iteration, as a crash would."""
 
     def after_step(self):
         if self.trainer.iter == 1:

@@ -36,7 +36,7 @@ class Recorder(HookBase):
 
 
 def train(root, output):
-    """Three steps of two images: all six of the data set."""
+    """Three steps of two images: all six of the dataset."""
     os.environ["DETECTRON2_DATASETS"] = root
     torch.set_num_threads(1)
     seed_all_rng(1)

@@ -1,6 +1,6 @@
 """Miniature replicas of the benchmarks in the formats in which they are distributed.
 
-Shape shorthand in this module: H x W: pixels of an image.
+Shape shorthand: H x W pixels of an image.
 """
 
 import json

@@ -1,6 +1,6 @@
 """A small dataset in the layout of DATASETS.FOLDER.
 
-Shape shorthand in this module: H x W: pixels of an image.
+Shape shorthand: H x W pixels of an image.
 """
 
 import json

@@ -22,7 +22,7 @@ def work(args):
     if rank == 1 and deed == "defect":
         raise KeyError("injected")
     if rank == 1 and deed == "explained":
-        raise UserError("picture.png is damaged")
+        raise UserError("image.png is damaged")
     if rank == 1 and deed == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if deed == "waits":

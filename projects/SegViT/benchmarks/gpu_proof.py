@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(args: argparse.Namespace) -> bool:
-    """Returns whether all checks passed."""
+    """Whether all checks passed."""
     from gpu.report import Results, machine, write_report
 
     toy_runs = ToyRuns(args.output / "toy", iterations=60 if args.quick else 600)

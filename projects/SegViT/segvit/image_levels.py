@@ -1,6 +1,6 @@
 """The upright levels of an opened image, and their conversion to (H, W, 3) uint8. Imports neither torch nor Detectron2.
 
-Shape shorthand in this module: H x W: pixels after EXIF rotation; C: channels.
+Shape shorthand: H x W pixels after EXIF rotation, C channels.
 """
 
 from __future__ import annotations

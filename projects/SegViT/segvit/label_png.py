@@ -1,6 +1,6 @@
 """`write_label_png`: label maps as PNGs of class ids that image viewers show in the colours of the classes.
 
-Shape shorthand in this module: H x W: pixels; K: classes.
+Shape shorthand: H x W pixels, K classes.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def shared_config(args: argparse.Namespace) -> CfgNode:
-    """Return the config that all encoders share. Raises UserError if it cannot be read or has no PlainViT."""
+    """The config that all encoders share. Raises UserError if it cannot be read or has no PlainViT."""
     cfg = config_to_compare(args.config_file, args.opts)
     if cfg.MODEL.BACKBONE.NAME != "PlainViT":
         raise UserError(f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} cannot be compared: set it to 'PlainViT'")

@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def chosen(words: Sequence[str]) -> list[str]:
-    """Return the names of the selected configs, each once. Raises UserError for an unknown group or name."""
+    """The names of the selected configs, each once. Raises UserError for an unknown group or name."""
     known = dict.fromkeys(name for names in GROUPS.values() for name in names)
     unknown = [word for word in words if word not in GROUPS and word not in known]
     if unknown or not words:
@@ -123,7 +123,7 @@ def chosen(words: Sequence[str]) -> list[str]:
 
 
 def chosen_seeds(words: Sequence[str], cfg: CfgNode) -> list[int]:
-    """Return the given seeds, each once, or the config's seed. Raises UserError for a word that is not a seed."""
+    """The given seeds, each once, or the config's seed. Raises UserError for a word that is not a seed."""
     wrong = [word for word in words if not word.isdecimal()]
     if wrong:
         raise UserError(f"--seeds {' '.join(wrong)}: seeds are whole numbers from 0")

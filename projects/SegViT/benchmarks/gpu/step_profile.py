@@ -60,7 +60,7 @@ def profile_steps(name: str) -> Values:
         for event in recorded.events()
         if event.device_type == DeviceType.CUDA
     ]
-    busy = covered(spans) / 1000 / STEPS
+    busy = union_length(spans) / 1000 / STEPS
     return {
         "step_ms": round(milliseconds, 2),
         "kernels_and_copies": round(len(spans) / STEPS),
@@ -112,7 +112,7 @@ def _line() -> str:
     return f"{frame.filename.split('/segvit/')[-1].split('site-packages/')[-1]}:{frame.lineno}"
 
 
-def covered(spans: list[tuple[float, float]]) -> float:
+def union_length(spans: list[tuple[float, float]]) -> float:
     """The length of the union of intervals."""
     total, end = 0.0, float("-inf")
     for first, last in sorted(spans):

@@ -141,8 +141,8 @@ class RunRecord:
         done, limit = trainer["iteration"] + 1, self.config["SOLVER.MAX_ITER"]
         if done > limit:
             raise UserError(
-                f"{path} has {done} iterations behind it, more than SOLVER.MAX_ITER {limit}: raise it to --resume, or "
-                "choose another OUTPUT_DIR"
+                f"{path} was saved after {done} iterations, more than SOLVER.MAX_ITER {limit}: raise the key to "
+                "--resume, or choose another OUTPUT_DIR"
             )
         for key, (old, new) in changed.items():
             logger.warning("Resuming with %s %r in place of %r", key, new, old)

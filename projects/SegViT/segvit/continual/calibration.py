@@ -4,7 +4,7 @@ Groups are trained separately, so the scores of two groups are not comparable, y
 wins. After a step's training, the factor of its group is chosen on the step's own training data, where pixels are
 labelled with a new class or background. The scores of older groups do not change.
 
-Shape shorthand in this module: K classes of the model, k classes of the new group, H x W pixels.
+Shape shorthand: K classes of the model, k classes of the new group, H x W pixels.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class ScoreRatios:
         self.counts = torch.stack(comm.all_gather(self.counts)).sum(dim=0)
 
     def best_factor(self) -> tuple[float, float, float]:
-        """Return the factor with the highest mean IoU, and the mean IoU in percent with factor 1 and with this one."""
+        """The factor with the highest mean IoU, and the mean IoU in percent with factor 1 and with this one."""
         # A factor wins the pixels of all bins up to its own.
         won = self.counts.cumsum(dim=2)  # (k + 1, k, bins)
         intersection = torch.stack([won[index, index] for index in range(self.num_new)])  # (k, bins)

@@ -61,7 +61,7 @@ def steps_table(results: Results) -> str:
 
 
 def forgetting(steps: Sequence[StepResult]) -> list[dict[str, float]]:
-    """Return for each step: group -> mIoU lost since the step that trained the group (negative if it improved).
+    """For each step, by group, the mIoU lost since the step that trained the group (negative if it improved).
 
     "group<i>" is measured among all classes, where newer classes can win pixels of older ones; "group<i>_alone" among
     the classes of the group.
@@ -80,7 +80,7 @@ def forgetting(steps: Sequence[StepResult]) -> list[dict[str, float]]:
 
 
 def shares_of_joint(results: Results) -> dict[str, float]:
-    """Return method -> mIoU after the last step divided by joint training's; empty if joint training was not run."""
+    """By method, the mIoU after the last step divided by that of joint training; empty without the latter."""
     joint = results["joint"][-1].metrics["mIoU_all"] if "joint" in results else None
     if not joint:
         return {}

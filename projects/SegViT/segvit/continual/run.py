@@ -54,7 +54,7 @@ class StepResult:
 
 
 def protocol_step(cfg: CfgNode) -> ContinualStep:
-    """Return the last step of the config's protocol. Raises UserError without a protocol or without a test set."""
+    """The last step of the config's protocol. Raises UserError without a protocol or without a test set."""
     last = continual_step(merge(cfg, {f"{KEY}.STEP": -1}))
     if last is None:
         raise UserError(f"this config learns all classes at once: set {KEY}.PROTOCOL, such as '100-50'")
@@ -64,7 +64,7 @@ def protocol_step(cfg: CfgNode) -> ContinualStep:
 
 
 def step_configs(cfg: CfgNode, method: str, folder: Path) -> list[CfgNode]:
-    """Return the config of each step, with groups of class ids, starting from the weights of the step before.
+    """The config of each step, with groups of class ids, starting from the weights of the step before.
 
     Args:
         cfg: the config of the whole protocol; the first step starts from its MODEL.WEIGHTS.
@@ -101,7 +101,7 @@ def step_configs(cfg: CfgNode, method: str, folder: Path) -> list[CfgNode]:
 
 
 def first_step(iterations: Sequence[int], weights: str) -> int:
-    """Return the step to start with: the last one that is finished (0 iterations), or step 0.
+    """The step to start with: the last one that is finished (0 iterations), or step 0.
 
     Raises:
         UserError: if a finished step follows one that must be trained, or the finished model is not named.
@@ -115,7 +115,7 @@ def first_step(iterations: Sequence[int], weights: str) -> int:
 
 
 def step_checkpoint(folder: Path, index: int) -> Path:
-    """Return the file of the model after a step."""
+    """The file of the model after a step."""
     return folder / f"step_{index}.pth"
 
 
@@ -169,7 +169,7 @@ def train_step(
 
 
 def training_config(cfg: CfgNode, method: str) -> CfgNode:
-    """Return the trainer's config: joint training has no groups, or one, if labels are matched by name."""
+    """The trainer's config: joint training has no groups, or one, if labels are matched by name."""
     if method != "joint":
         return cfg
     step = continual_step(cfg)

@@ -1,6 +1,6 @@
 """Training and test augmentations, as Detectron2 `Augmentation`s.
 
-Shape shorthand in this module: H x W: pixels before the transform; images are (H, W, 3) uint8, label maps (H, W).
+Shape shorthand: H x W pixels before the transform; images are (H, W, 3) uint8, label maps (H, W).
 """
 
 from __future__ import annotations

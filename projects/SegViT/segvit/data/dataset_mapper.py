@@ -1,6 +1,6 @@
 """`SegViTSemanticDatasetMapper`: from a dataset record to a model input.
 
-Shape shorthand in this module: H x W: pixels after augmentation; K: classes.
+Shape shorthand: H x W pixels after augmentation, K classes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from detectron2.data import transforms as T
 from segvit.config.continual_step import training_labels
 from segvit.data.augmentation import build_test_augmentations, build_train_augmentations
 from segvit.data.image_reading import max_level_of, read_image
-from segvit.data.label_reading import read_label_map
+from segvit.data.label_reading import ids_in, read_label_map
 from segvit.data.relabelling import Relabelling
 from segvit.errors import UserError
 
@@ -92,18 +92,20 @@ class SegViTSemanticDatasetMapper:
             UserError: a file is unreadable, an id is out of range, or the sizes of image, record and label map differ;
                 names the file.
         """
+        # Read the image and its label map, and check that they fit each other.
         dataset_dict = copy.deepcopy(dataset_dict)
         image = read_image(dataset_dict["file_name"], format=self.image_format, max_level=self.max_level)
         _check_image_size(dataset_dict, image)
         label_map = self._read_label_map(dataset_dict, image.shape[:2]) if self.is_train else None
 
+        # Augment both, and convert them to tensors.
         aug_input = T.AugInput(image, sem_seg=label_map)
         self.augmentations(aug_input)
         dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
         if label_map is not None:
             labels = aug_input.sem_seg if aug_input.sem_seg.dtype == np.uint8 else aug_input.sem_seg.astype(np.int32)
             dataset_dict["sem_seg"] = torch.from_numpy(np.array(labels))  # a writable copy
-            dataset_dict["sem_seg_ids"] = torch.from_numpy(_ids_of(labels))
+            dataset_dict["sem_seg_ids"] = torch.from_numpy(ids_in(labels))
         return dataset_dict
 
     def _read_label_map(self, dataset_dict: dict[str, Any], image_size: tuple[int, int]) -> np.ndarray:
@@ -127,7 +129,7 @@ class SegViTSemanticDatasetMapper:
 
     def _check_ids(self, label_map: np.ndarray, file_name: str) -> None:
         num_ids = self.relabelling.num_ids if self.relabelling is not None else self.num_classes
-        ids = np.unique(label_map).astype(np.int64)
+        ids = ids_in(label_map)
         wrong = ids[((ids < 0) | (ids >= num_ids)) & (ids != self.ignore_value)]
         if wrong.size:
             raise UserError(
@@ -135,13 +137,6 @@ class SegViTSemanticDatasetMapper:
                 f"value {self.ignore_value}; correct the label map, or set MODEL.SEM_SEG_HEAD.NUM_CLASSES "
                 f"(now {self.num_classes}) or MODEL.SEM_SEG_HEAD.IGNORE_VALUE to match it"
             )
-
-
-def _ids_of(labels: np.ndarray) -> np.ndarray:
-    """(n,) int64, the ids in a label map, in ascending order."""
-    return (
-        np.flatnonzero(np.bincount(labels.ravel())) if labels.dtype == np.uint8 else np.unique(labels).astype(np.int64)
-    )
 
 
 def _check_image_size(record: dict[str, Any], image: np.ndarray) -> None:

@@ -1,6 +1,6 @@
 """Read images as upright (H, W, 3) uint8 arrays; levels of more than 8 bits are scaled by INPUT.MAX_LEVEL.
 
-Shape shorthand in this module: H x W: pixels after EXIF rotation.
+Shape shorthand: H x W pixels after EXIF rotation.
 """
 
 from __future__ import annotations

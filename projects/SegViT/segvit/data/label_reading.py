@@ -1,6 +1,6 @@
 """Read label maps as the class ids in the file, without the scaling that Pillow applies for display.
 
-Shape shorthand in this module: H x W: pixels after EXIF rotation.
+Shape shorthand: H x W pixels after EXIF rotation.
 """
 
 from __future__ import annotations
@@ -54,6 +54,13 @@ def read_levels(path: str | os.PathLike[str]) -> np.ndarray:
     if image.format == "PPM" and isinstance(arguments, tuple):
         return _undo_pgm_scaling(levels, arguments)
     return _undo_display_scaling(levels, raw_mode)
+
+
+def ids_in(labels: np.ndarray) -> np.ndarray:
+    """(n,) int64: the ids that occur in a label map, in ascending order. Small integers are counted, not sorted."""
+    if labels.dtype in (np.uint8, np.uint16):
+        return np.flatnonzero(np.bincount(labels.ravel()))
+    return np.unique(labels).astype(np.int64)
 
 
 def _undo_display_scaling(levels: np.ndarray, raw_mode: str) -> np.ndarray:

@@ -1,6 +1,6 @@
 """`ClassList`: class names and colours of a user's folder, read from its `classes.txt` or `classes.json`.
 
-Shape shorthand in this module: K: classes.
+Shape shorthand: K classes.
 """
 
 from __future__ import annotations

@@ -34,12 +34,12 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
 
 
 def started_by_torchrun() -> bool:
-    """Return whether torchrun started this process (also if it started only one)."""
+    """Whether torchrun started this process (also if it started only one)."""
     return all(name in os.environ for name in TORCHRUN_VARIABLES)
 
 
 def number_of_processes(args: argparse.Namespace) -> int:
-    """Return the number of processes of the whole job.
+    """The number of processes of the whole job.
 
     Raises:
         UserError: if the number is below 1, if it is given both here and to torchrun, or if there are several machines

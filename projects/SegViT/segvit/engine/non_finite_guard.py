@@ -1,4 +1,4 @@
-"""`NonFiniteGuard`: tells of steps with NaN or infinite losses or gradients, saves their batches and ends the run."""
+"""`NonFiniteGuard`: reports steps with NaN or infinite losses or gradients, saves their batches and ends the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NonFiniteError(FloatingPointError, UserError):
 class NonFiniteGuard:
     """Judges steps with infinite or NaN losses or gradients; all processes take the same decision.
 
-    The step itself is refused by `StepOutcome.refused`, before anyone knows. The guard tells it, and ends the run.
+    `StepOutcome.refused` keeps the optimizer from the step itself; the guard reports it, and may end the run.
 
     Args:
         action: "stop" ends the run; "skip" goes on, and ends the run at the `MOST_SKIPPED`th such step in a row.

@@ -58,16 +58,19 @@ class OptimizationStep(SimpleTrainer):
         self._parameters = dict(model.named_parameters())
 
     def run_step(self) -> None:
+        # Wait for a batch.
         start = time.perf_counter()
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
 
+        # Forward and backward passes.
         scaler = self.precision.grad_scaler
         self.optimizer.zero_grad()
         with self.precision.float32_products():
             losses = self._accumulate_gradients(batch)
         scaler.unscale_(self.optimizer)
-        # Learn of the step before while this one runs.
+
+        # Read the outcome of the step before while this one runs, and gather that of this one.
         self.settle()
         outcome = outcome_of_step(
             losses,
@@ -78,6 +81,8 @@ class OptimizationStep(SimpleTrainer):
             data_time=data_time,
             stops=self.wants_stop,
         )
+
+        # Step the optimizer if losses and gradients are finite.
         if self._is_read_later:
             self._unread = outcome
             self._step_unless(outcome.refused)

@@ -4,7 +4,7 @@ A pixel is a boundary pixel of its class if another class or the image border is
 vertically; d is 2 % of the image diagonal. Differs from Detectron2's `SemSegEvaluator`, which erodes the map of class
 ids like a single mask, and so finds the boundary on only one side of each contour.
 
-Shape shorthand in this module: K: classes; H, W: the size of one image's label map.
+Shape shorthand: K classes, H x W pixels of a label map.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Detectron2's `SemSegEvaluator` keeps every prediction as run-length codes and pickles them between processes; this one
 keeps a K x K matrix on the device of the predictions and gives the same numbers.
 
-Shape shorthand in this module: K: classes; H, W: the size of one image's label map.
+Shape shorthand: K classes, H x W pixels of a label map.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`ContinualEvaluator`: mIoU of a continually trained model, per group of classes.
 
-Shape shorthand in this module: K: classes of the whole model; H, W: the size of one image's label map.
+Shape shorthand: K classes of the whole model, H x W pixels of a label map.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from torch import Tensor
 
-from segvit.data.label_reading import read_label_map
+from segvit.data.label_reading import ids_in, read_label_map
 from segvit.data.relabelling import Relabelling
 from segvit.errors import UserError
 
@@ -54,7 +54,7 @@ class GroundTruth:
     def read(self, path: str) -> Tensor:
         """(H, W) int64 class ids of a label map. Raises UserError, which names the file, for an id out of range."""
         labels = read_label_map(path)
-        ids = _ids_in(labels)
+        ids = ids_in(labels)
         wrong = ids[((ids >= self._num_ids) | (ids < 0)) & (ids != self._ignore_label)]
         if wrong.size:
             raise UserError(
@@ -64,10 +64,3 @@ class GroundTruth:
         if self._relabelling is not None:
             labels = self._relabelling(labels)
         return torch.from_numpy(labels.astype(np.int64))
-
-
-def _ids_in(labels: np.ndarray) -> np.ndarray:
-    """The distinct ids of a label map, ascending; counting those of one or two bytes is faster than sorting."""
-    if labels.dtype in (np.uint8, np.uint16):
-        return np.flatnonzero(np.bincount(labels.ravel()))
-    return np.unique(labels)

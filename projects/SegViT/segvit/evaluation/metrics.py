@@ -1,6 +1,6 @@
 """Semantic segmentation metrics, and the matrix that they come from.
 
-Shape shorthand in this module: K: classes; H, W: the size of one image's label map.
+Shape shorthand: K classes, H x W pixels of a label map.
 """
 
 from __future__ import annotations

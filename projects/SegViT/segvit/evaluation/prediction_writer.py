@@ -1,6 +1,6 @@
 """`PredictionWriter`: save predictions as PNGs of class ids and of colours.
 
-Shape shorthand in this module: K: classes; H, W: the size of one image's label map.
+Shape shorthand: K classes, H x W pixels of a label map.
 """
 
 from __future__ import annotations

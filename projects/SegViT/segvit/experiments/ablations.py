@@ -79,7 +79,7 @@ class AblationResult:
         return statistics.median(seconds) if seconds else None
 
     def as_dict(self) -> dict[str, object]:
-        """Return the values over all seeds and of each run, for JSON."""
+        """The values over all seeds and of each run, for JSON."""
         return {
             "name": self.name,
             "miou_final": asdict(self.miou_final),
@@ -110,5 +110,5 @@ def ablation_config(config_file: Path, *, on: Path | None = None, opts: Sequence
 
 
 def with_seed(cfg: CfgNode, seed: int) -> CfgNode:
-    """Return a copy of the config with another seed."""
+    """A copy of the config with another seed."""
     return merge(cfg, {"SEED": seed})

@@ -74,7 +74,7 @@ def evaluate_backbone(
 
 
 def adapt_config(cfg: CfgNode, choice: BackboneChoice) -> Overrides:
-    """Return the config values that must change for an encoder.
+    """The config values that must change for an encoder.
 
     The decoder reads stages at the same relative depth. Prefix tokens are kept if the timm family needs them. The pixel
     mean and standard deviation become those of timm's weights. Patterns of SOLVER.NO_WEIGHT_DECAY that match no
@@ -101,7 +101,7 @@ def adapt_config(cfg: CfgNode, choice: BackboneChoice) -> Overrides:
 
 
 def depth_of(cfg: CfgNode) -> int:
-    """Return the number of blocks of the config's encoder, including those after the last stage."""
+    """The number of blocks of the config's encoder, including those after the last stage."""
     if cfg.MODEL.VIT.DEPTH:
         return cfg.MODEL.VIT.DEPTH
     with config_keys(name="MODEL.VIT.NAME"), torch.device("meta"):

@@ -141,7 +141,7 @@ def train(cfg: CfgNode, hooks: list[HookBase]) -> float:
 
 
 def merge(cfg: CfgNode, overrides: Overrides) -> CfgNode:
-    """Return a copy of the config with some values replaced."""
+    """A copy of the config with some values replaced."""
     cfg = cfg.clone()
     cfg.merge_from_list([item for pair in overrides.items() for item in pair])
     return cfg

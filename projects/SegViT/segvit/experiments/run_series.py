@@ -51,7 +51,7 @@ def _time_left(minutes: Sequence[float], num_runs: int) -> str:
 
 
 def failure_lines(failures: Mapping[str, str]) -> list[str]:
-    """Return the lines of a report about the failed runs; none if no run failed."""
+    """The lines of a report about the failed runs; none if no run failed."""
     lines = [f"  {name}: {message}" for name, message in failures.items()]
     return ["", "Failed (log.txt has the traceback):", *lines] if lines else []
 

@@ -1,6 +1,6 @@
 """`load_image`: a file, a Pillow image or a NumPy array as an upright (H, W, 3) uint8 array.
 
-Shape shorthand in this module: H x W: pixels, after the rotation that the EXIF data ask for.
+Shape shorthand: H x W pixels after EXIF rotation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`SegViTPredictor`: load a trained model and segment images one by one, in batches or in streams.
 
-Shape shorthand in this module: H x W: pixels of the original image, h x w: pixels of the model's input, K: classes.
+Shape shorthand: H x W pixels of the original image, h x w of the model's input, K classes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`draw_class_histogram`: the class frequencies of each split of a dataset, as a bar chart.
 
-Shape shorthand in this module: K: classes.
+Shape shorthand: K classes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`draw_contact_sheet`: a grid of images with their label maps in colour.
 
-Shape shorthand in this module: H x W: pixels of an image; K: classes.
+Shape shorthand: H x W pixels of an image, K classes.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 matplotlib's DejaVu Sans has Latin, Greek, Cyrillic, Arabic and Hebrew letters. For other characters the fonts of this
 machine are searched. What none of them has is replaced, with one warning: a class name by "class" and its id.
 
-Shape shorthand in this module: H x W: pixels of a text.
+Shape shorthand: H x W pixels of a text.
 """
 
 from __future__ import annotations

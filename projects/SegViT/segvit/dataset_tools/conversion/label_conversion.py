@@ -1,6 +1,6 @@
 """Convert label maps to PNGs of class ids: from colours by a `Palette`, and from other ids by an `IdMapping`.
 
-Shape shorthand in this module: H x W: pixels of a label map.
+Shape shorthand: H x W pixels of a label map.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Class counts per split, and findings on them: mostly ignored labels and classes without a pixel.
 
-Shape shorthand in this module: K: classes.
+Shape shorthand: K classes.
 """
 
 from __future__ import annotations

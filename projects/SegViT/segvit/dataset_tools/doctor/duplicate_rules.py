@@ -1,6 +1,6 @@
 """Findings on duplicate images: those in both training and validation inflate the metrics.
 
-Shape shorthand in this module: M, N: images of two splits; T: values of a thumbnail.
+Shape shorthand: M and N images of two splits, T values of a thumbnail.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Findings on label ids: ids out of range, ids shifted by one, and a foreground stored as the ignore value.
 
-Shape shorthand in this module: K: classes.
+Shape shorthand: K classes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`Inspection`: the facts about one pair that the rules need; files are read as the dataset mapper reads them.
 
-Shape shorthand in this module: H x W: pixels of the file.
+Shape shorthand: H x W pixels of the file.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`Converter`: convert the labels of one image and verify the written files; runs in a worker process.
 
-Shape shorthand in this module: H x W pixels.
+Shape shorthand: H x W pixels.
 """
 
 from __future__ import annotations

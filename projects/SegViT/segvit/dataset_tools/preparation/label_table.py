@@ -1,6 +1,6 @@
 """`LabelTable`: map the label ids of a distribution to class ids.
 
-Shape shorthand in this module: H x W pixels; R raw ids, 0 to R - 1; K classes.
+Shape shorthand: H x W pixels, R raw ids from 0 to R - 1, K classes.
 """
 
 from __future__ import annotations

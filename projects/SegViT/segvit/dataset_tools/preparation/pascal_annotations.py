@@ -1,6 +1,6 @@
 """The label files of PASCAL-Context: `labels.txt` and PASCAL in Detail's `trainval_merged.json` with its masks.
 
-Detail's own API no longer installs. Shape shorthand in this module: H x W pixels.
+Detail's own API no longer installs. Shape shorthand: H x W pixels.
 """
 
 from __future__ import annotations

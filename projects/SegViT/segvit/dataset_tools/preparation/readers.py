@@ -1,6 +1,6 @@
 """Read images, label maps and lists of a benchmark's distribution; `DamagedFileError` for what cannot be read.
 
-Shape shorthand in this module: H x W pixels.
+Shape shorthand: H x W pixels.
 """
 
 from __future__ import annotations

@@ -108,12 +108,16 @@ class SegViTCriterion(nn.Module):
         # Normalizers come first: all processes join the all-reduce, also one without any label.
         normalizers = normalizers or mean_over_processes(self.loss_counts(targets), device)
         present = self._present_masks(targets, device)
+
+        # The last stage and the auxiliary ones, by suffix; not all of them have class logits.
         stages: list[StageOutputs | MaskOutputs] = [outputs, *outputs["aux_outputs"]]
         suffixes = ["", *(f"_{index}" for index in range(len(outputs["aux_outputs"])))]
         class_logits: dict[str, torch.Tensor] = {}
         for suffix, stage in zip(suffixes, stages, strict=True):
             if "pred_logits" in stage:
                 class_logits[suffix] = stage["pred_logits"]
+
+        # Sums of all stages at once, divided by the normalizers and weighted.
         losses: dict[str, torch.Tensor] = {}
         with torch.autocast(device.type, enabled=False):
             sums = {"loss_ce": self._class_losses(list(class_logits.values()), targets)}
@@ -152,8 +156,8 @@ class SegViTCriterion(nn.Module):
         for index, target in enumerate(targets):
             target_classes[index, target.classes] = target.classes
         logits = torch.stack(stages).float()  # (S, B, K, K + 1)
-        wanted = send(target_classes, logits.device).expand(len(stages), -1, -1)
-        losses = F.cross_entropy(logits.flatten(0, 2), wanted.flatten(), self.class_weights, reduction="none")
+        expected = send(target_classes, logits.device).expand(len(stages), -1, -1)
+        losses = F.cross_entropy(logits.flatten(0, 2), expected.flatten(), self.class_weights, reduction="none")
         return losses.view(len(stages), -1).sum(dim=1)
 
     def _mask_losses(self, logits: list[torch.Tensor], present: PresentMasks) -> dict[str, torch.Tensor]:

@@ -104,10 +104,10 @@ def hub_weights(name: str, pretrained: str) -> tuple[dict[str, torch.Tensor], st
         ArgumentError: timm does not know the tag, or the file is neither in the hub's cache nor reachable.
     """
     architecture, tag = timm.models.split_model_name_tag(name)
-    wanted = pretrained.removeprefix(f"{architecture}.")
-    if tag and tag != wanted:
+    requested = pretrained.removeprefix(f"{architecture}.")
+    if tag and tag != requested:
         raise ArgumentError("name", f"{name!r} and `pretrained` {pretrained!r} name different weights: drop one tag")
-    model = f"{architecture}.{wanted}"
+    model = f"{architecture}.{requested}"
     known = timm.list_pretrained(architecture)
     listed = timm.get_pretrained_cfg(model) if model in known else None
     if listed is None:
