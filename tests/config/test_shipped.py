@@ -2,7 +2,7 @@
 
 import pytest
 
-from segvit.config.shipped import CONFIGS, find_config
+from segvit.config.loading import CONFIGS, find_config
 
 CAMVID = CONFIGS / "camvid" / "segvit_scratch_320x240.yaml"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvit.data.label_reading import read_label_map
+from segvit.data.label_reading import count_ids, read_label_map
 from segvit.errors import UserError
 
 HEIGHT, WIDTH = 6, 11
@@ -111,3 +111,9 @@ def test_a_colour_label_map_names_the_converter(tmp_path):
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"a\.png: .*3 channels.*check_dataset\.py"):
         read_label_map(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, bool])
+def test_ids_are_counted_in_any_dtype(dtype):
+    ids, pixels = count_ids(np.array([[0, 1, 1], [1, 0, 1]], dtype))
+    assert ids.tolist() == [0, 1] and pixels.tolist() == [2, 4] and ids.dtype == np.int64

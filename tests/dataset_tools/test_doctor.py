@@ -11,7 +11,6 @@ from PIL import Image
 from helpers.doctor import diagnose, kinds
 from helpers.folders import CLASSES, COLORS, HEIGHT, WIDTH, block_image, edit, write_folder
 from segvit.dataset_tools.doctor import describe, open_dataset
-from segvit.dataset_tools.doctor.inspection import count_ids
 from segvit.datasets import register_sem_seg_split
 
 CAMVID = os.environ.get("SEGVIT_CAMVID")
@@ -83,11 +82,6 @@ def test_counts_are_exact(folder):
     assert counts.pixels.tolist() == expected[:3].tolist() and counts.images.tolist() == [4, 4, 4]
     assert counts.ignored == expected[255] and counts.total == expected.sum()
     assert counts.ignored_fraction == pytest.approx(1 / HEIGHT)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int32, bool])
-def test_ids_are_counted_in_any_dtype(dtype):
-    assert count_ids(np.array([[0, 1, 1], [1, 0, 1]], dtype)) == {0: 2, 1: 4}
 
 
 def test_a_shifted_video_frame_is_not_a_duplicate(folder):

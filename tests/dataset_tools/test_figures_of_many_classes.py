@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from segvit.visualization import class_histogram, contact_sheet
+from segvit.visualization import dataset_figures
 
 SPLITS = ("train", "val")
 
@@ -13,18 +13,17 @@ SPLITS = ("train", "val")
 def figures(monkeypatch):
     """Figures are collected instead of saved."""
     saved = []
-    for module in (class_histogram, contact_sheet):
-        monkeypatch.setattr(module, "save_figure", lambda figure, output, dpi: saved.append(figure))
+    monkeypatch.setattr(dataset_figures, "save_figure", lambda figure, output, dpi: saved.append(figure))
     return saved
 
 
 def draw(num_classes):
     names = [f"class {class_id}" for class_id in range(num_classes)]
     frequencies = {split: np.full(num_classes, 1 / 300) for split in SPLITS}
-    class_histogram.draw_class_histogram(frequencies, names, "unused.png")
+    dataset_figures.draw_class_histogram(frequencies, names, "unused.png")
     labels = np.arange(24 * 32).reshape(24, 32) % num_classes
-    cell = contact_sheet.make_cell(np.zeros((24, 32, 3), np.uint8), labels, "title")
-    contact_sheet.draw_contact_sheet([cell], names, [(1, 2, 3)] * num_classes, "unused.png")
+    cell = dataset_figures.make_cell(np.zeros((24, 32, 3), np.uint8), labels, "title")
+    dataset_figures.draw_contact_sheet([cell], names, [(1, 2, 3)] * num_classes, "unused.png")
 
 
 def count(figure):

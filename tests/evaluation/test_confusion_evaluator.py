@@ -13,7 +13,7 @@ from detectron2.evaluation import SemSegEvaluator
 from PIL import Image
 
 from helpers.processes import run_in_two_processes
-from segvit.data.relabelling import Relabelling
+from segvit.data.label_reading import Relabelling
 from segvit.evaluation import SemSegConfusionEvaluator
 
 CLASSES = ["sky", "tree", "pole", "never"]

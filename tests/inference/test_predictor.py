@@ -14,7 +14,7 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from helpers.tiny_models import use_shrunk_pp, use_windows
-from segvit.config.shipped import find_config
+from segvit.config.loading import find_config
 from segvit.d2 import load_config
 from segvit.errors import UserError
 from segvit.inference import SegViTPredictor

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from segvit.visualization import LegendOverlay, fonts
-from segvit.visualization.contact_sheet import draw_contact_sheet, make_cell
+from segvit.visualization.dataset_figures import draw_contact_sheet, make_cell
 from segvit.visualization.figures import save_figure
 from segvit.visualization.fonts import missing_characters, readable_names, text_coverage
 

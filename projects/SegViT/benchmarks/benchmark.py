@@ -45,7 +45,7 @@ from baselines import OUTPUTS, VARIANTS, InferenceCall, OutputKind, build_models
 from measurements import cuda_inference_memory_mb, matrix_peak_gmacs, peak_memory_mb
 from peers import PEERS
 from segvit.analysis import TimingSummary, count_module_macs, summarize, time_rounds, weightless_copy
-from segvit.analysis.machine import machine_name
+from segvit.analysis.timing import machine_name
 from segvit.cli_errors import positive, user_errors
 from segvit.config.device import require_device
 from segvit.d2 import load_config

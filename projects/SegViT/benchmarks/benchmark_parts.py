@@ -24,7 +24,7 @@ from collections.abc import Sequence
 import torch
 from tabulate import tabulate
 
-from segvit.analysis.machine import machine_name
+from segvit.analysis.timing import machine_name
 from segvit.cli_errors import positive, user_errors
 from segvit.d2 import load_config
 from timed_parts import CPU, criterion, evaluation, labels, mapper, precision, predictor

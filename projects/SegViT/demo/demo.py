@@ -23,7 +23,7 @@ import torch
 from tqdm import tqdm
 
 from segvit.cli_errors import describe, positive, user_errors
-from segvit.config.shipped import find_config
+from segvit.config.loading import find_config
 from segvit.d2 import load_config
 from segvit.data.image_reading import max_level_of
 from segvit.inference import SegViTPredictor, load_image

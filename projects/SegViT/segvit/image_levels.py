@@ -18,7 +18,8 @@ from segvit.errors import UserError
 
 # What Pillow raises on files that are not images, or are damaged, truncated or extremely large.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-ORIENTATION = 0x0112  # the EXIF tag
+# The EXIF tag.
+ORIENTATION = 0x0112
 # The TIFF tag of pages that are no image of their own, and its bits.
 NEW_SUBFILE_TYPE = 254
 REDUCED_OR_MASK = 0b101

@@ -1,9 +1,10 @@
-"""Atomic file writes, and the check that an output folder can be written to."""
+"""Atomic writes, links of files, and the check that an output folder can be written to."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,18 @@ def atomic_write_text(target: str | os.PathLike[str], text: str, *, sync: bool =
     """Write a UTF-8 text file atomically; see `atomic_write`."""
     with atomic_write(target, sync=sync) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` a hard link to `source`, or a copy where the file system has no hard links."""
+    if target.exists() and target.samefile(source):
+        return  # renaming a hard link over another one of the same file does nothing, and would leave both
+    with atomic_write(target) as temporary:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(source.resolve(), temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def remove_unfinished(folder: Path, suffix: str = "") -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from segvit.analysis.machine import machine_name
+from segvit.analysis.timing import machine_name
 from segvit.cli_errors import positive, user_errors
 from segvit.d2 import load_config
 from segvit.errors import UserError

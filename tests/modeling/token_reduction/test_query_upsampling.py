@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from segvit.modeling.decoder.decoder_builder import build_decoder
-from segvit.modeling.token_reduction.nearest_restoration import restore_nearest
 from segvit.modeling.token_reduction.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
-from segvit.modeling.token_reduction.token_set import TokenSet
+from segvit.modeling.token_reduction.token_set import TokenSet, restore_nearest
 
 B, C, D = 3, 12, 8
 GRIDS = pytest.mark.parametrize("grid", [(4, 6), (5, 3), (1, 7)], ids=str)

@@ -1,14 +1,16 @@
-"""Interleaved timing of several models: each round times every model once, in a new order.
+"""Interleaved timing of several models: each round times every model once, in a new order; the machine's name.
 
 On a shared or throttling machine two separate runs cannot be compared; here a slow round is slow for all models.
 """
 
 from __future__ import annotations
 
+import platform
 import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypedDict
 
 import torch
@@ -89,3 +91,13 @@ def _time_once(call: Callable[[], object], device: torch.device) -> float:
 def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def machine_name(device: torch.device) -> str:
+    """The name of the GPU or processor and PyTorch's version."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, torch {torch.__version__}"

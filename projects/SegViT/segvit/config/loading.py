@@ -21,6 +21,9 @@ from segvit.errors import UserError
 
 Layer = dict[str, Any]
 
+# The folder of the shipped configs.
+CONFIGS = Path(__file__).parents[2] / "configs"
+
 # Keys that no longer exist: the default, which configs saved by older versions set, and why the key was removed.
 REMOVED_KEYS = {
     "MODEL.SEGVIT.CONTINUAL.SHARED_DECODER": (
@@ -31,6 +34,32 @@ REMOVED_KEYS = {
 }
 
 
+def find_config(name: str | Path) -> Path:
+    """The path of a config.
+
+    Args:
+        name: a path to a YAML file; or the name of a shipped config, such as "camvid/segvit_scratch_320x240", with or
+            without its folder and its extension.
+
+    Raises:
+        UserError: there is no such file, or several shipped configs have this name.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    key = path.as_posix().removesuffix(".yaml")
+    shipped = {file.relative_to(CONFIGS).with_suffix("").as_posix(): file for file in CONFIGS.rglob("*.yaml")}
+    matches = [key] if key in shipped else [candidate for candidate in shipped if candidate.endswith(f"/{key}")]
+    if len(matches) == 1:
+        return shipped[matches[0]]
+    if matches:
+        raise UserError(f"config {str(name)!r} is ambiguous: {' or '.join(sorted(matches))}")
+    leaves = [candidate for candidate in shipped if "Base-" not in candidate]
+    near = get_close_matches(key, leaves, n=2, cutoff=0.4)
+    hint = f"; near: {', '.join(near)}" if near else ""
+    raise UserError(f"config {str(name)!r} is neither a file nor the name of a config in {CONFIGS}{hint}")
+
+
 def load_config(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
     """A SegViT config from a YAML file (with its `_BASE_` files) and `KEY VALUE` overrides.
 
@@ -39,8 +68,7 @@ def load_config(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
     Raises:
         UserError: a file is missing, not plain YAML, or has an unknown key; the overrides are not pairs of known keys
             and values, or contain a `--flag`; a value has the wrong type or is out of range; a changed key is one that
-            nothing reads (`unread_keys.py`); the folder and the config
-            do not fit.
+            nothing reads (`unread_keys.py`); the folder and the config do not fit.
     """
     cfg = get_segvit_cfg()
     known = [key for key, _ in _dotted(cfg)]
@@ -82,7 +110,8 @@ def _layers(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, Layer]]:
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise UserError(f"config file {path}: {BASE_KEY} takes a file name or a list of them, not {bases!r}")
-    layers, above = [], (*above, path.resolve())
+    layers = []
+    above = (*above, path.resolve())
     for base in bases:
         file = path.parent / Path(base).expanduser()
         if not file.is_file():

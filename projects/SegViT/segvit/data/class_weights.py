@@ -82,7 +82,8 @@ def _counted(cfg: CfgNode, *, resumes: bool) -> list[float]:
 
 def _pixels_by_class(cfg: CfgNode) -> list[int]:
     """(K,) pixels of each class in all training labels; in a continual step, of its new classes alone."""
-    num_classes, step = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, continual_step(cfg)
+    num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    step = continual_step(cfg)
     pixels = np.zeros(num_classes, np.int64)
     for name, records in training_records(cfg).items():
         # The model's id of each of the dataset's classes.

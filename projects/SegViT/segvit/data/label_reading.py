@@ -1,4 +1,4 @@
-"""Read label maps as the class ids in the file, without the scaling that Pillow applies for display.
+"""Read label maps as the class ids in the file, not as Pillow scales them for display; count and replace ids.
 
 Shape shorthand: H x W pixels after EXIF rotation.
 """
@@ -57,10 +57,40 @@ def read_levels(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def ids_in(labels: np.ndarray) -> np.ndarray:
-    """(n,) int64: the ids that occur in a label map, in ascending order. Small integers are counted, not sorted."""
+    """(n,) int64: the ids that occur in a label map, in ascending order."""
+    return count_ids(labels)[0]
+
+
+def count_ids(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ids that occur in a label map of integers or booleans, in ascending order, and their pixels: (n,) int64 each.
+
+    Ids of one or two bytes are not sorted, which takes several times as long.
+    """
     if labels.dtype in (np.uint8, np.uint16):
-        return np.flatnonzero(np.bincount(labels.ravel()))
-    return np.unique(labels).astype(np.int64)
+        pixels = np.bincount(labels.ravel())
+        ids = np.flatnonzero(pixels)
+        return ids, pixels[ids]
+    ids, pixels = np.unique(labels, return_counts=True)
+    return ids.astype(np.int64), pixels
+
+
+class Relabelling:
+    """A lookup table of label ids.
+
+    Args:
+        labels: (n,) the new label, at least 0, of each id in 0..n-1; several ids may get the same label.
+        ignore_value: is not changed.
+    """
+
+    def __init__(self, labels: np.ndarray, *, ignore_value: int) -> None:
+        self.num_ids = len(labels)
+        self._table = np.full(max(self.num_ids, ignore_value + 1), ignore_value)
+        self._table[: self.num_ids] = labels
+
+    def __call__(self, label_map: np.ndarray) -> np.ndarray:
+        """(H, W) ids below n or the ignore value -> (H, W) labels, uint8 or, if any label is above 255, int32."""
+        dtype = np.uint8 if self._table.max() < 256 else np.int32
+        return self._table.astype(dtype)[label_map.astype(np.int64)]
 
 
 def _undo_display_scaling(levels: np.ndarray, raw_mode: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from detectron2.data import get_detection_dataset_dicts
 from tqdm import tqdm
 
 from segvit.config.continual_step import ContinualStep, continual_step, model_ids
-from segvit.data.label_reading import read_label_map
+from segvit.data.label_reading import count_ids, ids_in, read_label_map
 from segvit.errors import UserError
 
 Records = list[dict[str, Any]]
@@ -80,9 +80,9 @@ def class_pixels(records: Sequence[Mapping[str, Any]], num_ids: int) -> np.ndarr
     files = [record["sem_seg_file_name"] for record in records]
     with ThreadPoolExecutor() as pool:
         for labels in tqdm(pool.map(read_label_map, files), "counting pixels of classes", len(files)):
-            ids, numbers = np.unique(labels, return_counts=True)
+            ids, pixels = count_ids(labels)
             known = ids < num_ids
-            counts[ids[known].astype(np.int64)] += numbers[known]
+            counts[ids[known]] += pixels[known]
     return counts
 
 
@@ -98,7 +98,7 @@ def classes_present(records: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
 @cache
 def _classes_in(file: str, modified: int) -> np.ndarray:
     """The ids in a label map; cached, since every step of a protocol reads the same files."""
-    return np.unique(read_label_map(file))
+    return ids_in(read_label_map(file))
 
 
 def _modification_time(file: str) -> int:

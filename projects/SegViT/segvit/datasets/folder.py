@@ -37,7 +37,8 @@ def register_config_folder(cfg: CfgNode, *, model_names_classes: bool = False) -
     Raises:
         UserError: the folder is missing or incomplete, or contradicts the config.
     """
-    folder, head = cfg.DATASETS.FOLDER, cfg.MODEL.SEM_SEG_HEAD
+    folder = cfg.DATASETS.FOLDER
+    head = cfg.MODEL.SEM_SEG_HEAD
     if not folder:
         if head.NUM_CLASSES == 0 and not model_names_classes:
             raise UserError("this config needs a folder of images: end the command with DATASETS.FOLDER /path/to/it")

@@ -66,7 +66,8 @@ def require_same_classes(cfg: CfgNode, names: Sequence[str] = ()) -> None:
     Raises:
         UserError: naming the key and the dataset.
     """
-    head, step = cfg.MODEL.SEM_SEG_HEAD, continual_step(cfg)
+    head = cfg.MODEL.SEM_SEG_HEAD
+    step = continual_step(cfg)
     if step is not None and step.class_names:
         return
     for name in names or (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):

@@ -215,7 +215,8 @@ class Trainer(DefaultTrainer):
             self._trainer.settle()
 
     def _evaluation_hooks(self) -> list[HookBase]:
-        period, names = self.cfg.TEST.EVAL_PERIOD, self.cfg.DATASETS.TEST
+        period = self.cfg.TEST.EVAL_PERIOD
+        names = self.cfg.DATASETS.TEST
         built: list[HookBase] = [Evaluation(period=period, evaluate=self._evaluate)]
         if comm.is_main_process() and names and period > 0:
             metric = f"{names[0]}/sem_seg/mIoU" if len(names) > 1 else "sem_seg/mIoU"

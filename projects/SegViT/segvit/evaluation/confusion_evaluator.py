@@ -25,7 +25,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
-from segvit.data.relabelling import Relabelling
+from segvit.data.label_reading import Relabelling
 from segvit.datasets.palette import distinct_colors
 from segvit.datasets.registration import Color
 from segvit.errors import UserError
@@ -123,9 +123,11 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
             UserError: sizes or numbers of classes disagree, or an id is out of range; names the file.
         """
         for record, output in zip(inputs, outputs):
+            # Read the ground truth, and check the prediction against it.
             path = self._ground_truth.file_of(record)
             truth = self._ground_truth.read(path)  # (H, W)
             labels = self._checked_labels(path, output, truth.shape)  # (H, W)
+            # Count its pixels.
             if self._matrix.device != labels.device:
                 self._matrix = self._matrix.to(labels.device)
             truth_there = send(truth, labels.device)
@@ -142,11 +144,14 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         Raises:
             UserError: on every process, if none of them processed an image.
         """
+        # Sum the counts of all processes; the main one continues.
         matrix, boundaries, num_images = self._merged()
         if num_images == 0:
             raise UserError(f"nothing to evaluate: no image of dataset {self._dataset_name!r} was processed")
         if self._distributed and not comm.is_main_process():
             return None
+
+        # Warn if the metrics say little.
         if matrix.sum() == 0:
             logger.warning(
                 "%s has no labelled pixel: all metrics are NaN. If the ignore value %d marks a class, convert the "
@@ -162,6 +167,8 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
                 self._dataset_name,
                 self._classes[class_id],
             )
+
+        # Compute, log and write the metrics.
         metrics = segmentation_metrics(matrix, self._classes)
         if self._with_boundary_iou:
             metrics |= boundary_metrics(boundary_iou(boundaries), self._classes)

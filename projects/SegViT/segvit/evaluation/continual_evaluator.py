@@ -17,7 +17,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from segvit.config.continual_step import ContinualStep, model_ids
-from segvit.data.relabelling import Relabelling
+from segvit.data.label_reading import Relabelling
 from segvit.evaluation.confusion_evaluator import SemSegConfusionEvaluator
 
 

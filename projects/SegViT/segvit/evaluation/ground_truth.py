@@ -11,8 +11,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from torch import Tensor
 
-from segvit.data.label_reading import ids_in, read_label_map
-from segvit.data.relabelling import Relabelling
+from segvit.data.label_reading import Relabelling, ids_in, read_label_map
 from segvit.errors import UserError
 
 

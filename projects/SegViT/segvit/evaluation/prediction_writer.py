@@ -14,9 +14,7 @@ from PIL import Image
 
 from segvit.label_png import write_label_png
 from segvit.output_files import atomic_write
-from segvit.visualization.overlays import color_labels
-
-Color = tuple[int, int, int]
+from segvit.visualization.overlays import Color, color_labels
 
 
 class PredictionWriter:

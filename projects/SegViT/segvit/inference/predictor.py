@@ -18,7 +18,7 @@ from PIL import Image
 from segvit.assembly.model_types import ModelInput
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.config.device import require_device
-from segvit.config.shipped import find_config
+from segvit.config.loading import find_config
 from segvit.d2 import SegViT, load_config
 from segvit.data.augmentation import build_test_augmentations
 from segvit.data.image_reading import max_level_of

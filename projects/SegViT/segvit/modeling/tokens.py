@@ -1,4 +1,4 @@
-"""Tokens to maps and back, padding of images to whole patches, and `send`; no other file reshapes or pads.
+"""Tokens to maps and back, padding to whole patches, and copies to a device: no other file reshapes or pads.
 
 Shape shorthand: B images, H x W pixels, P patch size, h = H/P, w = W/P, N = h*w tokens, C channels.
 """

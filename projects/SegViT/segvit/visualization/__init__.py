@@ -3,9 +3,8 @@
 No window is opened and no global plotting state touched.
 """
 
-from segvit.visualization.class_histogram import draw_class_histogram
-from segvit.visualization.contact_sheet import draw_contact_sheet, make_cell
 from segvit.visualization.curves import draw_training_curves, read_metrics
+from segvit.visualization.dataset_figures import draw_class_histogram, draw_contact_sheet, make_cell
 from segvit.visualization.legend import LegendOverlay
 from segvit.visualization.overlays import blend_labels, color_labels, draw_prediction_sheet
 

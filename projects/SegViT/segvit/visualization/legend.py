@@ -75,7 +75,8 @@ def draw_legend(names: Sequence[str], colors: Sequence[Color], *, width: int, li
         lines: of text; classes that do not fit are left out. By default as many as the classes need.
     """
     text_size = min(max(width // TEXTS_PER_WIDTH, SMALLEST_TEXT), LARGEST_TEXT)
-    texts, gap = [text_coverage(name, text_size) for name in names], text_size // 2
+    texts = [text_coverage(name, text_size) for name in names]
+    gap = text_size // 2
     column_width = max((text.shape[1] for text in texts), default=0) + text_size + 2 * gap
     columns = max((width - gap) // column_width, 1)
     lines = -(-len(names) // columns) if lines is None else lines

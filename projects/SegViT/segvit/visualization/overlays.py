@@ -71,7 +71,8 @@ def draw_prediction_sheet(
     output: str | os.PathLike[str],
 ) -> None:
     """Write a PNG with a row per image (image, ground truth, prediction) and a legend below."""
-    rows, columns, width = len(predictions), 3, 12
+    rows, columns = len(predictions), 3
+    width = 12
     aspect_ratio = predictions[0].image.shape[0] / predictions[0].image.shape[1]
     legend_height = 0.3 * -(-len(classes) // LEGEND_COLUMNS) + 0.1
     height = rows * width / columns * aspect_ratio + legend_height + 0.4

@@ -17,12 +17,12 @@ import numpy as np
 from tqdm import tqdm
 
 from segvit.data.label_reading import read_levels
-from segvit.dataset_tools.conversion.id_mapping import IdMapping
-from segvit.dataset_tools.conversion.palette import Palette
+from segvit.dataset_tools.conversion.id_mapping import IdMapping, Palette
 from segvit.dataset_tools.doctor.dataset_report import DatasetReport
 from segvit.dataset_tools.doctor.inspection import Inspection
 from segvit.errors import UserError
 from segvit.label_png import write_label_png
+from segvit.output_files import link_or_copy
 
 # How many colours or ids without a class an error lists.
 MAX_LISTED_COLORS = 20
@@ -96,7 +96,7 @@ def convert_to_dataset(report: DatasetReport, converter: Converter, target: str 
             (folder / "images" / split).mkdir(parents=True, exist_ok=True)
             for inspection in items:
                 image = inspection.pair.image
-                _link_or_copy(image, folder / "images" / split / image.name)
+                link_or_copy(image, folder / "images" / split / image.name)
     return converted
 
 
@@ -166,13 +166,6 @@ def _describe_unknown(unknown: Counter[object], num_pixels: int, files: str, pal
         )
     title = f"no label map was converted: {files} have colours or ids without a class (fraction of all pixels):"
     return "\n".join([title, *lines, remedy])
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source.resolve(), target)
-    except OSError:  # another disk, or a file system without links
-        shutil.copy2(source, target)
 
 
 @contextmanager

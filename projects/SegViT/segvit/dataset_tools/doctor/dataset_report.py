@@ -10,11 +10,10 @@ from tqdm import tqdm
 from segvit.dataset_tools.doctor.checked_dataset import CheckedDataset
 from segvit.dataset_tools.doctor.coverage_rules import ClassCounts, check_classes, check_ignored, count_classes
 from segvit.dataset_tools.doctor.duplicate_rules import check_duplicates
-from segvit.dataset_tools.doctor.file_rules import check_files
+from segvit.dataset_tools.doctor.file_rules import check_files, check_levels
 from segvit.dataset_tools.doctor.finding import Finding
 from segvit.dataset_tools.doctor.id_rules import check_ids
 from segvit.dataset_tools.doctor.inspection import Inspection, inspect_pairs
-from segvit.dataset_tools.doctor.level_rules import check_levels
 
 ONE_CLASS = (
     "the class list has one class, so that every pixel would be predicted as it: list two classes, the background "

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from segvit.data.image_reading import open_image
-from segvit.data.label_reading import read_levels
+from segvit.data.label_reading import count_ids, read_levels
 from segvit.dataset_tools.doctor.checked_dataset import Pair
 from segvit.image_levels import Levels, image_levels, page_count, to_rgb, to_uint8
 
@@ -81,15 +81,6 @@ def inspect_pair(pair: Pair, *, max_level: int = 0) -> Inspection:
     return inspection
 
 
-def count_ids(label_map: np.ndarray) -> dict[int, int]:
-    """Id -> number of pixels of (H, W) integers or booleans."""
-    if label_map.dtype in (np.uint8, np.uint16):
-        counts = np.bincount(label_map.ravel())
-        return {int(value): int(counts[value]) for value in counts.nonzero()[0]}
-    values, counts = np.unique(label_map, return_counts=True)
-    return {int(value): int(count) for value, count in zip(values, counts)}
-
-
 def _record_image(inspection: Inspection, levels: Levels, max_level: int) -> None:
     inspection.highest_level = int(levels.array.max(initial=0))
     if levels.largest > 255:
@@ -107,6 +98,7 @@ def _record_label_map(inspection: Inspection, label_map: np.ndarray) -> None:
     height, width = label_map.shape[:2]
     inspection.label_size = (height, width)
     if label_map.ndim == 2:
-        inspection.ids = count_ids(label_map)
+        ids, pixels = count_ids(label_map)
+        inspection.ids = dict(zip(ids.tolist(), pixels.tolist(), strict=True))
     else:
         inspection.channels = label_map.shape[2]

@@ -5,8 +5,6 @@ Shape shorthand: H x W pixels.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +17,7 @@ from segvit.dataset_tools.preparation.distribution import LabelledImage, Problem
 from segvit.dataset_tools.preparation.label_table import IGNORED, LabelTable
 from segvit.dataset_tools.preparation.readers import DamagedFileError, read_image_size, read_index_png
 from segvit.label_png import write_label_png
-from segvit.output_files import atomic_write
+from segvit.output_files import link_or_copy
 
 
 @dataclass(frozen=True)
@@ -87,18 +85,6 @@ class Converter:
             write_label_png(target, labels, table.colors)
         if job.image_target != job.image.image:
             link_or_copy(job.image.image, job.image_target)
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Make `target` a hard link to `source`, or a copy where the file system has no hard links."""
-    if target.exists() and target.samefile(source):
-        return  # renaming a hard link over another one of the same file does nothing, and would leave both
-    with atomic_write(target) as temporary:
-        temporary.unlink(missing_ok=True)
-        try:
-            os.link(source.resolve(), temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
 
 
 def count_pixels(path: Path, *, size: tuple[int, int], num_classes: int) -> np.ndarray:

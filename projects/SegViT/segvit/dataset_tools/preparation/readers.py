@@ -14,12 +14,10 @@ from PIL import Image
 
 from segvit.dataset_tools.preparation.distribution import Problem
 from segvit.errors import UserError
+from segvit.image_levels import DAMAGE, ORIENTATION
 
-EXIF_ORIENTATION = 0x0112
 # EXIF orientations that swap width and height.
 TRANSPOSED_ORIENTATIONS = (5, 6, 7, 8)
-# What Pillow raises on damaged files.
-PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class DamagedFileError(UserError):
@@ -44,11 +42,11 @@ def read_image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            orientation = image.getexif().get(EXIF_ORIENTATION)
+            orientation = image.getexif().get(ORIENTATION)
             # Decoding a JPEG at an eighth of its size is faster and still reads the file to its end.
             image.draft(None, (width // 8, height // 8))
             image.load()
-    except PILLOW_ERRORS as error:
+    except DAMAGE as error:
         raise DamagedFileError(path, f"not a readable image ({error})") from error
     return (width, height) if orientation in TRANSPOSED_ORIENTATIONS else (height, width)
 
@@ -58,7 +56,7 @@ def read_index_png(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             labels = np.asarray(image)
-    except PILLOW_ERRORS as error:
+    except DAMAGE as error:
         raise DamagedFileError(path, f"not a readable image ({error})") from error
     if labels.ndim != 2:
         raise DamagedFileError(path, f"has {labels.shape[2]} channels: a colour image, not a label map")

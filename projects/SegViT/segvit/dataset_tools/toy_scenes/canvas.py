@@ -1,6 +1,6 @@
 """`Canvas`: an image and its label map to paint on, with masks and textures as NumPy arrays.
 
-Shape shorthand in this package: H x W pixels of the canvas, SUPERSAMPLING times the output image.
+Shape shorthand: H x W pixels of the canvas, SUPERSAMPLING times the output image.
 Lengths and positions are in pixels of the output image; colours are RGB, 0 to 255.
 """
 

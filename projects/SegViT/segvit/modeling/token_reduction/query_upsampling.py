@@ -14,9 +14,8 @@ from timm.layers import Attention, Mlp
 from torch import nn
 
 from segvit.modeling.grid_tensors import Grid, GridTensors
-from segvit.modeling.token_reduction.nearest_restoration import restore_nearest
 from segvit.modeling.token_reduction.reducing_block import cross_attention
-from segvit.modeling.token_reduction.token_set import Stage, stage_grid, stage_tokens
+from segvit.modeling.token_reduction.token_set import Stage, restore_nearest, stage_grid, stage_tokens
 from segvit.modeling.tokens import map_to_tokens, tokens_to_map
 
 
