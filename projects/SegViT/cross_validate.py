@@ -16,6 +16,7 @@ import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
 # isort: split
 import argparse
 import json
+import logging
 import re
 import statistics
 import sys
@@ -29,9 +30,10 @@ from tabulate import tabulate
 from segvit.cli_errors import user_errors
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import preflight, require_device_and_data
+from segvit.engine.run_setup import log_to_file
 from segvit.errors import UserError
 from segvit.experiments.cached_run import config_to_compare
-from segvit.experiments.run_series import failure_lines, log_to_file, run_series, split_overrides
+from segvit.experiments.run_series import failure_lines, run_series, split_overrides
 from segvit.experiments.unseen_groups import Fold, FoldResult, make_folds, mean_class_iou, run_fold
 from segvit.output_files import atomic_write_text, require_folder
 
@@ -71,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folds = chosen(make_folds(cfg, args.groups), args.unseen)
     preflight(folds[0].cfg, trains=True)
     require_folder(args.output, origin="--output")
-    log_to_file(args.output)
+    log_to_file(args.output, terminal_level=logging.CRITICAL)
     results, failures = run_series(
         {
             f"{fold.unseen} unseen ({fold.num_unseen} images), {fold.num_trained} images trained on": partial(

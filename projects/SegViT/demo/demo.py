@@ -43,6 +43,8 @@ from segvit.output_files import require_folder
 def main() -> None:
     args = parse_arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Clean up as after Ctrl-C.
+
+    # The files of this process, the model and the folder of results.
     require_folder(args.output, origin="--output")
     share = share_of(args)
     skipped: list[str] = []
@@ -58,6 +60,8 @@ def main() -> None:
         kinds=args.kinds,
         opacity=args.opacity,
     )
+
+    # Segment.
     replaces = args.finished == "replace" if args.finished else share.count == 1
     demo = Demo(
         predictor, results, batch_size=args.batch_size, write_frames=args.frames, replaces=replaces, skipped=skipped
@@ -68,6 +72,8 @@ def main() -> None:
         demo.segment_files(sources)
     else:
         demo.segment_camera(args.webcam, args.max_frames)
+
+    # Report what was skipped.
     print(args.output)
     for line in demo.notes:
         print(f"note: {line}", file=sys.stderr)

@@ -19,7 +19,6 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 
 from segvit.cli_errors import user_errors
@@ -29,6 +28,7 @@ from segvit.engine import Trainer
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import preflight
 from segvit.engine.run_folder import clear, locked, require_own_folder, write_config
+from segvit.engine.run_setup import log_to_file
 from segvit.inference.predict_sample import predict_sample
 from segvit.output_files import require_folder
 from segvit.visualization import draw_prediction_sheet, draw_training_curves
@@ -66,22 +66,13 @@ def run(cfg: CfgNode, output: Path) -> None:
     cfg.OUTPUT_DIR = str(output)
     write_config(cfg)
     os.environ["DETECTRON2_DATASETS"] = str(output / "datasets")
-    log_to_file(output)
+    log_to_file(output, terminal_level=logging.WARNING)
     seed_all_rng(cfg.SEED)
     generate_toy_scenes(output / "datasets")
     train(cfg)
     cfg.MODEL.WEIGHTS = str(output / "model_final.pth")
     minutes = (time.perf_counter() - start) / 60
     report(cfg, output, minutes)
-
-
-def log_to_file(output: Path) -> None:
-    """Log everything to log.txt, and only warnings to the terminal, beside the progress bar."""
-    for name in ("detectron2", "fvcore", "segvit"):
-        logger = setup_logger(str(output), name=name)
-        for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler) and handler.stream.name == "<stdout>":
-                handler.setLevel(logging.WARNING)
 
 
 def train(cfg: CfgNode) -> None:

@@ -17,6 +17,7 @@ import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
 # isort: split
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -29,10 +30,11 @@ from tabulate import tabulate
 from segvit.cli_errors import user_errors
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
+from segvit.engine.run_setup import log_to_file
 from segvit.errors import UserError
 from segvit.experiments.backbone_comparison import BackboneChoice, BackboneResult, evaluate_backbone
 from segvit.experiments.cached_run import config_to_compare, merge
-from segvit.experiments.run_series import failure_lines, log_to_file, run_series, split_overrides
+from segvit.experiments.run_series import failure_lines, run_series, split_overrides
 from segvit.output_files import atomic_write_text, require_folder
 from segvit.visualization.curves import draw_comparison
 
@@ -81,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg = shared_config(args)
     require_device_and_data(cfg)
     require_folder(args.output, origin="--output")
-    log_to_file(args.output)
+    log_to_file(args.output, terminal_level=logging.CRITICAL)
     results, failures = run_series(
         {
             str(choice): partial(

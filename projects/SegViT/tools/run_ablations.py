@@ -17,6 +17,7 @@ import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
 # isort: split
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -28,10 +29,11 @@ from tabulate import tabulate
 from segvit.cli_errors import user_errors
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
+from segvit.engine.run_setup import log_to_file
 from segvit.errors import UserError
 from segvit.experiments.ablations import AblationResult, ablation_config, with_seed
 from segvit.experiments.cached_run import RunResult, run_or_load
-from segvit.experiments.run_series import failure_lines, log_to_file, run_series, split_overrides
+from segvit.experiments.run_series import failure_lines, run_series, split_overrides
 from segvit.output_files import atomic_write_text, require_folder
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "ablations"
@@ -91,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for cfg in configs.values():
         require_device_and_data(cfg)
     require_folder(args.output, origin="--output")
-    log_to_file(args.output)
+    log_to_file(args.output, terminal_level=logging.CRITICAL)
     runs = {f"{name}, seed {seed}": (name, seed) for name in configs for seed in seeds}
     results, failures = run_series(
         {

@@ -24,7 +24,6 @@ SMALL = [
 NO_DATA = ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
 DIAGONAL = ["MODEL.SEGVIT.OUTPUT", "diagonal"]
 PIXEL_LOSS = ["MODEL.SEGVIT.LOSS", "pixel", "MODEL.SEGVIT.OUTPUT", "softmax"]
-PER_PIXEL_HEAD = ["MODEL.SEM_SEG_HEAD.NAME", "PerPixelHead", "MODEL.SEM_SEG_HEAD.IN_FEATURES", "['block11']"]
 # Random edge heads give probabilities around one half: some tokens are kept and some are not.
 HALF_KEPT = ["MODEL.VIT.EDGE.THRESHOLD", "0.5"]
 TOPK = ["MODEL.VIT.EDGE.SELECTION", "topk"]

@@ -97,6 +97,14 @@ def set_up_logging(folder: str) -> None:
                 handler.addFilter(_is_for_terminal)
 
 
+def log_to_file(folder: str | Path, *, terminal_level: int) -> None:
+    """Write all messages to log.txt; show those from a level on, such as `logging.WARNING`, on the terminal."""
+    for name in LOGGED:
+        for handler in setup_logger(str(folder), name=name).handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+                handler.setLevel(terminal_level)
+
+
 def show(text: str, *values: object) -> None:
     """Log a line that the terminal shows, too; in the main process alone."""
     if comm.is_main_process():

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TypeVar
-
-from detectron2.utils.logger import setup_logger
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -54,14 +50,6 @@ def failure_lines(failures: Mapping[str, str]) -> list[str]:
     """The lines of a report about the failed runs; none if no run failed."""
     lines = [f"  {name}: {message}" for name, message in failures.items()]
     return ["", "Failed (log.txt has the traceback):", *lines] if lines else []
-
-
-def log_to_file(folder: Path) -> None:
-    """Send all logs to log.txt; the terminal shows critical errors, the progress bar and the result only."""
-    for name in ("detectron2", "fvcore", "segvit"):
-        for handler in setup_logger(str(folder), name=name).handlers:
-            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
-                handler.setLevel(logging.CRITICAL)
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
