@@ -54,6 +54,13 @@ VALUES = [
     ("MODEL.SEGVIT.NUM_HEADS", "3", "MODEL.SEGVIT.HIDDEN_DIM"),
     ("MODEL.BACKBONE.FREEZE_AT", "3", "MODEL.VIT.FROZEN"),
     ("SOLVER.STEPS", "(5,)", "'WarmupMultiStepLR'"),
+    ("SOLVER.EMA.DECAY", "0.9", "SOLVER.EMA.ENABLED"),
+    ("MODEL.VIT.EDGE.SHARE", "0.5", "MODEL.VIT.REDUCTION 'shrunk++'"),
+    ("MODEL.SEGVIT.DETAIL.DIM", "32", "MODEL.SEGVIT.DETAIL.SOURCE 'image'"),
+    ("MODEL.SEGVIT.DETAIL.STRIDE", "2", "MODEL.SEGVIT.DETAIL.SOURCE 'image'"),
+    ("TEST.PRECISION", "int8", "'float32' 'bfloat16' 'float16'"),
+    ("TEST.PRECISION", "float16", "GPU bfloat16"),
+    ("SOLVER.AMP.PRECISION", "half", "'bfloat16' 'float16'"),
     ("MODEL.VIT.NAME", "vit_tiny_patch16_224.augreg_in21k", "MODEL.VIT.PRETRAINED"),
     ("INPUT.GAMMA_RANGE", "[2.0,1.0]", "low high"),
     ("INPUT.GAMMA_RANGE", "[0.0,1.0]", "2 above"),
@@ -84,7 +91,7 @@ COMBINATIONS = [
     Case(
         "stride longer than the window",
         "TEST.WINDOW.STRIDE",
-        ("TEST.WINDOW.SIZE", "[64,64]", "TEST.WINDOW.STRIDE", "[64,65]"),
+        ("TEST.WINDOW.ENABLED", "True", "TEST.WINDOW.SIZE", "[64,64]", "TEST.WINDOW.STRIDE", "[64,65]"),
     ),
     Case(
         "no scale in multi-scale evaluation",

@@ -61,6 +61,11 @@ FOLDERS = [
         ("empty line in classes.txt", f"{TXT} line 2", classes("grass\n\nsky\n")),
         ("duplicate class name", f"{TXT} 'grass' 0 2", classes("grass\nroad\ngrass\n")),
         ("control character in a class name", rf"{TXT} \x1b", classes("grass\n\x1b[2Jroad\nsky\n")),
+        (
+            "duplicate class name in classes.json",
+            f"{JSON} 'grass' 0 2",
+            written("data/classes.json", '[{"name": "grass"}, {"name": "road"}, {"name": "grass"}]'),
+        ),
         ("classes.json is not JSON", f"{JSON} name color", written("data/classes.json", "grass, road, sky")),
         ("classes.json holds no list", f"{JSON} name color", written("data/classes.json", "{}")),
         ("no training images", "folder_train HOME/data/images/train DATASETS.FOLDER", remove("images/train")),

@@ -17,6 +17,7 @@ from helpers.processes import run_program
 from segvit.cli_errors import describe, user_errors
 from segvit.d2 import load_config
 from segvit.engine.trainer import build_mapper
+from segvit.errors import END_OF_COMMAND, UserError
 
 CASES = [*DATA_CASES, *CONFIG_CASES, *CHECKPOINT_CASES, *TOOL_CASES]
 
@@ -61,6 +62,8 @@ def test_a_program_exits_like_its_function(world):
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith(f"train_net.py: error: {path}: ")
     assert "Traceback" not in done.stdout + done.stderr
+    assert (done.stdout + done.stderr).count(f"{path}: ") == 1
+    assert f"{path}: " in (world.output / "log.txt").read_text()
 
 
 SCRIPTS = sorted(path for folder in FOLDERS for path in folder.glob("*.py"))
@@ -73,7 +76,9 @@ PROGRAMS = [
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 def test_every_program_handles_user_errors(path):
-    assert re.search(r"^@user_errors\(\)$|run_command\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+    code = path.read_text(encoding="utf-8")
+    option = 'overrides_after="--opts"' if '"--opts"' in code else ""
+    assert re.search(rf"^@user_errors\({option}\)$|run_command\(", code, re.MULTILINE)
 
 
 def test_segvit_traceback_shows_the_traceback(world, monkeypatch):
@@ -87,6 +92,14 @@ def test_other_errors_keep_their_traceback():
         np.zeros(2)[:] = np.zeros(3)
     with pytest.raises(ValueError, match="Expecting value"), user_errors():
         json.loads("")
+
+
+@pytest.mark.parametrize(("words", "begins"), [([], "--opts KEY"), (["--opts", "SEED", "1"], "KEY")])
+def test_the_remedy_has_the_option_of_the_command(monkeypatch, capsys, words, begins):
+    monkeypatch.setattr("sys.argv", ["demo.py", *words])
+    with pytest.raises(SystemExit, match="2"), user_errors(overrides_after="--opts"):
+        raise UserError(f"{END_OF_COMMAND}KEY 1")
+    assert capsys.readouterr().err.endswith(f"{END_OF_COMMAND}{begins} 1\n")
 
 
 def test_keyboard_interrupt_exits_with_130(capsys):

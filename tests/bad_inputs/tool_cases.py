@@ -100,7 +100,17 @@ PREDICTIONS = [
         ("no weights", "weights MODEL.WEIGHTS", (*DEMO, "HOME/output")),
         ("file in place of a folder", "--output 'HOME/config.yaml'", (*DEMO, "HOME/config.yaml")),
         ("code", "HOME/model.pkl code", (*DEMO, "HOME/output", "--weights", "HOME/model.pkl"), pickled("model.pkl")),
+        (
+            "no dataset in a config of three classes",
+            "DATASETS.FOLDER /nowhere --opts",
+            ("--config-file", "HOME/own.yaml", *DEMO[2:], "HOME/output"),
+            written(
+                "own.yaml",
+                "_BASE_: config.yaml\nDATASETS: {FOLDER: /nowhere}\nMODEL: {SEM_SEG_HEAD: {NUM_CLASSES: 3}}\n",
+            ),
+        ),
     ),
+    *each("app", ("Gradio's public link", "--share", ("--config-file", "HOME/config.yaml", "--share"))),
 ]
 
 EXPORTS = each(
@@ -229,6 +239,7 @@ CONTINUAL = each(
     ("unknown method", "--method joints finetune", (*CONFIG, "--method", "joints")),
     ("too many classes", f"{KEY}.PROTOCOL '2-2' 4 3", (*PROTOCOL, "2-2")),
     ("missing step", f"{KEY}.STEP 5 0 1", (*PROTOCOL, "2-1", f"{KEY}.STEP", "5")),
+    ("repeated class name", f"{KEY}.CLASSES sky", (*PROTOCOL, "2-1", f"{KEY}.CLASSES", "['sky','road','sky']")),
     ("unknown selection", f"{KEY}.SELECTION 'all' 'disjoint'", (*PROTOCOL, "2-1", f"{KEY}.SELECTION", "all")),
 )
 

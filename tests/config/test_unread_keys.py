@@ -9,7 +9,8 @@ from detectron2.config import get_cfg
 
 import segvit
 from helpers.repository import CONFIGS
-from segvit.config.unread_keys import GRANTED, READ, READ_IF, detectron2_keys, flat, reason, require_read
+from segvit.config.conditional_keys import RULES
+from segvit.config.unread_keys import GRANTED, READ, detectron2_keys, flat, reason, require_read
 from segvit.d2 import get_segvit_cfg, load_config
 from segvit.errors import UserError
 
@@ -51,7 +52,7 @@ def set_key(cfg, key, value):
 def test_every_key_of_detectron2_is_read_or_refused(key):
     cfg = get_segvit_cfg()
     require_read(cfg, get_segvit_cfg())
-    is_read = key in READ and all(flat(cfg)[other] in values for name, other, values in READ_IF if name == key)
+    is_read = key in READ and all(rule.is_met(flat(cfg)) for rule in RULES if key in rule.keys)
     set_key(cfg, key, None if key in GRANTED else changed(flat(cfg)[key]))
     if is_read:
         require_read(cfg, get_segvit_cfg())
@@ -63,7 +64,7 @@ def test_every_key_of_detectron2_is_read_or_refused(key):
 
 def test_read_keys_exist():
     assert not READ - detectron2_keys()
-    assert not {key for read_if in READ_IF for key in read_if[:2]} - flat(get_segvit_cfg()).keys()
+    assert not {key for rule in RULES for key in (*rule.keys, *rule.switches)} - flat(get_segvit_cfg()).keys()
 
 
 def attributes(path):

@@ -172,3 +172,17 @@ def test_values_that_do_not_fit_are_refused(tiny_cfg, key, value, encoder):
     cfg.MODEL.SEGVIT.DETAIL[key] = value
     with pytest.raises(ValueError, match=rf"MODEL\.SEGVIT\.DETAIL\.{key}"):
         build_model(cfg)
+
+
+@torch.no_grad()
+def test_the_host_asks_once_whether_a_branch_has_learnt(tiny_cfg, make_input, monkeypatch):
+    """On a GPU the answer costs a wait; changed weights are asked about anew."""
+    model = build(tiny_cfg, "image")
+    weight, asked = model.sem_seg_head.decoder.detail.query_proj.weight, []
+    ask = torch.Tensor.any
+    monkeypatch.setattr(torch.Tensor, "any", lambda tensor, *dims: asked.append(tensor is weight) or ask(tensor, *dims))
+    coarse, again = (model([make_input(32, 48)])[0]["sem_seg"] for _ in range(2))
+    assert sum(asked) == 1 and torch.equal(coarse, again)
+    model.load_state_dict(learnt(build(tiny_cfg, "image")).state_dict())
+    fine, again = (model([make_input(32, 48)])[0]["sem_seg"] for _ in range(2))
+    assert sum(asked) == 2 and torch.equal(fine, again) and not torch.equal(fine, coarse)

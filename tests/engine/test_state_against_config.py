@@ -112,10 +112,20 @@ def test_every_refused_key_is_listed_at_once(folder):
         resumed(folder, MODEL__SEGVIT__NUM_LAYERS=2, SEED=8)
 
 
-def test_changed_keys_that_take_effect_are_logged(folder, caplog):
-    with caplog.at_level("INFO"):
-        resumed(folder, SOLVER__BASE_LR=5e-4)
-    assert any("SOLVER.BASE_LR" in line and "0.001" in line and "0.0005" in line for line in caplog.messages)
+@pytest.mark.parametrize(
+    ("changes", "key", "values"),
+    [
+        ({"SOLVER__BASE_LR": 5e-4}, "SOLVER.BASE_LR", ("0.001", "0.0005")),
+        ({"SOLVER__AMP__ENABLED": False}, "SOLVER.AMP.ENABLED", ("True", "False")),
+        ({"SOLVER__AMP__PRECISION": "bfloat16"}, "SOLVER.AMP.PRECISION", ("'auto'", "'bfloat16'")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_changed_keys_that_take_effect_are_logged(folder, caplog, changes, key, values):
+    with caplog.at_level("WARNING"):
+        resumed(folder, **changes)
+    (line,) = [line for line in caplog.messages if key in line and "Resuming" in line]
+    assert all(value in line for value in values)
 
 
 def test_classes_in_another_order_are_refused(folder, monkeypatch):

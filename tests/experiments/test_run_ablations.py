@@ -41,7 +41,7 @@ def test_every_config_is_in_a_group():
 @EACH_ABLATION
 def test_every_ablation_trains_all_its_parameters(name, make_input):
     torch.manual_seed(0)
-    cfg = load_config(CONFIGS / f"{name}.yaml", TINY)
+    cfg = load_config(CONFIGS / f"{name}.yaml", TINY, shared=True)
     model = build_random_model(cfg).train()
     before = [parameter.clone() for parameter in model.parameters()]
     losses = model([make_input(32, 48), make_input(30, 40, seed=1)])

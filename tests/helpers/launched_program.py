@@ -14,6 +14,7 @@ from segvit.cli_errors import user_errors
 from segvit.engine.launch_options import argument_parser
 from segvit.engine.launching import launch
 from segvit.errors import UserError
+from segvit.progress import progress_bar
 
 
 def work(args):
@@ -27,6 +28,7 @@ def work(args):
         os.kill(os.getpid(), signal.SIGKILL)
     if deed == "waits":
         signal.signal(signal.SIGTERM, lambda *_: exit(143))
+        progress_bar(title="waiting", unit="it", total=1).update()
         (folder / f"pid{rank}").write_text(str(os.getpid()))
         while True:
             time.sleep(0.05)

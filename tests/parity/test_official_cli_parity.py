@@ -41,8 +41,7 @@ MODEL:
     NUM_HEADS: {heads}
     OUT_INDICES: {out_indices}
     KEEP_PREFIX_TOKENS: False
-    REDUCTION: "{reduction}"
-    REDUCTION_BLOCK: {reduction_block}
+    {reduction}
   SEM_SEG_HEAD:
     NUM_CLASSES: {num_classes}
     IN_FEATURES: {in_features}
@@ -50,8 +49,7 @@ MODEL:
     HIDDEN_DIM: {hidden_dim}
     NUM_HEADS: {decoder_heads}
     NUM_LAYERS: {decoder_layers}
-    QUERY_UPSAMPLING: "{upsampling}"
-    UPSAMPLING_LAYERS: {decoder_layers}
+    {upsampling}
   PIXEL_MEAN: [0.0, 0.0, 0.0]
   PIXEL_STD: [1.0, 1.0, 1.0]
 INPUT:
@@ -99,14 +97,13 @@ def config_text(config, **paths):
         depth=backbone["num_layers"],
         heads=backbone["num_heads"],
         out_indices=list(backbone["out_indices"]),
-        reduction="shrunk" if shrunk else "none",
-        reduction_block=backbone.get("shrink_idx", 1),
+        reduction=f'REDUCTION: "shrunk"\n    REDUCTION_BLOCK: {backbone["shrink_idx"]}' if shrunk else "",
         num_classes=head["num_classes"],
         in_features=[f"block{index}" for index in reversed(backbone["out_indices"])],
         hidden_dim=head["embed_dims"],
         decoder_heads=head["num_heads"],
         decoder_layers=head["num_layers"],
-        upsampling="learned" if shrunk else "none",
+        upsampling=f'QUERY_UPSAMPLING: "learned"\n    UPSAMPLING_LAYERS: {head["num_layers"]}' if shrunk else "",
         **paths,
     )
 

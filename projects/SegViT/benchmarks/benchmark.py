@@ -124,8 +124,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         require_figure_name(args.plot)
         require_folder(Path(args.plot).parent, origin="--plot")
     device = require_device(args.device, origin="--device")
-    cfg = load_config(args.config_file, args.opts)
-    others = {Path(path).stem: load_config(path, args.opts) for path in args.against if path not in (*VARIANTS, *PEERS)}
+    files = [path for path in args.against if path not in (*VARIANTS, *PEERS)]
+    cfg = load_config(args.config_file, args.opts, shared=bool(files))
+    others = {Path(path).stem: load_config(path, args.opts, shared=True) for path in files}
     rows = train_rows(args, cfg, others, device) if args.train else inference_rows(args, cfg, others, device)
     report(args, device, rows)
 

@@ -16,7 +16,6 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog, build_detection_train_loader, get_detection_dataset_dicts
 from detectron2.data.samplers import TrainingSampler
 from torch import Tensor
-from tqdm import tqdm
 
 from baselines import build_loaded_model, build_segvit, input_images, override
 from criterion_step import CriterionStep
@@ -30,6 +29,7 @@ from segvit.evaluation import SemSegConfusionEvaluator
 from segvit.inference import SegViTPredictor, load_image
 from segvit.label_png import write_label_png
 from segvit.modeling.postprocessing.score_bands import argmax_classes
+from segvit.progress import progress_bar
 from training_step import TrainingStep, random_input
 
 CPU = torch.device("cpu")
@@ -143,7 +143,7 @@ def precision(args: argparse.Namespace, cfg: CfgNode) -> Rows:
 
     with torch.inference_mode():
         agreements = []
-        for image_file in tqdm(args.images or [None], desc="images", unit="image"):
+        for image_file in progress_bar(args.images or [None], title="images", unit="image"):
             images = input_images(cfg, args.image_size, batch=1, image_file=image_file)
             expected, labels = (argmax_classes(scores(dtype, images)[0]) for dtype in models)
             agreements.append((labels == expected).float().mean().item())

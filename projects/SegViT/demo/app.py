@@ -27,7 +27,7 @@ NO_TELEMETRY = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY":
 WHOLE_IMAGES = ("TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False)
 
 
-@user_errors()
+@user_errors(overrides_after="--opts")
 def main() -> None:
     args = parse_arguments()
     os.environ.update(NO_TELEMETRY)

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from segvit.cli_errors import describe, positive, user_errors
 from segvit.config.loading import find_config
@@ -37,9 +36,10 @@ from segvit.inference.work_share import (
     wait_for_other_processes,
 )
 from segvit.output_files import require_folder
+from segvit.progress import progress_bar
 
 
-@user_errors()
+@user_errors(overrides_after="--opts")
 def main() -> None:
     args = parse_arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Clean up as after Ctrl-C.
@@ -120,7 +120,7 @@ class Demo:
     def segment_files(self, sources: Sources) -> None:
         """Segment each file, but for those that are finished, unless they are to be replaced."""
         num_finished = 0
-        for source in tqdm(sources, unit="file", dynamic_ncols=True):
+        for source in progress_bar(sources, title="segmenting", unit="file"):
             if not self.replaces and self.results.are_complete(source.name, is_video=source.is_video):
                 num_finished += 1
             elif source.is_video:
@@ -166,7 +166,8 @@ class Demo:
         self, name: str, frames: Iterable[np.ndarray], writer: VideoWriter, *, total: int | None
     ) -> None:
         segmented = self.predictor.stream(frames, batch_size=self.batch_size)
-        for index, (frame, labels) in enumerate(tqdm(segmented, name, total, leave=False, unit="frame")):
+        bar = progress_bar(segmented, title=name, total=total, leave=False, unit="frame")
+        for index, (frame, labels) in enumerate(bar):
             writer.write(self.results.overlay.draw_frame(np.asarray(frame), labels))
             if self.write_frames:
                 self.results.write_labels(f"{name}/{index:06d}", labels)

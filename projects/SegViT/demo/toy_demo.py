@@ -10,7 +10,6 @@ import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
 # isort: split
 import argparse
 import json
-import logging
 import os
 import time
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from segvit.engine import Trainer
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import preflight
 from segvit.engine.run_folder import clear, locked, require_own_folder, write_config
-from segvit.engine.run_setup import log_to_file
+from segvit.engine.run_setup import next_command, set_up_logging
 from segvit.inference.predict_sample import predict_sample
 from segvit.output_files import require_folder
 from segvit.visualization import draw_prediction_sheet, draw_training_curves
@@ -66,7 +65,7 @@ def run(cfg: CfgNode, output: Path) -> None:
     cfg.OUTPUT_DIR = str(output)
     write_config(cfg)
     os.environ["DETECTRON2_DATASETS"] = str(output / "datasets")
-    log_to_file(output, terminal_level=logging.WARNING)
+    set_up_logging(str(output))
     seed_all_rng(cfg.SEED)
     generate_toy_scenes(output / "datasets")
     train(cfg)
@@ -101,6 +100,7 @@ def report(cfg: CfgNode, output: Path, minutes: float) -> None:
     print(f"\n{table}\n\nmIoU {metrics['mIoU']:.1f} on {dataset} after {minutes:.1f} minutes")
     for name in ("overlays.png", "curve.png", "evaluation.txt", "model_final.pth", "log.txt"):
         print(f"  {output / name}")
+    print(next_command(output, output / "model_final.pth", demo=Path(__file__).with_name("demo.py")))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from segvit.errors import UserError
+from segvit.errors import END_OF_COMMAND, UserError
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -53,8 +53,11 @@ TRAINING_LOOP = logging.getLogger("detectron2.engine.train_loop")
 
 
 @contextmanager
-def user_errors() -> Iterator[None]:
+def user_errors(*, overrides_after: str = "") -> Iterator[None]:
     """Context manager and decorator of a command's main function.
+
+    Args:
+        overrides_after: the option that config overrides follow at the end of the command; empty if none is needed.
 
     Raises:
         SystemExit: 2 after a user error, with one line on stderr; 130 after Ctrl-C.
@@ -65,7 +68,10 @@ def user_errors() -> Iterator[None]:
     except (UserError, OSError, RuntimeError) as error:
         if not is_explained(error):
             raise
-        sys.stderr.write(f"{Path(sys.argv[0]).name}: error: {describe(error)}\n")
+        message = describe(error)
+        if overrides_after and overrides_after not in sys.argv:
+            message = message.replace(END_OF_COMMAND, f"{END_OF_COMMAND}{overrides_after} ")
+        sys.stderr.write(f"{Path(sys.argv[0]).name}: error: {message}\n")
         raise SystemExit(USER_ERROR) from error
     except KeyboardInterrupt as error:
         sys.stderr.write(f"{Path(sys.argv[0]).name}: interrupted\n")
@@ -114,8 +120,12 @@ def _killed_worker(error: BaseException | None) -> re.Match[str] | None:
 
 
 def _drop_traceback(record: logging.LogRecord) -> bool:
-    """A logging filter that replaces the traceback of a user error by its message."""
+    """A logging filter that replaces the traceback of a user error by its message, for log files alone.
+
+    The command's last line on the terminal is the same message.
+    """
     error = record.exc_info[1] if record.exc_info else None
     if error is not None and is_explained(error):
         record.msg, record.exc_info = f"{record.msg} {describe(error)}", None
+        record.terminal = False  # see `segvit.engine.run_setup`
     return True

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Begins a remedy in messages: KEY VALUE pairs follow. `cli_errors.user_errors` adds the option that takes them.
+END_OF_COMMAND = "end the command with "
+
 
 class UserError(ValueError):
     """Bad input: a file, a config key, an option or an argument. The message names it and says how to fix it."""

@@ -13,7 +13,6 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
@@ -23,12 +22,13 @@ from segvit.inference import SegViTPredictor
 from segvit.inference.class_names import class_list_of
 from segvit.inference.inspect_image import ModelView, inspect_image
 from segvit.output_files import require_folder
+from segvit.progress import progress_bar
 from segvit.visualization.token_views import draw_token_views
 
 NUM_MOST_PROBABLE = 3
 
 
-@user_errors()
+@user_errors(overrides_after="--opts")
 def main(argv: Sequence[str] | None = None) -> None:
     """Segment and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--input: no such file: {', '.join(missing)}")
     require_folder(args.output, origin="--output")
     predictor = SegViTPredictor(cfg)
-    for path in tqdm(args.input, unit="image"):
+    for path in progress_bar(args.input, title="drawing", unit="image"):
         view = inspect_image(predictor, read_image(path, format="BGR", max_level=max_level_of(predictor.cfg)))
         draw_token_views(
             view.image,

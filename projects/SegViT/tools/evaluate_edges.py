@@ -16,7 +16,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from tabulate import tabulate
-from tqdm import tqdm
 
 from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
@@ -30,9 +29,10 @@ from segvit.inference.inspect_image import inspect_image
 from segvit.inference.predict_sample import first_test_set
 from segvit.modeling.losses.edge_loss import edge_patches
 from segvit.modeling.tokens import pad_to_size
+from segvit.progress import progress_bar
 
 
-@user_errors()
+@user_errors(overrides_after="--opts")
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate a config's model and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -65,7 +65,7 @@ def evaluate_edges(cfg: CfgNode) -> EdgeQuality:
     scores: list[np.ndarray] = []
     edges: list[np.ndarray] = []
     kept: list[np.ndarray] = []
-    for record in tqdm(DatasetCatalog.get(dataset), unit="image"):
+    for record in progress_bar(DatasetCatalog.get(dataset), title="edges", unit="image"):
         image = read_image(record["file_name"], format="BGR", max_level=max_level_of(cfg))
         inspection = inspect_image(predictor, image)
         height, width = inspection.image.shape[:2]

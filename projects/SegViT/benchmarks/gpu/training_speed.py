@@ -79,7 +79,7 @@ def full_config(name: str) -> CfgNode:
     """The config of one of `MODELS` on the GPU, without pre-trained weights."""
     file, head, options = MODELS[name]
     common = ["MODEL.DEVICE", "cuda", "MODEL.VIT.PRETRAINED", "", "MODEL.VIT.EDGE.SHARE", str(KEPT_SHARE)]
-    cfg = load_config(str(CONFIGS / "ade20k" / f"{file}.yaml"), [*common, *options])
+    cfg = load_config(str(CONFIGS / "ade20k" / f"{file}.yaml"), [*common, *options], shared=True)
     return with_linear_head(cfg) if head == LINEAR else cfg
 
 

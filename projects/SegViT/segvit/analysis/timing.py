@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TypedDict
 
 import torch
-from tqdm import tqdm
 
 from segvit.errors import UserError
+from segvit.progress import progress_bar
 
 
 class TimingSummary(TypedDict):
@@ -57,7 +57,7 @@ def time_rounds(
     order = list(calls)
     shuffler = random.Random(seed)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for i in tqdm(range(warmup + rounds), desc="rounds", disable=not progress):
+    for i in progress_bar(range(warmup + rounds), title="timing", unit="round", shown=progress):
         shuffler.shuffle(order)
         for name in order:
             elapsed = _time_once(calls[name], torch.device(device))

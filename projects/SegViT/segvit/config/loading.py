@@ -60,33 +60,41 @@ def find_config(name: str | Path) -> Path:
     raise UserError(f"config {str(name)!r} is neither a file nor the name of a config in {CONFIGS}{hint}")
 
 
-def load_config(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
+def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool = False) -> CfgNode:
     """A SegViT config from a YAML file (with its `_BASE_` files) and `KEY VALUE` overrides.
 
     Also registers the datasets of the folder DATASETS.FOLDER.
 
+    Args:
+        path: of the file.
+        opts: keys and values in turn.
+        shared: the overrides are those of several configs: keys whose switch is off in this one are a warning.
+
     Raises:
         UserError: a file is missing, not plain YAML, or has an unknown key; the overrides are not pairs of known keys
             and values, or contain a `--flag`; a value has the wrong type or is out of range; a changed key is one that
-            nothing reads (`unread_keys.py`); the folder and the config do not fit.
+            nothing reads (`unread_keys.py`), or not with this config (`conditional_keys.py`); the folder and the config
+            do not fit.
     """
     cfg = get_segvit_cfg()
     known = [key for key, _ in _dotted(cfg)]
     for key in REMOVED_KEYS:
         cfg.register_deprecated_key(key)
+    layers = []
     for file, layer in config_layers(path):
         origin = f"config file {file}: "
         layer = _without_removed(layer, origin=origin)
         _require_known(layer, known, origin=origin)
         require_types(layer.items(), cfg, origin=origin)
         _require_version(layer, cfg, origin=origin)
+        layers.append(layer)
     _require_pairs(opts, [*known, *REMOVED_KEYS])
-    _without_removed(pairs_of(opts))
+    layers.append(_without_removed(pairs_of(opts)))
     require_types(((str(key), value) for key, value in zip(opts[::2], opts[1::2]) if key not in REMOVED_KEYS), cfg)
     cfg.merge_from_file(str(path), allow_unsafe=False)
     cfg.merge_from_list(list(opts))
     require_values(cfg)
-    require_read(cfg, get_segvit_cfg())
+    require_read(cfg, get_segvit_cfg(), layers, shared=shared)
     names_classes = model_names_classes(cfg)
     register_config_folder(cfg, model_names_classes=names_classes)
     if names_classes:

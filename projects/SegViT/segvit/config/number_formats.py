@@ -27,14 +27,11 @@ def number_format(name: str, device_type: str, *, key: str) -> torch.dtype:
         key: the config key that names it, for the message.
 
     Raises:
-        UserError: for an unknown name, and for float16 on a CPU.
+        UserError: see `require_number_format`.
     """
-    if name not in FORMATS:
-        raise UserError(f"{key} {name!r} must be 'auto', 'float32', 'float16' or 'bfloat16'")
+    require_number_format(name, device_type, key=key)
     if name == "auto":
         name = "bfloat16" if device_type == "cuda" and gpu_computes_bfloat16() else "float32"
-    if name == "float16" and device_type == "cpu":
-        raise UserError(f"{key} float16 needs a GPU; use bfloat16 on the CPU")
     if name == "bfloat16" and device_type == "cpu" and not cpu_computes_bfloat16():
         logger.warning(
             "%s bfloat16: this CPU has no units for it and would emulate it, several times slower: float32 is used",
@@ -42,6 +39,14 @@ def number_format(name: str, device_type: str, *, key: str) -> torch.dtype:
         )
         name = "float32"
     return getattr(torch, name)
+
+
+def require_number_format(name: str, device_type: str, *, key: str) -> None:
+    """Raise UserError, naming the key, for an unknown name, and for float16 on a CPU."""
+    if name not in FORMATS:
+        raise UserError(f"{key} {name!r} must be 'auto', 'float32', 'float16' or 'bfloat16'")
+    if name == "float16" and device_type == "cpu":
+        raise UserError(f"{key} float16 needs a GPU; use bfloat16 on the CPU")
 
 
 def gpu_computes_bfloat16() -> bool:

@@ -6,12 +6,13 @@ default: a changed value would be ignored without a word.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
+from segvit.config.conditional_keys import require_switches
 from segvit.errors import UserError
 
 # Keys of Detectron2 that are read, here or in the code of Detectron2 that runs (trainer, schedules, hooks, registries).
@@ -104,20 +105,6 @@ REASONS = {
 # Values besides the default that ask for what happens anyway.
 GRANTED = {"DATALOADER.ASPECT_RATIO_GROUPING": False}
 
-# (key, other key, values): the key is read only if the other key has one of the values.
-READ_IF = (
-    ("SOLVER.STEPS", "SOLVER.LR_SCHEDULER_NAME", ("WarmupMultiStepLR",)),
-    ("SOLVER.GAMMA", "SOLVER.LR_SCHEDULER_NAME", ("WarmupMultiStepLR", "WarmupStepWithFixedGammaLR")),
-    ("SOLVER.NUM_DECAYS", "SOLVER.LR_SCHEDULER_NAME", ("WarmupStepWithFixedGammaLR",)),
-    ("SOLVER.CLIP_GRADIENTS.NORM_TYPE", "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", ("full_model", "norm")),
-    ("DATALOADER.REPEAT_THRESHOLD", "DATALOADER.SAMPLER_TRAIN", ("RepeatFactorTrainingSampler",)),
-    ("DATALOADER.RANDOM_SUBSET_RATIO", "DATALOADER.SAMPLER_TRAIN", ("RandomSubsetTrainingSampler",)),
-    ("DATASETS.TRAIN_REPEAT_FACTOR", "DATALOADER.SAMPLER_TRAIN", ("WeightedTrainingSampler",)),
-    # Only the convolutional stem has batch norms, and those of an average are averages.
-    ("TEST.PRECISE_BN.ENABLED", "MODEL.VIT.STEM", ("conv",)),
-    ("TEST.PRECISE_BN.ENABLED", "SOLVER.EMA.ENABLED", (False,)),
-)
-
 # Components whose keys are known; one of another project may read any key below MODEL.
 OWN_COMPONENTS = {
     "MODEL.META_ARCHITECTURE": ("SegViT",),
@@ -126,12 +113,16 @@ OWN_COMPONENTS = {
 }
 
 
-def require_read(cfg: CfgNode, defaults: CfgNode) -> None:
+def require_read(
+    cfg: CfgNode, defaults: CfgNode, layers: Sequence[Iterable[str]] | None = None, *, shared: bool = False
+) -> None:
     """Check that every key with a changed value is read.
 
     Args:
         cfg: the config.
         defaults: a config with the same keys and their defaults.
+        layers: see `require_switches`; by default one layer sets all keys that differ from their defaults.
+        shared: the last layer is that of several configs.
 
     Raises:
         UserError: naming the first key that is not, and the remedy.
@@ -145,12 +136,12 @@ def require_read(cfg: CfgNode, defaults: CfgNode) -> None:
             raise UserError(
                 f"{key} {values[key]!r} would have no effect: {reason(key)}. Leave it at {unchanged[key]!r}"
             )
-    for key, other, readers in READ_IF:
-        if values[other] not in readers and values[key] != unchanged[key]:
-            raise UserError(
-                f"{key} {values[key]!r} would have no effect: {other} is {values[other]!r}, and only "
-                f"{' or '.join(map(repr, readers))} reads it. Leave it at {unchanged[key]!r}, or change {other}"
-            )
+    if layers is None:
+        layers = [{key for key, value in values.items() if value != unchanged[key]}]
+    tolerant = {index for index, layer in enumerate(layers) if detectron2_keys() <= set(layer)}
+    if shared:
+        tolerant.add(len(layers) - 1)
+    require_switches(values, unchanged, layers, tolerant=tolerant, foreign=foreign)
 
 
 def reason(key: str) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import get_detection_dataset_dicts
-from tqdm import tqdm
 
 from segvit.config.continual_step import ContinualStep, continual_step, model_ids
 from segvit.data.label_reading import count_ids, ids_in, read_label_map
 from segvit.errors import UserError
+from segvit.progress import progress_bar
 
 Records = list[dict[str, Any]]
 
@@ -79,7 +79,9 @@ def class_pixels(records: Sequence[Mapping[str, Any]], num_ids: int) -> np.ndarr
     counts = np.zeros(num_ids, np.int64)
     files = [record["sem_seg_file_name"] for record in records]
     with ThreadPoolExecutor() as pool:
-        for labels in tqdm(pool.map(read_label_map, files), "counting pixels of classes", len(files)):
+        for labels in progress_bar(
+            pool.map(read_label_map, files), title="counting pixels of classes", unit="label map", total=len(files)
+        ):
             ids, pixels = count_ids(labels)
             known = ids < num_ids
             counts[ids[known]] += pixels[known]
@@ -90,9 +92,8 @@ def classes_present(records: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
     """The ids in each label map, including the ignore value."""
     files = [record["sem_seg_file_name"] for record in records]
     with ThreadPoolExecutor() as pool:
-        return list(
-            tqdm(pool.map(_classes_in, files, map(_modification_time, files)), "reading label maps", len(files))
-        )
+        ids = pool.map(_classes_in, files, map(_modification_time, files))
+        return list(progress_bar(ids, title="reading label maps", unit="label map", total=len(files)))
 
 
 @cache

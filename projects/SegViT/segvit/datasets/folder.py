@@ -18,7 +18,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segvit.datasets.class_list import ClassList, read_class_list
 from segvit.datasets.registration import register_sem_seg_split
-from segvit.errors import UserError
+from segvit.errors import END_OF_COMMAND, UserError
 
 PREFIX = "folder_"
 
@@ -41,14 +41,14 @@ def register_config_folder(cfg: CfgNode, *, model_names_classes: bool = False) -
     head = cfg.MODEL.SEM_SEG_HEAD
     if not folder:
         if head.NUM_CLASSES == 0 and not model_names_classes:
-            raise UserError("this config needs a folder of images: end the command with DATASETS.FOLDER /path/to/it")
+            raise UserError(f"this config needs a folder of images: {END_OF_COMMAND}DATASETS.FOLDER /path/to/it")
         return
     folder = Path(folder).expanduser().resolve()
     try:
         classes = register_folder(folder, ignore_label=head.IGNORE_VALUE)
     except FileNotFoundError as error:
         is_trained = bool(head.NUM_CLASSES or model_names_classes)  # the config of a run, which prediction reads, too
-        hint = '; to predict without the dataset, end the command with DATASETS.FOLDER ""' if is_trained else ""
+        hint = f'; to predict without the dataset, {END_OF_COMMAND}DATASETS.FOLDER ""' if is_trained else ""
         raise UserError(f"DATASETS.FOLDER: {error}{hint}") from error
     _check_names((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     cfg.DATASETS.FOLDER = str(folder)

@@ -33,7 +33,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from segvit.cli_errors import INTERRUPTED, describe, is_explained
 from segvit.engine.launch_options import number_of_processes, started_by_torchrun
-from segvit.errors import UserError
+from segvit.errors import END_OF_COMMAND, UserError
 
 Work = Callable[[argparse.Namespace], object]
 
@@ -169,7 +169,7 @@ def _join_group(url: str, *, rank: int, processes: int, local_rank: int, local_p
     if has_gpu and local_processes > torch.cuda.device_count():
         raise UserError(
             f"{local_processes} processes need a GPU each, and this machine has {torch.cuda.device_count()}: start "
-            "fewer, or end the command with MODEL.DEVICE cpu"
+            f"fewer, or {END_OF_COMMAND}MODEL.DEVICE cpu"
         )
     if has_gpu:
         torch.cuda.set_device(local_rank)

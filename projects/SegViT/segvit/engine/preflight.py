@@ -16,6 +16,8 @@ from detectron2.modeling import build_model
 from segvit.assembly.encoder_weights import without_pretrained
 from segvit.config.continual_step import continual_step
 from segvit.config.device import require_device
+from segvit.config.number_formats import require_number_format
+from segvit.config.validation import value_of
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.datasets import require_datasets
@@ -33,7 +35,11 @@ def preflight(cfg: CfgNode, *, trains: bool) -> None:
     Raises:
         UserError: naming the key: the device or a component does not exist, or components do not fit together.
     """
-    require_device(cfg.MODEL.DEVICE)
+    device = require_device(cfg.MODEL.DEVICE)
+    # The meta device, on which the model is built, has all number formats.
+    uses_autocast = trains and value_of(cfg, "SOLVER.AMP.ENABLED")
+    for key in ("TEST.PRECISION", *(("SOLVER.AMP.PRECISION",) if uses_autocast else ())):
+        require_number_format(value_of(cfg, key), device.type, key=key)
     if not cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES:
         raise UserError("MODEL.SEM_SEG_HEAD.IN_FEATURES is empty: name the stages that the head reads, deepest first")
     model = _build_on_meta(cfg)

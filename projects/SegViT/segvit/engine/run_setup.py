@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -90,7 +91,10 @@ def check_run_folder(cfg: CfgNode, args: argparse.Namespace, *, resumes: bool) -
 
 
 def set_up_logging(folder: str) -> None:
-    """Write all messages to log.txt, without color codes; show warnings and marked lines on the terminal."""
+    """Write all messages to log.txt, without color codes; show warnings and marked lines on the terminal.
+
+    A record's attribute `terminal` says whether it is shown, whatever its level is.
+    """
     for name in LOGGED:
         for handler in setup_logger(folder, distributed_rank=comm.get_rank(), name=name, color=False).handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
@@ -112,7 +116,7 @@ def show(text: str, *values: object) -> None:
 
 
 def _is_for_terminal(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING or getattr(record, "terminal", False)
+    return getattr(record, "terminal", record.levelno >= logging.WARNING)
 
 
 def _log_start(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -147,13 +151,13 @@ def show_result(cfg: CfgNode, results: Mapping[str, Any] | None, *, trained: boo
             show("  %s", folder / name)
     if trained:
         weights = folder / ("model_best.pth" if (folder / "model_best.pth").is_file() else "model_final.pth")
-        script = Path(sys.argv[0]).parent / "demo" / "demo.py"
-        show(
-            "Segment images: python %s --config-file %s --weights %s --input IMAGE --output FOLDER",
-            script,
-            folder / "config.yaml",
-            weights,
-        )
+        show("%s", next_command(folder, weights, demo=Path(sys.argv[0]).parent / "demo" / "demo.py"))
+
+
+def next_command(folder: Path, weights: Path, *, demo: Path) -> str:
+    """A line with the command that segments images with a run's model."""
+    command = shlex.join(["python", str(demo), "--config-file", str(folder / "config.yaml"), "--weights", str(weights)])
+    return f"Segment images: {command} --input IMAGE --output FOLDER"
 
 
 def _metrics_by_name(results: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, float]]]:

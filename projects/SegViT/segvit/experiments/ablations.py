@@ -106,7 +106,7 @@ def ablation_config(config_file: Path, *, on: Path | None = None, opts: Sequence
     """
     layers = config_layers(on) if on else []
     overrides = [item for _, layer in layers for pair in layer.items() for item in pair]
-    return config_to_compare(config_file, [*overrides, *opts])
+    return config_to_compare(config_file, [*overrides, *opts], shared=True)
 
 
 def with_seed(cfg: CfgNode, seed: int) -> CfgNode:

@@ -56,13 +56,16 @@ class RunResult:
     boundary_iou: float | None = None
 
 
-def config_to_compare(path: str | Path, opts: Sequence[object] = ()) -> CfgNode:
+def config_to_compare(path: str | Path, opts: Sequence[object] = (), *, shared: bool = False) -> CfgNode:
     """Load a config for a fair comparison: one test set, no checkpoint, and a seed that fixes initialization and crops.
+
+    Args:
+        path, opts, shared: see `load_config`.
 
     Raises:
         UserError: if the config cannot be read or has no test set.
     """
-    cfg = load_config(path, opts)
+    cfg = load_config(path, opts, shared=shared)
     if not cfg.DATASETS.TEST:
         raise UserError("DATASETS.TEST is empty: runs are compared by their evaluation")
     return merge(

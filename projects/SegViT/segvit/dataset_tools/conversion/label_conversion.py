@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from segvit.data.label_reading import read_levels
 from segvit.dataset_tools.conversion.id_mapping import IdMapping, Palette
@@ -23,6 +22,7 @@ from segvit.dataset_tools.doctor.inspection import Inspection
 from segvit.errors import UserError
 from segvit.label_png import write_label_png
 from segvit.output_files import link_or_copy
+from segvit.progress import progress_bar
 
 # How many colours or ids without a class an error lists.
 MAX_LISTED_COLORS = 20
@@ -129,7 +129,7 @@ def _convert(report: DatasetReport, converter: Converter, folder: Path) -> dict[
     unknown: Counter[object] = Counter()
     num_files = num_pixels = 0
     label_maps = _label_maps(report, converter)
-    for split, inspection in tqdm(label_maps, desc="converting", unit="label map"):
+    for split, inspection in progress_bar(label_maps, title="converting", unit="label map"):
         label_map = inspection.pair.label_map
         ids, unknown_here = converter.to_ids(read_levels(label_map))
         num_pixels += ids.size

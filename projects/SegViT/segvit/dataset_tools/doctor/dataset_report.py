@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tqdm import tqdm
-
 from segvit.dataset_tools.doctor.checked_dataset import CheckedDataset
 from segvit.dataset_tools.doctor.coverage_rules import ClassCounts, check_classes, check_ignored, count_classes
 from segvit.dataset_tools.doctor.duplicate_rules import check_duplicates
@@ -14,6 +12,7 @@ from segvit.dataset_tools.doctor.file_rules import check_files, check_levels
 from segvit.dataset_tools.doctor.finding import Finding
 from segvit.dataset_tools.doctor.id_rules import check_ids
 from segvit.dataset_tools.doctor.inspection import Inspection, inspect_pairs
+from segvit.progress import progress_bar
 
 ONE_CLASS = (
     "the class list has one class, so that every pixel would be predicted as it: list two classes, the background "
@@ -41,7 +40,7 @@ def check_dataset(dataset: CheckedDataset, *, workers: int, max_level: int = 0, 
     """Read all files with `workers` threads and INPUT.MAX_LEVEL, showing a progress bar, and apply all rules."""
     inspections: dict[str, list[Inspection]] = {}
     total = sum(len(split.pairs) for split in dataset.splits)
-    with tqdm(total=total, desc="reading", unit="pair", disable=not progress) as bar:
+    with progress_bar(total=total, title="reading", unit="pair", shown=progress) as bar:
         for split in dataset.splits:
             inspections[split.name] = []
             for inspection in inspect_pairs(split.pairs, workers=workers, max_level=max_level):

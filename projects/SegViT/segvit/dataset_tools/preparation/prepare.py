@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from segvit.dataset_tools.preparation.checksums import ChecksumFile
 from segvit.dataset_tools.preparation.conversion import Converter, Job, Outcome
@@ -20,6 +19,7 @@ from segvit.dataset_tools.preparation.report import Report, SplitReport
 from segvit.datasets.pairs import load_sem_seg_pairs
 from segvit.errors import UserError
 from segvit.output_files import remove_unfinished
+from segvit.progress import progress_bar
 
 # Jobs sent to a worker at once: large enough for low overhead, small enough that an interruption loses little.
 CHUNK_SIZE = 8
@@ -58,13 +58,13 @@ def prepare(distribution: Distribution, *, workers: int, force: bool = False) ->
 def _run_jobs(converter: Converter, jobs: Sequence[Job], *, workers: int, title: str) -> Iterator[Outcome]:
     """Yield the outcome of every job, in order, with a progress bar. One worker means this process."""
     if workers == 1:
-        yield from tqdm(map(converter, jobs), total=len(jobs), desc=title, unit="image")
+        yield from progress_bar(map(converter, jobs), total=len(jobs), title=title, unit="image")
         return
     with ProcessPoolExecutor(workers, initializer=_ignore_interrupts) as pool:
         try:
             # Start the processes before the progress bar: it has a thread, which must not be forked.
             outcomes = pool.map(converter, jobs, chunksize=CHUNK_SIZE)
-            yield from tqdm(outcomes, total=len(jobs), desc=title, unit="image")
+            yield from progress_bar(outcomes, total=len(jobs), title=title, unit="image")
         finally:
             pool.shutdown(cancel_futures=True)
 

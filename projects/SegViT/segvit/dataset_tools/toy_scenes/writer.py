@@ -10,12 +10,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from segvit.dataset_tools.toy_scenes.canvas import IGNORED, IMAGE_HEIGHT, IMAGE_WIDTH
 from segvit.dataset_tools.toy_scenes.scene import draw_scene
 from segvit.datasets.toy_scenes import TOY_SCENES_CATEGORIES
 from segvit.label_png import write_label_png
+from segvit.progress import progress_bar
 
 # Increase it with every change of the scenes: folders of other versions are generated again.
 VERSION = 1
@@ -50,7 +50,7 @@ def generate_toy_scenes(
 
 def _write(folder: Path, seed: int, counts: dict[str, int]) -> None:
     colors = [color for _, color in TOY_SCENES_CATEGORIES]
-    with tqdm(total=sum(counts.values()), desc="toy scenes", unit="image") as progress:
+    with progress_bar(total=sum(counts.values()), title="toy scenes", unit="image") as progress:
         for split, count in counts.items():
             images, annotations = folder / "images" / split, folder / "annotations" / split
             images.mkdir(parents=True)

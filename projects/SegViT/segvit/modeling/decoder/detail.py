@@ -128,6 +128,8 @@ class DetailBranch(nn.Module):
         self.mix = ConvNormReLU(dim, dim)
         self.query_proj = nn.Linear(query_dim, dim, bias=False)
         nn.init.zeros_(self.query_proj.weight)
+        # The answer of `_has_learnt`, and the weights, with their version, that it is about.
+        self._learnt = (0, -1, False)
 
     def forward(
         self, outputs: DecoderOutputs, queries: torch.Tensor, deep_map: torch.Tensor, pixels: torch.Tensor | None
@@ -164,9 +166,18 @@ class DetailBranch(nn.Module):
         return {**outputs, "pred_masks": masks if self._has_learnt() else coarse}
 
     def _has_learnt(self) -> bool:
-        """Whether any query scores pixels. Graphs are made of the fine masks, whatever the weights are."""
+        """Whether any query scores pixels. Graphs are made of the fine masks, whatever the weights are.
+
+        A GPU is waited for once, until the weights change.
+        """
         weight = self.query_proj.weight
-        return torch.compiler.is_compiling() or torch.jit.is_tracing() or weight.is_meta or bool(weight.any())
+        if torch.compiler.is_compiling() or torch.jit.is_tracing() or weight.is_meta:
+            return True
+        if weight.is_inference():  # has no version
+            return bool(weight.any())
+        if self._learnt[:2] != (id(weight), weight._version):
+            self._learnt = (id(weight), weight._version, bool(weight.any()))
+        return self._learnt[2]
 
 
 def _resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
