@@ -79,9 +79,8 @@ def class_pixels(records: Sequence[Mapping[str, Any]], num_ids: int) -> np.ndarr
     counts = np.zeros(num_ids, np.int64)
     files = [record["sem_seg_file_name"] for record in records]
     with ThreadPoolExecutor() as pool:
-        for labels in progress_bar(
-            pool.map(read_label_map, files), title="counting pixels of classes", unit="label map", total=len(files)
-        ):
+        label_maps = pool.map(read_label_map, files)
+        for labels in progress_bar(label_maps, title="counting pixels", unit="label map", total=len(files)):
             ids, pixels = count_ids(labels)
             known = ids < num_ids
             counts[ids[known]] += pixels[known]
