@@ -39,7 +39,7 @@ def reads_files():
     assert list(progress_bar(iter([1, 2]), title="reading", unit="file", total=2)) == [1, 2]
 
 
-@pytest.mark.parametrize(("work", "shown"), [(shows_a_training, b"training"), (reads_files, b"reading: 100%")])
+@pytest.mark.parametrize(("work", "shown"), [(shows_a_training, b"training"), (reads_files, b"reading:")])
 def test_a_terminal_of_unknown_width_shows_a_bar(monkeypatch, work, shown):
     reader, writer = pty.openpty()  # A new terminal has 0 columns.
     with os.fdopen(writer, "w") as terminal:
