@@ -78,3 +78,18 @@ def test_unfinished_lines_are_skipped_and_repeated_iterations_replaced(tmp_path)
         file.write('{"iteration": 2, "total_loss": 5.0}\n{"iteration": 3, "total')
     assert curves.read_metrics(folder, "total_loss") == ([0, 1, 2], [9.8, 9.4, 5.0])
     assert curves.read_scores(folder) == {"": ([0, 1, 2], [40.0] * 3)}
+
+
+def test_of_two_runs_in_one_folder_the_second_counts(tmp_path):
+    """Their points, joined by one line, were a curve of neither run."""
+    folder = write_run(tmp_path / "run", {"sem_seg/mIoU": 40.0})
+    with (folder / "metrics.json").open("a") as file:
+        file.write('{"iteration": 0, "total_loss": 7.0}\n{"iteration": 1, "sem_seg/mIoU": 10.0}\n')
+    assert curves.read_metrics(folder, "total_loss") == ([0], [7.0])
+    assert curves.read_scores(folder) == {"": ([0, 1], [40.0, 10.0])}
+
+
+def test_a_loss_of_one_point_is_visible(tmp_path, figures):
+    curves.draw_training_curves([write_run(tmp_path / "run", {}, losses=(3.0,))], "unused.png")
+    (line,) = figures[0].axes[0].get_lines()
+    assert line.get_marker() == "o"

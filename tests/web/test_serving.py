@@ -4,7 +4,9 @@ import importlib.util
 import json
 import threading
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.page_client import TIMEOUT
 from segvit.errors import UserError
@@ -33,6 +35,13 @@ def test_an_uploaded_image_is_segmented(page_client, make_upload):
     assert response["success"] and "tokens kept" in response["output"]["data"][1]
     overlay = response["output"]["data"][3]["path"]
     assert page_client.get(f"/gradio_api/file={overlay}").headers["content-type"] == "image/jpeg"
+
+
+def test_a_visitor_sees_why_a_deep_image_is_black(page_client, tmp_path):
+    """Its labels look like those of any image."""
+    Image.fromarray(np.full((40, 50), 4000, np.uint16)).save(tmp_path / "deep.png")
+    status = page_client.upload_and_analyze("deep.png", (tmp_path / "deep.png").read_bytes())["output"]["data"][1]
+    assert "deep.png" in status and "4000" in status and "INPUT.MAX_LEVEL" in status
 
 
 def test_other_files_are_not_served(page_client, tmp_path):

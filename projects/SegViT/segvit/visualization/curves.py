@@ -57,7 +57,8 @@ def read_scores(run_folder: str | os.PathLike[str]) -> dict[str, Series]:
 def read_all_metrics(run_folder: str | os.PathLike[str]) -> dict[str, Series]:
     """Iterations and values of every metric of a run, by name.
 
-    Skips a line that a killed run left unfinished. If a resumed run repeated an iteration, its last value counts.
+    Skips a line that a killed run left unfinished. If the iterations of a metric go back, because a run was resumed or
+    started anew in the same folder, the values of later iterations before that do not count.
 
     Raises:
         FileNotFoundError: if the folder has no metrics.json.
@@ -78,8 +79,11 @@ def read_all_metrics(run_folder: str | os.PathLike[str]) -> dict[str, Series]:
             continue
         if isinstance(record, dict) and "iteration" in record:
             for name, value in record.items():
-                values.setdefault(name, {})[record["iteration"]] = value
-    return {name: (sorted(points), [points[key] for key in sorted(points)]) for name, points in values.items()}
+                points = values.setdefault(name, {})
+                while points and next(reversed(points)) >= record["iteration"]:
+                    points.popitem()
+                points[record["iteration"]] = value
+    return {name: (list(points), list(points.values())) for name, points in values.items()}
 
 
 def draw_training_curves(run_folders: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> None:
@@ -98,7 +102,8 @@ def draw_training_curves(run_folders: Sequence[str | os.PathLike[str]], output: 
         iterations, losses = read_metrics(folder, "total_loss")
         if not losses:
             raise UserError(f"{Path(folder, 'metrics.json')} holds no loss yet: there is nothing to draw")
-        loss_axes.plot(iterations, losses, label=name, linewidth=1, color=color)
+        marker = "o" if len(losses) == 1 else ""  # a line of one point is invisible
+        loss_axes.plot(iterations, losses, label=name, linewidth=1, color=color, marker=marker, markersize=4)
         for style, (test_set, (iterations, scores)) in zip(cycle(LINE_STYLES), read_scores(folder).items()):
             label = f"{name}, {test_set}" if test_set else name
             score_axes.plot(iterations, scores, style, marker="o", markersize=4, label=label, color=color)

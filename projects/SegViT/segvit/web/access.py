@@ -1,14 +1,16 @@
 """`AccessRules`: ASGI middleware that refuses requests of foreign pages, requests without a bound, and URLs as files.
 
 It decides by the headers alone, before a body is read. Gradio answers foreign pages, too, limits single files but no
-other bodies, and fetches any public URL that is given in place of a file.
+other bodies, and fetches any public URL that is given in place of a file. A body in chunks has no bound, whatever its
+Content-Length says.
 """
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -50,17 +52,30 @@ class AccessRules:
             await self._app(scope, receive, send)
             return
         refusal = self._refusal(scope["method"], scope["path"], Headers(scope=scope))
-        await (refusal or self._app)(scope, receive, send_with_headers)
+        with suppress(ClientDisconnect):  # A client that leaves is no error of the server.
+            await (refusal or self._app)(scope, receive, send_with_headers)
 
     def _refusal(self, method: str, path: str, headers: Headers) -> PlainTextResponse | None:
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if _is_foreign(method, headers):
             return PlainTextResponse("requests of other pages are refused", 403)
         if "://" in path:
             return PlainTextResponse("a file is named by a path, not a URL", 403)
+        if "transfer-encoding" in headers:
+            return PlainTextResponse("the request needs a Content-Length, not a Transfer-Encoding", 411)
         length = headers.get("content-length", "")
         if method not in ("GET", "HEAD", "OPTIONS") and not length.isdecimal():
             return PlainTextResponse("the request needs a Content-Length", 411)
         if int(length or 0) > (self._max_upload_bytes if path == UPLOAD_PATH else MAX_EVENT_BYTES):
             return PlainTextResponse("the request is too large", 413)
         return None
+
+
+def _is_foreign(method: str, headers: Headers) -> bool:
+    """Whether a page from elsewhere sends the request. Links to this page may be anywhere."""
+    host = headers.get("host", "").lower()
+    origins = [origin.lower() for origin in headers.getlist("origin")]
+    if origins:
+        return any(origin not in (f"http://{host}", f"https://{host}") for origin in origins)
+    # Browsers send no Origin with images, scripts and the like.
+    is_link = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
+    return headers.get("sec-fetch-site") in ("cross-site", "same-site") and not is_link

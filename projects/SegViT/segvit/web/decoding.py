@@ -1,7 +1,7 @@
 """The program that decodes one uploaded image in a process of its own, see `uploads.read_upload`; it imports no torch.
 
 decoding.py FILE LIMITS MAX_LEVEL, with the limits as JSON, writes to standard output a line of JSON, with the image's
-size or the reason for its refusal, and then the pixels as a NumPy file.
+size and notes or the reason for its refusal, and then the pixels as a NumPy file.
 
 Shape shorthand: H x W pixels.
 """
@@ -9,6 +9,7 @@ Shape shorthand: H x W pixels.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sys
@@ -38,7 +39,7 @@ def main() -> None:
     except MemoryError:
         answer(refusal=f"{Path(path).name} needs too much memory to decode: save it in another format")
     else:
-        answer(size=upload.original_size)
+        answer(size=upload.original_size, notes=upload.notes)
         np.save(sys.stdout.buffer, upload.image, allow_pickle=False)
 
 
@@ -67,6 +68,7 @@ def decode(path: str, limits: UploadLimits, *, max_level: int) -> Upload:
         raise UserError(f"{name} is too large: the limit is {limits.max_megabytes:g} megabytes")
     if os.path.getsize(path) == 0:
         raise UserError(f"{name} is empty (0 bytes): send it again")
+    notes = _Notes()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `limits` replaces it.
@@ -84,7 +86,19 @@ def decode(path: str, limits: UploadLimits, *, max_level: int) -> Upload:
             raise
         raise UserError(f"{name} is damaged ({error}): send it again") from error
     height, width = colors.shape[:2]
-    return Upload(image=_scale_down(colors, limits), original_size=(height, width))
+    return Upload(image=_scale_down(colors, limits), original_size=(height, width), notes=tuple(notes.messages))
+
+
+class _Notes(logging.Handler):
+    """Collects the warnings about images."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+        logging.getLogger("segvit").addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
 
 
 def _check_size(size: tuple[int, int], name: str, limits: UploadLimits) -> None:

@@ -46,7 +46,9 @@ class Upload:
     Attributes:
         image: (H, W, 3) uint8 RGB, upright, possibly scaled down.
         original_size: height and width of the upright image before scaling.
+        notes: what makes the result doubtful, such as levels that become almost black.
     """
 
     image: np.ndarray
     original_size: tuple[int, int]
+    notes: tuple[str, ...] = ()

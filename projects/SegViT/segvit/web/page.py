@@ -25,9 +25,8 @@ from segvit.web.views import (
 )
 
 DEFAULT_OPACITY = 0.6
-# Gradio looks for expired analyses and files every CLEANUP_INTERVAL seconds and deletes those older than EXPIRY.
+# Seconds after which analyses and files are deleted.
 EXPIRY = 900
-CLEANUP_INTERVAL = 60
 # Analyses are kept for this many visitors; one of a megapixel takes some 10 MB.
 MAX_VISITORS = 32
 
@@ -63,7 +62,9 @@ class CheckedBlocks(gr.Blocks):
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *arguments: Any, **options: Any) -> list[Any]:
         """Check the values that a client sends for an event, before Gradio reads them."""
-        for component, value in zip(block_fn.inputs, inputs, strict=False):
+        if len(inputs) != len(block_fn.inputs):
+            raise gr.Error(f"the event takes {len(block_fn.inputs)} values", print_exception=False)
+        for component, value in zip(block_fn.inputs, inputs, strict=True):
             if not component.stateful:
                 self._check(component, value)
         return await super().preprocess_data(block_fn, inputs, *arguments, **options)
@@ -71,7 +72,7 @@ class CheckedBlocks(gr.Blocks):
     def _check(self, component: Any, value: object) -> None:
         try:
             if isinstance(component, gr.File):
-                require_uploaded(value.get("path") if isinstance(value, dict) else None, self._folder)
+                _require_upload(value, self._folder)
             else:
                 maximum = 1 if isinstance(component, gr.Slider) else self._num_classes - 1
                 _require_number(value, maximum, is_index=isinstance(component, gr.Dropdown))
@@ -102,7 +103,6 @@ class Page:
             num_classes=len(self.names),
             analytics_enabled=False,
             title="SegViT",
-            delete_cache=(CLEANUP_INTERVAL, EXPIRY),
         )
         with blocks:
             analysis = gr.State(time_to_live=EXPIRY)
@@ -187,6 +187,17 @@ class Page:
             mask=self.show_mask(None, None),
             kept=gr.Image(None, visible=False),
         )
+
+
+def _require_upload(value: object, folder: Path) -> None:
+    """Raise UserError for what is not an uploaded file with the name of an image, as Gradio's `FileData`."""
+    fields = value if isinstance(value, dict) else {}
+    # Gradio looks for files in all fields.
+    if any(isinstance(field, (dict, list)) for key, field in fields.items() if key != "meta"):
+        raise UserError("the file is not named by a path: upload it")
+    path = require_uploaded(fields.get("path"), folder)
+    if path.suffix.lower() not in EXTENSIONS:
+        raise UserError(f"{path.name} has none of the extensions {', '.join(EXTENSIONS)}: rename it")
 
 
 def _require_number(value: object, maximum: int, *, is_index: bool) -> None:

@@ -23,8 +23,11 @@ from starlette.responses import PlainTextResponse, Response
 
 from segvit.web.access import AccessRules
 from segvit.web.analysis import ImageAnalyzer
-from segvit.web.page import MAX_VISITORS, Page
+from segvit.web.expiry import expiring_files
+from segvit.web.page import EXPIRY, MAX_VISITORS, Page
 
+# Old files are looked for every CLEANUP_INTERVAL seconds.
+CLEANUP_INTERVAL = 60
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -75,14 +78,7 @@ def running_page(
         OSError: for an address that is not this machine's, and a port in use.
     """
     port = _free_port(host, port)
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    # By default Gradio also serves a folder of that kind below the current one.
-    os.environ["GRADIO_EXAMPLES_CACHE"] = str(folder)
-    # Without a list of its own, Gradio takes the one in this variable.
-    os.environ["GRADIO_ALLOWED_PATHS"] = ""
-    # Gradio requests the page once, which a proxy for outgoing requests could not.
-    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-    os.environ["no_proxy"] = ",".join(filter(None, (direct, "localhost", "127.0.0.1", host)))
+    _set_environment(folder, host)
     blocks = Page(analyzer, folder=folder, max_waiting=max_waiting).build()
     fonts = [gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")]
     address = f"[{host}]" if ":" in host else host
@@ -115,9 +111,22 @@ def running_page(
             mcp_server=False,
             theme=gr.themes.Default(font=fonts, font_mono=[gr.themes.Font("monospace")]),
         )
-        yield f"http://{address}:{port}/"
+        with expiring_files(folder, age=EXPIRY, interval=CLEANUP_INTERVAL):
+            yield f"http://{address}:{port}/"
     finally:
         blocks.close(verbose=False)
+
+
+def _set_environment(folder: Path, host: str) -> None:
+    """Set the variables that Gradio reads when it builds a page."""
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    # By default Gradio also serves a folder of that kind below the current one.
+    os.environ["GRADIO_EXAMPLES_CACHE"] = str(folder)
+    # Without a list of its own, Gradio takes the one in this variable.
+    os.environ["GRADIO_ALLOWED_PATHS"] = ""
+    # Gradio requests the page once, which a proxy for outgoing requests could not.
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = ",".join(filter(None, (direct, "localhost", "127.0.0.1", host)))
 
 
 def _middleware(analyzer: ImageAnalyzer, host: str, public_url: str) -> list[Middleware]:

@@ -29,8 +29,12 @@ def require_uploaded(path: object, folder: str | os.PathLike[str]) -> Path:
     if not isinstance(path, str) or "\0" in path:
         raise UserError("the file is not named by a path: upload it")
     # On the way through a link, `..` leads elsewhere: realpath follows links first, abspath does not.
-    real, root = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
-    if "://" in path or not real.is_relative_to(root) or not real.is_file():
+    try:
+        real, root = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+        is_upload = "://" not in path and real.is_relative_to(root) and real.is_file()
+    except (OSError, ValueError):  # a name that no file can have, such as one that is not Unicode
+        is_upload = False
+    if not is_upload:
         raise UserError("the file has not been uploaded, or has expired: upload it again")
     return real
 
@@ -70,7 +74,8 @@ def read_upload(path: str | os.PathLike[str], limits: UploadLimits, *, max_level
     if "refusal" in result:
         raise UserError(result["refusal"])
     height, width = result["size"]
-    return Upload(image=np.load(io.BytesIO(pixels), allow_pickle=False), original_size=(height, width))
+    image = np.load(io.BytesIO(pixels), allow_pickle=False)
+    return Upload(image=image, original_size=(height, width), notes=tuple(result["notes"]))
 
 
 def _search_path() -> str:

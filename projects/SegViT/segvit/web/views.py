@@ -51,7 +51,7 @@ def areas_table(analysis: Analysis, names: Sequence[str], colors: Sequence[Color
 
 
 def describe_analysis(analysis: Analysis) -> str:
-    """A line with the image's size and the number of kept tokens."""
+    """A line with the image's size and the number of kept tokens, and one for each note."""
     height, width = analysis.upload.original_size
     label_height, label_width = analysis.labels.shape
     line = f"{width} x {height} pixels"
@@ -60,7 +60,8 @@ def describe_analysis(analysis: Analysis) -> str:
     if analysis.drops_tokens:
         kept = analysis.view.kept
         line += f"; {kept.sum()} of {kept.size} tokens kept ({kept.mean():.0%})"
-    return f"<p>{line}</p>"
+    notes = [f'<p role="alert"><b>Note:</b> {escape(note)}</p>' for note in analysis.upload.notes]
+    return f"<p>{line}</p>{''.join(notes)}"
 
 
 def describe_limits(limits: UploadLimits) -> str:
