@@ -1,4 +1,4 @@
-"""Choose the colours of `segvit/datasets/palette.py`: 256 that people with and without colour blindness can tell apart.
+"""Choose the colours of `segvit/classes/palette.py`: 256 that people with and without colour blindness can tell apart.
 
 make_palette.py [--count N]
 

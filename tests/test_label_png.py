@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from helpers.repository import ROOT
+from segvit.classes.palette import distinct_colors
 from segvit.data.label_reading import read_label_map
-from segvit.datasets.palette import distinct_colors
 from segvit.errors import UserError
 from segvit.label_png import write_label_png
 

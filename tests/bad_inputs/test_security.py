@@ -13,8 +13,8 @@ from user_world import FOLDERS, ROOT
 
 import segvit
 from helpers.dataset_replicas import write_ade20k, write_coco_stuff_10k, write_pascal_json, write_voc2010
-from segvit.data.image_reading import read_image
 from segvit.evaluation.prediction_writer import PredictionWriter
+from segvit.image_reading import read_image
 from segvit.inference import SegViTPredictor
 
 CODE_IN_YAML = "SEED: !!python/object/apply:os.system ['touch ran']\n"

@@ -12,8 +12,8 @@ from cases import EVALUATION
 from PIL import Image
 
 from helpers.folders import block_image
-from segvit.data.image_reading import read_image
 from segvit.data.label_reading import read_label_map
+from segvit.image_reading import read_image
 
 RGB = block_image(1)  # (24, 32, 3)
 GREY = RGB[..., 0]

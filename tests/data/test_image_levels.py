@@ -12,8 +12,8 @@ from PIL import Image
 
 from helpers.folders import block_image
 from segvit.data import SegViTSemanticDatasetMapper
-from segvit.data.image_reading import read_image
 from segvit.errors import UserError
+from segvit.image_reading import read_image
 from segvit.inference import load_image
 
 COLORS = block_image(1)  # (H, W, 3) uint8 RGB

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from segvit import image_levels
-from segvit.data.image_reading import open_image, read_image
 from segvit.image_levels import page_count
+from segvit.image_reading import open_image, read_image
 
 PAGES = [Image.fromarray(np.full((20, 30, 3), level, np.uint8)) for level in (10, 120, 240)]
 

@@ -5,7 +5,7 @@ import pytest
 
 from helpers.repository import ROOT
 from helpers.scripts import load_script
-from segvit.datasets.palette import distinct_colors, voc_colors
+from segvit.classes.palette import distinct_colors, voc_colors
 
 make_palette = load_script(ROOT / "scripts" / "make_palette.py")
 

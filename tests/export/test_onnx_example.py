@@ -11,7 +11,7 @@ from PIL import Image
 from helpers.processes import run_program
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
-from segvit.data.image_reading import read_image
+from segvit.image_reading import read_image
 
 pytest.importorskip("onnxruntime")
 

@@ -6,7 +6,7 @@ Shape shorthand: H x W pixels, K classes.
 import numpy as np
 import pytest
 
-from segvit.datasets.palette import distinct_colors
+from segvit.classes.palette import distinct_colors
 from segvit.visualization import LegendOverlay, blend_labels, color_labels
 from segvit.visualization.legend import draw_legend
 

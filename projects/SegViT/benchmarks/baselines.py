@@ -22,8 +22,8 @@ from peers import PEERS, build_peer
 from segvit.analysis.from_config import build_random_model
 from segvit.assembly.meta_arch import SegViT
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
-from segvit.data.image_reading import read_image
 from segvit.errors import UserError
+from segvit.image_reading import read_image
 from segvit.modeling.decoder.linear_head import LinearHead
 from segvit.modeling.decoder.segmenter_head import SegmenterHead
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference

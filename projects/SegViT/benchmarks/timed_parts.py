@@ -23,8 +23,8 @@ from label_endings import LabelsOfScene
 from measurements import peak_memory_mb
 from segvit.analysis import summarize, time_rounds
 from segvit.analysis.from_config import build_random_model
+from segvit.classes.palette import distinct_colors
 from segvit.data import SegViTSemanticDatasetMapper
-from segvit.datasets.palette import distinct_colors
 from segvit.evaluation import SemSegConfusionEvaluator
 from segvit.inference import SegViTPredictor, load_image
 from segvit.label_png import write_label_png

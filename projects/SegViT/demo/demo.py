@@ -24,7 +24,7 @@ import torch
 from segvit.cli_errors import describe, positive, user_errors
 from segvit.config.loading import find_config
 from segvit.d2 import load_config
-from segvit.data.image_reading import max_level_of
+from segvit.image_reading import max_level_of
 from segvit.inference import SegViTPredictor, load_image
 from segvit.inference.results import KINDS, ResultFolder
 from segvit.inference.sources import Source, Sources

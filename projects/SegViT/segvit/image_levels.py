@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
@@ -149,6 +148,8 @@ def _deep_colors(content: bytes, orientation: int, *, upper_bits: np.ndarray) ->
     Its result, which may be rotated already, is used if it agrees with `upper_bits`, the upright (H, W, 3) uint8 that
     Pillow reads; else the lower 8 bits are lost, as in 16-bit CMYK.
     """
+    import cv2  # needed for these files alone
+
     array = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if array is not None and array.dtype == np.uint16 and array.ndim == 3 and array.shape[2] >= 3:
         array = array[:, :, 2::-1]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from segvit.cli_errors import positive, user_errors
 from segvit.d2 import load_config
-from segvit.inference.class_names import class_list_of
+from segvit.datasets.dataset_classes import class_list_of
 from segvit.inference.predict_sample import first_test_set, predict_sample
 from segvit.output_files import require_folder
 from segvit.visualization import draw_prediction_sheet

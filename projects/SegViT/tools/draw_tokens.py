@@ -16,10 +16,10 @@ import numpy as np
 
 from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
-from segvit.data.image_reading import max_level_of, read_image
+from segvit.datasets.dataset_classes import class_list_of
 from segvit.errors import UserError
+from segvit.image_reading import max_level_of, read_image
 from segvit.inference import SegViTPredictor
-from segvit.inference.class_names import class_list_of
 from segvit.inference.inspect_image import ModelView, inspect_image
 from segvit.output_files import require_folder
 from segvit.progress import progress_bar

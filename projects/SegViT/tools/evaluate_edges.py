@@ -19,11 +19,11 @@ from tabulate import tabulate
 
 from segvit.cli_errors import user_errors
 from segvit.d2 import load_config
-from segvit.data.image_reading import max_level_of, read_image
 from segvit.data.label_reading import read_label_map
 from segvit.datasets import require_datasets
 from segvit.errors import UserError
 from segvit.evaluation.edge_quality import EdgeQuality, edge_quality
+from segvit.image_reading import max_level_of, read_image
 from segvit.inference import SegViTPredictor
 from segvit.inference.inspect_image import inspect_image
 from segvit.inference.predict_sample import first_test_set

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from detectron2.config import CfgNode, get_cfg
+from yacs.config import CfgNode
 
 from segvit.config.model_keys import MODEL_KEYS
 from segvit.config.training_keys import TRAINING_KEYS
@@ -12,6 +12,8 @@ from segvit.config.training_keys import TRAINING_KEYS
 
 def get_segvit_cfg() -> CfgNode:
     """Detectron2's default config with SegViT's keys added."""
+    from detectron2.config import get_cfg
+
     cfg = get_cfg()
     add_segvit_config(cfg)
     return cfg
@@ -27,5 +29,5 @@ def add_segvit_config(cfg: CfgNode) -> None:
         *parents, leaf = key.name.split(".")
         node = cfg
         for parent in parents:
-            node = node.setdefault(parent, CfgNode())
+            node = node.setdefault(parent, type(cfg)())
         node[leaf] = copy.deepcopy(key.default)

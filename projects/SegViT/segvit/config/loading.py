@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from detectron2.config import CfgNode
-from fvcore.common.config import BASE_KEY
+from yacs.config import CfgNode
 
 from segvit.config.continual_step import model_names_classes, set_num_classes
 from segvit.config.defaults import get_segvit_cfg
 from segvit.config.unread_keys import require_read
 from segvit.config.validation import require_types, require_values
-from segvit.datasets import register_config_folder
 from segvit.errors import UserError
 
 Layer = dict[str, Any]
+
+# In a YAML file, the key of the files that it is based on (fvcore's).
+BASE_KEY = "_BASE_"
 
 # The folder of the shipped configs.
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -76,6 +77,8 @@ def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool =
             nothing reads (`unread_keys.py`), or not with this config (`conditional_keys.py`); the folder and the config
             do not fit.
     """
+    from segvit.datasets import register_config_folder
+
     cfg = get_segvit_cfg()
     known = [key for key, _ in _dotted(cfg)]
     for key in REMOVED_KEYS:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from detectron2.config import CfgNode, get_cfg
+from yacs.config import CfgNode
 
 from segvit.config.conditional_keys import require_switches
 from segvit.errors import UserError
@@ -152,6 +152,8 @@ def reason(key: str) -> str:
 @cache
 def detectron2_keys() -> frozenset[str]:
     """All keys that Detectron2 declares."""
+    from detectron2.config import get_cfg
+
     return frozenset(flat(get_cfg()))
 
 

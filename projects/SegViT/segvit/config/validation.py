@@ -54,6 +54,8 @@ def require_types(pairs: Iterable[tuple[str, Any]], defaults: CfgNode, *, origin
 def require_values(cfg: CfgNode) -> None:
     """Check each value that has a check of its own. Raises UserError, naming the key."""
     for key, check in CHECKS.items():
+        if not has_key(cfg, key):  # a config of inference has no solver
+            continue
         value = value_of(cfg, key)
         value = list(value) if isinstance(value, tuple) else value
         problem = check(value)
@@ -76,6 +78,16 @@ def require_named_weights(cfg: CfgNode) -> None:
 def value_of(cfg: CfgNode, key: str) -> Any:
     """The value of a dotted key."""
     return reduce(lambda node, part: node[part], key.split("."), cfg)
+
+
+def has_key(cfg: CfgNode, key: str) -> bool:
+    """Whether a config has a dotted key."""
+    node: Any = cfg
+    for part in key.split("."):
+        if part not in node:
+            return False
+        node = node[part]
+    return True
 
 
 def _has_type_of(default: Any, value: Any) -> bool:

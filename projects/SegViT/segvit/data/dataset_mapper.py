@@ -17,9 +17,9 @@ from detectron2.data import transforms as T
 
 from segvit.config.continual_step import training_labels
 from segvit.data.augmentation import build_test_augmentations, build_train_augmentations
-from segvit.data.image_reading import max_level_of, read_image
 from segvit.data.label_reading import Relabelling, ids_in, read_label_map
 from segvit.errors import UserError
+from segvit.image_reading import max_level_of, read_image
 
 
 class SegViTSemanticDatasetMapper:

@@ -11,9 +11,9 @@ import re
 import numpy as np
 from PIL import ImageOps
 
-from segvit.data.image_reading import open_image
 from segvit.errors import UserError
 from segvit.image_levels import raw_mode_of
+from segvit.image_reading import open_image
 
 # They change levels, or may do so.
 LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")

@@ -1,7 +1,7 @@
 """SegViT's datasets, registered with Detectron2 on import; files are read by `DatasetCatalog.get`, not before."""
 
+from segvit.classes.class_list import ClassList, read_class_list
 from segvit.datasets.camvid import register_camvid
-from segvit.datasets.class_list import ClassList, read_class_list
 from segvit.datasets.coco_stuff_10k import register_coco_stuff_10k
 from segvit.datasets.folder import register_config_folder, register_folder
 from segvit.datasets.pairs import load_sem_seg_pairs

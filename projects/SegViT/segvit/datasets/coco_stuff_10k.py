@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
-from segvit.datasets.palette import distinct_colors
+from segvit.classes.palette import distinct_colors
 from segvit.datasets.registration import register_sem_seg_split
 
 FOLDER = "coco/coco_stuff_10k"

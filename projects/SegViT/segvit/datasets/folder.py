@@ -16,7 +16,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from segvit.datasets.class_list import ClassList, read_class_list
+from segvit.classes.class_list import ClassList, read_class_list
 from segvit.datasets.registration import register_sem_seg_split
 from segvit.errors import END_OF_COMMAND, UserError
 

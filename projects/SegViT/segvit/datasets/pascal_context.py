@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segvit.datasets.palette import voc_colors
+from segvit.classes.palette import voc_colors
 from segvit.datasets.registration import register_sem_seg_split
 
 FOLDER = "pascal_context"

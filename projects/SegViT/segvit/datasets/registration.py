@@ -9,10 +9,9 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from segvit.classes.palette import Color
 from segvit.datasets.pairs import load_sem_seg_pairs
 from segvit.errors import UserError
-
-Color = tuple[int, int, int]
 
 
 def datasets_root() -> Path:

@@ -20,6 +20,8 @@ from segvit.output_files import atomic_write_text
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
+# The model folder of a run.
+MODEL_FOLDER = "model"
 CONFIG = "config.yaml"
 # What an evaluation writes.
 EVALUATION_FILES = ("sem_seg_evaluation.json", "predictions", "tta")
@@ -30,6 +32,7 @@ FILES = (
     "events.out.tfevents.*",
     "last_checkpoint",
     "model_*.pth",
+    MODEL_FOLDER,
     ".*.unfinished*",
     "log.txt*",
     *EVALUATION_FILES,

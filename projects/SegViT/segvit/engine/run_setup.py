@@ -146,7 +146,7 @@ def show_result(cfg: CfgNode, results: Mapping[str, Any] | None, *, trained: boo
     evaluated = [
         str(Path(part, name)) for part in ("", *(results or {})) for name in ("sem_seg_evaluation.json", "predictions")
     ]
-    for name in ("model_best.pth", "model_final.pth", *evaluated, "metrics.json", "config.yaml"):
+    for name in ("model", "model_best.pth", "model_final.pth", *evaluated, "metrics.json", "config.yaml"):
         if (folder / name).exists():
             show("  %s", folder / name)
     if trained:

@@ -25,8 +25,8 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
+from segvit.classes.palette import distinct_colors
 from segvit.data.label_reading import Relabelling
-from segvit.datasets.palette import distinct_colors
 from segvit.datasets.registration import Color
 from segvit.errors import UserError
 from segvit.evaluation.boundary_iou import BoundaryCounts, boundary_iou

@@ -19,10 +19,10 @@ from detectron2.data import transforms as T
 from segvit.analysis import TimingSummary, summarize, time_rounds
 from segvit.d2 import SegViT
 from segvit.data.augmentation import build_test_augmentations
-from segvit.data.image_reading import max_level_of
 from segvit.errors import UserError
 from segvit.export.agreement import Agreement, require_agreement_on
 from segvit.export.formats import ImageSize, Runner
+from segvit.image_reading import max_level_of
 from segvit.inference.images import load_image
 
 

@@ -12,10 +12,11 @@ from torch import nn
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.d2 import SegViT
-from segvit.data.image_reading import max_level_of
+from segvit.datasets.dataset_classes import class_list_of
 from segvit.errors import UserError
 from segvit.export.exportable_segmenter import ExportableSegmenter
-from segvit.inference.class_names import class_list_of, record_of
+from segvit.image_reading import max_level_of
+from segvit.inference.class_names import record_of
 from segvit.modeling.token_reduction.downsampling import EdgeAwareQueryDownsampling
 
 

@@ -10,9 +10,9 @@ import os
 import numpy as np
 from PIL import Image
 
-from segvit.data.image_reading import read_image
 from segvit.errors import UserError
 from segvit.image_levels import Levels, to_colors, to_uint8
+from segvit.image_reading import read_image
 
 ImageLike = str | os.PathLike[str] | np.ndarray | Image.Image
 

@@ -6,10 +6,10 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from segvit.data.image_reading import max_level_of, read_image
 from segvit.data.label_reading import read_label_map
 from segvit.datasets import require_datasets
 from segvit.errors import UserError
+from segvit.image_reading import max_level_of, read_image
 from segvit.inference import SegViTPredictor
 from segvit.visualization.overlays import Prediction
 

@@ -8,23 +8,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 from PIL import Image
+from yacs.config import CfgNode
 
 from segvit.assembly.model_types import ModelInput
-from segvit.checkpoint.checkpointer import SegViTCheckpointer
-from segvit.config.device import require_device
 from segvit.config.loading import find_config
-from segvit.d2 import SegViT, load_config
-from segvit.data.augmentation import build_test_augmentations
-from segvit.data.image_reading import max_level_of
 from segvit.errors import UserError
-from segvit.inference.class_names import class_list_of, record_of
+from segvit.image_reading import max_level_of
 from segvit.inference.images import ImageLike, load_image
+from segvit.inference.loaded_model import LoadedModel, load_checkpoint, load_folder
+from segvit.inference.resizing import resized_channels
 from segvit.modeling.postprocessing.score_bands import join_bands
 
 Output = Literal["labels", "scores"]
@@ -43,9 +41,10 @@ class SegViTPredictor:
     Thread-safe: any number of threads may share one predictor.
 
     Args:
-        cfg: a config, the path to one, or the name of a shipped one (see `find_config`).
-        weights: the checkpoint; MODEL.WEIGHTS by default.
+        cfg: a model folder; or a config, the path to one, or the name of a shipped one (see `find_config`).
+        weights: the checkpoint, MODEL.WEIGHTS by default; a model folder has its own.
         opts: KEY VALUE pairs that override the config, such as ("MODEL.DEVICE", "cuda").
+            A model folder runs on a GPU, if there is one.
         array_format: the channel order of NumPy arrays given as images: "BGR", as OpenCV reads them, or "RGB".
 
     Raises:
@@ -63,19 +62,11 @@ class SegViTPredictor:
     ) -> None:
         if array_format not in ("BGR", "RGB"):
             raise UserError(f"array_format {array_format!r} must be 'BGR' or 'RGB'")
-        self.cfg = _inference_config(cfg, weights, opts)
         self.array_format = array_format
-        classes = class_list_of(self.cfg)
+        self.cfg, self.model, classes = _load(cfg, weights, opts)
         self.class_names = classes.names
         self.class_colors = classes.colors
-        # Labels leave the device in as few bytes as hold them.
-        label_dtype = (
-            torch.uint8 if self.num_classes <= 255 else torch.int16 if self.num_classes < 2**15 else torch.int32
-        )
         self._label_dtype = np.uint8 if self.num_classes <= 255 else np.int32
-        self.model = SegViT(self.cfg, label_dtype=label_dtype).to(self.cfg.MODEL.DEVICE).eval()
-        SegViTCheckpointer(self.model, run=record_of(self.cfg)).load(self.cfg.MODEL.WEIGHTS)
-        (self._resize,) = build_test_augmentations(self.cfg)
 
     @property
     def num_classes(self) -> int:
@@ -150,11 +141,10 @@ class SegViTPredictor:
         """
         order = self.array_format if isinstance(image, np.ndarray) else "RGB"
         pixels = load_image(image, format=order, array_format=self.array_format, max_level=max_level_of(self.cfg))
-        transform = self._resize.get_transform(pixels)
-        # Resized channel by channel: Pillow would copy a colour image to four bytes per pixel.
         channels = range(3) if order == self.cfg.INPUT.FORMAT else range(2, -1, -1)
-        resized = [transform.apply_image(np.ascontiguousarray(pixels[:, :, channel])) for channel in channels]
-        return {"image": torch.from_numpy(np.stack(resized)), "height": pixels.shape[0], "width": pixels.shape[1]}
+        short, longest = self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST
+        resized = resized_channels(pixels, channels, short=short, longest=longest)
+        return {"image": torch.from_numpy(resized), "height": pixels.shape[0], "width": pixels.shape[1]}
 
     def _segment(self, inputs: list[ModelInput], output: Output) -> list[np.ndarray]:
         if output not in ("labels", "scores"):
@@ -208,20 +198,19 @@ def _take(images: Iterator[ImageLike], count: int) -> tuple[list[ImageLike], Exc
     return taken, None
 
 
-def _inference_config(
-    cfg: CfgNode | str | os.PathLike[str], weights: str | os.PathLike[str] | None, opts: Sequence[object]
-) -> CfgNode:
-    """A copy of the config with the overrides, the weights and label output."""
-    if isinstance(cfg, str | os.PathLike):
-        cfg = load_config(find_config(os.fspath(cfg)), opts)
-    else:
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.merge_from_list(list(opts))
-    if weights is not None:
-        cfg.MODEL.WEIGHTS = os.fspath(weights)
-    if not cfg.MODEL.WEIGHTS:
-        raise UserError("there are no weights: name a checkpoint, as `weights` or as MODEL.WEIGHTS")
-    require_device(cfg.MODEL.DEVICE)
-    cfg.TEST.LABELS_ONLY = True
-    return cfg
+def _load(
+    source: CfgNode | str | os.PathLike[str], weights: str | os.PathLike[str] | None, opts: Sequence[object]
+) -> LoadedModel:
+    """The model of a folder, or of a config and a checkpoint, with overrides."""
+    if not isinstance(source, CfgNode):
+        if Path(source).is_dir():
+            if weights is not None:
+                raise UserError(f"{source} is a model folder, which has weights: leave out {weights}")
+            return load_folder(source, opts)
+        from segvit.config.loading import load_config
+
+        return load_checkpoint(load_config(find_config(os.fspath(source)), opts), weights)
+    cfg = source.clone()
+    cfg.defrost()
+    cfg.merge_from_list(list(opts))
+    return load_checkpoint(cfg, weights)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segvit.data.image_reading import max_level_of
+from segvit.image_reading import max_level_of
 from segvit.inference import SegViTPredictor
 from segvit.inference.inspect_image import ModelView, inspect_image
 from segvit.web.limits import Upload, UploadLimits

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segvit.datasets.class_list import ClassList, parse_color, read_text
+from segvit.classes.class_list import ClassList, parse_color, read_text
 from segvit.datasets.registration import Color
 from segvit.errors import UserError
 

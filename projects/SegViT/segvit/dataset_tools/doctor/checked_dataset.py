@@ -9,11 +9,11 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from segvit.classes.class_list import ClassList, read_class_list
+from segvit.classes.palette import distinct_colors
 from segvit.dataset_tools.doctor.finding import Finding
-from segvit.datasets.class_list import ClassList, read_class_list
 from segvit.datasets.folder import require_free_ignore_value, split_names
 from segvit.datasets.pairs import ANNOTATION_EXTENSIONS, IMAGE_EXTENSIONS, files_by_stem
-from segvit.datasets.palette import distinct_colors
 from segvit.datasets.registration import nearest_names, pair_folders, sem_seg_names
 from segvit.errors import UserError
 

@@ -14,10 +14,10 @@ from functools import partial
 import cv2
 import numpy as np
 
-from segvit.data.image_reading import open_image
 from segvit.data.label_reading import count_ids, read_levels
 from segvit.dataset_tools.doctor.checked_dataset import Pair
 from segvit.image_levels import Levels, image_levels, page_count, to_rgb, to_uint8
+from segvit.image_reading import open_image
 
 THUMBNAIL_SIZE = 16
 

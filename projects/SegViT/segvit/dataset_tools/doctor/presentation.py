@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from segvit.data.image_reading import read_image
 from segvit.data.label_reading import read_levels
 from segvit.dataset_tools.doctor.dataset_report import DatasetReport
 from segvit.dataset_tools.doctor.inspection import Inspection
+from segvit.image_reading import read_image
 from segvit.visualization import draw_class_histogram, draw_contact_sheet, make_cell
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from segvit.data.image_reading import max_level_of
+from segvit.classes.class_list import ClassList
 from segvit.dataset_tools.doctor.checked_dataset import CheckedDataset, Pair, Split
 from segvit.dataset_tools.doctor.dataset_report import check_dataset
 from segvit.dataset_tools.doctor.finding import Finding
-from segvit.datasets.class_list import ClassList
+from segvit.image_reading import max_level_of
 
 # Pairs of each dataset that are read, evenly spaced.
 SAMPLE_SIZE = 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from segvit.classes.palette import distinct_colors
 from segvit.dataset_tools.preparation.distribution import (
     Distribution,
     LabelledImage,
@@ -13,7 +14,6 @@ from segvit.dataset_tools.preparation.distribution import (
 )
 from segvit.dataset_tools.preparation.label_table import IGNORED, LabelTable
 from segvit.dataset_tools.preparation.readers import read_index_png
-from segvit.datasets.palette import distinct_colors
 
 NUM_CLASSES = 150
 SIZES = {"training": 20210, "validation": 2000}

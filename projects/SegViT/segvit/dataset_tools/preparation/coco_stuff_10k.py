@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from segvit.classes.palette import distinct_colors
 from segvit.dataset_tools.preparation.distribution import (
     Distribution,
     LabelledImage,
@@ -15,7 +16,6 @@ from segvit.dataset_tools.preparation.distribution import (
 from segvit.dataset_tools.preparation.label_table import IGNORED, LabelTable
 from segvit.dataset_tools.preparation.readers import read_mat, read_split_list
 from segvit.datasets.coco_stuff_10k import ANNOTATIONS, COCO_STUFF_10K_CATEGORIES, FOLDER, IMAGES
-from segvit.datasets.palette import distinct_colors
 
 SIZES = {"train": 9000, "test": 1000}
 URL = "http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/cocostuff-10k-v1.1.zip"

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+from segvit.classes.palette import voc_colors
 from segvit.dataset_tools.preparation.distribution import (
     Distribution,
     LabelledImage,
@@ -21,7 +22,6 @@ from segvit.dataset_tools.preparation.pascal_annotations import (
     read_label_list,
 )
 from segvit.dataset_tools.preparation.readers import read_mat, read_split_list
-from segvit.datasets.palette import voc_colors
 from segvit.datasets.pascal_context import FOLDER, PASCAL_CONTEXT_CATEGORIES
 
 SOURCES = ("mat", "json")

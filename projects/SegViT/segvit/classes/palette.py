@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count, islice
 
-from segvit.datasets.registration import Color
+Color = tuple[int, int, int]
 
 # 256 RGB colours, six digits each, chosen by scripts/make_palette.py: every colour is far from all before it, also for
 # colour-blind viewers, and none is nearly black, white or grey.

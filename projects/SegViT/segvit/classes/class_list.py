@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segvit.datasets.palette import distinct_colors
-from segvit.datasets.registration import Color
+from segvit.classes.palette import Color, distinct_colors
 from segvit.errors import UserError
 
 EXPECTED_FORMAT = 'must be a list of {"name": ..., "color": [r, g, b]}, class 0 first'

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 import numpy as np
-from detectron2.config import CfgNode
-from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
+from yacs.config import CfgNode
 
 from segvit.errors import UserError
 from segvit.image_levels import DAMAGE, to_colors
@@ -53,7 +53,7 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     if os.fspath(path).lower().startswith(URL_PREFIXES):
         raise UserError(f"{path}: URLs are not read: download it first, and name the file")
     try:
-        with PathManager.open(os.fspath(path), "rb") as file:
+        with _open(os.fspath(path)) as file:
             yield Image.open(file)
     except UserError:
         raise
@@ -61,6 +61,15 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
         if isinstance(error, OSError) and error.errno:
             raise  # an error of the file system, which names the file
         raise UserError(f"{path}: {_describe_damage(path, error)}") from error
+
+
+def _open(path: str) -> IO[bytes]:
+    """Open a file; an address with a scheme, such as "s3://...", by the handlers of Detectron2's `PathManager`."""
+    if "://" not in path:
+        return open(path, "rb")
+    from detectron2.utils.file_io import PathManager
+
+    return PathManager.open(path, "rb")
 
 
 def _describe_damage(path: str | os.PathLike[str], error: Exception) -> str:

@@ -1,0 +1,42 @@
+"""`write_run_model`: OUTPUT_DIR/model, the model folder of a finished run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from detectron2.config import CfgNode
+
+from segvit.engine.run_folder import MODEL_FOLDER
+from segvit.model_folder.packing import pack_checkpoint
+from segvit.modeling.weights.weight_files import read_weight_file
+
+# Prefix of the names of metrics in OUTPUT_DIR/metrics.json.
+METRICS = "sem_seg/"
+
+
+def write_run_model(cfg: CfgNode) -> Path:
+    """Write OUTPUT_DIR/model from model_best.pth or, if no evaluation has chosen one, from model_final.pth."""
+    folder = Path(cfg.OUTPUT_DIR)
+    checkpoint = folder / "model_best.pth"
+    if not checkpoint.is_file():
+        checkpoint = folder / "model_final.pth"
+    metrics = metrics_of(folder, checkpoint, cfg)
+    return pack_checkpoint(checkpoint, folder / MODEL_FOLDER, cfg=cfg, metrics=metrics, command=sys.argv)
+
+
+def metrics_of(folder: Path, checkpoint: Path, cfg: CfgNode) -> dict[str, float]:
+    """The metrics of a checkpoint on the first test set, from the log of the run; none if it was not evaluated."""
+    log = folder / "metrics.json"
+    iteration = read_weight_file(checkpoint).get("iteration")
+    if iteration is None or not log.is_file():
+        return {}
+    prefix = f"{cfg.DATASETS.TEST[0]}/{METRICS}" if len(cfg.DATASETS.TEST) > 1 else METRICS
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    evaluated = {line["iteration"]: line for line in lines if f"{prefix}mIoU" in line}
+    # The last evaluation is logged under one iteration more.
+    done = iteration + 1 if iteration + 1 == cfg.SOLVER.MAX_ITER else iteration
+    found: Mapping[str, float] = evaluated.get(done, {})
+    return {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}

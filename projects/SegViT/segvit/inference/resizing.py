@@ -1,0 +1,36 @@
+"""`resized_channels`: an image at the test size, resized as by Detectron2's `ResizeShortestEdge`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image
+
+
+def input_size(height: int, width: int, *, short: int, longest: int) -> tuple[int, int]:
+    """(height, width) with a short side of `short` pixels, or a long side of `longest` if it would be longer.
+
+    A very long and narrow image keeps at least one row or column. 0 for `short` keeps the size.
+    """
+    if not short:
+        return height, width
+    scale = short / min(height, width)
+    size = (float(short), scale * width) if height < width else (scale * height, float(short))
+    if max(size) > longest:
+        scale = longest / max(size)
+        size = (size[0] * scale, size[1] * scale)
+    return max(int(size[0] + 0.5), 1), max(int(size[1] + 0.5), 1)
+
+
+def resized_channels(pixels: np.ndarray, channels: Iterable[int], *, short: int, longest: int) -> np.ndarray:
+    """(H, W, 3) uint8 -> these channels (3, h, w) at `input_size`, bilinear.
+
+    Channel by channel: Pillow would copy a colour image to four bytes per pixel.
+    """
+    height, width = input_size(*pixels.shape[:2], short=short, longest=longest)
+    planes = (np.ascontiguousarray(pixels[:, :, channel]) for channel in channels)
+    if (height, width) == pixels.shape[:2]:
+        return np.stack(list(planes))
+    resized = (Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR) for plane in planes)
+    return np.stack([np.asarray(plane) for plane in resized])
