@@ -1,8 +1,9 @@
-"""Print the parameters and multiply-accumulates of a config's model, by part.
+"""Print the parameters and multiply-accumulates of a config's model, by part; or the memory that its training takes.
 
     python projects/SegViT/tools/analyze_model.py --config-file F [--input-size H W] [--json] [KEY VALUE ...]
+    python projects/SegViT/tools/analyze_model.py --config-file F --train [--images N] [--json] [KEY VALUE ...]
 
-Attention and class mixing are counted. The model is built without weights and not run: it takes seconds.
+Attention and class mixing are counted. The model is built without weights, and nothing is computed: it takes seconds.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
+from detectron2.config import CfgNode
 from tabulate import tabulate
 
 from segvit.analysis import MacCounts, ParamCounts, count_macs, count_params
 from segvit.analysis.from_config import build_random_model
+from segvit.analysis.training_memory import estimate_training_memory
 from segvit.cli_errors import positive, user_errors
 from segvit.d2 import load_config
 
@@ -30,6 +34,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar=("H", "W"),
         help="size of the image in pixels (default: MODEL.VIT.IMG_SIZE)",
     )
+    parser.add_argument(
+        "--train", action="store_true", help="estimate the memory of a training step instead, of one process"
+    )
+    parser.add_argument(
+        "--images",
+        type=positive,
+        metavar="N",
+        help="with --train: images in a process at once (default: SOLVER.IMS_PER_BATCH / SOLVER.ACCUM_STEPS)",
+    )
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object (default: a table)")
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, after all options"
@@ -42,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Count and print the table or the JSON object."""
     args = parse_args(argv)
     cfg = load_config(args.config_file, args.opts)
+    if args.train:
+        _print_training_memory(cfg, args)
+        return
     height, width = args.input_size or cfg.MODEL.VIT.IMG_SIZE
     model = build_random_model(cfg, device="meta").network
     params = count_params(model)
@@ -51,6 +67,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         print(f"{args.config_file}, one image of {height} x {width}")
         print(table(params, macs))
+
+
+def _print_training_memory(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Print the estimate as a table in GiB, or as JSON in bytes."""
+    memory = asdict(estimate_training_memory(cfg, images=args.images))
+    if args.json:
+        print(json.dumps(memory))
+    else:
+        rows = [(part, size / 2**30) for part, size in memory.items()]
+        print(f"{args.config_file}, a training step of one process, estimated")
+        print(tabulate(rows, ("part", "GiB"), "simple", floatfmt=("", ".2f")))
 
 
 def table(params: ParamCounts, macs: MacCounts) -> str:

@@ -1,0 +1,143 @@
+"""`estimate_training_memory`: the memory that training a config takes, computed without weights, data or a GPU.
+
+The model and its activations are fake tensors, which have shapes and hold nothing. A step runs on them as in training,
+under the config's autocast, and `LiveMemory` follows which tensors are alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import CfgNode
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from segvit.analysis.from_config import build_random_model
+from segvit.analysis.live_memory import LiveMemory
+from segvit.assembly.model_types import ModelInput
+from segvit.config.number_formats import number_format
+from segvit.d2 import SegViT
+
+# Classes in each image: as many as images of ADE20K have.
+CLASSES_PER_IMAGE = 10
+# AdamW keeps two averages of each gradient.
+STATES_PER_WEIGHT = 2
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Bytes of one process, beside what CUDA itself and cuDNN need.
+
+    Attributes:
+        weights: parameters and buffers.
+        average: the weights that EMA has of its own.
+        optimizer: the states of AdamW.
+        gradients: of all weights, as they are when the optimizer steps.
+        activations: what the forward pass keeps for the backward pass, and the images.
+        peak: the most that is in use at a time. The backward pass frees activations while gradients arise, so it may be
+            less than the sum of the others.
+    """
+
+    weights: int
+    average: int
+    optimizer: int
+    gradients: int
+    activations: int
+    peak: int
+
+
+def estimate_training_memory(cfg: CfgNode, *, images: int | None = None) -> TrainingMemory:
+    """The memory of a training step of a config.
+
+    Shrunk++ keeps MODEL.VIT.EDGE.SHARE of the tokens, and attention has no dropout: it keeps nothing on a GPU, where
+    it is part of the fused kernel.
+
+    Args:
+        cfg: its MODEL.DEVICE decides what "auto" number formats are.
+        images: images that a process holds at once; by default SOLVER.IMS_PER_BATCH / SOLVER.ACCUM_STEPS.
+    """
+    device_type = torch.device(cfg.MODEL.DEVICE).type
+    parts = cfg.SOLVER.ACCUM_STEPS
+    images = images or max(1, cfg.SOLVER.IMS_PER_BATCH // parts)
+    amp = cfg.SOLVER.AMP
+    precision = amp.PRECISION if amp.ENABLED else "float32"
+    model = _fake_model(cfg, device_type)
+    buffers = list(model.buffers())
+    gradients = _size([parameter for parameter in model.parameters() if parameter.requires_grad])
+    weights = _size([*model.parameters(), *buffers])
+    average = gradients + _size(buffers) if cfg.SOLVER.EMA.ENABLED else 0
+    optimizer = STATES_PER_WEIGHT * gradients
+    activations, peak = _memory_of_step(
+        model,
+        [_labelled_image(cfg.MODEL.VIT.IMG_SIZE, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)] * images,
+        dtype=number_format(precision, device_type, key="SOLVER.AMP.PRECISION"),
+        parts=parts,
+    )
+    return TrainingMemory(
+        weights=weights,
+        average=average,
+        optimizer=optimizer,
+        gradients=gradients,
+        activations=activations,
+        peak=weights + average + optimizer + peak,
+    )
+
+
+def _memory_of_step(model: SegViT, batch: list[ModelInput], *, dtype: torch.dtype, parts: int) -> tuple[int, int]:
+    """Bytes at the end of the first forward pass, and at the peak of the step, beside the weights."""
+    with LiveMemory() as memory:
+        memory.ignore(*model.parameters(), *model.buffers())
+        kept = 0
+        # Later parts find the gradients of the first.
+        for _ in range(min(parts, 2)):
+            with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+                loss = torch.stack(list(model(batch).values())).sum()
+            kept = kept or memory.live
+            loss.backward()
+            del loss
+    return kept, memory.peak
+
+
+def _fake_model(cfg: CfgNode, device_type: str) -> SegViT:
+    """The config's model in training mode, as fake tensors on the CPU."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.SEGVIT.DROPOUT = 0.0
+    cfg.MODEL.COMPILE = False
+    if cfg.MODEL.VIT.FROZEN_PRECISION == "auto":
+        held = number_format("auto", device_type, key="MODEL.VIT.FROZEN_PRECISION")
+        cfg.MODEL.VIT.FROZEN_PRECISION = str(held).removeprefix("torch.")
+    model = build_random_model(cfg, device="meta")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        _replace_tensors(model)
+    return model.train()
+
+
+def _replace_tensors(model: nn.Module) -> None:
+    """Put a fake tensor on the CPU in the place of each tensor."""
+    fakes: dict[int, torch.Tensor] = {}
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if id(parameter) not in fakes:
+                empty = torch.empty(parameter.shape, dtype=parameter.dtype)
+                fakes[id(parameter)] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+            setattr(module, name, fakes[id(parameter)])
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
+
+
+def _labelled_image(size: Sequence[int], num_classes: int) -> ModelInput:
+    """An image and labels as the mapper gives them: stripes of classes."""
+    count = min(CLASSES_PER_IMAGE, num_classes)
+    columns = (torch.arange(size[1]) * count // size[1]).to(torch.uint8)
+    return {
+        "image": torch.zeros(3, *size, dtype=torch.uint8),
+        "sem_seg": columns.expand(*size).contiguous(),
+        "sem_seg_ids": torch.arange(count),
+    }
+
+
+def _size(tensors: list[torch.Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
