@@ -8,7 +8,7 @@ from detectron2.utils.env import seed_all_rng
 from helpers.tiny_models import build, use_shrunk_pp
 from helpers.toy_run import assert_same, final_state, run, toy_run_cfg
 from segvit.analysis import count_macs
-from segvit.config import number_formats
+from segvit.config import device as devices
 from segvit.d2.solver import build_optimizer
 from segvit.errors import UserError
 
@@ -17,7 +17,7 @@ FAMILIES = ["vit_tiny_patch16_224", "beit_base_patch16_224", "vit_small_patch16_
 
 @pytest.fixture(autouse=True)
 def bfloat16_on_any_cpu(monkeypatch):
-    monkeypatch.setattr(number_formats, "cpu_computes_bfloat16", lambda: True)
+    monkeypatch.setattr(devices, "cpu_computes_bfloat16", lambda: True)
 
 
 def frozen(cfg, precision="bfloat16"):

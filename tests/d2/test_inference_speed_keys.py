@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from segvit.config import number_formats
+from segvit.config import device as devices
 from segvit.d2 import SegViT, load_config
 from segvit.errors import UserError
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
@@ -25,7 +25,7 @@ def scores_of(model):
 
 @pytest.mark.parametrize("output", ["mix", "diagonal"])
 def test_bfloat16_runs_the_decoder_and_leaves_scores_in_float32(output, monkeypatch):
-    monkeypatch.setattr(number_formats, "cpu_computes_bfloat16", lambda: True)
+    monkeypatch.setattr(devices, "cpu_computes_bfloat16", lambda: True)
     options = ["MODEL.SEGVIT.OUTPUT", output]
     exact, model = build(*options), build(*options, "TEST.PRECISION", "bfloat16")
     seen = []

@@ -15,7 +15,7 @@ from PIL import Image
 from helpers.dataset_replicas import write_ade20k
 from segvit.dataset_tools.preparation import ade20k, prepare
 from segvit.dataset_tools.preparation.command import run_command
-from segvit.dataset_tools.preparation.label_table import LabelTable
+from segvit.dataset_tools.preparation.distribution import LabelTable
 from segvit.dataset_tools.preparation.readers import read_index_png
 
 

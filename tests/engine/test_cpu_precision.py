@@ -5,14 +5,14 @@ import logging
 import pytest
 import torch
 
-from segvit.config import number_formats
-from segvit.config.number_formats import cpu_computes_bfloat16
+from segvit.config import device as devices
+from segvit.config.device import cpu_computes_bfloat16
 from segvit.engine.precision import make_precision
 
 
 @pytest.mark.parametrize(("has_units", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_bfloat16_on_a_cpu_needs_its_units(has_units, dtype, monkeypatch, caplog):
-    monkeypatch.setattr(number_formats, "cpu_computes_bfloat16", lambda: has_units)
+    monkeypatch.setattr(devices, "cpu_computes_bfloat16", lambda: has_units)
     with caplog.at_level(logging.WARNING):
         precision = make_precision("bfloat16", "cpu")
     assert precision.dtype is dtype
@@ -24,7 +24,7 @@ def test_bfloat16_on_a_cpu_needs_its_units(has_units, dtype, monkeypatch, caplog
 
 
 def test_a_gpu_is_not_asked(monkeypatch):
-    monkeypatch.setattr(number_formats, "cpu_computes_bfloat16", lambda: False)
+    monkeypatch.setattr(devices, "cpu_computes_bfloat16", lambda: False)
     assert make_precision("bfloat16", "cuda").dtype is torch.bfloat16
 
 

@@ -11,7 +11,7 @@ from detectron2.utils.env import seed_all_rng
 from torch import nn
 
 from helpers.processes import run_in_two_processes
-from segvit.config import number_formats
+from segvit.config import device as devices
 from segvit.engine import Trainer
 from segvit.errors import UserError
 
@@ -168,7 +168,7 @@ def test_the_seed_decides(cfg):
 @pytest.mark.parametrize(("has_units", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_bfloat16_on_the_cpu(has_units, dtype, cfg, monkeypatch):
     """Whatever this processor has; without the units training falls back to float32."""
-    monkeypatch.setattr(number_formats, "cpu_computes_bfloat16", lambda: has_units)
+    monkeypatch.setattr(devices, "cpu_computes_bfloat16", lambda: has_units)
     cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION, cfg.SOLVER.MAX_ITER = True, "bfloat16", 1
     seed_all_rng(0)
     trainer, types = Trainer(cfg), []
@@ -183,7 +183,7 @@ def test_bfloat16_on_the_cpu(has_units, dtype, cfg, monkeypatch):
 
 
 def test_bfloat16_losses_are_close_to_float32(cfg, monkeypatch):
-    monkeypatch.setattr(number_formats, "cpu_computes_bfloat16", lambda: True)
+    monkeypatch.setattr(devices, "cpu_computes_bfloat16", lambda: True)
     _, full = train(cfg)
     cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION = True, "bfloat16"
     _, half = train(cfg)

@@ -13,8 +13,8 @@ from segvit.assembly.configurable import configurable
 from segvit.assembly.detail_keys import configured_pixel_stage
 from segvit.assembly.encoder_weights import encoder_weights
 from segvit.assembly.stage_shape import StageShape
+from segvit.config.device import number_format
 from segvit.config.keys import config_keys
-from segvit.config.number_formats import number_format
 from segvit.errors import UserError
 from segvit.modeling.cast_weights import hold_cast_weights
 from segvit.modeling.encoder.vit_builder import build_vit_encoder

@@ -20,7 +20,7 @@ from segvit.assembly.configurable import configurable
 from segvit.assembly.heads.sem_seg_head import build_edge_loss, build_semantic_inference
 from segvit.assembly.model_types import ModelInput, ModelOutput, requested_size
 from segvit.checkpoint.complete_weights import require_all_weights_for_inference
-from segvit.config.number_formats import number_format
+from segvit.config.device import number_format
 from segvit.modeling import segvit as core
 from segvit.modeling.cast_weights import CastWeights
 from segvit.modeling.losses.edge_loss import EdgeLoss, EdgeTargets

@@ -1,6 +1,6 @@
 """`ClassCrop`: random crops, of which a part shows a class drawn at random, so that rare classes are seen more often.
 
-Shape shorthand: H x W pixels; K classes.
+Shape shorthand: H x W pixels, K classes.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import CropTransform, Transform
+
+from segvit.data.label_reading import ids_in
 
 
 class ClassCrop(T.Augmentation):
@@ -35,7 +37,7 @@ class ClassCrop(T.Augmentation):
     def get_transform(self, image: np.ndarray, sem_seg: np.ndarray) -> Transform:
         if np.random.rand() >= self.probability:
             return self.crop.get_transform(image, sem_seg)
-        classes = [label for label in np.unique(sem_seg) if label < self.num_classes and label != self.ignored]
+        classes = [label for label in ids_in(sem_seg) if label < self.num_classes and label != self.ignored]
         if not classes:
             return self.crop.get_transform(image, sem_seg)
         pixels = np.flatnonzero(sem_seg == np.random.choice(classes))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from detectron2.config import CfgNode
 
-from segvit.config.number_formats import number_format
+from segvit.config.device import number_format
 
 
 @dataclass(frozen=True)

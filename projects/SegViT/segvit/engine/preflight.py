@@ -15,8 +15,7 @@ from detectron2.modeling import build_model
 
 from segvit.assembly.encoder_weights import without_pretrained
 from segvit.config.continual_step import continual_step
-from segvit.config.device import require_device
-from segvit.config.number_formats import require_number_format
+from segvit.config.device import require_device, require_number_format
 from segvit.config.validation import value_of
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from segvit.classes.palette import distinct_colors
 from segvit.dataset_tools.preparation.distribution import (
+    IGNORED,
     Distribution,
     LabelledImage,
+    LabelTable,
     Problem,
     Split,
     files_by_exact_stem,
 )
-from segvit.dataset_tools.preparation.label_table import IGNORED, LabelTable
 from segvit.dataset_tools.preparation.readers import read_index_png
 
 NUM_CLASSES = 150

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from segvit.classes.palette import distinct_colors
 from segvit.dataset_tools.preparation.distribution import (
+    IGNORED,
     Distribution,
     LabelledImage,
+    LabelTable,
     Problem,
     Split,
     files_by_exact_stem,
 )
-from segvit.dataset_tools.preparation.label_table import IGNORED, LabelTable
 from segvit.dataset_tools.preparation.readers import read_mat, read_split_list
 from segvit.datasets.coco_stuff_10k import ANNOTATIONS, COCO_STUFF_10K_CATEGORIES, FOLDER, IMAGES
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from segvit.dataset_tools.preparation.checksums import checksum
-from segvit.dataset_tools.preparation.distribution import LabelledImage, Problem
-from segvit.dataset_tools.preparation.label_table import IGNORED, LabelTable
+from segvit.dataset_tools.preparation.distribution import IGNORED, LabelledImage, LabelTable, Problem
 from segvit.dataset_tools.preparation.readers import DamagedFileError, read_image_size, read_index_png
 from segvit.label_png import write_label_png
 from segvit.output_files import link_or_copy

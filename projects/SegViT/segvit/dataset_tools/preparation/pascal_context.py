@@ -8,13 +8,14 @@ from pathlib import Path
 
 from segvit.classes.palette import voc_colors
 from segvit.dataset_tools.preparation.distribution import (
+    IGNORED,
     Distribution,
     LabelledImage,
+    LabelTable,
     Problem,
     Split,
     files_by_exact_stem,
 )
-from segvit.dataset_tools.preparation.label_table import IGNORED, LabelTable
 from segvit.dataset_tools.preparation.pascal_annotations import (
     check_category_names,
     merge_run_length_masks,

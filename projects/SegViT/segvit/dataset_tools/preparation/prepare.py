@@ -13,8 +13,7 @@ import numpy as np
 
 from segvit.dataset_tools.preparation.checksums import ChecksumFile
 from segvit.dataset_tools.preparation.conversion import Converter, Job, Outcome
-from segvit.dataset_tools.preparation.distribution import Distribution, Problem, Split
-from segvit.dataset_tools.preparation.label_table import IGNORED
+from segvit.dataset_tools.preparation.distribution import IGNORED, Distribution, Problem, Split
 from segvit.dataset_tools.preparation.report import Report, SplitReport
 from segvit.datasets.pairs import load_sem_seg_pairs
 from segvit.errors import UserError

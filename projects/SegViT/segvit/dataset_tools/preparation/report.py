@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segvit.dataset_tools.preparation.distribution import Problem
-from segvit.dataset_tools.preparation.label_table import IGNORED
+from segvit.dataset_tools.preparation.distribution import IGNORED, Problem
 from segvit.output_files import atomic_write_text
 
 # How many problems of each kind the report lists; PROBLEMS_FILE has all of them.
