@@ -1,4 +1,4 @@
-"""Command-line error handling: user errors become one line on stderr and exit code 2.
+"""`user_errors`: on the command line, an error of the user becomes one line on stderr and exit code 2.
 
 A `UserError` or OSError is for the user: its message names the file or key and a remedy. Any other error is a bug and
 keeps its traceback.

@@ -1,4 +1,4 @@
-"""Read images as upright (H, W, 3) uint8 arrays; levels of more than 8 bits are scaled by INPUT.MAX_LEVEL.
+"""`read_image`: files as upright (H, W, 3) uint8 arrays; levels of more than 8 bits are scaled by INPUT.MAX_LEVEL.
 
 Shape shorthand: H x W pixels after EXIF rotation.
 """

@@ -1,4 +1,4 @@
-"""Interleaved timing of several models: each round times every model once, in a new order; the machine's name.
+"""`time_rounds`: interleaved timing of several models, each once per round, in a new order; and the machine's name.
 
 On a shared or throttling machine two separate runs cannot be compared; here a slow round is slow for all models.
 """

@@ -1,4 +1,4 @@
-"""Resume from the newest readable checkpoint of a folder."""
+"""`load_newest`: resume from the newest readable checkpoint of a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SegViT configs from YAML files and `KEY VALUE` overrides, with errors that name the key and the remedy."""
+"""`load_config`: a config from YAML files and `KEY VALUE` overrides, with errors that name the key and the remedy."""
 
 from __future__ import annotations
 

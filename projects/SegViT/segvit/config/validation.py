@@ -1,4 +1,4 @@
-"""Checks of single config values: types, names and ranges.
+"""`require_types` and `require_values`: checks of single config values, their types, names and ranges.
 
 Checks that involve several keys or the encoder are in the builders.
 """

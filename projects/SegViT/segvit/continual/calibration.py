@@ -1,4 +1,4 @@
-"""Calibrate a new group of classes: scale its scores by the factor that best separates them from older classes. Ours.
+"""`calibrate_newest_group`: scale the scores of new classes by the factor that best separates them from others (ours).
 
 Groups are trained separately, so the scores of two groups are not comparable, yet the class with the highest score
 wins. After a step's training, the factor of its group is chosen on the step's own training data, where pixels are

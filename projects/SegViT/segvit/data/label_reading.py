@@ -1,4 +1,4 @@
-"""Read label maps as the class ids in the file, not as Pillow scales them for display; count and replace ids.
+"""`read_label_map`: class ids as they are in the file, not as Pillow scales them; `Relabelling` replaces ids.
 
 Shape shorthand: H x W pixels after EXIF rotation.
 """

@@ -1,4 +1,4 @@
-"""An endless, reproducible stream of training samples that can start at any batch.
+"""`BatchStream`: an endless, reproducible stream of training samples that can start at any batch.
 
 The samples depend only on one seed: not on the number of workers, their prefetching, or (together) the processes.
 """

@@ -1,4 +1,4 @@
-"""Pair images and label maps by file stem (Detectron2's `load_sem_seg` pairs the sorted listings by position)."""
+"""`load_sem_seg_pairs`: images and label maps paired by stem; Detectron2 pairs the sorted listings by position."""
 
 from __future__ import annotations
 

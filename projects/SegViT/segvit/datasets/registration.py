@@ -1,4 +1,4 @@
-"""Register splits of the layout `<root>/<dataset>/{images,annotations}/<split>` with Detectron2."""
+"""`register_sem_seg_split`: Detectron2 datasets of the layout `<root>/<dataset>/{images,annotations}/<split>`."""
 
 from __future__ import annotations
 

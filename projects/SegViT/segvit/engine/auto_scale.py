@@ -1,4 +1,4 @@
-"""Scale batch size, learning rate and schedule to the number of processes; warn if only the batch size was changed.
+"""`scale_to_processes`: batch size, learning rate and schedule for a number of processes; a warning of unscaled ones.
 
 The rule is Detectron2's (`DefaultTrainer.auto_scale_workers`): SOLVER.REFERENCE_WORLD_SIZE is the number of processes
 that a config was written for. The images per process stay the same; batch size and learning rate are proportional to

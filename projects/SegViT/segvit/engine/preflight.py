@@ -1,4 +1,4 @@
-"""Preflight: build model, mapper and optimizer on the meta device: a bad config fails before anything is written.
+"""`preflight`: build model, mapper and optimizer on the meta device: a bad config fails before anything is written.
 
 It takes about a second, whatever the size of the model.
 """

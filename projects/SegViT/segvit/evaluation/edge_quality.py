@@ -1,4 +1,4 @@
-"""Precision and recall of edge scores: do they rank patches with a class boundary first?
+"""`edge_quality`: precision and recall of edge scores, which should rank patches with a class boundary first.
 
 Shape shorthand: n patches of a whole dataset.
 """

@@ -1,4 +1,4 @@
-"""Compare encoders by the mIoU that the ATM decoder reaches on them (SegViTv2, arXiv 2306.06289).
+"""`evaluate_backbone`: encoders are compared by the mIoU that the ATM decoder reaches on them (SegViTv2).
 
 The decoder is light, so its accuracy depends mainly on the encoder's representation. Every encoder, trained or frozen,
 gets the same config, number of iterations and seed.

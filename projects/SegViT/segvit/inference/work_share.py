@@ -50,7 +50,7 @@ def share_of_environment(variables: Mapping[str, str]) -> WorkShare:
     """The part of this process: of torchrun, or else of srun, within the task of a Slurm array.
 
     Raises:
-        UserError: for variables that are no numbers.
+        UserError: for variables that are not numbers.
     """
     outer, inner = _array_share(variables), _process_share(variables)
     sources = " and ".join(share.source for share in (outer, inner) if share.source)

@@ -1,4 +1,4 @@
-"""Prepare a benchmark: convert its labels in worker processes, verify the files, write checksums, and report."""
+"""`prepare`: convert a benchmark's labels in worker processes, verify the files, write checksums, and report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the toy scenes as a dataset: `toy_scenes/{images,annotations}/{train,val}` and `meta.json`."""
+"""`generate_toy_scenes`: the dataset of toy scenes, `toy_scenes/{images,annotations}/{train,val}` and `meta.json`."""
 
 from __future__ import annotations
 

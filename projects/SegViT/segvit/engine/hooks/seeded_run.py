@@ -1,4 +1,4 @@
-"""`SeededRun`: all randomness follows from (run seed, iteration, rank), so that a resumed run equals an unbroken one.
+"""`SeededRun`: random numbers follow from (run seed, iteration, rank), so that a resumed run equals an unbroken one.
 
 No generator's state has to be saved, because every process seeds its generators anew before each iteration.
 """

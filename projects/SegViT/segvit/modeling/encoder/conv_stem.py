@@ -1,4 +1,4 @@
-"""A convolutional patch embedding for plain ViTs that are trained from scratch on few images.
+"""`ConvStem`: a convolutional patch embedding for plain ViTs that are trained from scratch on few images.
 
 The SegViT papers fine-tune pre-trained encoders, which embed patches by one linear layer. From scratch on a small
 dataset that layer learns slowly; strided convolutions learn faster (Xiao et al. 2021, "Early Convolutions Help

@@ -1,4 +1,4 @@
-"""Argmax over the classes of the "diagonal" output that scores a class only where it can still win.
+"""`pruned_argmax`: labels of the "diagonal" output; a class is scored only where it can still win.
 
 The score of class c is p_c * sigmoid(mask of c). Bilinear interpolation and the sigmoid stay between the values at the
 corners of a cell of the mask's grid, so each class has a lower and an upper bound there:

@@ -1,4 +1,4 @@
-"""Class and mask logits to per-pixel class scores (SegViT v1, equation 4; v2, section 3.2).
+"""`SemanticInference`: class and mask logits to per-pixel class scores (SegViT v1, equation 4; v2, section 3.2).
 
 Shape shorthand: B images, H x W pixels, h x w grid, K classes = queries.
 """

@@ -1,4 +1,4 @@
-"""Sliding-window segmentation: score overlapping windows of an image and average them (the official `slide` mode).
+"""`SlidingWindow`: score overlapping windows of an image and average them (the `slide` mode of the official release).
 
 Shape shorthand: H x W pixels of the image, h x w of a window, B windows of a batch, K classes.
 """

@@ -1,4 +1,4 @@
-"""The edge head of Shrunk++: predicts for each patch whether a class boundary crosses it (SegViT v2, section 3.4).
+"""`EdgeHead` of Shrunk++: predicts for each patch whether a class boundary crosses it (SegViT v2, section 3.4).
 
 Shape shorthand: B images, P patch size, h = H/P, w = W/P, N = h*w patches, C width.
 """

@@ -1,4 +1,4 @@
-"""The transformer block that reads all tokens and returns the kept ones (query-based downsampling, SegViT v1).
+"""`run_reducing_block`: a transformer block reads all tokens and returns the kept ones (SegViT v1, section 3.4).
 
 Shape shorthand: B images, h x w grid, N = h*w patch tokens, T prefix tokens, M kept tokens, C width, d head width.
 """

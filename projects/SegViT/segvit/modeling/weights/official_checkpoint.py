@@ -1,4 +1,4 @@
-"""Convert checkpoints of the official SegViT v1 release to ours and back, bit by bit.
+"""`from_official` and `to_official`: checkpoints of the official SegViT v1 release as ours and back, bit by bit.
 
 Our checkpoints are what Detectron2's checkpointer reads: {"model": state dict of the meta-architecture}. What only
 official files have, the buffers of the loss and the entries beside the weights, is kept under "official".

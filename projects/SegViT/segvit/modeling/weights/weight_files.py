@@ -1,4 +1,4 @@
-"""Read checkpoint files safely: no code in them is run, and every error names the file."""
+"""`read_weight_file`: checkpoint files are read without running code in them, and every error names the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convert published weights to the names and sizes of a timm model, with timm's own converters.
+"""`convert_layout`: published weights under the names and in the sizes of a timm model, by timm's own converters.
 
 Shape shorthand: P patch size.
 """
