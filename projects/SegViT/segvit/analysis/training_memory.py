@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from segvit.analysis.from_config import build_random_model
 from segvit.analysis.live_memory import LiveMemory
 from segvit.assembly.model_types import ModelInput
-from segvit.config.number_formats import number_format
+from segvit.config.device import number_format
 from segvit.d2 import SegViT
 
 # Classes in each image: as many as images of ADE20K have.
