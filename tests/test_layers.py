@@ -1,6 +1,7 @@
 """The layout of the code: no import cycles between packages; limits on folders, files and functions."""
 
 import ast
+import re
 from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -34,6 +35,17 @@ def test_no_two_packages_import_each_other():
         needs -= {room, ""}
     order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the packages
     assert {"modeling.encoder", "d2", "engine"} <= set(order)
+
+
+def test_the_documented_rooms_are_those_of_the_package():
+    text = (REPOSITORY / "docs" / "architecture.md").read_text("utf-8")
+    listing = text[text.index("  segvit/ ") : text.index("```", text.index("  segvit/ "))]
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert set(re.findall(r"^    (\w+)/", listing, re.MULTILINE)) == folders
+    rooms = {path.name for path in (PACKAGE / "modeling").iterdir() if (path / "__init__.py").is_file()}
+    assert set(re.findall(r"^      (\w+)/", listing, re.MULTILINE)) == rooms
+    modules = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
+    assert set(re.findall(r"\b(\w+\.py)\b", listing[listing.index("errors.py") :])) == modules
 
 
 REPOSITORY = PACKAGE.parents[2]

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from segvit.classes.palette import Color
 from segvit.label_png import write_label_png
 from segvit.output_files import atomic_write
-from segvit.visualization.overlays import Color, color_labels
+from segvit.visualization.overlays import color_labels
 
 
 class PredictionWriter:

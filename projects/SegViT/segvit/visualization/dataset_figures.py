@@ -15,10 +15,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from segvit.classes.palette import Color
 from segvit.errors import UserError
 from segvit.visualization.figures import save_figure
 from segvit.visualization.fonts import readable_names
-from segvit.visualization.overlays import Color, add_class_legend, blend_labels
+from segvit.visualization.overlays import add_class_legend, blend_labels
 
 # Sizes of the histogram in inches. The figure grows with the number of classes.
 BAR_HEIGHT = 0.11

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from segvit.classes.palette import Color
 from segvit.visualization.fonts import readable_names, text_coverage, text_height
-from segvit.visualization.overlays import Color, blend_labels
+from segvit.visualization.overlays import blend_labels
 
 # The text height in pixels is the image's width over TEXTS_PER_WIDTH, clipped to the other two.
 TEXTS_PER_WIDTH = 45

@@ -14,10 +14,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from segvit.classes.palette import Color
 from segvit.visualization.figures import save_figure
 from segvit.visualization.fonts import readable_names
 
-Color = tuple[int, int, int]
 # Classes in each line of a sheet's legend.
 LEGEND_COLUMNS = 8
 

@@ -10,8 +10,8 @@ from html import escape
 
 import numpy as np
 
+from segvit.classes.palette import Color
 from segvit.visualization.legend import LegendOverlay
-from segvit.visualization.overlays import Color
 from segvit.visualization.token_views import dim_dropped, overlay_mask
 from segvit.web.analysis import Analysis, class_areas
 from segvit.web.limits import FORMATS, UploadLimits
