@@ -87,6 +87,11 @@ class RunRecord:
         number = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
         return cls(config, next((list(known) for known in names if len(known) == number), []))
 
+    @classmethod
+    def for_prediction(cls, cfg: CfgNode) -> RunRecord:
+        """The record that a checkpoint is compared with in prediction; class names may be those of a test set."""
+        return cls.of(cfg, datasets=(*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN))
+
     def content(self) -> dict[str, Any]:
         """What a checkpoint holds of it."""
         return {"config": dict(self.config), "classes": list(self.classes)}

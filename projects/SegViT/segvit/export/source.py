@@ -11,12 +11,12 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
+from segvit.checkpoint.run_record import RunRecord
 from segvit.d2 import SegViT
 from segvit.datasets.dataset_classes import class_list_of
 from segvit.errors import UserError
 from segvit.export.exportable_segmenter import ExportableSegmenter
 from segvit.image_reading import max_level_of
-from segvit.inference.class_names import record_of
 from segvit.modeling.token_reduction.downsampling import EdgeAwareQueryDownsampling
 
 
@@ -54,7 +54,7 @@ def load_source(cfg: CfgNode) -> ExportSource:
     cfg.TEST.LABELS_ONLY = False
     model = build_model(cfg).eval()
     require_static_selection(model)
-    SegViTCheckpointer(model, run=record_of(cfg)).load(cfg.MODEL.WEIGHTS)
+    SegViTCheckpointer(model, run=RunRecord.for_prediction(cfg)).load(cfg.MODEL.WEIGHTS)
     model.requires_grad_(False)
     return ExportSource(model, metadata_of(cfg))
 

@@ -56,8 +56,8 @@ def load_checkpoint(cfg: CfgNode, weights: str | os.PathLike[str] | None) -> Loa
         UserError: there are no weights, they do not fit, or the device does not exist.
     """
     from segvit.checkpoint.checkpointer import SegViTCheckpointer
+    from segvit.checkpoint.run_record import RunRecord
     from segvit.datasets.dataset_classes import class_list_of
-    from segvit.inference.class_names import record_of
 
     cfg = cfg.clone()
     cfg.defrost()
@@ -68,5 +68,5 @@ def load_checkpoint(cfg: CfgNode, weights: str | os.PathLike[str] | None) -> Loa
     require_device(cfg.MODEL.DEVICE)
     cfg.TEST.LABELS_ONLY = True
     model = SegViT(cfg, label_dtype=label_type(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)).to(cfg.MODEL.DEVICE).eval()
-    SegViTCheckpointer(model, run=record_of(cfg)).load(cfg.MODEL.WEIGHTS)
+    SegViTCheckpointer(model, run=RunRecord.for_prediction(cfg)).load(cfg.MODEL.WEIGHTS)
     return LoadedModel(cfg, model, class_list_of(cfg))
