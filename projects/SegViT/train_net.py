@@ -21,8 +21,9 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer, has_checkpoint, r
 from segvit.checkpoint.resume import load_newest
 from segvit.checkpoint.run_record import RunRecord
 from segvit.cli_errors import user_errors
+from segvit.config.continual_step import KEY, continual_step
 from segvit.d2 import load_config
-from segvit.dataset_tools.doctor.training_check import check_before_training
+from segvit.dataset_tools.doctor.training_check import MEANINGLESS_METRICS, check_before_training
 from segvit.datasets import require_datasets
 from segvit.engine import Trainer
 from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
@@ -95,9 +96,11 @@ def train(cfg: CfgNode, args: argparse.Namespace, continues: bool) -> dict[str, 
     warning = unscaled_batch(args.config_file, args.opts, cfg)
     if warning:
         logger.warning(warning)
-    if comm.is_main_process():
-        check_before_training(cfg)
+    if cfg.TEST.AUG.ENABLED:
+        logger.warning("TEST.AUG.ENABLED: evaluations in training use one scale; train_net.py --eval-only uses all")
+    findings = check_before_training(cfg) if comm.is_main_process() else []
     trainer = Trainer(cfg, loads_encoder=not continues)
+    trainer.judged_datasets |= {finding.split for finding in findings if finding.kind in MEANINGLESS_METRICS}
     if comm.is_main_process():
         trainer.register_hooks([ProgressBar()])
     trainer.resume_or_load(resume=continues)
@@ -116,9 +119,21 @@ def check(args: argparse.Namespace) -> None:
     require_gpu_per_process(cfg.MODEL.DEVICE, processes)
     preflight(cfg, trains=not args.eval_only)
     if not args.eval_only:
+        require_all_classes(cfg)
         scale_to_processes(cfg, processes)
     check_files(cfg, args)
     hide_gpus_from_cpu_models(cfg.MODEL.DEVICE)
+
+
+def require_all_classes(cfg: CfgNode) -> None:
+    """Raise UserError if the labels of a continual step would train a model of all classes."""
+    step, name = continual_step(cfg), cfg.MODEL.SEM_SEG_HEAD.NAME
+    if step is not None and name == "AttentionToMaskHead" and len(step.groups) > 1:
+        raise UserError(
+            f"{KEY} has {len(step.groups)} groups of classes, but MODEL.SEM_SEG_HEAD.NAME {name!r} has one decoder: it "
+            f"would train on the labels of step {step.index} alone. Set ContinualHead; train_continual.py "
+            "--method finetune trains this baseline"
+        )
 
 
 def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:

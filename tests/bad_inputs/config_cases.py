@@ -58,6 +58,7 @@ VALUES = [
     ("MODEL.VIT.EDGE.SHARE", "0.5", "MODEL.VIT.REDUCTION 'shrunk++'"),
     ("MODEL.SEGVIT.DETAIL.DIM", "32", "MODEL.SEGVIT.DETAIL.SOURCE 'image'"),
     ("MODEL.SEGVIT.DETAIL.STRIDE", "2", "MODEL.SEGVIT.DETAIL.SOURCE 'image'"),
+    ("INPUT.MAX_SIZE_TEST", "64", "INPUT.MIN_SIZE_TEST"),
     ("TEST.PRECISION", "int8", "'float32' 'bfloat16' 'float16'"),
     ("TEST.PRECISION", "float16", "GPU bfloat16"),
     ("SOLVER.AMP.PRECISION", "half", "'bfloat16' 'float16'"),
@@ -113,6 +114,16 @@ COMBINATIONS = [
         "detail at a stride of three",
         "MODEL.SEGVIT.DETAIL.STRIDE 3",
         ("MODEL.SEGVIT.DETAIL.SOURCE", "image", "MODEL.SEGVIT.DETAIL.STRIDE", "3"),
+    ),
+    Case(
+        "ignore value that is a class of a registered dataset",
+        "MODEL.SEM_SEG_HEAD.IGNORE_VALUE 255 MODEL.SEM_SEG_HEAD.NUM_CLASSES 300",
+        ("DATASETS.FOLDER", "", "DATASETS.TRAIN", "('own',)", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "300"),
+    ),
+    Case(
+        "steps of a protocol with one decoder",
+        "MODEL.SEGVIT.CONTINUAL MODEL.SEM_SEG_HEAD.NAME ContinualHead train_continual.py",
+        ("MODEL.SEGVIT.CONTINUAL.PROTOCOL", "2-1"),
     ),
     Case(
         "classes of another dataset",

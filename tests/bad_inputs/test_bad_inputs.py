@@ -94,6 +94,17 @@ def test_other_errors_keep_their_traceback():
         json.loads("")
 
 
+def test_ground_truth_that_makes_metrics_meaningless_is_reported_once(world):
+    """Before the training, and not by each evaluation again; scales that evaluations in training leave out, too."""
+    for path in world.data.glob("annotations/val/*.png"):
+        world.replace(path.relative_to(world.data), lambda image: image.point(lambda _: 1))
+    ended = world.train("SOLVER.MAX_ITER", "4", "TEST.EVAL_PERIOD", "2", "TEST.AUG.ENABLED", "True")
+    assert ended.code == 0, ended.stderr
+    said = [line for line in ended.stdout.splitlines() if "folder_val" in line and "WARNING" in line]
+    assert len(said) == 1 and "single_class" in said[0]
+    assert ended.stdout.count("TEST.AUG.ENABLED") == 1
+
+
 @pytest.mark.parametrize(("words", "begins"), [([], "--opts KEY"), (["--opts", "SEED", "1"], "KEY")])
 def test_the_remedy_has_the_option_of_the_command(monkeypatch, capsys, words, begins):
     monkeypatch.setattr("sys.argv", ["demo.py", *words])

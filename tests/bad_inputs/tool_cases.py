@@ -11,6 +11,7 @@ CURVES = ("HOME/data", "--output", "HOME/output/a.png")
 ABLATIONS = ("--run", "atm_mask", "--output", "HOME/output")
 BACKBONES = (*CONFIG, "--output", "HOME/output", "--backbones")
 EXPORT = (*CONFIG, "--format", "torchscript", "--output", "HOME/output/m.pt")
+VAL_IMAGE = "HOME/data/images/val/f.png"
 DEMO = (*CONFIG, "--input", "HOME/data/images/val/f.png", "--output")
 VIT = "vit_tiny_patch16_224"
 
@@ -76,11 +77,24 @@ PREDICTIONS = [
             "--input HOME/no.png",
             (*CONFIG, "--input", "HOME/no.png", "--output", "HOME/output", "--opts", *WEIGHTS),
         ),
+        (
+            "windows",
+            "TEST.WINDOW.ENABLED whole",
+            (*TOKENS, "--opts", *WEIGHTS, "TEST.WINDOW.ENABLED", "True"),
+            checkpoint(),
+        ),
+        (
+            "two images with one stem",
+            "--input 'f'",
+            (*CONFIG, "--input", VAL_IMAGE, VAL_IMAGE, "--output", "HOME/output", "--opts", *WEIGHTS),
+            checkpoint(),
+        ),
         ("code", "HOME/model.pkl code", (*TOKENS, "--opts", "MODEL.WEIGHTS", "HOME/model.pkl"), pickled("model.pkl")),
     ),
     *each(
         "evaluate_edges",
         ("no weights", "MODEL.WEIGHTS --opts", CONFIG),
+        ("test scales", "TEST.AUG.ENABLED whole", (*CONFIG, "--opts", *WEIGHTS, "TEST.AUG.ENABLED", "True")),
         ("no edge head", "MODEL.VIT.REDUCTION 'none' 'shrunk++'", (*CONFIG, "--opts", *WEIGHTS)),
     ),
     *each(
@@ -155,6 +169,13 @@ DATA = [
             ("HOME/data", "--output", "HOME/config.yaml"),
         ),
         ("0 workers", "--workers 0", (*REPORT, "--workers", "0")),
+        ("palette without a conversion", "--palette --convert-to", (*REPORT, "--palette", "HOME/palette.json")),
+        ("unlisted without a conversion", "--unlisted-as-ignored --convert-to", (*REPORT, "--unlisted-as-ignored")),
+        (
+            "ignore value of a registered dataset",
+            "--ignore-value 0 'camvid_sem_seg_val'",
+            ("camvid_sem_seg_val", "--ignore-value", "0"),
+        ),
         (
             "missing palette",
             "HOME/no.json",

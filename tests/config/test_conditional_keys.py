@@ -71,6 +71,7 @@ OFF = {
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "'value'",
     "SOLVER.AMP.ENABLED": "False",
     "INPUT.CROP.ENABLED": "False",
+    "INPUT.MIN_SIZE_TEST": "0",
 }
 # For some keys, another value of the switch, and those of the switches of the key's other rules.
 EDGES = {"MODEL.VIT.REDUCTION": "'shrunk++'"}

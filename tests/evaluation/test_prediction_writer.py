@@ -36,6 +36,14 @@ def test_equal_names_in_different_folders_are_kept_apart(tmp_path):
     assert files(tmp_path / "labels") == ["berlin/0.png", "bonn/0.png"]
 
 
+def test_equal_names_with_different_extensions_are_kept_apart(tmp_path):
+    images = ["/data/0.png", "/data/0.jpg", "/data/1.jpg"]
+    writer = PredictionWriter(tmp_path, images=images, colors=COLORS)
+    for image in images:
+        writer.write(image, LABELS)
+    assert files(tmp_path / "labels") == ["0.jpg.png", "0.png.png", "1.png"]
+
+
 def test_ids_above_255_are_written_in_16_bits(tmp_path):
     writer = PredictionWriter(tmp_path, images=["/data/a.jpg"], colors=[(1, 2, 3)] * 300)
     writer.write("/data/a.jpg", np.array([[299, 4]]))

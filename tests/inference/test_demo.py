@@ -3,6 +3,7 @@
 Shape shorthand: H x W pixels.
 """
 
+import os
 import runpy
 import signal
 import sys
@@ -17,6 +18,7 @@ from PIL import Image
 
 import segvit
 from segvit.inference import SegViTPredictor
+from segvit.inference.results import ResultFolder
 from segvit.inference.video import VideoReader, VideoWriter
 
 DEMO = Path(segvit.__file__).parents[1] / "demo" / "demo.py"
@@ -194,3 +196,23 @@ def test_a_missing_camera_is_an_error(demo):
 def test_invalid_arguments_are_named(demo, arguments, message):
     code, _, err = demo(*arguments)
     assert code == 2 and message in err and "Traceback" not in err
+
+
+def test_a_video_is_not_finished_before_the_frames_that_are_asked_for(tmp_path):
+    """It was segmented without --frames, or a second run with --frames was broken off."""
+    results = ResultFolder(tmp_path, names=["a", "b"], colors=[(0, 0, 0), (255, 255, 255)], kinds=("labels",))
+
+    def write(*, frames):
+        with results.video("clip", fps=5) as writer:
+            for index in range(frames or 1):
+                writer.write(np.zeros((32, 48, 3), np.uint8))
+                if frames:
+                    results.write_labels(f"clip/{index:06d}", np.zeros((32, 48), np.uint8))
+
+    write(frames=0)
+    assert results.are_complete("clip", is_video=True)
+    assert not results.are_complete("clip", is_video=True, with_frames=True)
+    write(frames=2)
+    assert results.are_complete("clip", is_video=True, with_frames=True)
+    os.utime(tmp_path / "labels" / "clip" / "000001.png")
+    assert not results.are_complete("clip", is_video=True, with_frames=True)

@@ -18,13 +18,12 @@ from urllib.parse import urlsplit
 from segvit.cli_errors import positive, user_errors
 from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
+from segvit.inference.inspect_image import whole_image_overrides
 from segvit.web.analysis import ImageAnalyzer
 from segvit.web.limits import UploadLimits
 
 # Gradio reads these variables when it is imported.
 NO_TELEMETRY = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-# Masks and kept tokens are those of whole images.
-WHOLE_IMAGES = ("TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False)
 
 
 @user_errors(overrides_after="--opts")
@@ -32,7 +31,7 @@ def main() -> None:
     args = parse_arguments()
     os.environ.update(NO_TELEMETRY)
     serve = import_server()
-    predictor = SegViTPredictor(args.config_file, args.weights, opts=[*args.opts, *WHOLE_IMAGES])
+    predictor = SegViTPredictor(args.config_file, args.weights, opts=whole_image_overrides(args.opts))
     limits = UploadLimits(
         max_megabytes=args.max_megabytes,
         max_megapixels=args.max_megapixels,

@@ -121,7 +121,7 @@ class Demo:
         """Segment each file, but for those that are finished, unless they are to be replaced."""
         num_finished = 0
         for source in progress_bar(sources, title="segmenting", unit="file"):
-            if not self.replaces and self.results.are_complete(source.name, is_video=source.is_video):
+            if not self.replaces and self._is_finished(source):
                 num_finished += 1
             elif source.is_video:
                 self.segment_video(source)
@@ -129,6 +129,9 @@ class Demo:
                 self.segment_image(source)
         if num_finished:
             self.notes.append(f"{num_finished} files were finished before; --finished replace does them again")
+
+    def _is_finished(self, source: Source) -> bool:
+        return self.results.are_complete(source.name, is_video=source.is_video, with_frames=self.write_frames)
 
     def segment_image(self, source: Source) -> None:
         try:

@@ -38,6 +38,7 @@ from segvit.dataset_tools.doctor import (
     draw_samples,
     open_dataset,
 )
+from segvit.datasets.registration import sem_seg_names
 from segvit.errors import UserError
 from segvit.output_files import atomic_write_text, require_folder
 
@@ -46,6 +47,7 @@ from segvit.output_files import atomic_write_text, require_folder
 def main(argv: Sequence[str] | None = None) -> int:
     """Check, report and convert. Returns the exit code."""
     args = build_parser().parse_args(argv)
+    require_read_options(args)
     dataset = open_dataset(args.target, ignore_value=args.ignore_value)
     output = args.output or default_output(args.target)
     require_folder(output, origin="--output")
@@ -73,7 +75,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ignore-value",
         type=int,
-        default=255,
         metavar="ID",
         help="the id of ignored pixels in a FOLDER (default: 255)",
     )
@@ -118,6 +119,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def require_read_options(args: argparse.Namespace) -> None:
+    """Raise UserError for an option that nothing would read; set the ignore value of folders."""
+    if args.ignore_value is not None and args.target in sem_seg_names():
+        raise UserError(f"--ignore-value {args.ignore_value} is for folders: dataset {args.target!r} defines its own")
+    args.ignore_value = 255 if args.ignore_value is None else args.ignore_value
+    converts = args.convert_to or args.convert_colors or args.convert_in_place
+    for option in () if converts else ("map_ids", "palette", "unlisted_as_ignored"):
+        if getattr(args, option):
+            raise UserError(f"--{option.replace('_', '-')} needs --convert-to NEW_FOLDER or --convert-in-place")
+
+
 def default_output(target: str) -> Path:
     """A folder with the name of the dataset."""
     name = Path(target).resolve().name if Path(target).is_dir() else target
@@ -137,8 +149,6 @@ def write_report(report: DatasetReport, output: Path, num_images: int, max_level
 def convert(report: DatasetReport, args: argparse.Namespace) -> Path | None:
     """Convert label maps if an option of `args` requires it. Returns the folder to check again, if any."""
     if not (args.convert_to or args.convert_colors or args.convert_in_place):
-        if args.map_ids:
-            raise UserError("--map-ids needs --convert-to NEW_FOLDER or --convert-in-place")
         return None
     classes, ignore_value = report.dataset.classes, report.dataset.ignore_value
     if args.palette:

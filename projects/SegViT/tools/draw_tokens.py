@@ -8,6 +8,7 @@ Edge scores exist for models with Shrunk++ only.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,7 +21,7 @@ from segvit.datasets.dataset_classes import class_list_of
 from segvit.errors import UserError
 from segvit.image_reading import max_level_of, read_image
 from segvit.inference import SegViTPredictor
-from segvit.inference.inspect_image import ModelView, inspect_image
+from segvit.inference.inspect_image import ModelView, inspect_image, whole_image_overrides
 from segvit.output_files import require_folder
 from segvit.progress import progress_bar
 from segvit.visualization.token_views import draw_token_views
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="config overrides as KEY VALUE pairs, such as MODEL.WEIGHTS FILE; must come last",
     )
     args = parser.parse_args(argv)
-    cfg = load_config(args.config_file, [*args.opts, "TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False])
+    cfg = load_config(args.config_file, whole_image_overrides(args.opts))
     names = class_list_of(cfg).names
     chosen = [class_index(name, names) for name in args.classes]
     if not cfg.MODEL.WEIGHTS:
@@ -59,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     missing = [str(path) for path in args.input if not path.is_file()]
     if missing:
         raise UserError(f"--input: no such file: {', '.join(missing)}")
+    repeated = [stem for stem, count in Counter(path.stem for path in args.input).items() if count > 1]
+    if repeated:
+        raise UserError(f"--input: several images are named {repeated[0]!r}, and would share a drawing")
     require_folder(args.output, origin="--output")
     predictor = SegViTPredictor(cfg)
     for path in progress_bar(args.input, title="drawing", unit="image"):

@@ -25,7 +25,7 @@ from segvit.errors import UserError
 from segvit.evaluation.edge_quality import EdgeQuality, edge_quality
 from segvit.image_reading import max_level_of, read_image
 from segvit.inference import SegViTPredictor
-from segvit.inference.inspect_image import inspect_image
+from segvit.inference.inspect_image import inspect_image, whole_image_overrides
 from segvit.inference.predict_sample import first_test_set
 from segvit.modeling.losses.edge_loss import edge_patches
 from segvit.modeling.tokens import pad_to_size
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="config overrides as KEY VALUE pairs, such as MODEL.WEIGHTS FILE; must come last",
     )
     args = parser.parse_args(argv)
-    cfg = load_config(args.config_file, [*args.opts, "TEST.WINDOW.ENABLED", False, "TEST.AUG.ENABLED", False])
+    cfg = load_config(args.config_file, whole_image_overrides(args.opts))
     if not cfg.MODEL.WEIGHTS:
         raise UserError("MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth")
     if cfg.MODEL.VIT.REDUCTION != "shrunk++":

@@ -113,6 +113,7 @@ TRAINING = (
 )
 
 TEST = (
+    read_if("INPUT.MAX_SIZE_TEST", "INPUT.MIN_SIZE_TEST", in_advance=True),
     read_if("TEST.WINDOW.SIZE STRIDE BATCH_SIZE ACCUMULATE_ON_CPU", "TEST.WINDOW.ENABLED", in_advance=True),
     read_if("TEST.AUG.MIN_SIZES MAX_SIZE FLIP", "TEST.AUG.ENABLED", in_advance=True),
     # Only the convolutional stem has batch norms, and those of an average are averages.

@@ -39,6 +39,7 @@ def preflight(cfg: CfgNode, *, trains: bool) -> None:
     uses_autocast = trains and value_of(cfg, "SOLVER.AMP.ENABLED")
     for key in ("TEST.PRECISION", *(("SOLVER.AMP.PRECISION",) if uses_autocast else ())):
         require_number_format(value_of(cfg, key), device.type, key=key)
+    _require_free_ignore_value(cfg)
     if not cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES:
         raise UserError("MODEL.SEM_SEG_HEAD.IN_FEATURES is empty: name the stages that the head reads, deepest first")
     model = _build_on_meta(cfg)
@@ -108,6 +109,17 @@ def _build_on_meta(cfg: CfgNode) -> torch.nn.Module:
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
         return build_model(cfg)
+
+
+def _require_free_ignore_value(cfg: CfgNode) -> None:
+    """Raise UserError if the ignore value is a class id: no pixel of this class would be trained or counted."""
+    head = cfg.MODEL.SEM_SEG_HEAD
+    if 0 <= head.IGNORE_VALUE < head.NUM_CLASSES:
+        raise UserError(
+            f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE {head.IGNORE_VALUE} is a class id of MODEL.SEM_SEG_HEAD.NUM_CLASSES "
+            f"{head.NUM_CLASSES}: set the dataset's ignore_label, and this key, to an id that no class has, such as "
+            "65535"
+        )
 
 
 def _require_two_classes(cfg: CfgNode) -> None:

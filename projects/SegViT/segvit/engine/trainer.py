@@ -60,6 +60,9 @@ class Trainer(DefaultTrainer):
     Args:
         cfg: the config of the run.
         loads_encoder: False leaves out MODEL.VIT.PRETRAINED, because a checkpoint will fill the encoder.
+
+    Attributes:
+        judged_datasets: names of test sets about whose ground truth evaluations need not warn, or no more.
     """
 
     def __init__(self, cfg: CfgNode, *, loads_encoder: bool = True) -> None:
@@ -104,6 +107,7 @@ class Trainer(DefaultTrainer):
             run=RunRecord.of(cfg),
             trainer=weakref.proxy(self),
         )
+        self.judged_datasets: set[str] = set()
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -128,10 +132,13 @@ class Trainer(DefaultTrainer):
         return loader
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SemSegConfusionEvaluator | ContinualEvaluator:
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, *, warns: bool = True
+    ) -> SemSegConfusionEvaluator | ContinualEvaluator:
         has_several = len(cfg.DATASETS.TEST) > 1
         output_dir = str(Path(cfg.OUTPUT_DIR, dataset_name)) if has_several else cfg.OUTPUT_DIR
         options = {"with_boundary_iou": cfg.TEST.BOUNDARY_IOU, "save_predictions": cfg.TEST.SAVE_PREDICTIONS}
+        options["warns"] = warns
         step = continual_step(cfg)
         if step is None:
             return SemSegConfusionEvaluator(dataset_name, output_dir=output_dir, **options)
@@ -224,5 +231,9 @@ class Trainer(DefaultTrainer):
         return built
 
     def _evaluate(self) -> OrderedDict[str, dict[str, float]]:
-        self._last_eval_results = self.test(self.cfg, self._evaluated)
+        names = self.cfg.DATASETS.TEST
+        evaluators = [self.build_evaluator(self.cfg, name, warns=name not in self.judged_datasets) for name in names]
+        # Another evaluation of the same ground truth would repeat the warnings.
+        self.judged_datasets.update(names)
+        self._last_eval_results = self.test(self.cfg, self._evaluated, evaluators)
         return self._last_eval_results

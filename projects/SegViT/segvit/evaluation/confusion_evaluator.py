@@ -58,6 +58,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         class_names: Sequence[str] = (),
         relabelling: Relabelling | None = None,
         among: Sequence[int] = (),
+        warns: bool = True,
     ) -> None:
         """
         Args:
@@ -70,6 +71,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
             class_names: classes of the predictions, if not the dataset's; then `relabelling` is required.
             relabelling: maps the ground truth's ids to those classes.
             among: the argmax of scores is taken over these classes only; default: over all.
+            warns: log a warning if the ground truth makes the metrics meaningless.
 
         Raises:
             UserError: the metadata lacks one of the two or repeats a name, or `save_predictions` has no `output_dir`.
@@ -92,6 +94,7 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
             dataset_name, num_classes=len(self._classes), ignore_label=meta.ignore_label, relabelling=relabelling
         )
         self._among = list(among)
+        self._warns = warns
         self._ignore_label: int = meta.ignore_label
         self._distributed = distributed
         self._output_dir = output_dir
@@ -151,7 +154,21 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
         if self._distributed and not comm.is_main_process():
             return None
 
-        # Warn if the metrics say little.
+        if self._warns:
+            self._warn_of_meaningless_metrics(matrix)
+
+        # Compute, log and write the metrics.
+        metrics = segmentation_metrics(matrix, self._classes)
+        if self._with_boundary_iou:
+            metrics |= boundary_metrics(boundary_iou(boundaries), self._classes)
+        table = metrics_table(matrix, metrics, self._classes)
+        logger.info("%s, %d images\n%s", self._dataset_name, num_images, table)
+        if self._output_dir:
+            self._write(Path(self._output_dir), matrix, metrics)
+        return OrderedDict(sem_seg=metrics)
+
+    def _warn_of_meaningless_metrics(self, matrix: np.ndarray) -> None:
+        """Log a warning if the (K, K) matrix counts pixels of no class, or of a single one."""
         if matrix.sum() == 0:
             logger.warning(
                 "%s has no labelled pixel: all metrics are NaN. If the ignore value %d marks a class, convert the "
@@ -167,16 +184,6 @@ class SemSegConfusionEvaluator(DatasetEvaluator):
                 self._dataset_name,
                 self._classes[class_id],
             )
-
-        # Compute, log and write the metrics.
-        metrics = segmentation_metrics(matrix, self._classes)
-        if self._with_boundary_iou:
-            metrics |= boundary_metrics(boundary_iou(boundaries), self._classes)
-        table = metrics_table(matrix, metrics, self._classes)
-        logger.info("%s, %d images\n%s", self._dataset_name, num_images, table)
-        if self._output_dir:
-            self._write(Path(self._output_dir), matrix, metrics)
-        return OrderedDict(sem_seg=metrics)
 
     @cached_property
     def _writer(self) -> PredictionWriter:

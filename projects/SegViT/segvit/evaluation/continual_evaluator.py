@@ -35,6 +35,7 @@ class ContinualEvaluator(DatasetEvaluator):
         distributed: sum the counts of all processes in `evaluate`.
         with_boundary_iou: add the boundary IoU of all classes learnt so far.
         save_predictions: write the predictions over all classes learnt so far.
+        warns: log a warning if the ground truth makes the metrics meaningless.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ContinualEvaluator(DatasetEvaluator):
         distributed: bool = True,
         with_boundary_iou: bool = False,
         save_predictions: bool = False,
+        warns: bool = True,
     ) -> None:
         self._groups = step.known_groups
         self._names = list(step.class_names or MetadataCatalog.get(dataset_name).stuff_classes)
@@ -63,6 +65,7 @@ class ContinualEvaluator(DatasetEvaluator):
                 distributed=distributed,
                 with_boundary_iou=is_main and with_boundary_iou,
                 save_predictions=is_main and save_predictions,
+                warns=is_main and warns,
             )
 
         self._all = evaluator_of(sum(self._groups, ()), "", is_main=True)

@@ -5,6 +5,7 @@ Shape shorthand: H x W pixels, P patch, h x w grid, N = h*w patches, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,19 @@ from segvit.inference import SegViTPredictor
 from segvit.modeling.postprocessing.semantic_inference import class_probabilities
 from segvit.modeling.token_reduction.edge_head import edge_scores
 from segvit.modeling.token_reduction.token_set import Stage, TokenSet
+
+
+def whole_image_overrides(opts: Sequence[Any]) -> list[Any]:
+    """Config overrides with windows and test scales off: masks and kept tokens are those of whole images.
+
+    Raises:
+        UserError: the given overrides ask for one of them.
+    """
+    switches = ("TEST.WINDOW.ENABLED", "TEST.AUG.ENABLED")
+    for key, value in zip(opts[::2], opts[1::2]):
+        if key in switches and str(value) == "True":
+            raise UserError(f"{key} True: this command shows masks and tokens of whole images; leave the key out")
+    return [*opts, *(item for switch in switches for item in (switch, False))]
 
 
 @dataclass(frozen=True)

@@ -49,11 +49,20 @@ class ResultFolder:
         self._kinds = kinds
         self.overlay = LegendOverlay(names=names, colors=colors, opacity=opacity)
 
-    def are_complete(self, name: str, *, is_video: bool) -> bool:
-        """Whether all results of a file exist; files are complete or do not exist."""
+    def are_complete(self, name: str, *, is_video: bool, with_frames: bool = False) -> bool:
+        """Whether all results of a file exist, those of a video's frames, too; files are complete or do not exist."""
         if is_video:
-            return self._video_path(name).exists()
+            return self._video_path(name).exists() and (not with_frames or self._frames_are_complete(name))
         return all(self._path(kind, name).exists() for kind in self._kinds)
+
+    def _frames_are_complete(self, name: str) -> bool:
+        """Whether the frames of a finished video were written with it: its file is closed after the last of them."""
+        closed = self._video_path(name).stat().st_mtime_ns
+        for kind in {"labels", "colors"}.intersection(self._kinds):
+            frames = list(Path(self._folder, kind, name).glob("*.png"))
+            if not frames or max(frame.stat().st_mtime_ns for frame in frames) > closed:
+                return False
+        return True
 
     def write(self, name: str, image: np.ndarray, labels: np.ndarray) -> None:
         """Write the results of an image (H, W, 3) uint8 RGB with the class ids `labels` (H, W)."""

@@ -24,6 +24,9 @@ KINDS = (
     *("unlabelled", "mostly_ignored", "single_class", "one_class"),
 )
 
+# Those after which the metrics of a test set say nothing.
+MEANINGLESS_METRICS = ("unlabelled", "single_class")
+
 logger = logging.getLogger(__name__)
 
 
