@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -12,6 +10,7 @@ from detectron2.config import CfgNode
 from segvit.engine.run_folder import MODEL_FOLDER
 from segvit.model_folder.packing import pack_checkpoint
 from segvit.modeling.weights.weight_files import read_weight_file
+from segvit.visualization.curves import read_all_metrics
 
 # Prefix of the names of metrics in OUTPUT_DIR/metrics.json.
 METRICS = "sem_seg/"
@@ -34,9 +33,7 @@ def metrics_of(folder: Path, checkpoint: Path, cfg: CfgNode) -> dict[str, float]
     if iteration is None or not log.is_file():
         return {}
     prefix = f"{cfg.DATASETS.TEST[0]}/{METRICS}" if len(cfg.DATASETS.TEST) > 1 else METRICS
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-    evaluated = {line["iteration"]: line for line in lines if f"{prefix}mIoU" in line}
     # The last evaluation is logged under one iteration more.
     done = iteration + 1 if iteration + 1 == cfg.SOLVER.MAX_ITER else iteration
-    found: Mapping[str, float] = evaluated.get(done, {})
-    return {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+    series = {name: dict(zip(*points)) for name, points in read_all_metrics(folder).items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): values[done] for name, values in series.items() if done in values}
