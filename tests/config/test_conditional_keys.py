@@ -33,6 +33,7 @@ ALWAYS_READ = {
 }
 # Values that differ from the defaults and pass the other checks, and values of a switch with which no rule is met.
 CHANGED = {
+    "MODEL.COMPILE_MODE": "'fewest-kernels'",
     "MODEL.VIT.REDUCTION_SAMPLING": "'conv_q'",
     "MODEL.VIT.EDGE.SELECTION": "'topk'",
     "MODEL.SEGVIT.QUERY_UPSAMPLING": "'learned'",

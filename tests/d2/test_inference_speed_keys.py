@@ -8,6 +8,7 @@ from segvit.config import device as devices
 from segvit.d2 import SegViT, load_config
 from segvit.errors import UserError
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
+from segvit.modeling.losses import mask_losses
 
 IMAGE = torch.randint(0, 256, (3, 61, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -52,12 +53,46 @@ def test_a_cpu_refuses_other_formats(value):
         build("TEST.PRECISION", value)
 
 
-def test_compiled_parts_give_the_same_results_and_names(monkeypatch):
-    """With a backend that counts graphs and does not compile them, because the default one takes a minute."""
+@pytest.fixture
+def compiler(monkeypatch):
+    """A backend that counts graphs and does not compile them, because the default one takes a minute."""
     counter = CompileCounter()
+    counter.options = []
     compile_ = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda function, **options: compile_(function, backend=counter))
+
+    def counting(function, **options):
+        counter.options.append(options)
+        return compile_(function, backend=counter)
+
+    monkeypatch.setattr(torch, "compile", counting)
+    mask_losses._compiled_losses.cache_clear()
+    yield counter
+    mask_losses._compiled_losses.cache_clear()
+
+
+def test_compiled_parts_give_the_same_results_and_names(compiler):
     eager, compiled = build(), build("MODEL.COMPILE", True)
     assert list(compiled.state_dict()) == list(eager.state_dict())
     torch.testing.assert_close(scores_of(compiled), scores_of(eager))
-    assert counter.frame_count == 2  # one graph for the encoder, one for the decoder
+    assert compiler.frame_count == 2  # one graph for the encoder, one for the decoder
+
+
+def test_compiled_losses_are_the_same_for_any_number_of_masks(compiler, make_input):
+    options = ["MODEL.VIT.DROP_PATH_RATE", "0.0", "MODEL.SEGVIT.DROPOUT", "0.0"]
+    eager, compiled = (build(*options, "MODEL.COMPILE", compiles).train() for compiles in ("False", "True"))
+    for ids in ((0, 1, 2), (0, 3), (1, 2, 3, 4)):
+        batch = [make_input(96, 128, ids=ids), make_input(96, 128, seed=1, ids=ids)]
+        expected, losses = eager(batch), compiled(batch)
+        torch.testing.assert_close(losses, expected)
+    gradients = [
+        torch.autograd.grad(sum(values.values()), model.sem_seg_head.decoder.class_queries.weight)
+        for values, model in ((expected, eager), (losses, compiled))
+    ]
+    torch.testing.assert_close(gradients[1], gradients[0])
+    assert compiler.frame_count <= 4  # encoder, decoder, and losses for one and for any number of masks
+
+
+@pytest.mark.parametrize(("mode", "joins"), [("default", False), ("fewest-kernels", True)])
+def test_a_mode_decides_whether_kernels_are_joined(compiler, mode, joins):
+    scores_of(build("MODEL.COMPILE", True, "MODEL.COMPILE_MODE", mode))
+    assert [options.get("options", {}).get("combo_kernels", False) for options in compiler.options] == [joins] * 2

@@ -7,6 +7,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from segvit.modeling import cast_weights
 from segvit.modeling.cast_weights import CastWeights
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 
@@ -58,6 +59,21 @@ def test_equals_autocast_with_fewer_casts():
     assert casts.single <= expected_casts.single - 80 and casts.lists <= 8
     # The weights themselves are back in their places.
     assert all(isinstance(parameter, nn.Parameter) for parameter in own.stages[1].input_proj._parameters.values())
+
+
+def test_groups_are_as_large_as_one_kernel_takes(monkeypatch):
+    monkeypatch.setattr(cast_weights, "MOST_TENSORS", 4)
+    monkeypatch.setattr(cast_weights, "MOST_ELEMENTS", 50)
+    layers = nn.Sequential(*(nn.Linear(size, size) for size in (2, 2, 2, 6, 8, 2)))
+    layers[1].requires_grad_(False)
+    names = [list(group) for group in CastWeights(layers)._groups]
+    assert names == [
+        ["0.weight", "0.bias", "2.weight", "2.bias"],
+        ["3.weight", "3.bias"],
+        ["4.weight"],
+        ["4.bias", "5.weight", "5.bias"],
+        ["1.weight", "1.bias"],
+    ]
 
 
 def test_a_compiled_module_is_compiled_once():

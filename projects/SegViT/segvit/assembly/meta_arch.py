@@ -54,7 +54,7 @@ class SegViT(nn.Module):
         labels_only: return labels in place of scores, which are then never held for a whole image.
         label_dtype: of these labels; it must hold K - 1.
         inference_dtype: autocast type of encoder and decoder in inference; float32 for none.
-        compiled: compile encoder and decoder at their first call.
+        compile_mode: compile the network at its first call (see `compile_network`); None for not.
     """
 
     # Of any class: Detectron2's registries promise no type.
@@ -79,7 +79,7 @@ class SegViT(nn.Module):
         labels_only: bool = False,
         label_dtype: torch.dtype = torch.int64,
         inference_dtype: torch.dtype = torch.float32,
-        compiled: bool = False,
+        compile_mode: str | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -92,8 +92,8 @@ class SegViT(nn.Module):
         self.labels_only = labels_only
         self.label_dtype = label_dtype
         self.inference_dtype = inference_dtype
-        if compiled:
-            compile_network(backbone, sem_seg_head)
+        if compile_mode is not None:
+            compile_network(backbone, sem_seg_head, compile_mode)
         self._cast_backbone, self._cast_head = CastWeights(backbone), CastWeights(sem_seg_head)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
@@ -121,7 +121,7 @@ class SegViT(nn.Module):
             "inference_dtype": number_format(
                 cfg.TEST.PRECISION, torch.device(cfg.MODEL.DEVICE).type, key="TEST.PRECISION"
             ),
-            "compiled": cfg.MODEL.COMPILE,
+            "compile_mode": cfg.MODEL.COMPILE_MODE if cfg.MODEL.COMPILE else None,
         }
 
     @property

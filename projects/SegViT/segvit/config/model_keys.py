@@ -12,6 +12,8 @@ PARTS = (
     Key("MODEL.BACKBONE.NAME", "PlainViT", component("BACKBONE_REGISTRY", "PlainViT", "HierarchicalViT")),
     # Compile encoder and decoder with torch.compile: the first image or step takes minutes, the others less time.
     Key("MODEL.COMPILE", False),
+    # "fewest-kernels" joins more kernels, for GPUs that wait for the host at small batches.
+    Key("MODEL.COMPILE_MODE", "default", one_of("default", "fewest-kernels")),
     Key(
         "MODEL.SEM_SEG_HEAD.NAME",
         "AttentionToMaskHead",

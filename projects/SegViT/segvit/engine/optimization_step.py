@@ -139,7 +139,7 @@ class OptimizationStep(SimpleTrainer):
         """Add the gradients of one call of the model -> its losses, detached."""
         with self.precision.autocast():
             losses = self.model(*arguments)
-        self.precision.grad_scaler.scale(sum(losses.values())).backward()
+        self.precision.grad_scaler.scale(torch.stack(list(losses.values())).sum()).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _loss_normalizers(self, batch: Batch) -> dict[str, torch.Tensor]:

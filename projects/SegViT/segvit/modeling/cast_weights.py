@@ -6,8 +6,6 @@ them in the forward pass, and one for each gradient in the backward pass.
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 from typing import Any
 
 import torch
@@ -17,6 +15,9 @@ from torch.func import functional_call
 
 # Layers that autocast computes in the lower precision.
 CAST_LAYERS = (nn.Linear, nn.Conv2d)
+# What one kernel of PyTorch's foreach functions takes: of two lists so many tensors each, and 320 parts of 65536
+# elements, of which some are not full.
+MOST_TENSORS, MOST_ELEMENTS = 64, 2**24
 
 
 def hold_cast_weights(module: nn.Module, dtype: torch.dtype) -> None:
@@ -32,8 +33,8 @@ def hold_cast_weights(module: nn.Module, dtype: torch.dtype) -> None:
 class CastWeights:
     """A module that is called with weights in the type of autocast; the gradients are float32.
 
-    Values are those of autocast. Weights are cast in groups, a block or stage each, so that the gradients of one
-    are ready, and can be averaged over processes, while those of the next are computed.
+    Values are those of autocast. Weights are cast in groups, so that the gradients of one are ready, and can be
+    averaged over processes, while those of the next are computed.
 
     Args:
         module: its parameters stay as they are. It must not be computed again in the backward pass (gradient
@@ -42,16 +43,21 @@ class CastWeights:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._groups: dict[tuple[str, bool], dict[str, nn.Parameter]] = defaultdict(dict)
-        for prefix, layer in module.named_modules():
-            if isinstance(layer, CAST_LAYERS):
-                for name, parameter in layer.named_parameters(prefix, recurse=False):
-                    self._groups[_first_index(name), parameter.requires_grad][name] = parameter
+        parameters = {
+            name: parameter
+            for prefix, layer in module.named_modules()
+            if isinstance(layer, CAST_LAYERS)
+            for name, parameter in layer.named_parameters(prefix, recurse=False)
+        }
+        self._groups: list[dict[str, nn.Parameter]] = []
+        for trained in (True, False):
+            chosen = {name: value for name, value in parameters.items() if value.requires_grad == trained}
+            self._groups += _groups_of_one_kernel(chosen)
 
     def __call__(self, *arguments: Any) -> Any:
         """The result of the module, under autocast."""
         weights: dict[str, torch.Tensor] = {}
-        for group in self._groups.values():
+        for group in self._groups:
             dtype = torch.get_autocast_dtype(next(iter(group.values())).device.type)
             weights.update(zip(group, _Cast.apply(dtype, *group.values()), strict=True))
         return functional_call(self._module, weights, arguments, tie_weights=False)
@@ -79,7 +85,14 @@ def _converted(tensors: list[torch.Tensor], dtype: torch.dtype) -> list[torch.Te
     return results
 
 
-def _first_index(name: str) -> str:
-    """The part of a name up to its first index, such as "encoder.blocks.3"; "" without one."""
-    match = re.match(r".*?\.\d+(?=\.)", name)
-    return match.group() if match else ""
+def _groups_of_one_kernel(parameters: dict[str, nn.Parameter]) -> list[dict[str, nn.Parameter]]:
+    """Consecutive parameters, as many together as one kernel takes; a larger one is alone."""
+    groups: list[dict[str, nn.Parameter]] = []
+    room = 0
+    for name, parameter in parameters.items():
+        if not groups or len(groups[-1]) == MOST_TENSORS or parameter.numel() > room:
+            groups.append({})
+            room = MOST_ELEMENTS
+        groups[-1][name] = parameter
+        room -= parameter.numel()
+    return groups

@@ -12,6 +12,13 @@ import torch
 from torch import nn
 
 Grid = tuple[int, int]
+
+
+def is_exporting() -> bool:
+    """Whether an exporter traces a graph for any grid, which a branch would fix; torch.compile may branch."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+
+
 # Grids of unknown weights are looked for up to this side: 4096 pixels in patches of 8.
 LARGEST_SIDE = 512
 

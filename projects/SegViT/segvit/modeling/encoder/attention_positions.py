@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.grid_tensors import Grid, GridTensors
+from segvit.modeling.grid_tensors import Grid, GridTensors, is_exporting
 from segvit.modeling.token_reduction.token_set import KeptTokens
 
 BlockKwargs = Callable[[int], dict[str, Any]]
@@ -111,7 +111,7 @@ class RelativePositions(GridTensors):
 
     def _resize(self, table: torch.Tensor, grid: Grid) -> torch.Tensor:
         # Do not skip the resize in an export: the branch would fix the grid. Resizing to the same grid is exact.
-        if not torch.compiler.is_compiling() and grid == self.grid_size:
+        if not is_exporting() and grid == self.grid_size:
             return table
         return self.resized(table, self.grid_size, grid)
 
@@ -150,7 +150,3 @@ def _distances(length: int, device: torch.device) -> torch.Tensor:
     """(length, length): query minus key, from 0 on."""
     positions = torch.arange(length, device=device)
     return positions[:, None] - positions + (length - 1)
-
-
-# Under torch.export, which traces for images of any size; torch 2.6 does not tell it from torch.compile.
-is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)

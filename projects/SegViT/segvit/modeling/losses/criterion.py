@@ -60,6 +60,7 @@ class SegViTCriterion(nn.Module):
 
     Attributes:
         output_modes: the modes of `SemanticInference` that fit masks trained by these losses.
+        compiled: compute the losses of masks by torch.compile; False unless it is set.
     """
 
     output_modes = ("mix", "diagonal")
@@ -84,6 +85,7 @@ class SegViTCriterion(nn.Module):
         self.exclude_ignored_pixels = exclude_ignored_pixels
         self.mask_stride = mask_stride
         self.no_object_weight = no_object_weight
+        self.compiled = False
         # The host reads them for the loss counts, without waiting for a GPU.
         self.weights_by_class = None if weights_by_class is None else tuple(weights_by_class)
         class_weights = torch.tensor([*(self.weights_by_class or [1.0] * num_classes), no_object_weight])
@@ -174,7 +176,7 @@ class SegViTCriterion(nn.Module):
             indices = [index for index, masks in enumerate(logits) if masks.shape == shape]
             stacked = torch.stack([logits[index] for index in indices]).flatten(1, 2)
             chosen = stacked.index_select(1, present.queries).float()  # (stages of this grid, M, h, w)
-            focal, dice = focal_and_dice_loss(chosen, present.masks, present.valid)
+            focal, dice = focal_and_dice_loss(chosen, present.masks, present.valid, compiled=self.compiled)
             if present.weights is not None:
                 focal, dice = focal * present.weights, dice * present.weights
             sums.update(zip(indices, zip(focal.sum(dim=1), dice.sum(dim=1), strict=True), strict=True))

@@ -9,6 +9,9 @@ Shape shorthand: S stages, M masks, m of them at a time, H x W pixels, h x w gri
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import FunctionCtx, once_differentiable
@@ -20,7 +23,7 @@ CPU_PIXELS, GPU_PIXELS = 2**19, 2**24
 
 
 def focal_and_dice_loss(
-    logits: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor | None = None
+    logits: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor | None = None, *, compiled: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Sigmoid focal loss (Lin et al. 2017, equation 5) and dice loss (Milletari et al. 2016) of upsampled logits.
 
@@ -32,11 +35,13 @@ def focal_and_dice_loss(
             `align_corners=False`.
         masks: (M, H, W) bool; all stages are compared with the same masks.
         valid: (M, H, W) bool, False at pixels without loss; None for no such pixels.
+        compiled: compute them by torch.compile, which needs fewer kernels and less memory.
 
     Returns:
         The focal loss and the dice loss of each mask, (M,) or (S, M) each.
     """
-    focal, dice = _FocalAndDiceLoss.apply(logits.view(-1, *logits.shape[-3:]), masks, valid)
+    function = _compiled_losses() if compiled else _losses_and_gradients
+    focal, dice = _FocalAndDiceLoss.apply(logits.view(-1, *logits.shape[-3:]), masks, valid, function)
     return focal.view(logits.shape[:-2]), dice.view(logits.shape[:-2])
 
 
@@ -45,7 +50,11 @@ class _FocalAndDiceLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, logits: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor | None
+        ctx: FunctionCtx,
+        logits: torch.Tensor,
+        masks: torch.Tensor,
+        valid: torch.Tensor | None,
+        function: Callable[..., tuple[torch.Tensor, torch.Tensor]],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         pixels = CPU_PIXELS if logits.device.type == "cpu" else GPU_PIXELS
         stages, number = logits.shape[:2]
@@ -57,7 +66,7 @@ class _FocalAndDiceLoss(torch.autograd.Function):
         for start in range(0, number, count):
             chunk = slice(start, start + count)
             valid_chunk = None if valid is None else valid[chunk]
-            losses[:, :, chunk], gradients[:, :, chunk] = _losses_and_gradients(
+            losses[:, :, chunk], gradients[:, :, chunk] = function(
                 logits[:, chunk], masks[chunk], valid_chunk, rows, columns
             )
         ctx.save_for_backward(gradients)
@@ -67,9 +76,10 @@ class _FocalAndDiceLoss(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: FunctionCtx, focal_weights: torch.Tensor, dice_weights: torch.Tensor
-    ) -> tuple[torch.Tensor, None, None]:
+    ) -> tuple[torch.Tensor, None, None, None]:
         (gradients,) = ctx.saved_tensors  # type: ignore[attr-defined]  # missing in torch's stub
-        return focal_weights[..., None, None] * gradients[0] + dice_weights[..., None, None] * gradients[1], None, None
+        weighted = focal_weights[..., None, None] * gradients[0]
+        return weighted.addcmul_(dice_weights[..., None, None], gradients[1]), None, None, None
 
 
 def _upsampling(length: int, output_length: int, like: torch.Tensor) -> torch.Tensor:
@@ -121,6 +131,12 @@ def _losses_and_gradients(
     slope *= (overlap / total**2)[..., None, None] - (2 / total)[..., None, None] * targets
     dice_gradient = rows.T @ slope @ columns
     return torch.stack([focal, 1 - overlap / total]), torch.stack([focal_gradient, dice_gradient])
+
+
+@cache
+def _compiled_losses() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    """`_losses_and_gradients` as a graph; a second number of masks compiles it anew, for any number."""
+    return torch.compile(_losses_and_gradients)
 
 
 def _sum(maps: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from timm.layers import Attention, Mlp
 from torch import nn
 
-from segvit.modeling.grid_tensors import Grid, GridTensors
+from segvit.modeling.grid_tensors import Grid, GridTensors, is_exporting
 from segvit.modeling.token_reduction.reducing_block import cross_attention
 from segvit.modeling.token_reduction.token_set import Stage, restore_nearest, stage_grid, stage_tokens
 from segvit.modeling.tokens import map_to_tokens, tokens_to_map
@@ -132,7 +132,7 @@ class LearnedQueryUpsampling(GridTensors):
         """(1, N, D) queries, resized bicubically to the grid."""
         queries = self.queries.weight
         # Do not skip the resize in an export: the branch would fix the grid. Resizing to the same grid is exact.
-        if not torch.compiler.is_compiling() and grid == self.grid_size:
+        if not is_exporting() and grid == self.grid_size:
             return queries[None]
         return self.resized(queries, self.grid_size, grid)[None]
 
