@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from segvit.modeling.decoder.attention_to_mask import AttentionToMask
+from segvit.modeling.decoder.attention_to_mask import AttentionToMask, project_for_all
 
 B, K, N, D = 2, 16, 20, 24
 
@@ -49,6 +49,15 @@ def test_equals_explicit_attention(num_heads):
     assert masks.shape == (B, K, N) and update.shape == (B, K, D)
     torch.testing.assert_close(update.double(), expected_update, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(masks.double(), expected_masks, rtol=1e-5, atol=1e-5)
+
+
+def test_several_modules_share_a_product():
+    modules = [make_module(num_heads) for num_heads in (3, 8)]
+    torch.nn.init.normal_(modules[1].v.weight)
+    queries, tokens = make_inputs()
+    for module, projected in zip(modules, project_for_all(modules, tokens), strict=True):
+        expected = module(queries, tokens, return_masks=True)
+        torch.testing.assert_close(module(queries, tokens, return_masks=True, keys_and_values=projected), expected)
 
 
 @pytest.mark.parametrize("num_heads", [1, 3])

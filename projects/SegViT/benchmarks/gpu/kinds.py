@@ -11,15 +11,20 @@ from segvit.d2 import load_config
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 NUM_CLASSES = 12
-SMALL = [
+SMALL_ENCODER = [
     *("MODEL.VIT.PRETRAINED", "", "MODEL.VIT.IMG_SIZE", "[128,128]", "INPUT.CROP.SIZE", "[128,128]"),
-    *("MODEL.VIT.EMBED_DIM", "96", "MODEL.VIT.NUM_HEADS", "3", "MODEL.SEGVIT.HIDDEN_DIM", "48"),
-    *("MODEL.SEGVIT.NUM_HEADS", "3", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", str(NUM_CLASSES)),
-    *("MODEL.VIT.INIT_STD", "0.1", "MODEL.SEGVIT.INIT_STD", "0.15"),
+    *("MODEL.VIT.EMBED_DIM", "96", "MODEL.VIT.NUM_HEADS", "3"),
+    *("MODEL.SEM_SEG_HEAD.NUM_CLASSES", str(NUM_CLASSES)),
+    *("MODEL.VIT.INIT_STD", "0.1"),
     # No randomness in the forward pass, so that two devices can be compared.
-    *("MODEL.VIT.DROP_PATH_RATE", "0.0", "MODEL.SEGVIT.DROPOUT", "0.0"),
-    *("TEST.WINDOW.ENABLED", "False", "TEST.WINDOW.SIZE", "[128,128]", "TEST.WINDOW.STRIDE", "[85,85]"),
+    *("MODEL.VIT.DROP_PATH_RATE", "0.0"),
+    *("TEST.WINDOW.ENABLED", "False"),
     *("SOLVER.NO_WEIGHT_DECAY", "[]"),
+]
+SMALL = [
+    *SMALL_ENCODER,
+    *("MODEL.SEGVIT.HIDDEN_DIM", "48", "MODEL.SEGVIT.NUM_HEADS", "3", "MODEL.SEGVIT.INIT_STD", "0.15"),
+    *("MODEL.SEGVIT.DROPOUT", "0.0"),
 ]
 NO_DATA = ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
 DIAGONAL = ["MODEL.SEGVIT.OUTPUT", "diagonal"]
@@ -56,7 +61,7 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     "linear head": (
         PLAIN,
         [
-            *SMALL,
+            *SMALL_ENCODER,
             *PIXEL_LOSS,
             "MODEL.SEM_SEG_HEAD.NAME",
             "PerPixelHead",

@@ -5,12 +5,14 @@ Shape shorthand: B images, h x w grid, N = h*w tokens, C encoder width, D decode
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from timm.layers import Attention, Mlp
 from torch import nn
 
-from segvit.modeling.decoder.attention_to_mask import AttentionToMask
+from segvit.modeling.decoder.attention_to_mask import AttentionToMask, project_for_all
 from segvit.modeling.decoder.detail import DetailBranch, DetailConfig
 from segvit.modeling.decoder.outputs import DecoderOutputs, StageOutputs
 from segvit.modeling.initialization import initialize_linear_layers
@@ -30,11 +32,16 @@ class ATMDecoderLayer(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
 
     def forward(
-        self, queries: torch.Tensor, tokens: torch.Tensor, *, return_masks: bool
+        self,
+        queries: torch.Tensor,
+        tokens: torch.Tensor,
+        *,
+        return_masks: bool,
+        keys_and_values: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(B, K, D) queries and (B, N, D) tokens -> queries (B, K, D) and mask logits (B, K, N) or None."""
         queries = self.norm1(queries + self.self_attn(queries))
-        update, masks = self.cross_attn(queries, tokens, return_masks=return_masks)
+        update, masks = self.cross_attn(queries, tokens, return_masks=return_masks, keys_and_values=keys_and_values)
         queries = self.norm2(queries + update)
         return self.norm3(queries + self.mlp(queries)), masks
 
@@ -53,8 +60,10 @@ class ATMStage(nn.Module):
     def forward(self, queries: torch.Tensor, feature_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, K, D) queries and a (B, C, h, w) map -> queries and the last layer's mask logits (B, K, h, w)."""
         tokens = self.input_norm(self.input_proj(map_to_tokens(feature_map)))
-        for layer in self.layers:
-            queries, masks = layer(queries, tokens, return_masks=layer is self.layers[-1])
+        layers = cast(list[ATMDecoderLayer], [*self.layers])
+        projected = project_for_all([layer.cross_attn for layer in layers], tokens)
+        for layer, pair in zip(layers, projected, strict=True):
+            queries, masks = layer(queries, tokens, return_masks=layer is layers[-1], keys_and_values=pair)
         return queries, masks.unflatten(2, feature_map.shape[-2:])
 
 
@@ -111,14 +120,20 @@ class ATMDecoder(nn.Module):
         """
         queries = self.class_queries.weight.expand(feature_maps[0].shape[0], -1, -1)
         masks: torch.Tensor | None = None
-        predictions: list[StageOutputs] = []
+        predicting: list[tuple[torch.Tensor, torch.Tensor]] = []
         for stage, feature_map in zip(self.stages, feature_maps, strict=True):
             # Update the queries by the stage's tokens, and add its masks to those of the stages before.
             queries, stage_masks = stage(queries, feature_map)
             masks = stage_masks if masks is None else add_masks(masks, stage_masks)
             # Earlier stages predict in training only (deep supervision).
             if self.training or stage is self.stages[-1]:
-                predictions.append({"pred_logits": self.class_embed(queries), "pred_masks": masks})
+                predicting.append((queries, masks))
+        # Classify the queries of all these stages at once.
+        logits = self.class_embed(torch.stack([stage_queries for stage_queries, _ in predicting])).unbind()
+        predictions: list[StageOutputs] = [
+            {"pred_logits": stage_logits, "pred_masks": stage_masks}
+            for stage_logits, (_, stage_masks) in zip(logits, predicting, strict=True)
+        ]
         outputs: DecoderOutputs = {**predictions[-1], "aux_outputs": [*predictions[:-1]]}
         return outputs if self.detail is None else self.detail(outputs, queries, feature_maps[0], pixels)
 
