@@ -37,6 +37,8 @@ setup(
         "torch>=2.6",
         "torchvision>=0.21",
         "timm>=1.0.28",
+        "safetensors>=0.4.3",
+        "huggingface_hub>=0.30",
         "fvcore>=0.1.5.post20221221",
         "numpy>=1.26",
         "opencv-python-headless>=4.8",

@@ -31,7 +31,6 @@ from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.launch_options import argument_parser, number_of_processes, require_gpu_per_process
 from segvit.engine.launching import hide_gpus_from_cpu_models, launch
 from segvit.engine.preflight import preflight, require_same_classes
-from segvit.engine.run_model import write_run_model
 from segvit.engine.run_setup import check_run_folder, run_in_folder, seed_run, show_result
 from segvit.errors import UserError
 from segvit.output_files import require_folder
@@ -105,8 +104,6 @@ def train(cfg: CfgNode, args: argparse.Namespace, continues: bool) -> dict[str, 
         trainer.register_hooks([ProgressBar()])
     trainer.resume_or_load(resume=continues)
     trainer.train()
-    if comm.is_main_process():
-        write_run_model(cfg)
     return trainer.last_results
 
 

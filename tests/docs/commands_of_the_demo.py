@@ -92,10 +92,17 @@ def compares_an_export(command, workspace):
     assert re.search(r"^2 images: labels agree on .* ratio [\d.]+", output, re.MULTILINE)
 
 
+def packs_the_demo(command, workspace):
+    workspace.once("the demo's model", lambda: prepare_the_demo(workspace))
+    workspace.shell(command)
+    assert (workspace.folder / "output/packed/model.safetensors").is_file()
+
+
 # Regular expression of a whole command -> the check that runs it.
 COVERAGE = {
     r"python projects/SegViT/demo/demo\.py .*": runs_the_demo,
     r"python projects/SegViT/demo/app\.py .*": serves_the_page,
+    r"python projects/SegViT/pack_model\.py .*": packs_the_demo,
     r"python projects/SegViT/tools/export_model\.py .* --images .*": compares_an_export,
     r"python projects/SegViT/(tools/export_model|demo/onnx_example)\.py .*": exports_the_demo,
 }

@@ -17,6 +17,7 @@ from PIL import Image
 from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import get_segvit_cfg, load_config
+from segvit.model_folder.packing import pack_checkpoint
 
 PROJECT = ROOT / "projects" / "SegViT"
 PACKAGE = PROJECT / "segvit"
@@ -189,6 +190,10 @@ def test_python_snippets(doc, after_the_demo, capsys):
     names = {}
     for code in blocks(doc, "python"):
         exec(code.replace("rounds=20", "rounds=2"), names)
+    if doc.name == "model_folder.md":
+        assert names["result"].labels.shape == (128, 160) and Path("overlay.png").is_file()
+        assert [result.labels.shape for result in names["results"]] == [(64, 64)] * 2
+        return
     assert names["labels"].shape == (128, 160) and names["labels"].max() < 10
     output = capsys.readouterr().out
     if doc.name == "README.md":
@@ -206,3 +211,4 @@ def save_random_demo_model(checkpoint):
     cfg.merge_from_file("projects/SegViT/configs/quick_schedules/toy_scenes.yaml")
     checkpoint.parent.mkdir(parents=True)
     DetectionCheckpointer(build_model(cfg), save_dir=str(checkpoint.parent)).save(checkpoint.stem)
+    pack_checkpoint(checkpoint, checkpoint.with_name("model"), cfg=cfg)

@@ -3,9 +3,12 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from helpers.processes import run_program
 from helpers.repository import PROJECT
+from segvit.model_folder.files import read_model_folder
 
 CONFIG = PROJECT / "configs" / "quick_schedules" / "toy_scenes.yaml"
 SHORT = ["SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "2", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.WARMUP_ITERS", "0"]
@@ -30,8 +33,18 @@ def trained(toy_scenes_root, tmp_path_factory):
 
 def test_training_writes_its_files(trained):
     names = {path.name for path in trained.iterdir()}
-    assert {"config.yaml", "log.txt", "metrics.json", "model_final.pth", "model_best.pth"} <= names
+    assert {"config.yaml", "log.txt", "metrics.json", "model_final.pth", "model_best.pth", "model"} <= names
     assert "mIoU" in (trained / "log.txt").read_text()
+
+
+def test_training_writes_a_model_folder_of_its_best_checkpoint(trained):
+    folder = read_model_folder(trained / "model")
+    best = torch.load(trained / "model_best.pth", weights_only=True)["model"]
+    weights = load_file(folder.weights)
+    assert weights.keys() == best.keys() and all(torch.equal(weights[name], best[name]) for name in best)
+    assert folder.metrics["mIoU"] == pytest.approx(evaluation(trained)["metrics"]["mIoU"])
+    assert "train_net.py" in folder.card and str(trained) not in folder.card
+    assert len(folder.classes.names) == 10
 
 
 def test_the_log_warns_of_a_changed_batch_with_an_unchanged_learning_rate(trained):

@@ -1,6 +1,8 @@
 """Web page that segments uploaded images and shows the areas and masks of their classes.
 
-app.py --config-file FILE [--weights FILE] [--port PORT] [--opts KEY VALUE ...]
+app.py --model FOLDER [--port PORT] [--opts KEY VALUE ...]
+
+--config-file FILE --weights FILE, a config and a checkpoint, can stand for --model.
 
 Needs Gradio: pip install -e ".[demo]". Only this machine can open the page (127.0.0.1) unless --host is given. Stop it
 with Ctrl-C.
@@ -12,13 +14,12 @@ import argparse
 import math
 import os
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from segvit.cli_errors import positive, user_errors
 from segvit.errors import UserError
-from segvit.inference import SegViTPredictor
 from segvit.inference.inspect_image import whole_image_overrides
+from segvit.inference.model_options import add_model_options, add_overrides, predictor_of
 from segvit.web.analysis import ImageAnalyzer
 from segvit.web.limits import UploadLimits
 
@@ -31,7 +32,8 @@ def main() -> None:
     args = parse_arguments()
     os.environ.update(NO_TELEMETRY)
     serve = import_server()
-    predictor = SegViTPredictor(args.config_file, args.weights, opts=whole_image_overrides(args.opts))
+    args.opts = whole_image_overrides(args.opts)
+    predictor = predictor_of(args)
     limits = UploadLimits(
         max_megabytes=args.max_megabytes,
         max_megapixels=args.max_megapixels,
@@ -66,10 +68,7 @@ def import_server() -> Callable[..., None]:
 def parse_arguments() -> argparse.Namespace:
     limits = UploadLimits()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--config-file", required=True, metavar="FILE", help="the config, a YAML file or the name of a shipped config"
-    )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="the checkpoint (default: MODEL.WEIGHTS)")
+    add_model_options(parser)
     parser.add_argument(
         "--host",
         default="127.0.0.1",
@@ -102,12 +101,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help="refuse an image if this many are waiting (default: 8)",
     )
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        help="config overrides as KEY VALUE pairs, such as MODEL.WEIGHTS FILE; must come last",
-    )
+    add_overrides(parser)
     args = parser.parse_args()
     if not 0 <= args.port < 2**16:
         parser.error(f"--port {args.port} must be from 0 to {2**16 - 1}")

@@ -1,7 +1,9 @@
 """Segment images, folders, videos or a camera with a trained model, and write the results to a folder.
 
-demo.py --config-file FILE --weights FILE --input PATH [PATH ...] --output FOLDER [--opts KEY VALUE ...]
-demo.py --config-file FILE --weights FILE --webcam [CAMERA] --output FOLDER [--max-frames N]
+demo.py --model FOLDER --input PATH [PATH ...] --output FOLDER [--opts KEY VALUE ...]
+demo.py --model FOLDER --webcam [CAMERA] --output FOLDER [--max-frames N]
+
+--config-file FILE --weights FILE, a config and a checkpoint, can stand for --model.
 
 An image gives labels/NAME.png (class ids), colors/NAME.png and overlays/NAME.png (with a legend); a video or camera
 gives overlays/NAME.mp4, without sound. Unreadable files are skipped and listed at the end; the exit code is then 1.
@@ -22,10 +24,9 @@ import numpy as np
 import torch
 
 from segvit.cli_errors import describe, positive, user_errors
-from segvit.config.loading import find_config
-from segvit.d2 import load_config
 from segvit.image_reading import max_level_of
 from segvit.inference import SegViTPredictor, load_image
+from segvit.inference.model_options import add_model_options, add_overrides, predictor_of
 from segvit.inference.results import KINDS, ResultFolder
 from segvit.inference.sources import Source, Sources
 from segvit.inference.video import VideoError, VideoReader, VideoWriter
@@ -49,10 +50,7 @@ def main() -> None:
     share = share_of(args)
     skipped: list[str] = []
     sources = Sources(args.input or [], on_error=lambda error: skipped.append(str(error)), share=share)
-    cfg = load_config(find_config(args.config_file), args.opts)
-    cfg.defrost()
-    cfg.MODEL.DEVICE = share.device(cfg.MODEL.DEVICE)
-    predictor = SegViTPredictor(cfg, args.weights, array_format="RGB")
+    predictor = predictor_of(args, place=share.device, array_format="RGB")
     results = ResultFolder(
         args.output,
         names=predictor.class_names,
@@ -178,10 +176,7 @@ class Demo:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--config-file", required=True, metavar="FILE", help="the config, a YAML file or the name of a shipped config"
-    )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="the checkpoint (default: MODEL.WEIGHTS)")
+    add_model_options(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", type=Path, nargs="+", metavar="PATH", help="images, videos, and folders of them")
     source.add_argument(
@@ -219,12 +214,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--max-frames", type=positive, metavar="N", help="stop the camera after this many frames (default: at Ctrl-C)"
     )
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        help="config overrides as KEY VALUE pairs, such as MODEL.WEIGHTS FILE; must come last",
-    )
+    add_overrides(parser)
     args = parser.parse_args()
     if not 0 <= args.opacity <= 1:
         parser.error(f"--opacity {args.opacity} must be from 0 to 1")

@@ -20,9 +20,11 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.continual.calibration import calibrate_newest_group
+from segvit.engine.run_folder import MODEL_FOLDER
 from segvit.engine.trainer import Trainer
 from segvit.errors import UserError
 from segvit.experiments.cached_run import Overrides, lock_config, merge, train
+from segvit.model_folder.packing import pack_checkpoint
 from segvit.output_files import atomic_write_text
 
 logger = logging.getLogger(__name__)
@@ -165,6 +167,8 @@ def train_step(
     SegViTCheckpointer(model, str(checkpoint.parent), run=RunRecord.of(cfg), save_to_disk=comm.is_main_process()).save(
         checkpoint.stem
     )
+    if comm.is_main_process():
+        pack_checkpoint(checkpoint, Path(cfg.OUTPUT_DIR, MODEL_FOLDER), cfg=cfg)
     comm.synchronize()
 
 

@@ -34,6 +34,7 @@ from segvit.engine.hooks.stop_on_sigterm import StopOnSigterm
 from segvit.engine.non_finite_guard import NonFiniteGuard
 from segvit.engine.optimization_step import OptimizationStep
 from segvit.engine.precision import build_precision
+from segvit.engine.run_model import write_run_model
 from segvit.errors import UserError
 from segvit.evaluation import ContinualEvaluator, SemSegConfusionEvaluator
 
@@ -171,6 +172,13 @@ class Trainer(DefaultTrainer):
             self.start_iter = self.iter + 1
         else:
             self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
+
+    def train(self) -> Any:
+        """Train to the end, then write the model folder, OUTPUT_DIR/model."""
+        results = super().train()
+        if comm.is_main_process():
+            write_run_model(self.cfg)
+        return results
 
     def before_train(self) -> None:
         # The last finished iteration, in case a hook saves a checkpoint before the first step.

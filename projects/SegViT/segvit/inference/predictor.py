@@ -62,8 +62,18 @@ class SegViTPredictor:
     ) -> None:
         if array_format not in ("BGR", "RGB"):
             raise UserError(f"array_format {array_format!r} must be 'BGR' or 'RGB'")
+        self._use(_load(cfg, weights, opts), array_format)
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, *, array_format: str = "BGR") -> SegViTPredictor:
+        """A predictor of a model that is loaded already."""
+        predictor = cls.__new__(cls)
+        predictor._use(loaded, array_format)
+        return predictor
+
+    def _use(self, loaded: LoadedModel, array_format: str) -> None:
         self.array_format = array_format
-        self.cfg, self.model, classes = _load(cfg, weights, opts)
+        self.cfg, self.model, classes = loaded
         self.class_names = classes.names
         self.class_colors = classes.colors
         self._label_dtype = np.uint8 if self.num_classes <= 255 else np.int32

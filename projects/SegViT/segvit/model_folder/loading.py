@@ -23,10 +23,14 @@ def label_type(num_classes: int) -> torch.dtype:
     return torch.uint8 if num_classes <= 255 else torch.int16 if num_classes < 2**15 else torch.int32
 
 
+def default_device() -> str:
+    """A GPU, if PyTorch sees one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def folder_config(folder: ModelFolder, overrides: Mapping[str, Any]) -> CfgNode:
     """The config of a folder with other values of some keys; by default on a GPU, if PyTorch sees one."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    cfg = plain_config(portable_keys(folder.cfg), {"MODEL.DEVICE": device, **overrides})
+    cfg = plain_config(portable_keys(folder.cfg), {"MODEL.DEVICE": default_device(), **overrides})
     require_device(cfg.MODEL.DEVICE)
     cfg.MODEL.WEIGHTS = str(folder.weights)
     return cfg

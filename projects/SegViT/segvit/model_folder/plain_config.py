@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,9 +62,17 @@ def plain_config(*layers: Mapping[str, Any], origin: str = "") -> CfgNode:
         require_types(known.items(), cfg, origin=origin)
         cfg.merge_from_list([item for pair in known.items() for item in pair])
         for key in layer.keys() - checked:
-            set_key(cfg, key, copy.deepcopy(layer[key]))
+            set_key(cfg, key, _literal(layer[key]))
     require_values(cfg)
     return cfg
+
+
+def _literal(value: Any) -> Any:
+    """A value as yacs reads it: texts such as "(360,)" are Python literals."""
+    try:
+        return ast.literal_eval(value) if isinstance(value, str) else copy.deepcopy(value)
+    except (ValueError, SyntaxError):
+        return value
 
 
 def portable_keys(cfg: CfgNode) -> dict[str, Any]:

@@ -1,0 +1,196 @@
+"""`Model`: SegViT for PyTorch loops and prediction, which saves itself as a model folder.
+
+Shape shorthand: B images, H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from torch import nn
+from yacs.config import CfgNode
+
+from segvit.api.segmentation import Segmentation
+from segvit.assembly.meta_arch import SegViT
+from segvit.classes.class_list import ClassList
+from segvit.errors import ArgumentError, UserError
+from segvit.image_reading import max_level_of
+from segvit.inference.images import ImageLike, load_image
+from segvit.inference.loaded_model import LABELS_ONLY, LoadedModel
+from segvit.inference.predictor import SegViTPredictor
+from segvit.model_folder.card import TrainingRecord
+from segvit.model_folder.files import CARD, CLASSES, CONFIG, METRICS, WEIGHTS, read_model_folder, write_model_folder
+from segvit.model_folder.loading import folder_config, load_model
+
+# The files of a hub repository that are downloaded.
+FILES = [CONFIG, WEIGHTS, CLASSES, METRICS, CARD]
+
+
+class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag="image-segmentation"):
+    """SegViT in a training loop and in prediction; `segvit.create_model` and `segvit.from_pretrained` make one.
+
+    In training mode `model(images, labels)` gives losses, in evaluation mode `model(images)` gives scores. `predict`
+    segments files, Pillow images and arrays in either mode.
+
+    Attributes:
+        cfg: the config; `segvit.config` describes its keys.
+        classes: K names and colours.
+        metrics: of these weights, if they were evaluated.
+        network: the model that `cfg` describes. Its state dict has the names of Detectron2's checkpoints.
+    """
+
+    def __init__(
+        self, *, cfg: CfgNode, network: SegViT, classes: ClassList, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        super().__init__()
+        self._hub_mixin_config = None  # config.yaml has it
+        self.cfg = cfg
+        self.network = network
+        self.classes = classes
+        self.metrics = dict(metrics or {})
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes.names)
+
+    def forward(
+        self, images: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor] | torch.Tensor:
+        """Losses of a batch in training mode, its scores in evaluation mode.
+
+        Args:
+            images: (B, 3, H, W) RGB levels from 0 to 255, uint8 or floating-point; they are normalized here.
+            labels: (B, H, W) int64 class ids, in training. `ignore_value` (255) marks pixels without a label, and other
+                ids from K on are background.
+
+        Returns:
+            In training mode weighted losses by name, whose sum is to be minimized; else scores (B, K, H, W), whose
+            argmax over the classes are labels.
+
+        Raises:
+            ArgumentError: the tensors have other shapes, or do not fit the mode.
+        """
+        require_images(images)
+        if self.cfg.INPUT.FORMAT == "BGR":
+            images = images.flip(1)
+        if not self.training:
+            if labels is not None:
+                raise ArgumentError("labels", "are for training: call model.train() first, or leave them out")
+            return torch.stack(self.network.network.scores(images))
+        if labels is None:
+            raise ArgumentError("labels", "are needed in training mode: pass them, or call model.eval() first")
+        if labels.shape != (len(images), *images.shape[2:]):
+            raise ArgumentError(
+                "labels", f"have shape {tuple(labels.shape)}, and images {tuple(images.shape)}: give (B, H, W)"
+            )
+        losses = self.network([{"image": image, "sem_seg": one} for image, one in zip(images, labels, strict=True)])
+        assert isinstance(losses, dict)
+        return losses
+
+    def predict(self, images: ImageLike | Sequence[ImageLike]) -> Segmentation | list[Segmentation]:
+        """Segment one image or a list of images, of any sizes.
+
+        Args:
+            images: a path, a Pillow image or an RGB array (H, W, 3) of uint8 or uint16; or a list of these.
+
+        Raises:
+            OSError, UserError: for an image that cannot be read.
+        """
+        if isinstance(images, list | tuple):
+            return self._predict(images)
+        return self._predict([images])[0]  # type: ignore[list-item]
+
+    def _predict(self, images: Sequence[ImageLike]) -> list[Segmentation]:
+        level = max_level_of(self.cfg)
+        pixels = [load_image(image, array_format="RGB", max_level=level) for image in images]
+        return [
+            Segmentation(image=one, labels=labels, classes=self.classes, compute_scores=self._scores_of(one))
+            for one, labels in zip(pixels, self._run(pixels, "labels"), strict=True)
+        ]
+
+    def _scores_of(self, pixels: np.ndarray) -> Any:
+        return lambda: self._run([pixels], "scores")[0]
+
+    def _run(self, pixels: Sequence[np.ndarray], output: Any) -> list[np.ndarray]:
+        """Labels or scores in evaluation mode; the mode of the model stays."""
+        predictor = SegViTPredictor.of(LoadedModel(self.cfg, self.network, self.classes), array_format="RGB")
+        was_training = self.training
+        try:
+            self.eval()
+            return predictor.batch(pixels, output=output)
+        finally:
+            self.train(was_training)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write the model folder; called by the hub's `save_pretrained` and `push_to_hub`."""
+        write_model_folder(
+            save_directory,
+            cfg=self.cfg,
+            weights=self.network.state_dict(),
+            classes=self.classes,
+            metrics=self.metrics,
+            record=TrainingRecord(),
+        )
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        **options: Any,
+    ) -> Model:
+        """The model of a folder or of a hub repository, in evaluation mode, on a GPU if there is one.
+
+        Args:
+            pretrained_model_name_or_path: a model folder, or "user/name" on a hub.
+            revision, cache_dir, force_download, local_files_only, token: see `huggingface_hub.snapshot_download`.
+            **options: other values of config options, see `segvit.create_model`.
+
+        Raises:
+            UserError: the folder is incomplete or its files do not fit each other.
+        """
+        from segvit.api.options import keys_of_options
+
+        folder = Path(pretrained_model_name_or_path)
+        if not folder.is_dir():
+            name = os.fspath(pretrained_model_name_or_path)
+            if name.count("/") != 1 or name.startswith((".", "/", "~")):
+                raise UserError(f"{name} is neither a model folder nor the name of a hub repository, such as user/name")
+            folder = Path(
+                snapshot_download(
+                    name,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    local_files_only=local_files_only,
+                    token=token,
+                    allow_patterns=FILES,
+                )
+            )
+        read = read_model_folder(folder)
+        cfg = folder_config(read, {**keys_of_options(options), **LABELS_ONLY})
+        return cls(cfg=cfg, network=load_model(cfg), classes=read.classes, metrics=read.metrics).eval()
+
+
+def require_images(images: torch.Tensor) -> None:
+    """Raise ArgumentError unless images are (B, 3, H, W) with levels up to 255."""
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ArgumentError("images", f"have shape {tuple(images.shape)}: give (B, 3, H, W)")
+    # A comparison on a GPU would wait for it in each step.
+    if images.is_floating_point() and not images.is_cuda and images.numel() and 0 < images.max() <= 1:
+        raise ArgumentError("images", "look like levels from 0 to 1: multiply them by 255; the model normalizes them")
