@@ -19,14 +19,15 @@ from helpers.repository import PROJECT
 from helpers.tiny_models import use_shrunk_pp
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.checkpoint.run_record import RunRecord
-from segvit.config.loading import config_layers
-from segvit.config.unread_keys import flat
+from segvit.config.loading import config_layers, find_config, load_config
+from segvit.config.unread_keys import LOCAL, flat
 from segvit.d2 import get_segvit_cfg
 from segvit.errors import UserError
+from segvit.export.source import load_source
 from segvit.inference import SegViTPredictor
 from segvit.model_folder.files import read_model_folder
 from segvit.model_folder.packing import pack_checkpoint, portable_command
-from segvit.model_folder.plain_config import INFERENCE_DEFAULTS, LOCAL
+from segvit.model_folder.plain_config import INFERENCE_DEFAULTS
 
 NAMES, COLORS = ("road", "sky", "car", "tree", "person"), [(10 * index, 7, 200) for index in range(5)]
 
@@ -223,3 +224,21 @@ def test_the_command_packs_a_checkpoint(checkpoint, tmp_path):
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.split(":")[0]) == tmp_path / "packed" and NAMES[0] in done.stdout
     assert run_program(PROJECT / "pack_model.py", path, tmp_path / "packed").returncode == 2
+
+
+def test_commands_take_a_folder_as_their_config(checkpoint, tiny_cfg, image, tmp_path):
+    """Its classes and preprocessing reach an export, though its dataset is unknown."""
+    tiny_cfg.INPUT.MIN_SIZE_TEST = 40
+    folder = pack_checkpoint(checkpoint(), tmp_path / "model", cfg=tiny_cfg)
+    expected = SegViTPredictor(folder)(image)
+    DatasetCatalog.remove(tiny_cfg.DATASETS.TRAIN[0])
+    MetadataCatalog.remove(tiny_cfg.DATASETS.TRAIN[0])
+    cfg = load_config(find_config(folder))
+    DatasetCatalog.register(tiny_cfg.DATASETS.TRAIN[0], list)
+    MetadataCatalog.get(tiny_cfg.DATASETS.TRAIN[0])
+    assert str(folder / "model.safetensors") == cfg.MODEL.WEIGHTS
+    metadata = load_source(cfg).metadata
+    assert json.loads(metadata["class_names"]) == list(NAMES)
+    assert json.loads(metadata["palette"]) == [list(color) for color in COLORS]
+    assert json.loads(metadata["short_side"]) == 40
+    assert np.array_equal(SegViTPredictor(cfg)(image), expected)

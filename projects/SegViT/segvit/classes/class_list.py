@@ -16,6 +16,8 @@ from typing import Any
 from segvit.classes.palette import Color, distinct_colors
 from segvit.errors import UserError
 
+# The file of a model folder, a dict with these entries as "classes".
+MODEL_CLASSES = "classes.json"
 EXPECTED_FORMAT = 'must be a list of {"name": ..., "color": [r, g, b]}, class 0 first'
 
 
@@ -48,6 +50,19 @@ def read_class_list(folder: str | os.PathLike[str]) -> ClassList:
         return _parse_text(read_text(text)) if text.is_file() else _parse_json(read_text(structured))
     except ValueError as error:
         raise UserError(f"{text if text.is_file() else structured}: {error}") from error
+
+
+def read_model_classes(path: Path) -> ClassList:
+    """Read `classes.json` of a model folder. Raises UserError, naming the file, if it is malformed."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["classes"]
+        names = tuple(str(entry["name"]) for entry in entries)
+        colors = tuple(parse_color(entry["color"], str(entry["name"])) for entry in entries)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f'{path} must hold "classes", a list of {{"name": ..., "color": [r, g, b]}}: {error}'
+        ) from error
+    return ClassList(names=names, colors=colors, colors_given=True)
 
 
 def parse_color(color: Any, class_name: str) -> Color:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from yacs.config import CfgNode
 
@@ -21,6 +22,9 @@ Layer = dict[str, Any]
 
 # In a YAML file, the key of the files that it is based on (fvcore's).
 BASE_KEY = "_BASE_"
+
+# The files of a model folder that hold config and weights.
+MODEL_CONFIG, MODEL_WEIGHTS = "config.yaml", "model.safetensors"
 
 # The folder of the shipped configs.
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -39,14 +43,14 @@ def find_config(name: str | Path) -> Path:
     """The path of a config.
 
     Args:
-        name: a path to a YAML file; or the name of a shipped config, such as "camvid/segvit_scratch_320x240", with or
-            without its folder and its extension.
+        name: a path to a YAML file or a model folder; or the name of a shipped config, such as
+            "camvid/segvit_scratch_320x240", with or without its folder and its extension.
 
     Raises:
         UserError: there is no such file, or several shipped configs have this name.
     """
     path = Path(name).expanduser()
-    if path.is_file():
+    if path.is_file() or Path(path, MODEL_WEIGHTS).is_file():
         return path
     key = path.as_posix().removesuffix(".yaml")
     shipped = {file.relative_to(CONFIGS).with_suffix("").as_posix(): file for file in CONFIGS.rglob("*.yaml")}
@@ -64,10 +68,10 @@ def find_config(name: str | Path) -> Path:
 def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool = False) -> CfgNode:
     """A SegViT config from a YAML file (with its `_BASE_` files) and `KEY VALUE` overrides.
 
-    Also registers the datasets of the folder DATASETS.FOLDER.
+    Also registers the datasets of the folder DATASETS.FOLDER. Of a model folder, MODEL.WEIGHTS becomes its weights.
 
     Args:
-        path: of the file.
+        path: of the file, or of a model folder.
         opts: keys and values in turn.
         shared: the overrides are those of several configs: keys whose switch is off in this one are a warning.
 
@@ -80,6 +84,10 @@ def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool =
     from segvit.datasets import register_config_folder
 
     cfg = get_segvit_cfg()
+    if Path(path, MODEL_WEIGHTS).is_file():
+        cfg.MODEL.WEIGHTS = str(Path(path, MODEL_WEIGHTS))
+        cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+        path = Path(path, MODEL_CONFIG)
     known = [key for key, _ in _dotted(cfg)]
     for key in REMOVED_KEYS:
         cfg.register_deprecated_key(key)

@@ -80,6 +80,9 @@ READ = frozenset(
     }
 )
 
+# Keys that say where a run computed, not what: a model folder does not hold them.
+LOCAL = ("OUTPUT_DIR", "DATASETS.FOLDER", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE", "MODEL.WEIGHTS")
+
 # Why other keys are not read, and what to use, by key or group of keys; the longest that fits applies.
 REASONS = {
     "": "SegViT does not read it",
@@ -138,7 +141,7 @@ def require_read(
             )
     if layers is None:
         layers = [{key for key, value in values.items() if value != unchanged[key]}]
-    tolerant = {index for index, layer in enumerate(layers) if detectron2_keys() <= set(layer)}
+    tolerant = {index for index, layer in enumerate(layers) if READ - set(LOCAL) <= set(layer)}
     if shared:
         tolerant.add(len(layers) - 1)
     require_switches(values, unchanged, layers, tolerant=tolerant, foreign=foreign)

@@ -22,15 +22,15 @@ import yaml
 from safetensors.torch import save_file
 from yacs.config import CfgNode
 
-from segvit.classes.class_list import ClassList, parse_color
-from segvit.config.loading import config_layers
+from segvit.classes.class_list import MODEL_CLASSES, ClassList, read_model_classes
+from segvit.config.loading import MODEL_CONFIG, MODEL_WEIGHTS, config_layers
 from segvit.errors import UserError
 from segvit.model_folder.card import TrainingRecord, model_card
 from segvit.model_folder.plain_config import nested, plain_config, portable_keys
 from segvit.output_files import UNFINISHED
 
-CONFIG, WEIGHTS, CLASSES = "config.yaml", "model.safetensors", "classes.json"
-METRICS, CARD = "metrics.json", "README.md"
+CONFIG, WEIGHTS = MODEL_CONFIG, MODEL_WEIGHTS
+CLASSES, METRICS, CARD = MODEL_CLASSES, "metrics.json", "README.md"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def read_model_folder(path: str | os.PathLike[str]) -> ModelFolder:
         )
     layers = [layer for _, layer in config_layers(folder / CONFIG)]
     cfg = plain_config(*layers, origin=f"{folder / CONFIG}: ")
-    classes = _read_classes(folder / CLASSES)
+    classes = read_model_classes(folder / CLASSES)
     number = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     if len(classes.names) != number:
         raise UserError(
@@ -139,18 +139,6 @@ def _copies(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _class_entries(classes: ClassList, ignore_value: int) -> dict[str, Any]:
     entries = [{"name": name, "color": list(color)} for name, color in zip(classes.names, classes.colors, strict=True)]
     return {"classes": entries, "ignore_value": ignore_value, "background": len(entries)}
-
-
-def _read_classes(path: Path) -> ClassList:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["classes"]
-        names = tuple(str(entry["name"]) for entry in entries)
-        colors = tuple(parse_color(entry["color"], str(entry["name"])) for entry in entries)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f'{path} must hold "classes", a list of {{"name": ..., "color": [r, g, b]}}: {error}'
-        ) from error
-    return ClassList(names=names, colors=colors, colors_given=True)
 
 
 def _text(path: Path) -> str:

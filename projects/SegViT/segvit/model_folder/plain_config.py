@@ -14,7 +14,7 @@ from segvit.config.continual_step import KEY as CONTINUAL
 from segvit.config.continual_step import continual_step
 from segvit.config.model_keys import MODEL_KEYS
 from segvit.config.training_keys import TRAINING_KEYS
-from segvit.config.unread_keys import READ, flat
+from segvit.config.unread_keys import LOCAL, READ, flat
 from segvit.config.validation import require_types, require_values
 from segvit.errors import UserError
 
@@ -34,8 +34,6 @@ INFERENCE_DEFAULTS: Mapping[str, Any] = {
     "DATASETS.TEST": (),
 }
 OWN_DEFAULTS: Mapping[str, Any] = {key.name: key.default for key in (*MODEL_KEYS, *TRAINING_KEYS)}
-# Keys that say where a run computed, not what.
-LOCAL = ("OUTPUT_DIR", "DATASETS.FOLDER", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE", "MODEL.WEIGHTS")
 
 
 def plain_config(*layers: Mapping[str, Any], origin: str = "") -> CfgNode:
