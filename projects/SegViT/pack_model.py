@@ -20,7 +20,7 @@ from segvit.inference.loaded_model import load_folder
 from segvit.model_folder.packing import pack_checkpoint
 
 
-@user_errors()
+@user_errors(overrides_after="--opts")
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the checkpoint, write the folder, and load it once as a check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
