@@ -32,4 +32,15 @@ def test_a_gpu_is_not_asked(monkeypatch):
 def test_the_capabilities_of_the_cpu_decide(instructions, monkeypatch):
     capabilities = {"avx2": True, "avx512_bf16": False} | ({instructions: True} if instructions else {})
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert cpu_computes_bfloat16() is bool(instructions)
+
+
+@pytest.mark.parametrize(("capability", "variable"), [("AVX2", "ALL"), ("AVX512", "avx2"), ("AVX512", "AVX512_CORE")])
+def test_limits_of_the_libraries_count(capability, variable, monkeypatch):
+    """ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA forbid instructions that the CPU has."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", variable)
+    assert not cpu_computes_bfloat16()

@@ -83,13 +83,15 @@ def test_files_with_detail_accept_any_size(tiny_cfg, tmp_path, name):
 
 
 @pytest.mark.slow
-def test_one_class_with_the_output_mix_is_exported_for_any_size_without_a_warning(tiny_cfg, tmp_path):
+@pytest.mark.parametrize("name", ["onnx", "torch_export"])
+def test_one_class_with_the_output_mix_is_exported_for_any_size_without_a_warning(tiny_cfg, tmp_path, name):
     tiny_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, tiny_cfg.MODEL.SEGVIT.OUTPUT = 1, "mix"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        path, source, size = export(tiny_cfg, tmp_path, "onnx")
+        path, source, size = export(tiny_cfg, tmp_path, name)
+        run = FORMATS[name].read(path)
     assert [str(warning.message) for warning in caught if warning.category is not DeprecationWarning] == []
-    assert require_agreement(FORMATS["onnx"].read(path), source.model, size).scores <= 1e-4
+    assert require_agreement(run, source.model, size).scores <= 1e-4
 
 
 @pytest.mark.slow

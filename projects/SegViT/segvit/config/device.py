@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from segvit.errors import UserError
 logger = logging.getLogger(__name__)
 
 FORMATS = ("auto", "float32", "float16", "bfloat16")
+# Values of ONEDNN_MAX_CPU_ISA, which limits the instructions of oneDNN, without bfloat16.
+ISA_WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
 def require_device(name: str, *, origin: str = "MODEL.DEVICE") -> torch.device:
@@ -78,11 +81,17 @@ def gpu_computes_bfloat16() -> bool:
 
 
 def cpu_computes_bfloat16() -> bool:
-    """Whether this CPU has instructions for products of bfloat16 (AVX-512 BF16, AMX, or those of ARM).
+    """Whether PyTorch has instructions for products of bfloat16 here (AVX-512 BF16, AMX, or those of ARM).
+
+    The variables ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA may forbid those that the CPU has.
 
     Without them a 3 x 3 convolution took 2 (AVX-512) to 18 (AVX2) times as long in bfloat16 as in float32, with them
     0.7 times (forward and backward, one thread).
     """
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+        return False
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in ISA_WITHOUT_BFLOAT16:
+        return False
     if hasattr(torch.cpu, "get_capabilities"):  # torch 2.11
         return any(value for name, value in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
     info = Path("/proc/cpuinfo")

@@ -76,7 +76,10 @@ def write_torch_export(segmenter: ExportableSegmenter, size: ImageSize, metadata
 
 def read_torch_export(path: Path) -> Runner:
     """Load the file to be run."""
-    return torch.export.load(path).module()
+    with warnings.catch_warnings():
+        # PyTorch warns of its own buffer, which it reads only.
+        warnings.filterwarnings("ignore", message="The given buffer is not writable", category=UserWarning)
+        return torch.export.load(path).module()
 
 
 def write_onnx(segmenter: ExportableSegmenter, size: ImageSize, metadata: dict[str, str], path: Path) -> None:
