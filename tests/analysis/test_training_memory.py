@@ -11,10 +11,11 @@ from helpers.repository import PROJECT
 from helpers.scripts import load_script
 from helpers.short_runs import overrides
 from helpers.tiny_models import use_shrunk_pp
-from segvit.analysis.training_memory import CLASSES_PER_IMAGE, estimate_training_memory
+from segvit.analysis.training_memory import CLASSES_PER_IMAGE
 from segvit.d2.solver import build_optimizer
 
 IMAGES = 3
+estimate_training_memory = load_script(PROJECT / "tools" / "analyze_model.py").training_memory
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_parts_of_the_memory(cfg):
 
 
 def test_more_images_and_higher_precision_need_more_memory(cfg):
-    three, one = (estimate_training_memory(cfg, images=images) for images in (3, 1))
+    three, one = (estimate_training_memory(cfg, images) for images in (3, 1))
     assert three.activations == pytest.approx(3 * one.activations, rel=0.05)
     cfg.MODEL.DEVICE, cfg.SOLVER.AMP.PRECISION = "cuda", "bfloat16"
     assert estimate_training_memory(cfg).activations < 0.8 * three.activations

@@ -13,14 +13,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+import torch
 from detectron2.config import CfgNode
 from tabulate import tabulate
 
 from segvit.analysis import MacCounts, ParamCounts, count_macs, count_params
 from segvit.analysis.from_config import build_random_model
-from segvit.analysis.training_memory import estimate_training_memory
+from segvit.analysis.training_memory import TrainingMemory, estimate_training_memory
 from segvit.cli_errors import positive, user_errors
 from segvit.d2 import load_config
+from segvit.engine.precision import build_precision
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -69,9 +71,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(table(params, macs))
 
 
+def training_memory(cfg: CfgNode, images: int | None = None) -> TrainingMemory:
+    """The estimate for a config's number format, accumulation and EMA; `images` in a process at once."""
+    solver = cfg.SOLVER
+    return estimate_training_memory(
+        cfg,
+        images=images or max(1, solver.IMS_PER_BATCH // solver.ACCUM_STEPS),
+        dtype=build_precision(cfg, torch.device(cfg.MODEL.DEVICE).type).dtype,
+        parts=solver.ACCUM_STEPS,
+        averages=solver.EMA.ENABLED,
+    )
+
+
 def _print_training_memory(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Print the estimate as a table in GiB, or as JSON in bytes."""
-    memory = asdict(estimate_training_memory(cfg, images=args.images))
+    memory = asdict(training_memory(cfg, args.images))
     if args.json:
         print(json.dumps(memory))
     else:

@@ -16,9 +16,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from segvit.analysis.from_config import build_random_model
 from segvit.analysis.live_memory import LiveMemory
+from segvit.assembly.backbone import frozen_dtype
 from segvit.assembly.model_types import ModelInput
-from segvit.config.device import number_format
 from segvit.d2 import SegViT
+from segvit.modeling.cast_weights import hold_cast_weights
 
 # Classes in each image: as many as images of ADE20K have.
 CLASSES_PER_IMAGE = 10
@@ -48,33 +49,29 @@ class TrainingMemory:
     peak: int
 
 
-def estimate_training_memory(cfg: CfgNode, *, images: int | None = None) -> TrainingMemory:
-    """The memory of a training step of a config.
+def estimate_training_memory(
+    cfg: CfgNode, *, images: int, dtype: torch.dtype, parts: int = 1, averages: bool = False
+) -> TrainingMemory:
+    """The memory of a training step of a config's model.
 
     Shrunk++ keeps MODEL.VIT.EDGE.SHARE of the tokens, and attention has no dropout: it keeps nothing on a GPU, where
     it is part of the fused kernel.
 
     Args:
-        cfg: its MODEL.DEVICE decides what "auto" number formats are.
-        images: images that a process holds at once; by default SOLVER.IMS_PER_BATCH / SOLVER.ACCUM_STEPS.
+        cfg: its MODEL.DEVICE decides in which type a frozen encoder holds its weights.
+        images: images that a process holds at once.
+        dtype: of autocast; float32 for none.
+        parts: number of forward and backward passes whose gradients are added.
+        averages: whether EMA has weights of its own.
     """
-    device_type = torch.device(cfg.MODEL.DEVICE).type
-    parts = cfg.SOLVER.ACCUM_STEPS
-    images = images or max(1, cfg.SOLVER.IMS_PER_BATCH // parts)
-    amp = cfg.SOLVER.AMP
-    precision = amp.PRECISION if amp.ENABLED else "float32"
-    model = _fake_model(cfg, device_type)
+    model = _fake_model(cfg)
     buffers = list(model.buffers())
     gradients = _size([parameter for parameter in model.parameters() if parameter.requires_grad])
     weights = _size([*model.parameters(), *buffers])
-    average = gradients + _size(buffers) if cfg.SOLVER.EMA.ENABLED else 0
+    average = gradients + _size(buffers) if averages else 0
     optimizer = STATES_PER_WEIGHT * gradients
-    activations, peak = _memory_of_step(
-        model,
-        [_labelled_image(cfg.MODEL.VIT.IMG_SIZE, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)] * images,
-        dtype=number_format(precision, device_type, key="SOLVER.AMP.PRECISION"),
-        parts=parts,
-    )
+    batch = [_labelled_image(model.backbone.img_size, model.num_classes)] * images
+    activations, peak = _memory_of_step(model, batch, dtype=dtype, parts=parts)
     return TrainingMemory(
         weights=weights,
         average=average,
@@ -100,16 +97,18 @@ def _memory_of_step(model: SegViT, batch: list[ModelInput], *, dtype: torch.dtyp
     return kept, memory.peak
 
 
-def _fake_model(cfg: CfgNode, device_type: str) -> SegViT:
+def _fake_model(cfg: CfgNode) -> SegViT:
     """The config's model in training mode, as fake tensors on the CPU."""
+    held = frozen_dtype(cfg.MODEL.VIT, torch.device(cfg.MODEL.DEVICE).type)
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.SEGVIT.DROPOUT = 0.0
     cfg.MODEL.COMPILE = False
-    if cfg.MODEL.VIT.FROZEN_PRECISION == "auto":
-        held = number_format("auto", device_type, key="MODEL.VIT.FROZEN_PRECISION")
-        cfg.MODEL.VIT.FROZEN_PRECISION = str(held).removeprefix("torch.")
     model = build_random_model(cfg, device="meta")
+    # What the encoder would hold on the device.
+    if held != torch.float32:
+        model.backbone.frozen_dtype = held
+        hold_cast_weights(model.backbone.encoder, held)
     with FakeTensorMode(allow_non_fake_inputs=True):
         _replace_tensors(model)
     return model.train()
