@@ -13,7 +13,7 @@ from torch import nn
 
 from segvit.errors import ArgumentError
 from segvit.modeling.encoder.vit_families import TimmViT
-from segvit.modeling.grid_tensors import Grid, GridTensors, is_exporting
+from segvit.modeling.grid_tensors import Grid, GridTensors
 from segvit.modeling.tokens import pad_to_size, padded_size
 
 # Names of the stages that are maps of pixels, for the detail branch of a decoder.
@@ -102,8 +102,8 @@ class TokenEmbedding(GridTensors):
         prefix = [token.expand(patches.shape[0], -1, -1) for token in tokens if token is not None]
         if self.pos_embed is None:
             return torch.cat([*prefix, patches], dim=1)
-        # timm would also resize to the same grid where it is compiled.
-        is_same = not is_exporting() and grid == self.grid_size
+        # Where it is compiled, timm would also resize to the same grid.
+        is_same = torch.compiler.is_dynamo_compiling() and grid == self.grid_size
         positions = self.pos_embed if is_same else self.resized(self.pos_embed, self.grid_size, grid)
         if self.positions_cover_prefix:
             return torch.cat([*prefix, patches], dim=1) + positions
