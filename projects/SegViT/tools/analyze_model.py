@@ -37,7 +37,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="size of the image in pixels (default: MODEL.VIT.IMG_SIZE)",
     )
     parser.add_argument(
-        "--train", action="store_true", help="estimate the memory of a training step instead, of one process"
+        "--train",
+        action="store_true",
+        help="estimate the memory of a training step instead, of one process (default: count)",
     )
     parser.add_argument(
         "--images",
