@@ -64,6 +64,7 @@ def runs_ablations(command, workspace):
     if "--run" not in command:
         command = command.replace("run_ablations.py", "run_ablations.py --run atm_mask eqd_qu")
     command = re.sub(r"--run decoder qd --seeds 1 2 3", "--run atm_mask qd --seeds 1 2", command)
+    command = command.replace("--run heads --seeds 1 2 3", "--run segmenter_ce atm_detail --seeds 1 2")
     output = workspace.shell(command, {**TINY_INPUT, **TWO_STEPS, **NARROW})
     names = re.search(r"--run ([a-z_ ]+)", command)[1].split()
     assert names and all(re.search(rf"^{name} +[\d.]+", output, re.MULTILINE) for name in names)
