@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from segvit.visualization import dataset_figures
+from segvit.visualization import dataset_figures, overlays
 
 SPLITS = ("train", "val")
 
@@ -47,3 +47,17 @@ def test_the_legend_of_the_contact_sheet_lists_at_most_40_classes(figures):
     draw(300)
     few, many = figures[1::2]
     assert [len(figure.legends[0].get_texts()) for figure in (few, many)] == [3, 40]
+
+
+@pytest.mark.parametrize("name", ["a", "class number 300", "swivel chair, office chair, desk chair", "W" * 60])
+def test_the_legend_of_a_sheet_is_inside_it(figures, monkeypatch, name):
+    monkeypatch.setattr(overlays, "save_figure", lambda figure, output, dpi: figures.append(figure))
+    names, colors = [f"{name} {index}" for index in range(40)], [(1, 2, 3)] * 40
+    image, labels = np.zeros((24, 32, 3), np.uint8), np.arange(24 * 32).reshape(24, 32) % 40
+    dataset_figures.draw_contact_sheet([dataset_figures.make_cell(image, labels, "title")], names, colors, "unused.png")
+    overlays.draw_prediction_sheet([overlays.Prediction(image, labels, labels)], names, colors, "unused.png")
+    for figure in figures:
+        figure.draw_without_rendering()
+        box, page = figure.legends[0].get_window_extent(), figure.bbox
+        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0
+        assert figure.axes[0].get_window_extent().height > 0.2 * page.height

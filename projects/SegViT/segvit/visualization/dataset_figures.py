@@ -18,16 +18,14 @@ from matplotlib.ticker import LogLocator, NullLocator
 from segvit.classes.palette import Color
 from segvit.errors import UserError
 from segvit.visualization.figures import save_figure
-from segvit.visualization.fonts import readable_names
-from segvit.visualization.overlays import add_class_legend, blend_labels
+from segvit.visualization.fonts import readable_names, shorten
+from segvit.visualization.overlays import add_class_legend, blend_labels, legend_height
 
 # Sizes of the histogram in inches. The figure grows with the number of classes.
 BAR_HEIGHT = 0.11
 PLOT_WIDTH = 5.0
 MARGIN = 0.6
 CHARACTER_WIDTH = 0.07
-# Longer class names are shortened: some of ADE20K's list five synonyms.
-MAX_NAME_LENGTH = 32
 
 # Cells in a row of a contact sheet.
 COLUMNS = 4
@@ -51,7 +49,7 @@ def draw_class_histogram(
         output: the PNG file.
     """
     bars = max(len(frequencies), 1)
-    labels = [f"{class_id} {_shorten(name)}" for class_id, name in enumerate(readable_names(classes))]
+    labels = [f"{class_id} {shorten(name)}" for class_id, name in enumerate(readable_names(classes))]
     plot_height = max(len(classes) * (bars + 1) * BAR_HEIGHT, 1.0)
     left = max(map(_columns, labels), default=0) * CHARACTER_WIDTH + 0.2
     width, height = left + PLOT_WIDTH + MARGIN / 2, plot_height + 2 * MARGIN
@@ -80,10 +78,6 @@ def draw_class_histogram(
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="upper right", ncols=bars, frameon=False, fontsize=9)
     save_figure(figure, output, dpi=100)
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 3]}..."
 
 
 def _columns(text: str) -> int:
@@ -125,17 +119,16 @@ def draw_contact_sheet(
     for cell in cells:
         counts += np.bincount(cell.labels[cell.labels < len(classes)].ravel(), minlength=len(classes))
     largest = np.argsort(-counts, kind="stable")[:MAX_LEGEND_CLASSES]
-    names = readable_names(classes)
     present = sorted(int(class_id) for class_id in largest if counts[class_id])
-    legend_height = 0.3 * -(-len(present) // 8) + 0.2
-    figure = Figure(
-        figsize=(COLUMNS * CELL_INCHES, rows * (CELL_INCHES * ratio + 0.25) + legend_height), layout="constrained"
-    )
+    names = [readable_names(classes)[index] for index in present]
+    width = COLUMNS * CELL_INCHES
+    height = rows * (CELL_INCHES * ratio + 0.25) + legend_height(names, width)
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, COLUMNS, squeeze=False).flat
     for axis, cell in zip(axes, cells, strict=False):
         axis.imshow(blend_labels(cell.image, cell.labels, colors))
         axis.set_title(cell.title, fontsize=8)
     for axis in figure.axes:
         axis.set_axis_off()
-    add_class_legend(figure, [names[index] for index in present], [colors[index] for index in present])
+    add_class_legend(figure, names, [colors[index] for index in present])
     save_figure(figure, output, dpi=80)

@@ -30,6 +30,8 @@ OTHER_STYLE = re.compile("bold|italic|oblique|light|thin|medium|black|condensed|
 # Characters that no font needs: joiners and the selectors of emoji variants.
 INVISIBLE = re.compile("[\u200b-\u200f\ufe00-\ufe0f]")
 REPLACEMENT = "?"
+# Figures shorten longer class names: some of ADE20K's list five synonyms.
+MAX_NAME_LENGTH = 32
 # How many characters a warning lists.
 MAX_LISTED = 20
 # Since this version matplotlib joins Arabic letters and writes from right to left (by libraqm).
@@ -47,6 +49,11 @@ def readable_names(names: Sequence[str]) -> list[str]:
     missing = [missing_characters(name) for name in names]
     _report("".join(missing))
     return [f"class {index}" if missing[index] else name for index, name in enumerate(names)]
+
+
+def shorten(name: str) -> str:
+    """A class name of at most `MAX_NAME_LENGTH` characters."""
+    return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 3]}..."
 
 
 def use_fonts(figure: Figure) -> None:

@@ -16,10 +16,14 @@ from matplotlib.patches import Patch
 
 from segvit.classes.palette import Color
 from segvit.visualization.figures import save_figure
-from segvit.visualization.fonts import readable_names
+from segvit.visualization.fonts import readable_names, shorten, text_coverage
 
-# Classes in each line of a sheet's legend.
-LEGEND_COLUMNS = 8
+# The most classes in a line of a sheet's legend, its font size, and inches: of a line, and of a colour with its spaces.
+MAX_LEGEND_COLUMNS = 8
+FONT_SIZE = 9
+LINE_HEIGHT = 0.3
+MARK_WIDTH = 0.65
+POINTS_PER_INCH = 72
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,8 @@ def draw_prediction_sheet(
     rows, columns = len(predictions), 3
     width = 12
     aspect_ratio = predictions[0].image.shape[0] / predictions[0].image.shape[1]
-    legend_height = 0.3 * -(-len(classes) // LEGEND_COLUMNS) + 0.1
-    height = rows * width / columns * aspect_ratio + legend_height + 0.4
+    names = readable_names(classes)
+    height = rows * width / columns * aspect_ratio + legend_height(names, width) + 0.3
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for row, prediction in zip(axes, predictions, strict=True):
@@ -86,14 +90,25 @@ def draw_prediction_sheet(
         axis.set_title(title, fontsize=11)
     for axis in axes.flat:
         axis.set_axis_off()
-    add_class_legend(figure, readable_names(classes), colors)
+    add_class_legend(figure, names, colors)
     save_figure(figure, output, dpi=80)
 
 
+def legend_height(classes: Sequence[str], width: float) -> float:
+    """Inches that `add_class_legend` needs in a figure of `width` inches."""
+    return LINE_HEIGHT * -(-len(classes) // _legend_columns(classes, width)) + 0.2
+
+
+def _legend_columns(classes: Sequence[str], width: float) -> int:
+    longest = max((text_coverage(shorten(name), FONT_SIZE).shape[1] for name in classes), default=0)
+    return max(1, min(MAX_LEGEND_COLUMNS, int(width / (MARK_WIDTH + longest / POINTS_PER_INCH))))
+
+
 def add_class_legend(figure: Figure, classes: Sequence[str], colors: Sequence[Color]) -> None:
-    """Add a legend of the classes, named as by `readable_names`, below the axes."""
+    """Add a legend of the classes, named as by `readable_names`, below the axes; long names are shortened."""
     patches = [
-        Patch(color=(red / 255, green / 255, blue / 255), label=name)
+        Patch(color=(red / 255, green / 255, blue / 255), label=shorten(name))
         for name, (red, green, blue) in zip(classes, colors, strict=True)
     ]
-    figure.legend(handles=patches, loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False, fontsize=9)
+    columns = _legend_columns(classes, figure.get_figwidth())
+    figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False, fontsize=FONT_SIZE)
