@@ -185,6 +185,7 @@ def test_a_missing_camera_is_an_error(demo):
     [
         ((), "--input --webcam"),
         (("--input", "a.png", "--opacity", 2), "--opacity 2.0"),
+        (("--input", "http://127.0.0.1:1/a.mp4"), "http://127.0.0.1:1/a.mp4: URLs are not read"),
         (("--input", "a.png", "--batch-size", 0), "--batch-size"),
         (("--input", "a.png", "--max-frames", 3), "--max-frames"),
         (("--input", "a.png", "--config-file", "nowhere"), "'nowhere'"),

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segvit.cli_errors import describe, positive, user_errors
+from segvit.cli_errors import describe, local_path, positive, user_errors
 from segvit.image_reading import max_level_of
 from segvit.inference import SegViTPredictor, load_image
 from segvit.inference.model_options import add_model_options, add_overrides, predictor_of
@@ -178,7 +178,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_options(parser)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", type=Path, nargs="+", metavar="PATH", help="images, videos, and folders of them")
+    source.add_argument(
+        "--input", type=local_path, nargs="+", metavar="PATH", help="images, videos, and folders of them"
+    )
     source.add_argument(
         "--webcam",
         nargs="?",

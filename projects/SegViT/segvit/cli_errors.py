@@ -80,6 +80,13 @@ def user_errors(*, overrides_after: str = "") -> Iterator[None]:
         TRAINING_LOOP.removeFilter(_drop_traceback)
 
 
+def local_path(text: str) -> Path:
+    """The argparse `type` of files and folders; a `Path` of a URL has another text, and OpenCV would still open it."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text}: URLs are not read: download it first, and name the file")
+    return Path(text)
+
+
 def positive(text: str) -> int:
     """The argparse `type` of positive integers."""
     value = int(text)

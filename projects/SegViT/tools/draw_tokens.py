@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segvit.cli_errors import user_errors
+from segvit.cli_errors import local_path, user_errors
 from segvit.d2 import load_config
 from segvit.datasets.dataset_classes import class_list_of
 from segvit.errors import UserError
@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Segment and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", type=Path, required=True, metavar="FILE", help="the config, a YAML file")
-    parser.add_argument("--input", type=Path, nargs="+", required=True, metavar="IMAGE", help="the images to draw")
+    parser.add_argument(
+        "--input", type=local_path, nargs="+", required=True, metavar="IMAGE", help="the images to draw"
+    )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="FOLDER", help="the folder for the drawings, a PNG per image"
     )
