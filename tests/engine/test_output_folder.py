@@ -83,6 +83,7 @@ def test_the_config_keeps_the_pretrained_encoder(train_net, tmp_path, monkeypatc
 def test_a_run_that_has_not_trained_may_start_again(train_net, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("of a run that ended at once")
+    (tmp_path / "run" / "metrics.json").touch()
     train_net()
     assert "SOLVER" in (tmp_path / "run" / "config.yaml").read_text()
 

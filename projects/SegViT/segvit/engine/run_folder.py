@@ -85,7 +85,8 @@ def require_own_folder(folder: str | os.PathLike[str], *, overwrite: bool) -> No
 
 def has_trained(folder: str | os.PathLike[str]) -> bool:
     """Whether a run has left checkpoints or metrics in the folder."""
-    return has_checkpoint(Path(folder)) or Path(folder, "metrics.json").is_file()
+    metrics = Path(folder, "metrics.json")  # opened, and left empty, by a run that fails at its first batch
+    return has_checkpoint(Path(folder)) or (metrics.is_file() and metrics.stat().st_size > 0)
 
 
 def clear(folder: str | os.PathLike[str]) -> list[str]:
