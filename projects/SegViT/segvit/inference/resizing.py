@@ -29,8 +29,12 @@ def resized_channels(pixels: np.ndarray, channels: Iterable[int], *, short: int,
     Channel by channel: Pillow would copy a colour image to four bytes per pixel.
     """
     height, width = input_size(*pixels.shape[:2], short=short, longest=longest)
-    planes = (np.ascontiguousarray(pixels[:, :, channel]) for channel in channels)
-    if (height, width) == pixels.shape[:2]:
-        return np.stack(list(planes))
-    resized = (Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR) for plane in planes)
-    return np.stack([np.asarray(plane) for plane in resized])
+    return np.stack([_resized(pixels[:, :, channel], height, width) for channel in channels])
+
+
+def _resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(H, W) -> (height, width). A contiguous copy of a large plane lives no longer than this call."""
+    if plane.shape == (height, width):
+        return plane
+    image = Image.fromarray(np.ascontiguousarray(plane))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
