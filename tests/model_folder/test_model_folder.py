@@ -150,6 +150,11 @@ def test_a_folder_holds_metrics_iterations_and_the_ignored_label(checkpoint, tin
     assert classes["ignore_value"] == 255 and classes["background"] == 5
 
 
+def test_all_files_have_the_same_permissions(checkpoint, tmp_path):
+    folder = pack_checkpoint(checkpoint(), tmp_path / "model")
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
 def test_a_checkpoint_without_a_config_needs_one(checkpoint, tiny_cfg, tmp_path):
     path = checkpoint(with_record=False)
     with pytest.raises(UserError, match="config"):

@@ -52,7 +52,7 @@ class Segmentation:
         """Name of each class in the image -> its fraction of the pixels, the largest first."""
         counts = np.bincount(self.labels.ravel(), minlength=len(self.classes.names))
         present = [int(index) for index in counts.argsort(kind="stable")[::-1] if counts[index]]
-        return {self.classes.names[index]: counts[index] / self.labels.size for index in present}
+        return {self.classes.names[index]: float(counts[index] / self.labels.size) for index in present}
 
     def colorize(self) -> Image.Image:
         """The colours of the classes, RGB."""

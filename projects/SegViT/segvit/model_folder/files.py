@@ -112,6 +112,7 @@ def write_model_folder(
             yaml.safe_dump(nested(values), default_flow_style=None, width=120, allow_unicode=True), encoding="utf-8"
         )
         save_file(_copies(weights), temporary / WEIGHTS)
+        shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)  # safetensors lets only the owner read its file
         _write_json(temporary / CLASSES, _class_entries(classes, values["MODEL.SEM_SEG_HEAD.IGNORE_VALUE"]))
         _write_json(temporary / METRICS, dict(metrics))
         card = model_card(name=target.name, values=values, classes=classes, metrics=metrics, record=record)
