@@ -14,7 +14,6 @@ from segvit.api.model import Model
 from segvit.api.options import keys_of_options
 from segvit.assembly.meta_arch import SegViT
 from segvit.classes.class_list import ClassList
-from segvit.classes.palette import distinct_colors
 from segvit.config.device import require_device
 from segvit.config.loading import config_layers, find_config
 from segvit.errors import ArgumentError
@@ -75,10 +74,9 @@ def create_model(
     number = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     if not number:
         raise ArgumentError("num_classes", f"is missing: the config {name} leaves it to its dataset")
-    names = tuple(classes) or tuple(f"class {index}" for index in range(number))
     network = SegViT(cfg, label_dtype=label_type(number)).to(device)
-    colors = tuple(distinct_colors(number))
-    return Model(cfg=cfg, network=network, classes=ClassList(names=names, colors=colors, colors_given=False)).train()
+    listed = ClassList.with_default_colors(classes) if classes else ClassList.numbered(number)
+    return Model(cfg=cfg, network=network, classes=listed).train()
 
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:

@@ -16,6 +16,7 @@ from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from torch import nn
 from yacs.config import CfgNode
 
+from segvit.api.options import keys_of_options
 from segvit.api.segmentation import Segmentation
 from segvit.assembly.meta_arch import SegViT
 from segvit.classes.class_list import ClassList
@@ -164,8 +165,6 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
         Raises:
             UserError: the folder is incomplete or its files do not fit each other.
         """
-        from segvit.api.options import keys_of_options
-
         folder = Path(pretrained_model_name_or_path)
         if not folder.is_dir():
             name = os.fspath(pretrained_model_name_or_path)

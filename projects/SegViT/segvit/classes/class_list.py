@@ -29,6 +29,16 @@ class ClassList:
     colors: tuple[Color, ...]
     colors_given: bool
 
+    @classmethod
+    def with_default_colors(cls, names: Sequence[str]) -> ClassList:
+        """These names, with colours that can be told apart."""
+        return cls(names=tuple(names), colors=tuple(distinct_colors(len(names))), colors_given=False)
+
+    @classmethod
+    def numbered(cls, num_classes: int) -> ClassList:
+        """The names "class 0", "class 1" and so on, with default colours."""
+        return cls.with_default_colors([f"class {index}" for index in range(num_classes)])
+
 
 def read_class_list(folder: str | os.PathLike[str]) -> ClassList:
     """Read `classes.txt` (one name a line) or `classes.json` (a list of {"name": ..., "color": [r, g, b]}).
@@ -92,7 +102,7 @@ def _parse_text(content: str) -> ClassList:
     if "" in names:
         raise UserError(f"line {names.index('') + 1} is empty, which would shift the ids of the classes after it")
     _check_names(names)
-    return ClassList(names=tuple(names), colors=_default_colors(len(names)), colors_given=False)
+    return ClassList.with_default_colors(names)
 
 
 def _parse_json(content: str) -> ClassList:
@@ -111,16 +121,12 @@ def _parse_json(content: str) -> ClassList:
     _check_names(names)
     given = [entry["color"] for entry in entries if "color" in entry]
     if not given:
-        return ClassList(names=tuple(names), colors=_default_colors(len(names)), colors_given=False)
+        return ClassList.with_default_colors(names)
     if len(given) < len(names):
         raise UserError(f'{len(names) - len(given)} of {len(names)} entries lack a "color": give all of them or none')
     colors = [parse_color(color, name) for name, color in zip(names, given)]
     _check_unique(colors, "the colour")
     return ClassList(names=tuple(names), colors=tuple(colors), colors_given=True)
-
-
-def _default_colors(count: int) -> tuple[Color, ...]:
-    return tuple(distinct_colors(count))
 
 
 def _check_names(names: Sequence[str]) -> None:

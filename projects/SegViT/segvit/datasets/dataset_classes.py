@@ -11,7 +11,6 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from yacs.config import CfgNode
 
 from segvit.classes.class_list import MODEL_CLASSES, ClassList, read_model_classes
-from segvit.classes.palette import distinct_colors
 
 
 def class_list_of(cfg: CfgNode) -> ClassList:
@@ -26,16 +25,14 @@ def class_list_of(cfg: CfgNode) -> ClassList:
     own = Path(cfg.MODEL.WEIGHTS).with_name(MODEL_CLASSES) if cfg.MODEL.WEIGHTS.endswith(".safetensors") else None
     if own is not None and own.is_file():
         return read_model_classes(own)
-    default_colors = distinct_colors(num_classes)
     for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
         if dataset not in DatasetCatalog:
             continue
         metadata = MetadataCatalog.get(dataset)
         names = metadata.get("stuff_classes", ())
         colors = metadata.get("stuff_colors", ())
+        if len(names) == num_classes == len(colors):
+            return ClassList(names=tuple(names), colors=tuple(tuple(color) for color in colors), colors_given=True)
         if len(names) == num_classes:
-            colors_given = len(colors) == num_classes
-            palette = [tuple(color) for color in colors] if colors_given else default_colors
-            return ClassList(names=tuple(names), colors=tuple(palette), colors_given=colors_given)
-    names = tuple(f"class {index}" for index in range(num_classes))
-    return ClassList(names=names, colors=tuple(default_colors), colors_given=False)
+            return ClassList.with_default_colors(names)
+    return ClassList.numbered(num_classes)

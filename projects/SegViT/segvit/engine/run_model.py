@@ -8,7 +8,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from segvit.engine.run_folder import MODEL_FOLDER
-from segvit.model_folder.packing import pack_checkpoint
+from segvit.model_folder.packing import pack_content
 from segvit.modeling.weights.weight_files import read_weight_file
 from segvit.visualization.curves import read_all_metrics
 
@@ -22,14 +22,14 @@ def write_run_model(cfg: CfgNode) -> Path:
     checkpoint = folder / "model_best.pth"
     if not checkpoint.is_file():
         checkpoint = folder / "model_final.pth"
-    metrics = metrics_of(folder, checkpoint, cfg)
-    return pack_checkpoint(checkpoint, folder / MODEL_FOLDER, cfg=cfg, metrics=metrics, command=sys.argv)
+    content = read_weight_file(checkpoint)
+    metrics = metrics_at(content.get("iteration"), folder, cfg)
+    return pack_content(content, folder / MODEL_FOLDER, origin=checkpoint, cfg=cfg, metrics=metrics, command=sys.argv)
 
 
-def metrics_of(folder: Path, checkpoint: Path, cfg: CfgNode) -> dict[str, float]:
+def metrics_at(iteration: int | None, folder: Path, cfg: CfgNode) -> dict[str, float]:
     """The metrics of a checkpoint on the first test set, from the log of the run; none if it was not evaluated."""
     log = folder / "metrics.json"
-    iteration = read_weight_file(checkpoint).get("iteration")
     if iteration is None or not log.is_file():
         return {}
     prefix = f"{cfg.DATASETS.TEST[0]}/{METRICS}" if len(cfg.DATASETS.TEST) > 1 else METRICS

@@ -11,7 +11,6 @@ from timm.models import clean_state_dict
 from yacs.config import CfgNode
 
 from segvit.classes.class_list import ClassList
-from segvit.classes.palette import distinct_colors
 from segvit.config.unread_keys import READ
 from segvit.datasets.dataset_classes import class_list_of
 from segvit.errors import UserError
@@ -42,12 +41,25 @@ def pack_checkpoint(
         UserError: the checkpoint holds no config and none is given, or no weights.
     """
     content = read_weight_file(checkpoint)
+    return pack_content(content, folder, origin=checkpoint, cfg=cfg, metrics=metrics, command=command)
+
+
+def pack_content(
+    content: Mapping[str, Any],
+    folder: Path,
+    *,
+    origin: Path,
+    cfg: CfgNode | None = None,
+    metrics: Mapping[str, float] | None = None,
+    command: Sequence[str] = (),
+) -> Path:
+    """`pack_checkpoint` of what was read from the file `origin`."""
     weights = clean_state_dict(content.get("model", {}))
     if not weights:
-        raise UserError(f"{checkpoint} holds no weights under the name 'model': it is not a checkpoint of this project")
-    require_finite(weights, str(checkpoint))
+        raise UserError(f"{origin} holds no weights under the name 'model': it is not a checkpoint of this project")
+    require_finite(weights, str(origin))
     if cfg is None:
-        cfg = _recorded_config(content, checkpoint)
+        cfg = _recorded_config(content, origin)
     iteration = content.get("iteration", content.get("trainer", {}).get("iteration"))
     return write_model_folder(
         folder,
@@ -78,4 +90,4 @@ def _classes(recorded: Sequence[str], cfg: CfgNode) -> ClassList:
     known = class_list_of(cfg)
     if not recorded or tuple(recorded) == known.names:
         return known
-    return ClassList(names=tuple(recorded), colors=tuple(distinct_colors(len(recorded))), colors_given=False)
+    return ClassList.with_default_colors(recorded)
