@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from segvit.dataset_tools.preparation.ade20k import find_ade20k
+from segvit.dataset_tools.preparation.benchmarks.ade20k import find_ade20k
 from segvit.dataset_tools.preparation.command import run_command
 
 

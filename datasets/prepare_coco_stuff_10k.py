@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from segvit.dataset_tools.preparation.coco_stuff_10k import find_coco_stuff_10k
+from segvit.dataset_tools.preparation.benchmarks.coco_stuff_10k import find_coco_stuff_10k
 from segvit.dataset_tools.preparation.command import run_command
 
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from segvit.dataset_tools.preparation.benchmarks.pascal_context import JSON, MATS, SOURCES, find_pascal_context
 from segvit.dataset_tools.preparation.command import run_command
 from segvit.dataset_tools.preparation.distribution import Distribution
-from segvit.dataset_tools.preparation.pascal_context import JSON, MATS, SOURCES, find_pascal_context
 
 
 def find(options: argparse.Namespace) -> Distribution:

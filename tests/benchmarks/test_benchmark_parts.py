@@ -11,7 +11,7 @@ from criterion_step import CriterionStep
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
 from segvit.analysis.from_config import build_random_model
-from segvit.datasets.toy_scenes import TOY_SCENES_CATEGORIES
+from segvit.datasets.benchmarks.toy_scenes import TOY_SCENES_CATEGORIES
 from training_step import random_input
 
 BENCHMARKS = PROJECT / "benchmarks"

@@ -19,7 +19,7 @@ from segvit.continual.calibration import ScoreRatios
 from segvit.continual.report import forgetting, shares_of_joint
 from segvit.continual.run import StepResult, load_step, run_or_load_step, step_configs, training_config
 from segvit.d2 import load_config
-from segvit.datasets.toy_scenes import CLASS_IDS
+from segvit.datasets.benchmarks.toy_scenes import CLASS_IDS
 from segvit.engine import Trainer
 from segvit.errors import UserError
 

@@ -23,7 +23,8 @@ from helpers.dataset_replicas import (
     write_voc2010,
 )
 from helpers.repository import ROOT
-from segvit.dataset_tools.preparation import ade20k, coco_stuff_10k, pascal_context, prepare
+from segvit.dataset_tools.preparation import prepare
+from segvit.dataset_tools.preparation.benchmarks import ade20k, coco_stuff_10k, pascal_context
 
 # pycocotools on current NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -15,8 +15,9 @@ from helpers.dataset_replicas import (
     write_pascal_mats,
     write_voc2010,
 )
-from segvit.dataset_tools.preparation import pascal_context, prepare
-from segvit.datasets.pascal_context import PASCAL_CONTEXT_CATEGORIES
+from segvit.dataset_tools.preparation import prepare
+from segvit.dataset_tools.preparation.benchmarks import pascal_context
+from segvit.datasets.benchmarks.pascal_context import PASCAL_CONTEXT_CATEGORIES
 
 # pycocotools on current NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

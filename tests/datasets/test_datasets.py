@@ -11,7 +11,7 @@ import segvit.data
 from helpers.repository import CONFIGS
 from segvit.d2 import get_segvit_cfg
 from segvit.datasets import load_sem_seg_pairs, register_sem_seg_split, require_datasets
-from segvit.datasets.coco_stuff_10k import COCO_STUFF_10K_CATEGORIES
+from segvit.datasets.benchmarks.coco_stuff_10k import COCO_STUFF_10K_CATEGORIES
 
 
 @pytest.fixture

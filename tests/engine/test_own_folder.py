@@ -15,7 +15,7 @@ from helpers.folders import CLASSES, HEIGHT, WIDTH, write_folder
 from helpers.processes import run_program
 from helpers.repository import PROJECT
 from segvit.d2 import get_segvit_cfg
-from segvit.datasets.camvid import CAMVID_CATEGORIES
+from segvit.datasets.benchmarks.camvid import CAMVID_CATEGORIES
 
 CAMVID = os.environ.get("SEGVIT_CAMVID")
 TRAIN = PROJECT / "train_net.py"

@@ -10,8 +10,8 @@ import scipy.io
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from segvit.datasets.coco_stuff_10k import COCO_STUFF_10K_CATEGORIES
-from segvit.datasets.pascal_context import PASCAL_CONTEXT_CATEGORIES
+from segvit.datasets.benchmarks.coco_stuff_10k import COCO_STUFF_10K_CATEGORIES
+from segvit.datasets.benchmarks.pascal_context import PASCAL_CONTEXT_CATEGORIES
 
 HEIGHT, WIDTH = 24, 32
 

@@ -1,13 +1,13 @@
 """SegViT's datasets, registered with Detectron2 on import; files are read by `DatasetCatalog.get`, not before."""
 
 from segvit.classes.class_list import ClassList, read_class_list
-from segvit.datasets.camvid import register_camvid
-from segvit.datasets.coco_stuff_10k import register_coco_stuff_10k
+from segvit.datasets.benchmarks.camvid import register_camvid
+from segvit.datasets.benchmarks.coco_stuff_10k import register_coco_stuff_10k
+from segvit.datasets.benchmarks.pascal_context import register_pascal_context
+from segvit.datasets.benchmarks.toy_scenes import register_toy_scenes
 from segvit.datasets.folder import register_config_folder, register_folder
 from segvit.datasets.pairs import load_sem_seg_pairs
-from segvit.datasets.pascal_context import register_pascal_context
 from segvit.datasets.registration import register_sem_seg_split, require_datasets
-from segvit.datasets.toy_scenes import register_toy_scenes
 
 register_camvid()
 register_coco_stuff_10k()

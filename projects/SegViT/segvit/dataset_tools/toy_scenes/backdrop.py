@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from segvit.dataset_tools.toy_scenes.canvas import IMAGE_HEIGHT, IMAGE_WIDTH, Canvas, pick_color
-from segvit.datasets.toy_scenes import CLASS_IDS
+from segvit.datasets.benchmarks.toy_scenes import CLASS_IDS
 
 # (zenith, horizon) colours: noon, evening, dusk, overcast, dawn.
 SKIES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from segvit.dataset_tools.toy_scenes.canvas import Canvas, pick_color
-from segvit.datasets.toy_scenes import CLASS_IDS
+from segvit.datasets.benchmarks.toy_scenes import CLASS_IDS
 
 LEAVES = ((46, 104, 44), (70, 122, 40), (34, 86, 52), (148, 96, 30))
 TRUNKS = ((88, 62, 44), (70, 54, 44))

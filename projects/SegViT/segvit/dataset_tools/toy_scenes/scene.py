@@ -17,7 +17,7 @@ from segvit.dataset_tools.toy_scenes.objects import (
     paint_sign,
     paint_tree,
 )
-from segvit.datasets.toy_scenes import CLASS_IDS
+from segvit.datasets.benchmarks.toy_scenes import CLASS_IDS
 from segvit.errors import UserError
 
 SPLITS = ("train", "val")

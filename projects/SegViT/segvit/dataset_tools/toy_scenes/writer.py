@@ -13,7 +13,7 @@ import numpy as np
 
 from segvit.dataset_tools.toy_scenes.canvas import IGNORED, IMAGE_HEIGHT, IMAGE_WIDTH
 from segvit.dataset_tools.toy_scenes.scene import draw_scene
-from segvit.datasets.toy_scenes import TOY_SCENES_CATEGORIES
+from segvit.datasets.benchmarks.toy_scenes import TOY_SCENES_CATEGORIES
 from segvit.label_png import write_label_png
 from segvit.progress import progress_bar
 

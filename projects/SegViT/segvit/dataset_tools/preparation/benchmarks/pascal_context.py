@@ -7,6 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from segvit.classes.palette import voc_colors
+from segvit.dataset_tools.preparation.benchmarks.pascal_annotations import (
+    check_category_names,
+    merge_run_length_masks,
+    read_detail_json,
+    read_label_list,
+)
 from segvit.dataset_tools.preparation.distribution import (
     IGNORED,
     Distribution,
@@ -16,14 +22,8 @@ from segvit.dataset_tools.preparation.distribution import (
     Split,
     files_by_exact_stem,
 )
-from segvit.dataset_tools.preparation.pascal_annotations import (
-    check_category_names,
-    merge_run_length_masks,
-    read_detail_json,
-    read_label_list,
-)
 from segvit.dataset_tools.preparation.readers import read_mat, read_split_list
-from segvit.datasets.pascal_context import FOLDER, PASCAL_CONTEXT_CATEGORIES
+from segvit.datasets.benchmarks.pascal_context import FOLDER, PASCAL_CONTEXT_CATEGORIES
 
 SOURCES = ("mat", "json")
 # The JSON has two training images and one validation image fewer.

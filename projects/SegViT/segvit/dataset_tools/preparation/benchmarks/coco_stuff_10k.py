@@ -16,7 +16,7 @@ from segvit.dataset_tools.preparation.distribution import (
     files_by_exact_stem,
 )
 from segvit.dataset_tools.preparation.readers import read_mat, read_split_list
-from segvit.datasets.coco_stuff_10k import ANNOTATIONS, COCO_STUFF_10K_CATEGORIES, FOLDER, IMAGES
+from segvit.datasets.benchmarks.coco_stuff_10k import ANNOTATIONS, COCO_STUFF_10K_CATEGORIES, FOLDER, IMAGES
 
 SIZES = {"train": 9000, "test": 1000}
 URL = "http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/cocostuff-10k-v1.1.zip"

@@ -1,0 +1,1 @@
+"""Benchmarks and generated datasets: their classes, and their registration with Detectron2."""
