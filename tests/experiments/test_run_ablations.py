@@ -13,8 +13,8 @@ from segvit.analysis.from_config import build_random_model
 from segvit.config.loading import config_layers
 from segvit.d2 import load_config
 from segvit.d2.solver import build_optimizer
-from segvit.experiments.ablations import AblationResult, Spread, ablation_config
 from segvit.experiments.cached_run import RunResult
+from segvit.experiments.seeded_runs import SeededRuns, Spread
 
 CONFIGS = PROJECT / "configs" / "ablations"
 ON_TOY_SCENES = CONFIGS / "on_toy_scenes.yaml"
@@ -59,7 +59,7 @@ def test_keys_of_other_data_and_of_the_ablation_do_not_overlap(name):
     own = {key for _, layer in config_layers(CONFIGS / f"{name}.yaml")[len(base) - 1 :] for key in layer}
     replaced = {key for _, layer in config_layers(ON_TOY_SCENES) for key in layer}
     assert replaced and not own & replaced
-    cfg = ablation_config(CONFIGS / f"{name}.yaml", on=ON_TOY_SCENES, opts=["SOLVER.MAX_ITER", "7"])
+    cfg = TOOL.ablation_config(CONFIGS / f"{name}.yaml", on=ON_TOY_SCENES, opts=["SOLVER.MAX_ITER", "7"])
     assert cfg.DATASETS.TEST == ("toy_scenes_sem_seg_val",) and cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 10
     assert cfg.SOLVER.MAX_ITER == 7
 
@@ -163,6 +163,6 @@ def test_results_are_the_mean_and_deviation_over_seeds():
         )
         for seed, seconds in ((1, None), (2, 0.5), (3, 0.7))
     }
-    result = AblationResult("any", runs)
+    result = SeededRuns("any", runs)
     assert (result.miou_final.mean, result.miou_best.mean) == (2, 3)
     assert result.seconds_per_iteration == pytest.approx(0.6)

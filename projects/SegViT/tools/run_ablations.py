@@ -3,7 +3,7 @@
     python projects/SegViT/tools/run_ablations.py [--run GROUP-or-NAME ...] [--on FILE] [--seeds N ...]
         [--output FOLDER] [KEY VALUE ...]
 
---run takes groups (decoder, heads, levels, stages, sampling, reduction) and names of configs; the default is all. A
+--run takes groups (decoder, levels, stages, sampling, reduction) and names of configs; the default is all. A
 config in several groups runs once. The dataset is CamVid; --on overrides data keys by those of a YAML file, such as
 configs/ablations/on_toy_scenes.yaml for the generated toy scenes. With several seeds, the table has mean and standard
 deviation. FOLDER/<name>/seed<N>/ holds each run: a finished run is not repeated, and an interrupted one continues.
@@ -27,19 +27,19 @@ from detectron2.config import CfgNode
 from tabulate import tabulate
 
 from segvit.cli_errors import user_errors
+from segvit.config.loading import config_layers
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
 from segvit.engine.run_setup import log_to_file
 from segvit.errors import UserError
-from segvit.experiments.ablations import AblationResult, ablation_config, with_seed
-from segvit.experiments.cached_run import RunResult, run_or_load
-from segvit.experiments.run_series import failure_lines, run_series, split_overrides
+from segvit.experiments.cached_run import config_to_compare
+from segvit.experiments.run_series import failure_lines, split_overrides
+from segvit.experiments.seeded_runs import SeededRuns, parse_seeds, run_seeds
 from segvit.output_files import atomic_write_text, require_folder
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "ablations"
 GROUPS = {
     "decoder": ("per_pixel_ce", "atm_ce", "atm_mask"),
-    "heads": ("per_pixel_ce", "segmenter_ce", "atm_mask", "atm_detail"),
     "levels": ("atm_mask", "levels_2_5", "levels_2_3_5", "levels_0_2_3_5"),
     "stages": ("atm_mask", "three_atm_last_level", "levels_2_3_5"),
     "sampling": ("qd_conv_q", "qd_nearest_qkv", "qd_qu_nearest"),
@@ -89,30 +89,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run every ablation and write the table. Returns the exit code."""
     args = parse_args(argv)
     configs = {name: ablation_config(CONFIGS / f"{name}.yaml", on=args.on, opts=args.opts) for name in chosen(args.run)}
-    seeds = chosen_seeds(args.seeds, next(iter(configs.values())))
+    seeds = parse_seeds(args.seeds, next(iter(configs.values())))
     for cfg in configs.values():
         require_device_and_data(cfg)
     require_folder(args.output, origin="--output")
     log_to_file(args.output, terminal_level=logging.CRITICAL)
-    runs = {f"{name}, seed {seed}": (name, seed) for name in configs for seed in seeds}
-    results, failures = run_series(
-        {
-            title: partial(
-                run_or_load,
-                with_seed(configs[name], seed),
-                args.output / name / f"seed{seed}",
-                hooks=lambda: [ProgressBar()],
-            )
-            for title, (name, seed) in runs.items()
-        },
-        announce=partial(print, flush=True),
+    results, failures = run_seeds(
+        configs, seeds, args.output, announce=partial(print, flush=True), hooks=lambda: [ProgressBar()]
     )
-    by_name: dict[str, dict[int, RunResult]] = {}
-    for title, result in results.items():
-        name, seed = runs[title]
-        by_name.setdefault(name, {})[seed] = result
-    report(args, configs, seeds, [AblationResult(*pair) for pair in by_name.items()], failures)
+    report(args, configs, seeds, results, failures)
     return 1 if failures else 0
+
+
+def ablation_config(config_file: Path, *, on: Path | None = None, opts: Sequence[object] = ()) -> CfgNode:
+    """Load the config of an ablation.
+
+    Args:
+        config_file: the ablation's YAML file.
+        on: a YAML file whose keys override it, such as those of another dataset.
+        opts: `KEY VALUE` overrides, which override both files.
+
+    Raises:
+        UserError: if a file or an override is wrong, or there is no test set.
+    """
+    layers = config_layers(on) if on else []
+    overrides = [item for _, layer in layers for pair in layer.items() for item in pair]
+    return config_to_compare(config_file, [*overrides, *opts], shared=True)
 
 
 def chosen(words: Sequence[str]) -> list[str]:
@@ -120,23 +122,18 @@ def chosen(words: Sequence[str]) -> list[str]:
     known = dict.fromkeys(name for names in GROUPS.values() for name in names)
     unknown = [word for word in words if word not in GROUPS and word not in known]
     if unknown or not words:
-        raise UserError(f"--run {' '.join(unknown)}: groups are {', '.join(GROUPS)}; names are {', '.join(known)}")
+        raise UserError(
+            f"--run {' '.join(unknown)}: groups are {', '.join(GROUPS)}; names are {', '.join(known)}; "
+            "heads are compared by compare_heads.py"
+        )
     return list(dict.fromkeys(name for word in words for name in GROUPS.get(word, (word,))))
-
-
-def chosen_seeds(words: Sequence[str], cfg: CfgNode) -> list[int]:
-    """The given seeds, each once, or the config's seed. Raises UserError for a word that is not a seed."""
-    wrong = [word for word in words if not word.isdecimal()]
-    if wrong:
-        raise UserError(f"--seeds {' '.join(wrong)}: seeds are whole numbers from 0")
-    return list(dict.fromkeys(map(int, words))) or [cfg.SEED]
 
 
 def report(
     args: argparse.Namespace,
     configs: dict[str, CfgNode],
     seeds: Sequence[int],
-    results: Sequence[AblationResult],
+    results: Sequence[SeededRuns],
     failures: dict[str, str],
 ) -> None:
     """Write the table as text and JSON, and print the text."""
@@ -156,7 +153,7 @@ def report(
     print(f"\n{text}\n\n  {args.output / 'ablations'}.{{txt,json}}")
 
 
-def table(results: Sequence[AblationResult]) -> str:
+def table(results: Sequence[SeededRuns]) -> str:
     """One row per ablation, in the order of the command line."""
     header = ("ablation", "final mIoU", "best mIoU", "boundary IoU", "minutes", "params (M)", "MACs (G)", "s/iteration")
     rows = [

@@ -1,1 +1,1 @@
-"""Comparisons of training runs: ablations over seeds, and encoders under one config."""
+"""Comparisons of training runs: ablations and heads over seeds, encoders under one config, groups left out."""

@@ -7,7 +7,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -43,6 +43,9 @@ class RunResult:
         minutes: of the whole run, with its evaluations.
         iterations, miou: one of each per evaluation.
         boundary_iou: of the last evaluation, in percent; None without TEST.BOUNDARY_IOU, or of an older version.
+        boundary_ious: of each evaluation; empty where `boundary_iou` is None.
+        cpu_minutes: the CPU time of this process in the run, in minutes; None in a result of an older version. On a
+            shared machine it says more than `minutes`.
     """
 
     params: int
@@ -54,6 +57,8 @@ class RunResult:
     iterations: list[int]
     miou: list[float]
     boundary_iou: float | None = None
+    boundary_ious: list[float] = field(default_factory=list)
+    cpu_minutes: float | None = None
 
 
 def config_to_compare(path: str | Path, opts: Sequence[object] = (), *, shared: bool = False) -> CfgNode:
@@ -95,12 +100,11 @@ def _run_or_load(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]]
     result_file = folder / "result.json"
     if result_file.is_file():
         return RunResult(**json.loads(result_file.read_text(encoding="utf-8")))
-    minutes = train(cfg, hooks())
-    iterations, scores = read_metrics(folder, "sem_seg/mIoU")
-    # A run that was interrupted after its last iteration evaluates that iteration again: keep the later score.
-    miou = {min(iteration + 1, cfg.SOLVER.MAX_ITER): score for iteration, score in zip(iterations, scores, strict=True)}
+    minutes, cpu_minutes = train(cfg, hooks())
+    miou = evaluations(cfg, folder, "sem_seg/mIoU")
+    scores = list(miou.values())
+    boundary_scores = list(evaluations(cfg, folder, "sem_seg/mBoundaryIoU").values())
     _, seconds = read_metrics(folder, "time")
-    _, boundary_scores = read_metrics(folder, "sem_seg/mBoundaryIoU")
     model = build_random_model(cfg, device="meta")
     height, width = cfg.MODEL.VIT.IMG_SIZE
     result = RunResult(
@@ -111,11 +115,22 @@ def _run_or_load(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]]
         seconds_per_iteration=statistics.median(seconds) if seconds else None,
         minutes=minutes,
         iterations=list(miou),
-        miou=list(miou.values()),
+        miou=scores,
         boundary_iou=boundary_scores[-1] if boundary_scores else None,
+        boundary_ious=boundary_scores,
+        cpu_minutes=cpu_minutes,
     )
     atomic_write_text(result_file, json.dumps(asdict(result), indent=2))
     return result
+
+
+def evaluations(cfg: CfgNode, folder: Path, name: str) -> dict[int, float]:
+    """Iteration -> value of a metric of evaluations.
+
+    A run that was interrupted after its last iteration evaluates that iteration again: the later score is kept.
+    """
+    iterations, scores = read_metrics(folder, name)
+    return {min(iteration + 1, cfg.SOLVER.MAX_ITER): score for iteration, score in zip(iterations, scores, strict=True)}
 
 
 def lock_config(cfg: CfgNode, folder: Path) -> None:
@@ -130,17 +145,17 @@ def lock_config(cfg: CfgNode, folder: Path) -> None:
     atomic_write_text(config_file, cfg.dump())
 
 
-def train(cfg: CfgNode, hooks: list[HookBase]) -> float:
-    """Train and evaluate; return the minutes. For a resumed run, the minutes are scaled up to all iterations."""
+def train(cfg: CfgNode, hooks: list[HookBase]) -> tuple[float, float]:
+    """Train and evaluate; return the minutes and those of CPU time. A resumed run's are scaled up to all iterations."""
     seed_all_rng(cfg.SEED)
     trainer = Trainer(cfg)
     trainer.register_hooks(hooks)
     trainer.resume_or_load(resume=True)
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     trainer.train()
-    minutes = (time.perf_counter() - start) / 60
-    trained_fraction = 1 - trainer.start_iter / cfg.SOLVER.MAX_ITER
-    return minutes / (trained_fraction or 1)
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+    trained_fraction = 1 - trainer.start_iter / cfg.SOLVER.MAX_ITER or 1
+    return seconds / 60 / trained_fraction, cpu_seconds / 60 / trained_fraction
 
 
 def merge(cfg: CfgNode, overrides: Overrides) -> CfgNode:

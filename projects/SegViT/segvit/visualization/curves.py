@@ -1,4 +1,4 @@
-"""Curves of runs: training loss and mIoU, encoders side by side, and mIoU over the steps of continual segmentation.
+"""Curves of runs: loss and mIoU, encoders or heads side by side, and mIoU over the steps of continual segmentation.
 
 `read_metrics` reads what the first two draw from `metrics.json`, which every run writes.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Literal, Protocol
@@ -152,6 +154,48 @@ def draw_comparison(curves: Mapping[str, Series], title: str, output: str | os.P
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     _add_legend(axes, "best")
+    save_figure(figure, output, dpi=110)
+
+
+@dataclass(frozen=True)
+class SpreadCurve:
+    """Scores over minutes, their mean and standard deviation over seeds; deviations are 0 for a single seed."""
+
+    minutes: list[float]
+    means: list[float]
+    deviations: list[float]
+
+    @classmethod
+    def of(cls, minutes: list[float], scores: Sequence[Sequence[float]]) -> SpreadCurve:
+        """Of the scores of each seed, as many as there are minutes."""
+        by_time = list(zip(*scores, strict=True))
+        deviations = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in by_time]
+        return cls(minutes, [statistics.fmean(values) for values in by_time], deviations)
+
+
+def draw_over_minutes(
+    panels: Mapping[str, Mapping[str, SpreadCurve]], title: str, output: str | os.PathLike[str], *, unit: str
+) -> None:
+    """Draw scores over minutes: a panel per score, a line per name, and bands of one standard deviation."""
+    figure = Figure(figsize=(6 * len(panels), 4.5), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    for axes, (score, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for index, (name, curve) in enumerate(curves.items()):
+            axes.fill_between(
+                curve.minutes,
+                [mean - deviation for mean, deviation in zip(curve.means, curve.deviations, strict=True)],
+                [mean + deviation for mean, deviation in zip(curve.means, curve.deviations, strict=True)],
+                color=f"C{index}",
+                alpha=0.15,
+            )
+            label = f"{name} ({curve.means[-1]:.1f})"
+            axes.plot(curve.minutes, curve.means, marker="o", markersize=4, label=label, color=f"C{index}")
+        axes.set_xlabel(unit)
+        axes.set_ylabel(f"validation {score} (%)")
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        _add_legend(axes, "lower right")
     save_figure(figure, output, dpi=110)
 
 

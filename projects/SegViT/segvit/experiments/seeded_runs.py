@@ -1,16 +1,19 @@
-"""Ablations: `AblationResult` collects the runs of one config over several seeds."""
+"""`run_seeds`: several configs are trained with several seeds each; `SeededRuns` collects the runs of one config."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
+from detectron2.engine import HookBase
 
-from segvit.config.loading import config_layers
-from segvit.experiments.cached_run import RunResult, config_to_compare, merge
+from segvit.errors import UserError
+from segvit.experiments.cached_run import RunResult, merge, run_or_load
+from segvit.experiments.run_series import run_series
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,8 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class AblationResult:
-    """The runs of one ablation.
+class SeededRuns:
+    """The runs of one config.
 
     Attributes:
         name: the config's name.
@@ -63,6 +66,12 @@ class AblationResult:
         return statistics.fmean(run.minutes for run in self.runs.values())
 
     @property
+    def cpu_minutes(self) -> float | None:
+        """Minutes of CPU time, the mean over seeds; None if a run is of an older version."""
+        values = [run.cpu_minutes for run in self.runs.values()]
+        return statistics.fmean(value for value in values if value is not None) if all(values) else None
+
+    @property
     def params(self) -> int:
         """Parameters of the whole model."""
         return next(iter(self.runs.values())).params
@@ -86,6 +95,7 @@ class AblationResult:
             "miou_best": asdict(self.miou_best),
             "boundary_iou": asdict(self.boundary_iou) if self.boundary_iou else None,
             "minutes": self.minutes,
+            "cpu_minutes": self.cpu_minutes,
             "params": self.params,
             "macs": self.macs,
             "seconds_per_iteration": self.seconds_per_iteration,
@@ -93,22 +103,45 @@ class AblationResult:
         }
 
 
-def ablation_config(config_file: Path, *, on: Path | None = None, opts: Sequence[object] = ()) -> CfgNode:
-    """Load the config of an ablation.
+def run_seeds(
+    configs: Mapping[str, CfgNode],
+    seeds: Sequence[int],
+    output: Path,
+    *,
+    announce: Callable[[str], None],
+    hooks: Callable[[], list[HookBase]] = list,
+) -> tuple[list[SeededRuns], dict[str, str]]:
+    """Train every config with every seed, or load the results of an earlier call (see `run_or_load`).
 
     Args:
-        config_file: the ablation's YAML file.
-        on: a YAML file whose keys override it, such as those of another dataset.
-        opts: `KEY VALUE` overrides, which override both files.
+        configs: name -> config.
+        seeds: at least one.
+        output: its folders "<name>/seed<N>" hold the runs.
+        announce, hooks: see `run_series` and `run_or_load`.
 
-    Raises:
-        UserError: if a file or an override is wrong, or there is no test set.
+    Returns:
+        The successful runs of each config, in the order of the configs, and the error messages of the failed ones.
     """
-    layers = config_layers(on) if on else []
-    overrides = [item for _, layer in layers for pair in layer.items() for item in pair]
-    return config_to_compare(config_file, [*overrides, *opts], shared=True)
+    runs = {f"{name}, seed {seed}": (name, seed) for name in configs for seed in seeds}
+    results, failures = run_series(
+        {
+            title: partial(
+                run_or_load, merge(configs[name], {"SEED": seed}), output / name / f"seed{seed}", hooks=hooks
+            )
+            for title, (name, seed) in runs.items()
+        },
+        announce=announce,
+    )
+    by_name: dict[str, dict[int, RunResult]] = {}
+    for title, result in results.items():
+        name, seed = runs[title]
+        by_name.setdefault(name, {})[seed] = result
+    return [SeededRuns(name, of_name) for name, of_name in by_name.items()], failures
 
 
-def with_seed(cfg: CfgNode, seed: int) -> CfgNode:
-    """A copy of the config with another seed."""
-    return merge(cfg, {"SEED": seed})
+def parse_seeds(words: Sequence[str], cfg: CfgNode) -> list[int]:
+    """The given seeds, each once, or the config's seed. Raises UserError for a word that is not a seed."""
+    wrong = [word for word in words if not word.isdecimal()]
+    if wrong:
+        raise UserError(f"--seeds {' '.join(wrong)}: seeds are whole numbers from 0")
+    return list(dict.fromkeys(map(int, words))) or [cfg.SEED]
