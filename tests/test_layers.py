@@ -57,7 +57,9 @@ def python_files(*folders):
 
 
 def test_no_folder_holds_more_than_twelve_python_files():
-    folders = Counter(path.parent for path in python_files(*PRODUCT) if path.name != "__init__.py")
+    """Scripts that only run what has moved do not count."""
+    files = [path for path in python_files(*PRODUCT) if not path.read_text("utf-8").startswith('"""The former path of')]
+    folders = Counter(path.parent for path in files if path.name != "__init__.py")
     assert {str(folder): count for folder, count in folders.items() if count > 12} == {}
 
 

@@ -10,6 +10,7 @@ REPORT_FILES = ("contact_sheet.png", "histogram.png", "report.json")
 CURVES = ("HOME/data", "--output", "HOME/output/a.png")
 ABLATIONS = ("--run", "atm_mask", "--output", "HOME/output")
 BACKBONES = (*CONFIG, "--output", "HOME/output", "--backbones")
+HEADS = (*CONFIG, "--output", "HOME/output")
 EXPORT = (*CONFIG, "--format", "torchscript", "--output", "HOME/output/m.pt")
 VAL_IMAGE = "HOME/data/images/val/f.png"
 DEMO = (*CONFIG, "--input", "HOME/data/images/val/f.png", "--output")
@@ -242,6 +243,11 @@ SERIES = [
             "MODEL.BACKBONE.NAME 'PlainViT'",
             (*BACKBONES, VIT, "MODEL.BACKBONE.NAME", "HierarchicalViT"),
         ),
+    ),
+    *each(
+        "compare_heads",
+        ("unknown head", "--heads mask2former", (*HEADS, "--heads", "mask2former")),
+        ("reduced tokens", "MODEL.VIT.REDUCTION 'none'", (*HEADS, "MODEL.VIT.REDUCTION", "shrunk")),
     ),
     *each(
         "toy_demo",

@@ -67,10 +67,19 @@ def runs_ablations(command, workspace):
     if "--run" not in command:
         command = command.replace("run_ablations.py", "run_ablations.py --run atm_mask eqd_qu")
     command = re.sub(r"--run decoder qd --seeds 1 2 3", "--run atm_mask qd --seeds 1 2", command)
-    command = command.replace("--run heads --seeds 1 2 3", "--run segmenter_ce atm_detail --seeds 1 2")
     output = workspace.shell(command, {**TINY_INPUT, **TWO_STEPS, **NARROW})
     names = re.search(r"--run ([a-z_ ]+)", command)[1].split()
     assert names and all(re.search(rf"^{name} +[\d.]+", output, re.MULTILINE) for name in names)
+
+
+def compares_heads(command, workspace):
+    """Two of them; that every one trains is tested in tests/experiments."""
+    generates_toy_scenes("python datasets/generate_toy_scenes.py", workspace)
+    shorter = re.sub(r" --seeds [\d ]+", " ", command).replace(
+        "compare_heads.py", "compare_heads.py --heads eomt atm_detail"
+    )
+    output = workspace.shell(shorter, {**TINY_INPUT, **TWO_STEPS, **NARROW})
+    assert all(re.search(rf"^{name} +[\d.]+", output, re.MULTILINE) for name in ("eomt", "atm_detail"))
 
 
 CONVERT = "python projects/SegViT/tools/convert_official_checkpoint.py "
@@ -103,6 +112,7 @@ COVERAGE = {
     r"python projects/SegViT/benchmarks/benchmark_parts\.py .*": times_what_surrounds_a_tiny_model,
     r"python projects/SegViT/benchmarks/gpu_proof\.py .*": needs_a_gpu,
     r"python projects/SegViT/tools/compare_backbones\.py .*": compares_backbones,
+    r"python projects/SegViT/tools/compare_heads\.py .*": compares_heads,
     r"python projects/SegViT/tools/run_ablations\.py.*": runs_ablations,
     r"python projects/SegViT/tools/convert_official_checkpoint\.py .*": converts_a_tiny_official_checkpoint,
     TRAIN + r"--eval-only " + ADE20K + r"\s+MODEL\.WEIGHTS output/official/\S+": converts_a_tiny_official_checkpoint,

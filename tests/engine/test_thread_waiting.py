@@ -16,6 +16,7 @@ PROGRAMS = (
     "demo/toy_demo.py",
     "tools/run_ablations.py",
     "tools/compare_backbones.py",
+    "tools/compare_heads.py",
 )
 
 
