@@ -46,7 +46,9 @@ ADE_L = Recipe(640, 160_000, 0.01, 1.0, (2048, 640), 608, 640, 150)
 ADE_B = Recipe(512, 160_000, 0.01, 1.0, (2048, 512), 341, 512, 150)
 COCO_L = Recipe(512, 80_000, 0.02, 2.0, (2048, 512), 341, 512, 171)
 PASCAL_L = Recipe(480, 80_000, 0.03, 1.0, (520, 520), 320, 480, 60)
-# Ours: the same for patches of 14.
+# Ours: datasets that the papers do not use, and patches of 14.
+CITY = Recipe(768, 80_000, 0.01, 1.0, (2048, 1024), 512, 1024, 19)
+VOC = Recipe(512, 40_000, 0.01, 1.0, (2048, 512), 341, 512, 21)
 ADE_L14 = ADE_L._replace(crop=644, base=(2048, 644), stride=612, test_short=644)
 ADE_B14 = ADE_B._replace(crop=518, base=(2048, 518), stride=345, test_short=518)
 
@@ -77,6 +79,10 @@ RECIPES = {
     "pascal_context/segvit_vit_large_480": (PASCAL_L, VIT_L),
     "pascal_context/segvit_vit_large_480_shrunk": (PASCAL_L, VIT_L),
     "pascal_context/segvitv2_beitv2_large_480": (PASCAL_L, BEIT_L),
+    "cityscapes/segvit_vit_base_768": (CITY, VIT_B),
+    "cityscapes/segvit_vit_large_768": (CITY, VIT_L),
+    "voc/segvit_vit_base_512": (VOC, VIT_B),
+    "voc/segvit_vit_large_512": (VOC, VIT_L),
 }
 WITHOUT_BACKGROUND = [name for name, (recipe, _) in RECIPES.items() if recipe is PASCAL_L]
 # Multiply-accumulates in G with upsampling and class mixing, as counted on the official release.

@@ -182,6 +182,8 @@ def test_a_json_that_is_not_pascal_in_detail_is_refused(tmp_path, call, content,
         ("prepare_ade20k_sem_seg.py", "ADEChallengeData2016.zip"),
         ("prepare_coco_stuff_10k.py", "cocostuff-10k-v1.1.zip"),
         ("prepare_pascal_context.py", "trainval.tar.gz"),
+        ("prepare_cityscapes.py", "gtFine_trainvaltest.zip"),
+        ("prepare_pascal_voc.py", "benchmark.tgz"),
     ],
 )
 def test_every_script_lists_missing_files(tmp_path, call, script, download):

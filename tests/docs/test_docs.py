@@ -157,7 +157,9 @@ def test_composed_recipe(tmp_path):
 
 
 def test_model_zoo_counts_every_recipe():
-    folders = [PROJECT / "configs" / name for name in ("ade20k", "coco_stuff_10k", "pascal_context")]
+    folders = [
+        PROJECT / "configs" / name for name in ("ade20k", "coco_stuff_10k", "pascal_context", "cityscapes", "voc")
+    ]
     recipes = [path.relative_to(ROOT).as_posix() for folder in folders for path in folder.glob("segvit*.yaml")]
     assert not [recipe for recipe in recipes if recipe not in ZOO]
     own = {recipe for recipe in recipes if not recipe.endswith(("_1gpu.yaml", "_59.yaml"))}

@@ -18,6 +18,7 @@ from detectron2.data import transforms as T
 from segvit.config.continual_step import training_labels
 from segvit.data.augmentation import build_test_augmentations, build_train_augmentations
 from segvit.data.label_reading import Relabelling, ids_in, read_label_map
+from segvit.datasets.benchmarks.ade20k_full import full_ade20k_hint
 from segvit.errors import UserError
 from segvit.image_reading import max_level_of, read_image
 
@@ -135,6 +136,7 @@ class SegViTSemanticDatasetMapper:
                 f"{file_name}: label ids {wrong.tolist()} are neither in 0..{num_ids - 1} nor the ignore "
                 f"value {self.ignore_value}; correct the label map, or set MODEL.SEM_SEG_HEAD.NUM_CLASSES "
                 f"(now {self.num_classes}) or MODEL.SEM_SEG_HEAD.IGNORE_VALUE to match it"
+                f"{full_ade20k_hint(wrong.tolist(), num_ids)}"
             )
 
 

@@ -10,8 +10,12 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segvit.classes.palette import Color
+from segvit.datasets.benchmarks.ade20k_full import refuse_full_ade20k
 from segvit.datasets.pairs import load_sem_seg_pairs
 from segvit.errors import UserError
+
+# The values of a dataset's `evaluator_type` that mean label maps of class ids.
+EVALUATORS = ("sem_seg", "cityscapes_sem_seg")
 
 
 def datasets_root() -> Path:
@@ -67,21 +71,36 @@ def require_datasets(names: Iterable[str]) -> None:
     Raises UserError, naming the dataset, if one is unknown or missing, or has files without a partner.
     """
     for name in names:
+        refuse_full_ade20k(name)
         try:
             DatasetCatalog.get(name)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, AssertionError) as error:  # assertions are those of Detectron2's loaders
             raise UserError(
                 f"dataset {name!r}: {error}; datasets/README.md explains how to get and prepare each dataset"
             ) from error
         except KeyError as error:
             raise UserError(f"unknown dataset {name!r}; near: {', '.join(nearest_names(str(name)))}") from error
-        except (AssertionError, ValueError) as error:
+        except ValueError as error:
             raise UserError(f"dataset {name!r}: {error}") from error
 
 
 def sem_seg_names() -> list[str]:
     """The names of all registered semantic segmentation datasets."""
-    return [name for name in DatasetCatalog.list() if MetadataCatalog.get(name).get("evaluator_type") == "sem_seg"]
+    return [name for name in DatasetCatalog.list() if MetadataCatalog.get(name).get("evaluator_type") in EVALUATORS]
+
+
+def folders_of(name: str) -> tuple[Path, ...]:
+    """The folders that must exist for a registered dataset to be there; none if its metadata does not say."""
+    meta = MetadataCatalog.get(name)
+    if meta.get("image_dir"):  # Cityscapes, with a folder for each city
+        return Path(meta.image_dir), Path(meta.gt_dir)
+    return pair_folders(name) if has_pair_folders(name) else ()
+
+
+def has_pair_folders(name: str) -> bool:
+    """Whether the metadata names a folder of images and one of label maps, paired by name."""
+    meta = MetadataCatalog.get(name)
+    return bool(meta.get("image_folder") or (meta.get("image_root") and meta.get("sem_seg_root")))
 
 
 def nearest_names(name: str) -> list[str]:

@@ -12,9 +12,17 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from segvit.classes.class_list import ClassList, read_class_list
 from segvit.classes.palette import distinct_colors
 from segvit.dataset_tools.doctor.finding import Finding
+from segvit.datasets.benchmarks.ade20k_full import refuse_full_ade20k
 from segvit.datasets.folder import require_free_ignore_value, split_names
 from segvit.datasets.pairs import ANNOTATION_EXTENSIONS, IMAGE_EXTENSIONS, files_by_stem
-from segvit.datasets.registration import nearest_names, pair_folders, sem_seg_names
+from segvit.datasets.registration import (
+    folders_of,
+    has_pair_folders,
+    nearest_names,
+    pair_folders,
+    require_datasets,
+    sem_seg_names,
+)
 from segvit.errors import UserError
 
 FilesByStem = Mapping[str, list[Path]]
@@ -59,6 +67,7 @@ def open_dataset(target: str, *, ignore_value: int = 255) -> CheckedDataset:
     Raises:
         UserError: `target` is none of these, its classes are missing or malformed, or the ignore value is a class id.
     """
+    refuse_full_ade20k(target)
     if target not in DatasetCatalog and Path(target).is_dir():
         return _open_folder(Path(target), ignore_value)
     known = sem_seg_names()
@@ -93,6 +102,23 @@ def list_split(name: str, image_dir: Path, annotation_dir: Path, *, is_required:
     return Split(name, pairs, findings)
 
 
+def list_records(name: str) -> Split:
+    """The records of a registered dataset without two folders of its own, such as Cityscapes."""
+    try:
+        require_datasets([name])
+    except UserError as error:
+        return Split(name, (), (Finding("missing_folder", "error", name, str(error)),))
+    records = [record for record in DatasetCatalog.get(name) if "sem_seg_file_name" in record]
+    pairs = [
+        Pair(Path(record["file_name"]).stem, Path(record["file_name"]), Path(record["sem_seg_file_name"]))
+        for record in records
+    ]
+    missing = tuple(str(pair.label_map) for pair in pairs if not pair.label_map.is_file())
+    message = "images have no label map; datasets/README.md explains how to prepare each dataset"
+    findings = (Finding("image_without_label_map", "error", name, message, missing),) if missing else ()
+    return Split(name, tuple(pair for pair in pairs if pair.label_map.is_file()), findings)
+
+
 def _open_folder(folder: Path, ignore_value: int) -> CheckedDataset:
     try:
         classes = read_class_list(folder)
@@ -112,9 +138,10 @@ def _open_folder(folder: Path, ignore_value: int) -> CheckedDataset:
 
 
 def _existing(known: Sequence[str], prefix: str) -> list[str]:
-    """The datasets whose names begin with `prefix` and whose folders exist."""
+    """The datasets whose names begin with `prefix` and whose folders exist, without parts of others among them."""
     names = [name for name in known if name.startswith(prefix)]
-    return [name for name in names if all(folder.is_dir() for folder in pair_folders(name))]
+    names = [name for name in names if (folders := folders_of(name)) and all(folder.is_dir() for folder in folders)]
+    return [name for name in names if MetadataCatalog.get(name).get("part_of") not in names]
 
 
 def _open_registered(title: str, names: Sequence[str]) -> CheckedDataset:
@@ -129,7 +156,7 @@ def _open_registered(title: str, names: Sequence[str]) -> CheckedDataset:
         colors=tuple(tuple(color) for color in colors or distinct_colors(len(classes))),
         colors_given=bool(colors),
     )
-    splits = [list_split(name, *pair_folders(name)) for name in names]
+    splits = [list_split(name, *pair_folders(name)) if has_pair_folders(name) else list_records(name) for name in names]
     return CheckedDataset(title, class_list, ignore_value, tuple(splits))
 
 

@@ -48,6 +48,7 @@ class Split:
     """The images found of a split, and the folders that its registered datasets read.
 
     Images are linked into `image_dir`, unless they are there already. `expected` is the benchmark's number of images.
+    With `has_subfolders`, the files are in folders below, and stems begin with the folder's name.
     """
 
     name: str
@@ -55,6 +56,11 @@ class Split:
     image_dir: Path
     annotation_dirs: Sequence[Path]
     images: Sequence[LabelledImage]
+    has_subfolders: bool = False
+
+
+def no_hint(ids: list[int]) -> str:
+    return ""
 
 
 class LabelTable:
@@ -63,10 +69,14 @@ class LabelTable:
     Args:
         class_ids: raw id -> class id; any other raw id is an error.
         colors: of the classes, RGB; at most 255.
+        hint: ids that do not occur -> what the message about them adds.
     """
 
-    def __init__(self, class_ids: Mapping[int, int], *, colors: Sequence[Color]) -> None:
+    def __init__(
+        self, class_ids: Mapping[int, int], *, colors: Sequence[Color], hint: Callable[[list[int]], str] = no_hint
+    ) -> None:
         self.colors = colors
+        self._hint = hint
         self._class_ids = np.full(max(class_ids) + 1, NO_CLASS, dtype=np.int16)  # (R,)
         self._class_ids[list(class_ids)] = list(class_ids.values())
 
@@ -82,7 +92,7 @@ class LabelTable:
         if wrong.any():
             ids = np.unique(raw[wrong]).tolist()
             listed = ", ".join(map(str, ids[:MAX_LISTED])) + (", ..." if len(ids) > MAX_LISTED else "")
-            raise UserError(f"label ids {listed} do not occur in this dataset")
+            raise UserError(f"label ids {listed} do not occur in this dataset{self._hint(ids)}")
         return labels.astype(np.uint8)
 
 

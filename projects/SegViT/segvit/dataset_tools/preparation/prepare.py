@@ -43,9 +43,8 @@ def prepare(distribution: Distribution, *, workers: int, force: bool = False) ->
     jobs = [job for split in distribution.splits for job in _jobs(split, known)]
     if not jobs:
         return _report(distribution, _Tally(), checksum_file)
-    for split in distribution.splits:
-        for folder in (split.image_dir, *split.annotation_dirs):
-            remove_unfinished(folder)
+    for folder in {path.parent for job in jobs for path in job.outputs}:
+        remove_unfinished(folder)
     converter = Converter(read=distribution.read, tables=distribution.tables)
     checksum_file.begin()
     outcomes = _run_jobs(converter, jobs, workers=workers, title=distribution.name)
@@ -99,7 +98,8 @@ class _Tally:
 def _jobs(split: Split, known: dict[Path, str]) -> list[Job]:
     jobs = []
     for image in split.images:
-        image_target = split.image_dir / image.image.name
+        is_there = image.image.is_relative_to(split.image_dir)
+        image_target = image.image if is_there else split.image_dir / image.image.name
         label_targets = [folder / f"{image.stem}.png" for folder in split.annotation_dirs]
         targets = (image_target, *label_targets)
         checksums = {path: known[path] for path in targets if path in known}
@@ -130,7 +130,7 @@ def _report(distribution: Distribution, tally: _Tally, checksum_file: ChecksumFi
         if done != split.expected:
             what = f"{done} images are prepared, the benchmark's {split.name} split has {split.expected}"
             problems.append(Problem(split.annotation_dirs[0], what, is_missing=done < split.expected))
-        if done and is_sound:
+        if done and is_sound and not split.has_subfolders:
             problems.extend(_unpaired(split))
     return Report(
         name=distribution.name,

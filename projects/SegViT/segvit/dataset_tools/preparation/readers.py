@@ -63,8 +63,8 @@ def read_index_png(path: Path) -> np.ndarray:
     return labels
 
 
-def read_mat(path: Path, *, field: str) -> np.ndarray:
-    """(H, W) array `field` of a MATLAB file."""
+def read_mat(path: Path, *, field: str, member: str = "") -> np.ndarray:
+    """(H, W) array `field` of a MATLAB file, or the member of this name where the field is a structure."""
     try:
         content = scipy.io.loadmat(path, variable_names=[field])
     except Exception as error:  # SciPy raises errors of any type on damaged files
@@ -72,6 +72,10 @@ def read_mat(path: Path, *, field: str) -> np.ndarray:
     if field not in content:
         raise DamagedFileError(path, f"has no variable {field}")
     labels = content[field]
+    if member:
+        if labels.size != 1 or member not in (labels.dtype.names or ()):
+            raise DamagedFileError(path, f"{field} is not a structure with {member}")
+        labels = labels[member].item()
     if labels.ndim != 2 or labels.dtype.kind not in "uif":
         raise DamagedFileError(path, f"{field} is not a matrix of numbers")
     return labels

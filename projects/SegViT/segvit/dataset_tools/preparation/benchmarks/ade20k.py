@@ -15,6 +15,8 @@ from segvit.dataset_tools.preparation.distribution import (
     files_by_exact_stem,
 )
 from segvit.dataset_tools.preparation.readers import read_index_png
+from segvit.datasets.benchmarks.ade20k_full import FOLDER as FULL_FOLDER
+from segvit.datasets.benchmarks.ade20k_full import full_ade20k_hint, refuse_full_ade20k
 
 NUM_CLASSES = 150
 SIZES = {"training": 20210, "validation": 2000}
@@ -22,8 +24,13 @@ URL = "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip"
 
 
 def find_ade20k(root: Path) -> Distribution:
-    """Find `root/ADEChallengeData2016`: raw id 0, "other", becomes 255; the classes 1 to 150 become 0 to 149."""
+    """Find `root/ADEChallengeData2016`: raw id 0, "other", becomes 255; the classes 1 to 150 become 0 to 149.
+
+    Raises UserError if only the full set of 847 classes is there.
+    """
     folder = root / "ADEChallengeData2016"
+    if not folder.is_dir() and (root / FULL_FOLDER).is_dir():
+        refuse_full_ade20k(str(root / FULL_FOLDER))
     class_ids = {0: IGNORED, **{raw: raw - 1 for raw in range(1, NUM_CLASSES + 1)}}
     problems: list[Problem] = []
     return Distribution(
@@ -32,10 +39,15 @@ def find_ade20k(root: Path) -> Distribution:
         dataset_folder=folder,
         version="segvit ade20k 1",
         read=read_index_png,
-        tables=[LabelTable(class_ids, colors=distinct_colors(NUM_CLASSES))],
+        tables=[LabelTable(class_ids, colors=distinct_colors(NUM_CLASSES), hint=hint_of_full_set)],
         splits=[_find_split(folder, name, problems) for name in SIZES],
         problems=problems,
     )
+
+
+def hint_of_full_set(ids: list[int]) -> str:
+    """What to add to a message on these raw ids, where they are those of the full set."""
+    return full_ade20k_hint(ids, NUM_CLASSES)
 
 
 def _find_split(folder: Path, name: str, problems: list[Problem]) -> Split:
