@@ -16,7 +16,7 @@ from user_world import FOLDERS, PROJECT
 from helpers.processes import run_program
 from segvit.cli_errors import describe, user_errors
 from segvit.d2 import load_config
-from segvit.engine.trainer import build_mapper
+from segvit.data.dataset_mapper import build_mapper
 from segvit.errors import END_OF_COMMAND, UserError
 
 CASES = [*DATA_CASES, *CONFIG_CASES, *CHECKPOINT_CASES, *TOOL_CASES]

@@ -14,6 +14,7 @@ from helpers.processes import run_in_two_processes
 from segvit.config import device as devices
 from segvit.engine import Trainer
 from segvit.errors import UserError
+from segvit.visualization.curves import read_all_metrics
 
 LOSSES = {f"{name}{suffix}" for name in ("loss_ce", "loss_mask", "loss_dice") for suffix in ("", "_0")}
 
@@ -100,6 +101,13 @@ def scripted(scores):
             return {"sem_seg": {"mIoU": scores.pop(0)}}
 
     return Scripted
+
+
+def test_every_evaluation_is_logged(cfg, tmp_path):
+    """The event storage holds the last one alone."""
+    cfg.SOLVER.MAX_ITER, cfg.TEST.EVAL_PERIOD = 5, 2
+    scripted([20.0, 40.0, 30.0])(cfg).train()
+    assert read_all_metrics(tmp_path / "output")["sem_seg/mIoU"] == ([1, 3, 5], [20.0, 40.0, 30.0])
 
 
 def test_a_resumed_run_remembers_what_was_best(cfg, tmp_path):

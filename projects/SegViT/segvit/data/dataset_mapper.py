@@ -1,4 +1,4 @@
-"""`SegViTSemanticDatasetMapper`: from a dataset record to a model input.
+"""`SegViTSemanticDatasetMapper`: from a dataset record to a model input; `build_mapper` makes that of a config.
 
 Shape shorthand: H x W pixels after augmentation, K classes.
 """
@@ -21,6 +21,8 @@ from segvit.data.label_reading import Relabelling, ids_in, read_label_map
 from segvit.datasets.benchmarks.ade20k_full import full_ade20k_hint
 from segvit.errors import UserError
 from segvit.image_reading import max_level_of, read_image
+
+MAPPER_NAME = "segvit_semantic"
 
 
 class SegViTSemanticDatasetMapper:
@@ -149,3 +151,11 @@ def _check_image_size(record: dict[str, Any], image: np.ndarray) -> None:
             f"{record['file_name']}: the image is {image.shape[1]} x {image.shape[0]} pixels, its dataset record has "
             f"{record['width']} x {record['height']}: correct the record, or remove its width and height"
         ) from error
+
+
+def build_mapper(cfg: CfgNode, *, is_train: bool) -> SegViTSemanticDatasetMapper:
+    """Build the mapper INPUT.DATASET_MAPPER_NAME (MaskFormer's key). Raises UserError if the name is not ours."""
+    name = cfg.INPUT.DATASET_MAPPER_NAME
+    if name != MAPPER_NAME:
+        raise UserError(f"INPUT.DATASET_MAPPER_NAME {name!r} is unknown: the only mapper is {MAPPER_NAME!r}")
+    return SegViTSemanticDatasetMapper(cfg, is_train=is_train)

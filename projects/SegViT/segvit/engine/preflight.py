@@ -19,8 +19,8 @@ from segvit.config.device import require_device, require_number_format
 from segvit.config.validation import value_of
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
+from segvit.data.dataset_mapper import build_mapper
 from segvit.datasets import require_datasets
-from segvit.engine.trainer import build_mapper
 from segvit.errors import UserError
 
 

@@ -13,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model, hooks
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from timm.utils import distribute_bn
 from torch import nn
 
@@ -23,34 +24,24 @@ from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import continual_step
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
-from segvit.data import SegViTSemanticDatasetMapper
 from segvit.data.class_weights import with_counted_weights
+from segvit.data.dataset_mapper import build_mapper
 from segvit.data.train_loader import build_train_loader, survive_one_sigterm
 from segvit.engine.auto_scale import parts_of_batch, scale_to_processes
 from segvit.engine.hooks.ema import build_ema
-from segvit.engine.hooks.evaluation import BestCheckpoint, Evaluation
+from segvit.engine.hooks.evaluation import BestCheckpoint, Evaluation, WriteEvaluations
 from segvit.engine.hooks.seeded_run import SeededRun
 from segvit.engine.hooks.stop_on_sigterm import StopOnSigterm
 from segvit.engine.non_finite_guard import NonFiniteGuard
 from segvit.engine.optimization_step import OptimizationStep
 from segvit.engine.precision import build_precision
 from segvit.engine.run_model import write_run_model
-from segvit.errors import UserError
 from segvit.evaluation import ContinualEvaluator, SemSegConfusionEvaluator
 
 logger = logging.getLogger(__name__)
 
-MAPPER_NAME = "segvit_semantic"
 # Iterations between two lines of the log: the period of Detectron2's `PeriodicWriter` in `DefaultTrainer.build_hooks`.
 LOG_PERIOD = 20
-
-
-def build_mapper(cfg: CfgNode, *, is_train: bool) -> SegViTSemanticDatasetMapper:
-    """Build the mapper INPUT.DATASET_MAPPER_NAME (MaskFormer's key). Raises UserError if the name is not ours."""
-    name = cfg.INPUT.DATASET_MAPPER_NAME
-    if name != MAPPER_NAME:
-        raise UserError(f"INPUT.DATASET_MAPPER_NAME {name!r} is unknown: the only mapper is {MAPPER_NAME!r}")
-    return SegViTSemanticDatasetMapper(cfg, is_train=is_train)
 
 
 class Trainer(DefaultTrainer):
@@ -112,6 +103,7 @@ class Trainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
+        self._writers = super().build_writers() if comm.is_main_process() else []
         self.register_hooks(self.build_hooks())
 
     @classmethod
@@ -207,6 +199,9 @@ class Trainer(DefaultTrainer):
         for group, lr in zip(self.optimizer.param_groups, self.scheduler.get_lr(), strict=True):
             group["lr"] = lr
 
+    def build_writers(self) -> list[EventWriter]:
+        return self._writers
+
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's hooks, with exact resuming, EMA, SIGTERM handling and model_best.pth (highest mIoU)."""
         built: list[HookBase] = [
@@ -236,6 +231,7 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process() and names and period > 0:
             metric = f"{names[0]}/sem_seg/mIoU" if len(names) > 1 else "sem_seg/mIoU"
             built.append(BestCheckpoint(period=period, checkpointer=self.checkpointer, metric=metric))
+            built.append(WriteEvaluations(period=period, writers=self._writers))
         return built
 
     def _evaluate(self) -> OrderedDict[str, dict[str, float]]:

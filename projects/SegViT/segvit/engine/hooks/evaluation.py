@@ -1,15 +1,19 @@
-"""`Evaluation` and `BestCheckpoint`: Detectron2's `EvalHook` and `BestCheckpointer`, made safe for resumed runs."""
+"""`Evaluation` and `BestCheckpoint`: Detectron2's `EvalHook` and `BestCheckpointer`, made safe for resumed runs.
+
+`WriteEvaluations` writes the metrics of each evaluation at once.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import HookBase
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, EventWriter
 
 logger = logging.getLogger(__name__)
 
@@ -116,3 +120,24 @@ class BestCheckpoint(HookBase):
             self._checkpointer.save("model_best", iteration=iteration)
         else:
             logger.info("%s %.3f does not beat the best, %.3f", self._metric, value, self._best)
+
+
+class WriteEvaluations(HookBase):
+    """Write the event storage after each evaluation; register it after `Evaluation`.
+
+    The storage holds the latest value of a metric alone, and Detectron2 writes it every 20 iterations: of evaluations
+    in shorter periods it would lose all but the last.
+
+    Args:
+        period: iterations between evaluations.
+        writers: those of the run; its log lines, which a `CommonMetricPrinter` writes, keep their period.
+    """
+
+    def __init__(self, *, period: int, writers: Sequence[EventWriter]) -> None:
+        self._period = period
+        self._writers = [writer for writer in writers if not isinstance(writer, CommonMetricPrinter)]
+
+    def after_step(self) -> None:
+        if (self.trainer.iter + 1) % self._period == 0:
+            for writer in self._writers:
+                writer.write()
