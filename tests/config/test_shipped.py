@@ -2,7 +2,7 @@
 
 import pytest
 
-from segvit.config.loading import CONFIGS, find_config
+from segvit.config.loading import CONFIGS, find_config, load_config
 
 CAMVID = CONFIGS / "camvid" / "segvit_scratch_320x240.yaml"
 
@@ -32,3 +32,10 @@ def test_a_file_in_the_working_directory_comes_before_a_shipped_config(tmp_path,
 def test_ambiguous_and_unknown_names_are_refused(name, message):
     with pytest.raises(ValueError, match=message):
         find_config(name)
+
+
+def test_a_removed_config_is_replaced_with_a_warning(caplog):
+    former, current = (CONFIGS / "continual" / f"ade20k_100-50_{name}.yaml" for name in ("shuffled", "b"))
+    assert find_config(former) == current and find_config("ade20k_100-50_shuffled") == current
+    assert load_config(former).MODEL.SEGVIT.CONTINUAL == load_config(current).MODEL.SEGVIT.CONTINUAL
+    assert caplog.text.count("continual/ade20k_100-50_b replaces it") == 3

@@ -183,3 +183,20 @@ def test_label_outputs_are_evaluated_among_all_classes_only(data, tmp_path):
     labels = [{"sem_seg_labels": output["sem_seg"].argmax(dim=0)} for output in one_hot(records)]
     metrics = evaluate(at_step(data, 2), labels, tmp_path)
     assert metrics["mIoU_all"] == 100 and not any(name.endswith("alone") for name in metrics)
+
+
+@pytest.mark.parametrize(
+    ("selection", "step", "expected"),
+    [
+        ("overlapped", 0, "ad"),
+        ("disjoint", 0, "a"),
+        ("overlapped", 1, "bce"),
+        ("disjoint", 1, "bc"),
+        ("disjoint", 2, "de"),
+    ],
+)
+def test_a_background_class_selects_no_image(data, selection, step, expected):
+    """Of the groups (grass, road), (sky, car) and (tree,) the protocol counts all but the background, grass."""
+    cfg = at_step(data, step, SELECTION=selection, PROTOCOL="1-2", BACKGROUND_CLASS="grass")
+    assert continual_step(cfg).groups == ((0, 1), (2, 3), (4,))
+    assert stems(records_of(cfg)) == expected

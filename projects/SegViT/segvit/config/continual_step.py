@@ -39,6 +39,7 @@ class ContinualStep:
         query_upsampling: how later groups restore the grid; empty for the method of the first group.
         competition_weight: of the loss between a new group and the older ones (`CrossGroupLoss`).
         calibration: how the new group's factor is chosen after training, "none" or "bias".
+        background_class: the class id of everything without a label, in the first group; -1 for none.
     """
 
     index: int
@@ -51,11 +52,17 @@ class ContinualStep:
     query_upsampling: str
     competition_weight: float
     calibration: str
+    background_class: int = -1
 
     @property
     def new_classes(self) -> tuple[int, ...]:
         """The class ids that this step learns."""
         return self.groups[self.index]
+
+    @property
+    def selecting_classes(self) -> tuple[int, ...]:
+        """The classes of which one must be in a training image: the new ones without the background class."""
+        return tuple(class_id for class_id in self.new_classes if class_id != self.background_class)
 
     @property
     def known_groups(self) -> ClassGroups:
@@ -64,8 +71,8 @@ class ContinualStep:
 
     @property
     def background(self) -> int:
-        """The training label of pixels of all other classes: one past the last class."""
-        return self.num_classes
+        """The training label of pixels of all other classes: the background class where it is new, else one past K."""
+        return self.background_class if self.background_class in self.new_classes else self.num_classes
 
     @property
     def new_tensors(self) -> str:
@@ -84,7 +91,8 @@ def continual_step(cfg: CfgNode) -> ContinualStep | None:
     if not continual.PROTOCOL and not continual.GROUPS:
         return None
     names = class_names(cfg)
-    groups = _groups(continual, names, num_classes)
+    background = _background_class(continual, names, num_classes)
+    groups = _groups(continual, names, num_classes, background)
     index = continual.STEP if continual.STEP >= 0 else len(groups) + continual.STEP
     if not 0 <= index < len(groups):
         raise UserError(f"{KEY}.STEP {continual.STEP}: there are steps 0 to {len(groups) - 1}, and -1 for the last")
@@ -105,21 +113,36 @@ def continual_step(cfg: CfgNode) -> ContinualStep | None:
         query_upsampling=continual.QUERY_UPSAMPLING,
         competition_weight=continual.COMPETITION_WEIGHT,
         calibration=continual.CALIBRATION,
+        background_class=background,
     )
 
 
-def _groups(continual: CfgNode, names: Sequence[str], num_classes: int) -> ClassGroups:
+def _background_class(continual: CfgNode, names: Sequence[str], num_classes: int) -> int:
+    """The id of BACKGROUND_CLASS, -1 for none."""
+    name = continual.BACKGROUND_CLASS
+    if not name:
+        return -1
+    with config_keys(classes=f"{KEY}.BACKGROUND_CLASS"):
+        return class_ids([name], names, num_classes)[0]
+
+
+def _groups(continual: CfgNode, names: Sequence[str], num_classes: int, background: int) -> ClassGroups:
+    """The class ids of each step; the background class is in the first, and a protocol does not count it."""
     if continual.PROTOCOL and continual.GROUPS:
         raise UserError(f"{KEY}: PROTOCOL and GROUPS both define groups of classes; leave one of them empty")
     if continual.GROUPS:
         with config_keys(classes=f"{KEY}.GROUPS", groups=f"{KEY}.GROUPS"):
             groups = tuple(tuple(class_ids(group, names, num_classes)) for group in continual.GROUPS)
             require_disjoint(groups)
+        if background >= 0 and background not in groups[0]:
+            raise UserError(f"{KEY}.BACKGROUND_CLASS {background} must be in the first group of {KEY}.GROUPS")
         return groups
     keys = {"classes": f"{KEY}.CLASS_ORDER", "groups": f"{KEY}.CLASS_ORDER", "protocol": f"{KEY}.PROTOCOL"}
     with config_keys(**keys):
         order = class_ids(continual.CLASS_ORDER, names, num_classes) or list(range(num_classes))
-        groups = split_into_groups(order, protocol_sizes(continual.PROTOCOL, len(order)))
+        foreground = [class_id for class_id in order if class_id != background]
+        groups = split_into_groups(foreground, protocol_sizes(continual.PROTOCOL, len(foreground)))
+        groups = ((background, *groups[0]), *groups[1:]) if background >= 0 else groups
         require_disjoint(groups)
     return groups
 

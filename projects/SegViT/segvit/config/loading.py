@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
@@ -39,6 +40,12 @@ REMOVED_KEYS = {
 }
 
 
+# Shipped configs that no longer exist, and what replaces them.
+FORMER_CONFIGS = {"ade20k_100-50_shuffled": "continual/ade20k_100-50_b"}
+
+logger = logging.getLogger(__name__)
+
+
 def find_config(name: str | Path) -> Path:
     """The path of a config.
 
@@ -53,6 +60,8 @@ def find_config(name: str | Path) -> Path:
     if path.is_file() or Path(path, MODEL_WEIGHTS).is_file():
         return path
     key = path.as_posix().removesuffix(".yaml")
+    if path.stem in FORMER_CONFIGS:
+        return _replacement(path)
     shipped = {file.relative_to(CONFIGS).with_suffix("").as_posix(): file for file in CONFIGS.rglob("*.yaml")}
     matches = [key] if key in shipped else [candidate for candidate in shipped if candidate.endswith(f"/{key}")]
     if len(matches) == 1:
@@ -63,6 +72,14 @@ def find_config(name: str | Path) -> Path:
     near = get_close_matches(key, leaves, n=2, cutoff=0.4)
     hint = f"; near: {', '.join(near)}" if near else ""
     raise UserError(f"config {str(name)!r} is neither a file nor the name of a config in {CONFIGS}{hint}")
+
+
+def _replacement(path: Path) -> Path:
+    """The config that replaces a removed one, with a warning; any other path as it is."""
+    if path.is_file() or path.stem not in FORMER_CONFIGS:
+        return path
+    logger.warning("config %s was removed; %s replaces it", path, FORMER_CONFIGS[path.stem])
+    return CONFIGS / f"{FORMER_CONFIGS[path.stem]}.yaml"
 
 
 def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool = False) -> CfgNode:
@@ -88,6 +105,7 @@ def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool =
         cfg.MODEL.WEIGHTS = str(Path(path, MODEL_WEIGHTS))
         cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
         path = Path(path, MODEL_CONFIG)
+    path = _replacement(Path(path))
     known = [key for key, _ in _dotted(cfg)]
     for key in REMOVED_KEYS:
         cfg.register_deprecated_key(key)

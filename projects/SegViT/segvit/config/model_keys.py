@@ -132,6 +132,9 @@ CONTINUAL = (
     Key("MODEL.SEGVIT.CONTINUAL.GROUPS", []),
     # The order of the classes, as ids or names, that PROTOCOL splits; by default the order of the ids.
     Key("MODEL.SEGVIT.CONTINUAL.CLASS_ORDER", []),
+    # The name of the class that stands for everything without a label, such as VOC's "background": it is learnt in
+    # the first step, where later classes are labelled as it, and neither PROTOCOL nor SELECTION counts it. "" for none.
+    Key("MODEL.SEGVIT.CONTINUAL.BACKGROUND_CLASS", ""),
     # The model's class names by id, if they differ from the training data's: labels are then matched by name, and other
     # names become background. "dataset:NAME" stands for all classes of that dataset.
     Key("MODEL.SEGVIT.CONTINUAL.CLASSES", []),

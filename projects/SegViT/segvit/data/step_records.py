@@ -50,6 +50,8 @@ def step_records(cfg: CfgNode) -> dict[str, Records] | None:
 def select_records(records: Records, step: ContinualStep, ids: np.ndarray) -> Records:
     """The records with a pixel of the step's new classes; "disjoint" excludes those with a pixel of later classes.
 
+    The background class does not count.
+
     Args:
         records: with `sem_seg_file_name`.
         step: the step.
@@ -59,7 +61,7 @@ def select_records(records: Records, step: ContinualStep, ids: np.ndarray) -> Re
     selected = []
     for record, present in zip(records, classes_present(records), strict=True):
         classes = ids[present[present < len(ids)]]
-        overlaps = np.isin(classes, step.new_classes).any()
+        overlaps = np.isin(classes, step.selecting_classes).any()
         if overlaps and not (step.selection == "disjoint" and np.isin(classes, later).any()):
             selected.append(record)
     return selected

@@ -87,6 +87,7 @@ def portable_keys(cfg: CfgNode) -> dict[str, Any]:
         values[f"{CONTINUAL}.GROUPS"] = [list(group) for group in step.groups]
         values[f"{CONTINUAL}.CLASSES"] = list(step.class_names)
         values[f"{CONTINUAL}.STEP"] = step.index
+        values[f"{CONTINUAL}.BACKGROUND_CLASS"] = ""  # a name of the training data, which prediction does not need
     return {key: value for key, value in values.items() if key not in LOCAL}
 
 
