@@ -47,7 +47,16 @@ setup(
         *DETECTRON2_REQUIREMENTS,
     ],
     extras_require={
-        "dev": ["pytest>=8.0", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.14", "mypy>=1.18", "selenium>=4.20"],
+        "dev": [
+            "pytest>=8.0",
+            "pytest-xdist>=3.5",
+            "hypothesis>=6.100",
+            "ruff>=0.14",
+            "mypy>=1.18",
+            "selenium>=4.20",
+            "nbclient>=0.10",
+            "ipykernel>=6.29",
+        ],
         "bench": ["transformers>=5.0"],  # the peers of benchmarks/benchmark.py
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
         "demo": ["gradio>=6.31,<7"],  # the web page

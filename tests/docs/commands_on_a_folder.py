@@ -61,9 +61,19 @@ def predicts_for_a_folder(command, workspace):
     assert len(images) == (1 if run.suffix == ".png" else 2)
 
 
+def segments_other_images(command, workspace):
+    trains_on_a_folder(CUSTOM_RUN, workspace)
+    images = workspace.folder / "other"
+    images.mkdir()
+    Image.fromarray(block_image(7)).save(images / "a.png")
+    workspace.shell(command.replace("/path/to/images", str(images)))
+    assert (workspace.folder / "output/new_images/overlays/a.png").is_file()
+
+
 # Regular expression of a whole command -> the check that runs it.
 COVERAGE = {
     r"python projects/SegViT/tools/check_dataset\.py .*": checks_data,
     r"(OMP_NUM_THREADS=1 )?" + TRAIN + r".* DATASETS\.FOLDER .*": trains_on_a_folder,
+    r"python projects/SegViT/demo/demo\.py --model output/custom_scratch/.*": segments_other_images,
     r"python .*--config-file output/custom_scratch/config\.yaml .*": predicts_for_a_folder,
 }
