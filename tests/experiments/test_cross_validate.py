@@ -10,8 +10,9 @@ from helpers.repository import PROJECT
 from helpers.scripts import load_script
 from helpers.short_runs import SHORT_RUN, overrides
 from segvit.d2 import load_config
+from segvit.datasets.name_groups import group_names
 from segvit.errors import UserError
-from segvit.experiments.unseen_groups import FoldResult, group_by_name, make_folds, mean_class_iou
+from segvit.experiments.unseen_groups import FoldResult, make_folds, mean_class_iou
 
 TOOL = load_script(PROJECT / "cross_validate.py")
 CONFIG = str(PROJECT / "configs" / "quick_schedules" / "toy_scenes.yaml")
@@ -34,8 +35,8 @@ def grouped_scenes(toy_scenes, tmp_path, monkeypatch):
     return root
 
 
-def records(*names):
-    return [{"file_name": f"folder/{name}.png"} for name in names]
+def file_names(*stems):
+    return [f"{stem}.png" for stem in stems]
 
 
 def names_in(dataset):
@@ -47,9 +48,9 @@ def run_tool(output, *words):
 
 
 def test_groups_are_the_first_parenthesis_or_the_whole_match():
-    images = records("0001TP_1", "0006R0_1", "0001TP_2")
+    images = file_names("0001TP_1", "0006R0_1", "0001TP_2")
     for pattern in (r"(\d+[A-Z]+\d*)_", r"\d+[A-Z]+\d*"):
-        groups = group_by_name(images, pattern)
+        groups = group_names(images, pattern)
         assert {name: len(of_name) for name, of_name in groups.items()} == {"0001TP": 2, "0006R0": 1}
 
 
@@ -57,9 +58,9 @@ def test_groups_are_the_first_parenthesis_or_the_whole_match():
     ("pattern", "message"), [("(", "expression"), ("a", r"no group.* 2 images, such as b\.png"), (r"\w", "one group")]
 )
 def test_patterns_that_give_no_groups_are_refused(pattern, message):
-    images = records("a", "b", "c") if pattern == "a" else records("a", "aa")
+    images = file_names("a", "b", "c") if pattern == "a" else file_names("a", "aa")
     with pytest.raises(UserError, match=f"--groups .*{message}"):
-        group_by_name(images, pattern)
+        group_names(images, pattern)
 
 
 def test_each_image_is_unseen_once(grouped_scenes):

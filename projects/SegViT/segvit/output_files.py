@@ -1,8 +1,9 @@
-"""Atomic writes, links of files, and the check that an output folder can be written to."""
+"""Atomic writes of files and folders, links of files, and the check that an output folder can be written to."""
 
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -68,6 +69,48 @@ def link_or_copy(source: Path, target: Path) -> None:
             os.link(source.resolve(), temporary)
         except OSError:
             shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def new_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `target` at the end, and is removed after an error.
+
+    Raises FileExistsError if `target` exists.
+    """
+    target = Path(target)
+    if os.path.lexists(target):
+        raise FileExistsError(f"{target} exists: name a new folder, or remove this one first")
+    with temporary_folder(target) as folder:
+        yield folder
+        folder.rename(target)
+
+
+@contextmanager
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """Yield a folder next to `target`, removed at the end unless it has been renamed; also those of killed processes.
+
+    Its name is ".<name>-<process id>".
+    """
+    folder = target.with_name(f".{target.name}-{os.getpid()}")
+    for left_over in target.parent.glob(f".{glob.escape(target.name)}-[0-9]*"):
+        if not _is_running(left_over.name.rpartition("-")[2]):
+            shutil.rmtree(left_over, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process_id: str) -> bool:
+    """Whether a process of this id may still be running."""
+    try:
+        os.kill(int(process_id), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except OSError:
+        return True  # of another user
+    return True
 
 
 def remove_unfinished(folder: Path, suffix: str = "") -> None:

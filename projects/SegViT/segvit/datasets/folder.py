@@ -17,6 +17,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segvit.classes.class_list import ClassList, read_class_list
+from segvit.datasets.annotation_formats import import_hint
 from segvit.datasets.registration import register_sem_seg_split
 from segvit.errors import END_OF_COMMAND, UserError
 
@@ -49,7 +50,8 @@ def register_config_folder(cfg: CfgNode, *, model_names_classes: bool = False) -
     except FileNotFoundError as error:
         is_trained = bool(head.NUM_CLASSES or model_names_classes)  # the config of a run, which prediction reads, too
         hint = f'; to predict without the dataset, {END_OF_COMMAND}DATASETS.FOLDER ""' if is_trained else ""
-        raise UserError(f"DATASETS.FOLDER: {error}{hint}") from error
+        raise UserError(f"DATASETS.FOLDER: {error}{import_hint(folder)}{hint}") from error
+    require_layout(folder, origin="DATASETS.FOLDER")
     _check_names((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     cfg.DATASETS.FOLDER = str(folder)
     if model_names_classes:
@@ -87,6 +89,17 @@ def register_folder(folder: str | os.PathLike[str], *, ignore_label: int = 255) 
             ignore_label=ignore_label,
         )
     return classes
+
+
+def require_layout(folder: Path, *, origin: str) -> None:
+    """Raise UserError, with the command to run, for the export of an annotation tool that has a list of classes.
+
+    A folder with nothing but the list, by which a model predicts, is as good as a whole one.
+    """
+    has_split = any((folder / "images" / split).is_dir() for split in split_names(folder))
+    hint = "" if has_split else import_hint(folder)
+    if hint:
+        raise UserError(f"{origin} {folder} has no images/train and annotations/train{hint}")
 
 
 def require_free_ignore_value(classes: ClassList, ignore_value: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +13,13 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.engine import HookBase
 
-from segvit.errors import UserError
+from segvit.datasets.name_groups import group_names
 from segvit.experiments.cached_run import merge, run_or_load
 from segvit.visualization.curves import read_all_metrics
 
 Records = list[dict[str, Any]]
 # What datasets of a run need of the metadata of those that they are made of.
 METADATA = ("stuff_classes", "stuff_colors", "ignore_label", "evaluator_type")
-# How many file names an error message lists.
-MAX_LISTED = 3
 
 
 @dataclass(frozen=True)
@@ -62,39 +59,11 @@ class FoldResult:
     minutes: float
 
 
-def group_by_name(records: Records, pattern: str) -> dict[str, Records]:
-    """Group records by the first group of a regular expression, or all that it matches, at the start of file names.
-
-    Raises:
-        UserError: the expression is malformed, does not match an image, or gives less than two groups.
-    """
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"--groups {pattern!r} is no regular expression: {error}") from error
-    groups: dict[str, Records] = {}
-    without: list[str] = []
-    for record in records:
-        name = Path(record["file_name"]).name
-        found = expression.match(name)
-        group = found and found[min(expression.groups, 1)]
-        if group:
-            groups.setdefault(group, []).append(record)
-        else:
-            without.append(name)
-    if without:
-        listed = ", ".join(without[:MAX_LISTED])
-        raise UserError(f"--groups {pattern!r} finds no group in the names of {len(without)} images, such as {listed}")
-    if len(groups) < 2:
-        raise UserError(f"--groups {pattern!r} puts all {len(records)} images into one group, {next(iter(groups))!r}")
-    return dict(sorted(groups.items()))
-
-
 def make_folds(cfg: CfgNode, pattern: str) -> list[Fold]:
     """The folds of a config, one per group of the images of DATASETS.TRAIN and DATASETS.TEST; registers their datasets.
 
     Raises:
-        UserError: see `group_by_name`.
+        UserError: see `group_names`.
     """
     names = dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     # An image that is in two datasets must not be trained on and tested.
@@ -103,10 +72,12 @@ def make_folds(cfg: CfgNode, pattern: str) -> list[Fold]:
         for name in names
         for record in get_detection_dataset_dicts(name, filter_empty=False)
     }
-    groups = group_by_name(list(records.values()), pattern)
+    pooled = list(records.values())
+    groups = group_names([Path(record["file_name"]).name for record in pooled], pattern)
     folds = []
-    for unseen, tested in groups.items():
-        trained = [record for group, of_group in groups.items() if group != unseen for record in of_group]
+    for unseen, positions in groups.items():
+        tested = [pooled[position] for position in positions]
+        trained = [pooled[position] for group, others in groups.items() if group != unseen for position in others]
         datasets = {f"all_but_{unseen}": trained, f"only_{unseen}": tested}
         for name, of_name in datasets.items():
             _register(name, of_name, like=next(iter(names)))

@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from segvit.dataset_tools.doctor.dataset_report import DatasetReport
 from segvit.dataset_tools.doctor.inspection import Inspection
 from segvit.errors import UserError
 from segvit.label_png import write_label_png
-from segvit.output_files import link_or_copy
+from segvit.output_files import link_or_copy, new_folder, temporary_folder
 from segvit.progress import progress_bar
 
 # How many colours or ids without a class an error lists.
@@ -75,7 +73,7 @@ def convert_label_maps(report: DatasetReport, converter: Converter, target: str 
     The folder is written atomically. Returns the number of converted files. Raises FileExistsError if the folder
     exists; UserError if a label map has colours or ids without a class.
     """
-    with _new_folder(target) as folder:
+    with new_folder(target) as folder:
         return _convert_all(report, converter, folder)
 
 
@@ -89,7 +87,7 @@ def convert_to_dataset(report: DatasetReport, converter: Converter, target: str 
     class_files = [source / name for name in ("classes.txt", "classes.json") if (source / name).is_file()]
     if not class_files:
         raise UserError(f"--convert-to takes a FOLDER with a class list, not the registered dataset {source}")
-    with _new_folder(target) as folder:
+    with new_folder(target) as folder:
         converted = _convert_all(report, converter, folder / "annotations")
         shutil.copy2(class_files[0], folder)
         for split, items in report.inspections.items():
@@ -106,7 +104,7 @@ def convert_in_place(report: DatasetReport, converter: Converter) -> int:
     if not folders:
         return 0
     sibling = Path(os.path.commonpath(folders)) / "converted"  # on the same disk, so that replacing is atomic
-    with _temporary_folder(sibling) as folder:
+    with temporary_folder(sibling) as folder:
         converted = _convert(report, converter, folder)
         for label_map, ids in converted.items():
             ids.replace(label_map)
@@ -166,25 +164,3 @@ def _describe_unknown(unknown: Counter[object], num_pixels: int, files: str, pal
         )
     title = f"no label map was converted: {files} have colours or ids without a class (fraction of all pixels):"
     return "\n".join([title, *lines, remedy])
-
-
-@contextmanager
-def _new_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary folder that becomes `target` at the end. Raises FileExistsError if that exists."""
-    target = Path(target)
-    if target.exists():
-        raise FileExistsError(f"{target} exists: name a new folder, or remove this one first")
-    with _temporary_folder(target) as folder:
-        yield folder
-        folder.rename(target)
-
-
-@contextmanager
-def _temporary_folder(target: Path) -> Iterator[Path]:
-    """A folder next to `target`, removed at the end unless it has been renamed."""
-    folder = target.with_name(f".{target.name}-{os.getpid()}")
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -12,8 +12,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from segvit.classes.class_list import ClassList, read_class_list
 from segvit.classes.palette import distinct_colors
 from segvit.dataset_tools.doctor.finding import Finding
+from segvit.datasets.annotation_formats import import_hint
 from segvit.datasets.benchmarks.ade20k_full import refuse_full_ade20k
-from segvit.datasets.folder import require_free_ignore_value, split_names
+from segvit.datasets.folder import require_free_ignore_value, require_layout, split_names
 from segvit.datasets.pairs import ANNOTATION_EXTENSIONS, IMAGE_EXTENSIONS, files_by_stem
 from segvit.datasets.registration import (
     folders_of,
@@ -73,7 +74,7 @@ def open_dataset(target: str, *, ignore_value: int = 255) -> CheckedDataset:
     known = sem_seg_names()
     names = [target] if target in known else _existing(known, target)
     if not names and os.sep in target:
-        raise UserError(f"folder {target!r} does not exist")
+        raise UserError(f"folder {target!r} does not exist{import_hint(target)}")
     if not names:
         raise UserError(
             f"{target!r} is neither a folder nor the name (or first part of the name) of a semantic segmentation "
@@ -123,7 +124,8 @@ def _open_folder(folder: Path, ignore_value: int) -> CheckedDataset:
     try:
         classes = read_class_list(folder)
     except FileNotFoundError as error:
-        raise UserError(str(error)) from error
+        raise UserError(f"{error}{import_hint(folder)}") from error
+    require_layout(folder, origin="folder")
     require_free_ignore_value(classes, ignore_value)
     splits = [
         list_split(

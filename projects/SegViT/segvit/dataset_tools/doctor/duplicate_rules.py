@@ -1,7 +1,4 @@
-"""Findings on duplicate images: those in both training and validation inflate the metrics.
-
-Shape shorthand: M and N images of two splits, T values of a thumbnail.
-"""
+"""Findings on duplicate images: those in both training and validation inflate the metrics."""
 
 from __future__ import annotations
 
@@ -12,14 +9,7 @@ import numpy as np
 
 from segvit.dataset_tools.doctor.finding import Finding
 from segvit.dataset_tools.doctor.inspection import Inspection
-
-# Near duplicates differ by less: root mean square difference of two thumbnails, in grey levels. On CamVid a frame saved
-# again as a JPEG of quality 30 differs by 1.1, two frames one second apart from a standing car by 3.7.
-MAX_DIFFERENCE = 1.5
-# Thumbnails with a lower standard deviation are nearly uniform and cannot distinguish images.
-MIN_CONTRAST = 10.0
-# Images compared at once, to bound the memory of the distance matrix.
-BATCH_SIZE = 1024
+from segvit.dataset_tools.near_duplicates import similar
 
 
 def check_duplicates(inspections: Mapping[str, Sequence[Inspection]]) -> Iterator[Finding]:
@@ -61,29 +51,16 @@ def _between(
 
 def _similar(first: Sequence[Inspection], second: Sequence[Inspection]) -> Iterator[tuple[Inspection, Inspection]]:
     """Pairs of nearly identical images: each image of the second split with its nearest one of the first."""
-    first, first_thumbnails = _thumbnails(first)  # (M, T)
-    second, second_thumbnails = _thumbnails(second)  # (N, T)
-    if not first or not second:
-        return
-    first_norms = (first_thumbnails**2).sum(axis=1)
-    for start in range(0, len(second), BATCH_SIZE):
-        batch = second_thumbnails[start : start + BATCH_SIZE]
-        # |a - b|^2 = |a|^2 + |b|^2 - 2ab for all pairs at once.
-        distances = (batch**2).sum(axis=1)[:, None] + first_norms - 2 * batch @ first_thumbnails.T  # (batch, M)
-        for row, index in enumerate(distances.argmin(axis=1)):
-            if distances[row, index] <= MAX_DIFFERENCE**2 * first_thumbnails.shape[1]:
-                yield first[index], second[start + row]
+    first, first_thumbnails = _thumbnails(first)
+    second, second_thumbnails = _thumbnails(second)
+    for position, nearest_first in similar(first_thumbnails, second_thumbnails):
+        yield first[nearest_first[0]], second[position]
 
 
-def _thumbnails(inspections: Sequence[Inspection]) -> tuple[list[Inspection], np.ndarray]:
-    """The inspections whose thumbnails have contrast, and those thumbnails (N, T) float32, centred at 0.
-
-    Centring keeps the squares small: float32 would lose the differences between large ones.
-    """
+def _thumbnails(inspections: Sequence[Inspection]) -> tuple[list[Inspection], list[np.ndarray]]:
+    """The inspections that have a thumbnail, and the thumbnails."""
     usable = [(it, it.thumbnail) for it in inspections if it.thumbnail is not None]
-    usable = [(it, thumbnail) for it, thumbnail in usable if thumbnail.std() >= MIN_CONTRAST]
-    thumbnails = np.array([thumbnail.ravel() for _, thumbnail in usable], dtype=np.float32)
-    return [it for it, _ in usable], thumbnails - 128
+    return [it for it, _ in usable], [thumbnail for _, thumbnail in usable]
 
 
 def _pair(first: Inspection, second: Inspection) -> str:

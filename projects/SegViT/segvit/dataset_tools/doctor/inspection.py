@@ -5,21 +5,18 @@ Shape shorthand: H x W pixels of the file.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-import cv2
 import numpy as np
 
 from segvit.data.label_reading import count_ids, read_levels
 from segvit.dataset_tools.doctor.checked_dataset import Pair
+from segvit.dataset_tools.near_duplicates import fingerprint
 from segvit.image_levels import Levels, image_levels, page_count, to_rgb, to_uint8
 from segvit.image_reading import open_image
-
-THUMBNAIL_SIZE = 16
 
 
 @dataclass
@@ -30,7 +27,7 @@ class Inspection:
         channels: of the label map; 1 means that pixels are ids.
         ids: id -> number of pixels, of a label map with one channel.
         digest: hash of the decoded image.
-        thumbnail: (THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3) uint8.
+        thumbnail: (16, 16, 3) uint8, see `near_duplicates`.
         pages: images in the image file, of which the first is used.
         highest_level: the highest level of the image before it is scaled to 8 bits.
         white_level: the level that becomes 255.
@@ -89,9 +86,7 @@ def _record_image(inspection: Inspection, levels: Levels, max_level: int) -> Non
     image = to_rgb(to_uint8(levels, max_level=max_level))
     height, width = image.shape[:2]
     inspection.image_size = (height, width)
-    content = hashlib.blake2b(image.tobytes(), digest_size=16)
-    inspection.digest = content.digest() + str(image.shape).encode()
-    inspection.thumbnail = cv2.resize(image, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
+    inspection.digest, inspection.thumbnail = fingerprint(image)
 
 
 def _record_label_map(inspection: Inspection, label_map: np.ndarray) -> None:

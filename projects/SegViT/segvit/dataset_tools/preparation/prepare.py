@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from segvit.dataset_tools.parallel import run_in_processes
 from segvit.dataset_tools.preparation.checksums import ChecksumFile
 from segvit.dataset_tools.preparation.conversion import Converter, Job, Outcome
 from segvit.dataset_tools.preparation.distribution import IGNORED, Distribution, Problem, Split
@@ -18,10 +17,6 @@ from segvit.dataset_tools.preparation.report import Report, SplitReport
 from segvit.datasets.pairs import load_sem_seg_pairs
 from segvit.errors import UserError
 from segvit.output_files import remove_unfinished
-from segvit.progress import progress_bar
-
-# Jobs sent to a worker at once: large enough for low overhead, small enough that an interruption loses little.
-CHUNK_SIZE = 8
 
 
 def prepare(distribution: Distribution, *, workers: int, force: bool = False) -> Report:
@@ -47,29 +42,10 @@ def prepare(distribution: Distribution, *, workers: int, force: bool = False) ->
         remove_unfinished(folder)
     converter = Converter(read=distribution.read, tables=distribution.tables)
     checksum_file.begin()
-    outcomes = _run_jobs(converter, jobs, workers=workers, title=distribution.name)
+    outcomes = run_in_processes(converter, jobs, workers=workers, title=distribution.name)
     tally = _collect(outcomes, checksum_file)
     checksum_file.finish(tally.checksums)
     return _report(distribution, tally, checksum_file)
-
-
-def _run_jobs(converter: Converter, jobs: Sequence[Job], *, workers: int, title: str) -> Iterator[Outcome]:
-    """Yield the outcome of every job, in order, with a progress bar. One worker means this process."""
-    if workers == 1:
-        yield from progress_bar(map(converter, jobs), total=len(jobs), title=title, unit="image")
-        return
-    with ProcessPoolExecutor(workers, initializer=_ignore_interrupts) as pool:
-        try:
-            # Start the processes before the progress bar: it has a thread, which must not be forked.
-            outcomes = pool.map(converter, jobs, chunksize=CHUNK_SIZE)
-            yield from progress_bar(outcomes, total=len(jobs), title=title, unit="image")
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process: workers finish their chunk, and the parent reports the interruption once."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _require_inside(distribution: Distribution) -> None:

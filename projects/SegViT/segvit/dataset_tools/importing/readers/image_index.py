@@ -1,0 +1,112 @@
+"""`ImageIndex`: the image files of a source, found by the names that annotations give them."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from segvit.datasets.pairs import IMAGE_EXTENSIONS
+from segvit.errors import UserError
+
+# Folder names that mean a split, in lower case.
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training", "train2017", "train2014"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "val2017", "val2014", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "test2017"), "test"),
+}
+# Label Studio puts eight hexadecimal digits in front of the names of uploaded files.
+UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
+
+
+def split_of(path: PurePosixPath | Path) -> str:
+    """The split that a folder on the path names, or ""."""
+    names = (SPLIT_NAMES.get(part.lower()) for part in path.parent.parts)
+    return next((name for name in names if name), "")
+
+
+def files_under(root: Path, extensions: tuple[str, ...] = IMAGE_EXTENSIONS) -> Iterator[Path]:
+    """Files with these extensions below a folder, sorted; without hidden files and folders."""
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
+        for name in sorted(names):
+            if name.lower().endswith(extensions) and not name.startswith("."):
+                yield Path(folder, name)
+
+
+class ImageIndex:
+    """All image files below a folder.
+
+    Args:
+        root: the folder.
+
+    Raises UserError if it does not exist.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise UserError(f"the folder of images {root} does not exist: name it by --images FOLDER")
+        self.root = root
+        self._by_name: dict[str, list[Path]] = {}
+        self._by_stem: dict[str, list[Path]] = {}
+        for path in files_under(root):
+            self._by_name.setdefault(_normal(path.name), []).append(path)
+            self._by_stem.setdefault(_normal(path.stem), []).append(path)
+
+    def find(self, name: str, *, near: Path | None = None, split: str = "") -> Path | None:
+        """The file that an annotation calls `name`, a path or URL; None if there is none or more than one.
+
+        Of several files with the same name the one wins whose folders agree with most of the name's, then one in the
+        folder `near`, then one in a folder of the split.
+        """
+        for wanted in _readings(name):
+            files = self._by_name.get(_normal(wanted.name)) or self._by_stem.get(_normal(wanted.stem), [])
+            files = [path for path in files if not wanted.suffix or _same_kind(path, wanted)] or files
+            if files:
+                return self._closest(files, wanted, near, split)
+        return None
+
+    def key_of(self, path: Path) -> str:
+        """A file's path within the folder."""
+        return path.relative_to(self.root).as_posix()
+
+    def _closest(self, files: list[Path], wanted: PurePosixPath, near: Path | None, split: str) -> Path | None:
+        def agreement(path: Path) -> tuple[int, bool, bool]:
+            pairs = zip(reversed(path.parent.parts), reversed(wanted.parent.parts))
+            same = 0
+            for ours, theirs in pairs:
+                if _normal(ours) != _normal(theirs):
+                    break
+                same += 1
+            is_near = near is not None and path.is_relative_to(near)
+            return same, is_near, bool(split) and split_of(path.relative_to(self.root)) == split
+
+        ranked = sorted(files, key=agreement, reverse=True)
+        if len(ranked) > 1 and agreement(ranked[0]) == agreement(ranked[1]):
+            return None
+        return ranked[0]
+
+
+def _readings(name: str) -> Iterator[PurePosixPath]:
+    """What a name may mean: as it stands, the path of a URL, the file of Label Studio's local storage, an upload."""
+    plain = PurePosixPath(name.replace("\\", "/"))
+    yield plain
+    if "://" in name or "?" in name or "%" in name:
+        parts = urlsplit(name)
+        for value in parse_qs(parts.query).get("d", []):
+            yield PurePosixPath(unquote(value))
+        yield PurePosixPath(unquote(parts.path))
+    uploaded = UPLOADED.fullmatch(unquote(plain.name))
+    if uploaded:
+        yield PurePosixPath(uploaded[1])
+
+
+def _same_kind(path: Path, wanted: PurePosixPath) -> bool:
+    return path.suffix.lower() == wanted.suffix.lower()
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

@@ -1,0 +1,62 @@
+"""`PanopticPng`: COCO's panoptic label maps, whose colours are the numbers of segments.
+
+Shape shorthand: H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segvit.data.label_reading import read_levels
+from segvit.dataset_tools.importing.source import IGNORED, UNLABELLED, Canvas, DrawingRules, Skipped
+from segvit.dataset_tools.preparation.readers import stored_size
+from segvit.errors import UserError
+
+
+@dataclass(frozen=True)
+class PanopticPng:
+    """A PNG (H, W, 3) of segment numbers red + 256 green + 65536 blue, and (number, class, is crowd) of each."""
+
+    path: Path
+    segments: Sequence[tuple[int, str, bool]]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """See `Labels`; read from the file."""
+        return stored_size(self.path)
+
+    @classmethod
+    def of_annotation(cls, annotation: Mapping[str, Any], folder: Path, names: Mapping[int, str]) -> PanopticPng:
+        """The labels of an entry of "annotations"; segments of unknown categories keep the number as their class."""
+        segments = [
+            (int(it["id"]), names.get(it["category_id"], f"category {it['category_id']}"), bool(it.get("iscrowd")))
+            for it in annotation["segments_info"]
+        ]
+        return cls(folder / annotation["file_name"], segments)
+
+    def draw(self, size: tuple[int, int], class_ids: Mapping[str, int], rules: DrawingRules) -> Canvas:
+        """See `Labels`. Numbers without a segment are unlabelled."""
+        levels = read_levels(self.path)
+        if levels.ndim != 3 or levels.shape[:2] != size:
+            raise UserError(f"{self.path}: not a colour image of {size[1]} x {size[0]} pixels, as its image")
+        red, green, blue = (levels[..., channel].astype(np.int64) for channel in range(3))
+        numbers, indices = np.unique(red + 256 * green + 65536 * blue, return_inverse=True)
+        canvas_ids = {}
+        skipped = []
+        for number, name, is_crowd in self.segments:
+            if name not in class_ids:
+                skipped.append(Skipped(f"segment {number}", f"class {name!r} is not in the list of classes"))
+                continue
+            canvas_ids[number] = IGNORED if is_crowd and rules.crowd == "ignored" else class_ids[name]
+        table = np.array([canvas_ids.get(int(number), UNLABELLED) for number in numbers], dtype=np.int32)
+        return Canvas(table[indices].reshape(size), skipped)
+
+
+def segment_folder(path: Path) -> Path:
+    """The folder of the PNGs of a panoptic JSON: its name without the extension, or the folder that it is in."""
+    return path.with_suffix("") if path.with_suffix("").is_dir() else path.parent
