@@ -151,10 +151,8 @@ def _named_colors(
             "a classes.json (see docs/custom_data.md), and give it by --classes"
         )
     colors = [value for value in sorted(scan.values, key=str) if not isinstance(value, int)]
-    unlisted = {color: "color {:02x}{:02x}{:02x}".format(*color) for color in colors}
-    named_colors: dict[Value, str | None] = {}
-    named_colors.update(unlisted)
-    return named_colors, {name: color for color, name in unlisted.items()}
+    unlisted: dict[Value, str | None] = {color: "color {:02x}{:02x}{:02x}".format(*color) for color in colors}
+    return unlisted, {str(unlisted[color]): color for color in colors}
 
 
 def _listed(values: Sequence[Value]) -> str:
