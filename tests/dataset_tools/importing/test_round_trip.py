@@ -11,11 +11,12 @@ from PIL import Image
 from helpers.annotation_exports import EXPORTS, Scene
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
-from segvit.datasets.camvid import CAMVID_CATEGORIES
-from segvit.datasets.toy_scenes import TOY_SCENES_CATEGORIES
+from segvit.datasets.benchmarks.camvid import CAMVID_CATEGORIES
+from segvit.datasets.benchmarks.toy_scenes import TOY_SCENES_CATEGORIES
 
 TOOL = load_script(PROJECT / "tools" / "import_dataset.py")
 NUM_SCENES = 3
+CAMVID = os.environ.get("SEGVIT_CAMVID")
 
 
 def read(path):
@@ -25,12 +26,11 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def scenes(toy_scenes_root):
-    """Frames of CamVid, where it is installed, else toy scenes; and the names of the classes."""
-    camvid = Path(os.environ.get("DETECTRON2_DATASETS", "datasets"), "camvid")
+    """Toy scenes, or frames of the CamVid that SEGVIT_CAMVID names; and the names of the classes."""
     folder, categories = toy_scenes_root / "toy_scenes", TOY_SCENES_CATEGORIES
-    if (camvid / "annotations" / "val").is_dir():
-        folder, categories = camvid, CAMVID_CATEGORIES
-    stems = sorted(path.stem for path in (folder / "annotations" / "val").iterdir())[:: 30 if folder == camvid else 1]
+    if CAMVID:
+        folder, categories = Path(CAMVID), CAMVID_CATEGORIES
+    stems = sorted(path.stem for path in (folder / "annotations" / "val").iterdir())[:: 30 if CAMVID else 1]
     images = {path.stem: path for path in (folder / "images" / "val").iterdir()}
     labels = {stem: folder / "annotations" / "val" / f"{stem}.png" for stem in stems[:NUM_SCENES]}
     return [Scene(stem, read(images[stem]), read(path)) for stem, path in labels.items()], [it for it, _ in categories]
