@@ -8,7 +8,7 @@ from segvit.config import device as devices
 from segvit.d2 import SegViT, load_config
 from segvit.errors import UserError
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
-from segvit.modeling.losses import mask_losses
+from segvit.modeling.losses import criterion, mask_losses
 
 IMAGE = torch.randint(0, 256, (3, 61, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -65,9 +65,12 @@ def compiler(monkeypatch):
         return compile_(function, backend=counter)
 
     monkeypatch.setattr(torch, "compile", counting)
-    mask_losses._compiled_losses.cache_clear()
+    caches = (mask_losses._compiled_losses, criterion._compiled_weighted_losses)
+    for cache in caches:
+        cache.cache_clear()
     yield counter
-    mask_losses._compiled_losses.cache_clear()
+    for cache in caches:
+        cache.cache_clear()
 
 
 def test_compiled_parts_give_the_same_results_and_names(compiler):
@@ -89,7 +92,8 @@ def test_compiled_losses_are_the_same_for_any_number_of_masks(compiler, make_inp
         for values, model in ((expected, eager), (losses, compiled))
     ]
     torch.testing.assert_close(gradients[1], gradients[0])
-    assert compiler.frame_count <= 4  # encoder, decoder, and losses for one and for any number of masks
+    # Encoder, decoder, mask losses for one and for any number of masks, and the ending of all losses.
+    assert compiler.frame_count <= 5
 
 
 @pytest.mark.parametrize(("mode", "joins"), [("default", False), ("fewest-kernels", True)])

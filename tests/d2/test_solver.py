@@ -8,7 +8,7 @@ from detectron2.solver import build_lr_scheduler as build_detectron2_lr_schedule
 from torch import nn
 
 from segvit.d2 import get_segvit_cfg
-from segvit.d2.solver import build_lr_scheduler, build_optimizer, parameter_groups
+from segvit.d2.solver import add_full_model_clipping, build_lr_scheduler, build_optimizer, parameter_groups
 
 BASE_LR, DECAY = 1e-3, 0.05
 
@@ -133,6 +133,25 @@ def test_full_model_clipping_equals_clip_grad_norm(scale, norm_type):
     nn.utils.clip_grad_norm_(expected.parameters(), 0.5, norm_type)
     build_optimizer(clip_cfg(norm_type=norm_type), model).step()
     assert_equal_gradients(model, expected)
+
+
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, float("inf")])
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+@pytest.mark.parametrize("known", [False, True], ids=["own norms", "known norms"])
+def test_a_fused_optimizer_steps_by_clipped_gradients(scale, norm_type, known):
+    model = make_gradients(make_model(), scale)
+    expected = copy.deepcopy(model)
+    for parameter, clone in zip(model.parameters(), expected.parameters(), strict=True):
+        clone.grad = parameter.grad.clone()
+    optimizer, reference = (torch.optim.SGD(net.parameters(), lr=1.0, fused=True) for net in (model, expected))
+    add_full_model_clipping(optimizer, max_norm=0.5, norm_type=norm_type)
+    if known:
+        optimizer.gradient_norms = torch.stack([parameter.grad.norm() for parameter in model.parameters()])
+    optimizer.step()
+    nn.utils.clip_grad_norm_(expected.parameters(), 0.5, norm_type)
+    reference.step()
+    for parameter, clipped in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(parameter, clipped)
 
 
 def test_gradients_are_clipped_after_unscaling():

@@ -7,7 +7,7 @@ scaling run. Counts are within a few per cent of those of a GPU; values are mean
 
     python tests/null_cuda/null_device.py PROGRAM ARGUMENTS...
 
-builds it and runs a program on it.
+builds it and runs a program on it, as projects/SegViT/benchmarks/gpu_proof.py. Its checks of values cannot pass there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -68,20 +69,26 @@ def _cuda_headers() -> Path | None:
 
 def run_on_null_device(environment: dict[str, str], program: Path, *arguments: str) -> str:
     """Run a program of this folder on the device -> what it prints. An error shows its stderr."""
-    roots = [Path(segvit.__file__).parents[1], Path(segvit.__file__).parents[1] / "benchmarks", SOURCES.parent]
-    path = os.pathsep.join([*map(str, roots), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", program, *arguments],
-        env={**os.environ, **environment, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    done = start_on_null_device(environment, program, *arguments, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise RuntimeError(f"{program.name} ended with exit code {done.returncode}; its error is above")
     return done.stdout
 
 
+def start_on_null_device(
+    environment: dict[str, str], program: Path, *arguments: str, **options: Any
+) -> subprocess.CompletedProcess[Any]:
+    """Run any program, with options of `subprocess.run`; every_process/ prepares it and the processes it starts."""
+    roots = [Path(segvit.__file__).parents[1], Path(segvit.__file__).parents[1] / "benchmarks", SOURCES.parent]
+    if program.resolve().parent != SOURCES.parent:
+        roots.append(SOURCES.parent / "every_process")
+    path = os.pathsep.join([*map(str, roots), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-W", "ignore", program, *arguments]
+    return subprocess.run(command, env={**os.environ, **environment, "PYTHONPATH": path}, check=False, **options)
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        sys.stdout.write(run_on_null_device(build_null_device(Path(folder)), Path(sys.argv[1]), *sys.argv[2:]))
+        sys.exit(
+            start_on_null_device(build_null_device(Path(folder)), *map(Path, sys.argv[1:2]), *sys.argv[2:]).returncode
+        )

@@ -6,6 +6,7 @@ Shape shorthand: M masks, H x W pixels, h x w grid.
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -48,10 +49,21 @@ def test_losses_and_gradients_are_those_of_the_formulas(monkeypatch, with_valid,
     weights = torch.rand(2, M, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     gradients = []
     for losses in (mask_losses.focal_and_dice_loss(logits, masks, valid), by_autograd(logits, masks, valid)):
-        (gradient,) = torch.autograd.grad((torch.stack(losses) * weights).sum(), logits)
+        (gradient,) = torch.autograd.grad((torch.stack([*losses]) * weights).sum(), logits)
         gradients.append((*losses, gradient))
     for ours, expected in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_losses_of_shapes_alone_leave_nothing_for_later_ones():
+    mask_losses._upsampling.cache_clear()
+    logits, masks, _ = make_case(False, torch.float32)
+    mode = FakeTensorMode()
+    fakes = [mode.from_tensor(tensor) for tensor in (logits.detach(), masks)]
+    with mode:
+        fake = mask_losses.focal_and_dice_loss(*fakes)
+    assert fake.shape == (2, M)
+    assert mask_losses.focal_and_dice_loss(logits, masks).isfinite().all()
 
 
 def test_very_large_logits_do_not_overflow():

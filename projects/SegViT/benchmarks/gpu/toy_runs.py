@@ -129,12 +129,10 @@ class ToyRuns:
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         code = self.wait("interrupted")
-        stopped_at = (self.output("interrupted") / "last_checkpoint").read_text()
         if code != os.EX_TEMPFAIL:
             self.finish("interrupted")
-            raise RuntimeError(
-                f"exit code {code} after SIGTERM in place of {os.EX_TEMPFAIL}; last checkpoint {stopped_at}"
-            )
+            raise RuntimeError(f"exit code {code} after SIGTERM in place of {os.EX_TEMPFAIL}")
+        stopped_at = (self.output("interrupted") / "last_checkpoint").read_text()
         options = ["SOLVER.MAX_ITER", str(COMPARED_ITERATIONS), *COMPARED]
         self.start("interrupted", options, resume=True)
         for name in ("unbroken", "unbroken again", "interrupted"):

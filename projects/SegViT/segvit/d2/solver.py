@@ -103,11 +103,24 @@ def _layers_above(name: str, depth: int) -> int:
 
 
 def add_full_model_clipping(optimizer: torch.optim.Optimizer, *, max_norm: float, norm_type: float) -> None:
-    """Clip the joint norm of all gradients right before every step, after a loss scaler has unscaled them."""
+    """Clip the joint norm of all gradients right before every step, after a loss scaler has unscaled them.
+
+    A fused optimizer divides the gradients while it reads them. If `optimizer.gradient_norms` are there, the 2-norms
+    (P,) of all gradients, they are not computed again.
+    """
 
     def clip(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        nn.utils.clip_grad_norm_(parameters, max_norm, norm_type)
+        if not optimizer.defaults.get("fused"):
+            nn.utils.clip_grad_norm_(parameters, max_norm, norm_type)
+            return
+        norms = getattr(optimizer, "gradient_norms", None)
+        if norms is None or norm_type != 2.0:
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            norms = nn.utils.get_total_norm(gradients, norm_type)
+        total = torch.linalg.vector_norm(norms, norm_type)
+        # As in `clip_grad_norm_`, but the number is a divisor.
+        optimizer.grad_scale = total.add_(1e-6).div_(max_norm).clamp_(min=1)  # type: ignore[attr-defined]
 
     optimizer.register_step_pre_hook(clip)
 

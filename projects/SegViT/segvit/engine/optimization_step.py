@@ -85,7 +85,7 @@ class OptimizationStep(SimpleTrainer):
         # Step the optimizer if losses and gradients are finite.
         if self._is_read_later:
             self._unread = outcome
-            self._step_unless(outcome.refused)
+            self._step_unless(outcome.refused, outcome.gradient_norms)
         elif self._take_note(outcome):
             scaler.step(self.optimizer)
         scaler.update()
@@ -113,13 +113,15 @@ class OptimizationStep(SimpleTrainer):
                 storage.put_scalars(cur_iter=outcome.iteration, **figures.losses)
         return figures.is_finite
 
-    def _step_unless(self, refused: torch.Tensor) -> None:
+    def _step_unless(self, refused: torch.Tensor, gradient_norms: torch.Tensor) -> None:
         """Let a fused optimizer step on the device if `refused` is 0: its way to take part in loss scaling."""
         self.optimizer.found_inf = refused  # type: ignore[attr-defined]  # read by fused optimizers
+        self.optimizer.gradient_norms = gradient_norms  # type: ignore[attr-defined]  # read by `add_full_model_clipping`
         try:
             self.optimizer.step()
         finally:
             del self.optimizer.found_inf  # type: ignore[attr-defined]
+            del self.optimizer.gradient_norms  # type: ignore[attr-defined]
 
     def _accumulate_gradients(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Run all parts forward and backward -> the losses of the whole batch."""

@@ -5,8 +5,9 @@ Shape shorthand: B images, H x W pixels, h x w grid, K classes = queries, M mask
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +61,7 @@ class SegViTCriterion(nn.Module):
 
     Attributes:
         output_modes: the modes of `SemanticInference` that fit masks trained by these losses.
-        compiled: compute the losses of masks by torch.compile; False unless it is set.
+        compiled: compute the losses by torch.compile; False unless it is set.
     """
 
     output_modes = ("mix", "diagonal")
@@ -120,14 +121,21 @@ class SegViTCriterion(nn.Module):
                 class_logits[suffix] = stage["pred_logits"]
 
         # Sums of all stages at once, divided by the normalizers and weighted.
-        losses: dict[str, torch.Tensor] = {}
+        weighted_losses = _compiled_weighted_losses() if self.compiled else _weighted_losses
         with torch.autocast(device.type, enabled=False):
-            sums = {"loss_ce": self._class_losses(list(class_logits.values()), targets)}
-            sums |= self._mask_losses([stage["pred_masks"] for stage in stages], present)
-            for name, summed in sums.items():
-                own_suffixes = class_logits if name == "loss_ce" else suffixes
-                weighted = self.weight_dict[name] * summed / normalizers[name]
-                losses |= {name + suffix: loss for suffix, loss in zip(own_suffixes, weighted.unbind(), strict=True)}
+            weighted = weighted_losses(
+                list(class_logits.values()),
+                self._target_classes(targets, device),
+                self.class_weights,
+                mask_sums=self._mask_losses([stage["pred_masks"] for stage in stages], present),
+                normalizers=dict(normalizers),
+                weights=self.weight_dict,
+            )
+
+        losses: dict[str, torch.Tensor] = {}
+        for name, values in weighted.items():
+            own_suffixes = class_logits if name == "loss_ce" else suffixes
+            losses |= {name + suffix: loss for suffix, loss in zip(own_suffixes, values.unbind(), strict=True)}
         return losses
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
@@ -152,15 +160,12 @@ class SegViTCriterion(nn.Module):
         valid = (torch.stack(labels) != IGNORED)[images] if self.exclude_ignored_pixels else None
         return PresentMasks(queries=queries, masks=masks, valid=valid, weights=weights)
 
-    def _class_losses(self, stages: list[torch.Tensor], targets: list[MaskTargets]) -> torch.Tensor:
-        """Class logits (B, K, K + 1) of S stages -> (S,) sums over the queries of all images."""
-        target_classes = torch.full((len(targets), self.num_classes), self.num_classes)  # "no object"
+    def _target_classes(self, targets: list[MaskTargets], device: torch.device) -> torch.Tensor:
+        """(B, K): the class that each query learns, K for "no object"."""
+        target_classes = torch.full((len(targets), self.num_classes), self.num_classes)
         for index, target in enumerate(targets):
             target_classes[index, target.classes] = target.classes
-        logits = torch.stack(stages).float()  # (S, B, K, K + 1)
-        expected = send(target_classes, logits.device).expand(len(stages), -1, -1)
-        losses = F.cross_entropy(logits.flatten(0, 2), expected.flatten(), self.class_weights, reduction="none")
-        return losses.view(len(stages), -1).sum(dim=1)
+        return send(target_classes, device)
 
     def _mask_losses(self, logits: list[torch.Tensor], present: PresentMasks) -> dict[str, torch.Tensor]:
         """Mask logits of S stages -> (S,) sums over the masks of present classes.
@@ -170,15 +175,51 @@ class SegViTCriterion(nn.Module):
         if not len(present.queries):
             zeros = torch.stack([masks.float().sum() * 0 for masks in logits])
             return {"loss_mask": zeros, "loss_dice": zeros}
-        sums: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        sums: list[torch.Tensor] = []
+        order: list[int] = []
         # Stages of one grid share a call. A hierarchical encoder has several grids.
         for shape in dict.fromkeys(masks.shape for masks in logits):
             indices = [index for index, masks in enumerate(logits) if masks.shape == shape]
             stacked = torch.stack([logits[index] for index in indices]).flatten(1, 2)
             chosen = stacked.index_select(1, present.queries).float()  # (stages of this grid, M, h, w)
-            focal, dice = focal_and_dice_loss(chosen, present.masks, present.valid, compiled=self.compiled)
+            losses = focal_and_dice_loss(chosen, present.masks, present.valid, compiled=self.compiled)
             if present.weights is not None:
-                focal, dice = focal * present.weights, dice * present.weights
-            sums.update(zip(indices, zip(focal.sum(dim=1), dice.sum(dim=1), strict=True), strict=True))
-        focal_sums, dice_sums = zip(*(sums[index] for index in range(len(logits))), strict=True)
-        return {"loss_mask": torch.stack(focal_sums), "loss_dice": torch.stack(dice_sums)}
+                losses = losses * present.weights
+            sums.append(losses.sum(dim=2))
+            order += indices
+        if len(sums) == 1:
+            focal, dice = sums[0]
+        else:
+            ordered = [values for _, values in sorted(zip(order, torch.cat(sums, dim=1).unbind(1), strict=True))]
+            focal, dice = torch.stack(ordered, dim=1)
+        return {"loss_mask": focal, "loss_dice": dice}
+
+
+def _weighted_losses(
+    class_logits: list[torch.Tensor],
+    target_classes: torch.Tensor,
+    class_weights: torch.Tensor,
+    *,
+    mask_sums: dict[str, torch.Tensor],
+    normalizers: dict[str, torch.Tensor],
+    weights: dict[str, float],
+) -> dict[str, torch.Tensor]:
+    """The losses (S,) of all stages by name.
+
+    Args:
+        class_logits: (B, K, K + 1) of each stage that has them.
+        target_classes: (B, K).
+        class_weights: (K + 1,).
+        mask_sums: "loss_mask" and "loss_dice", (S,) each, summed over masks.
+        normalizers, weights: by name.
+    """
+    logits = torch.stack(class_logits).float()  # (S, B, K, K + 1)
+    expected = target_classes.expand(len(class_logits), -1, -1)
+    per_query = F.cross_entropy(logits.flatten(0, 2), expected.flatten(), class_weights, reduction="none")
+    sums = {"loss_ce": per_query.view(len(class_logits), -1).sum(dim=1), **mask_sums}
+    return {name: weights[name] * summed / normalizers[name] for name, summed in sums.items()}
+
+
+@cache
+def _compiled_weighted_losses() -> Callable[..., dict[str, torch.Tensor]]:
+    return torch.compile(_weighted_losses)

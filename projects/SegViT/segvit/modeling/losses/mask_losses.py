@@ -10,7 +10,7 @@ Shape shorthand: S stages, M masks, m of them at a time, H x W pixels, h x w gri
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ CPU_PIXELS, GPU_PIXELS = 2**19, 2**24
 
 def focal_and_dice_loss(
     logits: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor | None = None, *, compiled: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> torch.Tensor:
     """Sigmoid focal loss (Lin et al. 2017, equation 5) and dice loss (Milletari et al. 2016) of upsampled logits.
 
     The focal loss is the mean over a mask's pixels; the dice loss is smoothed by one pixel. Both can be differentiated
@@ -38,11 +38,11 @@ def focal_and_dice_loss(
         compiled: compute them by torch.compile, which needs fewer kernels and less memory.
 
     Returns:
-        The focal loss and the dice loss of each mask, (M,) or (S, M) each.
+        The focal loss and the dice loss of each mask, (2, M) or (2, S, M).
     """
     function = _compiled_losses() if compiled else _losses_and_gradients
-    focal, dice = _FocalAndDiceLoss.apply(logits.view(-1, *logits.shape[-3:]), masks, valid, function)
-    return focal.view(logits.shape[:-2]), dice.view(logits.shape[:-2])
+    losses = _FocalAndDiceLoss.apply(logits.view(-1, *logits.shape[-3:]), masks, valid, function)
+    return losses.view(2, *logits.shape[:-2])
 
 
 class _FocalAndDiceLoss(torch.autograd.Function):
@@ -55,11 +55,14 @@ class _FocalAndDiceLoss(torch.autograd.Function):
         masks: torch.Tensor,
         valid: torch.Tensor | None,
         function: Callable[..., tuple[torch.Tensor, torch.Tensor]],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> torch.Tensor:
         pixels = CPU_PIXELS if logits.device.type == "cpu" else GPU_PIXELS
         stages, number = logits.shape[:2]
         count = max(1, pixels // (stages * masks[0].numel()))
-        rows, columns = (_upsampling(n, size, logits) for n, size in zip(logits.shape[2:], masks.shape[1:]))
+        # Matrices of fake tensors, which have shapes alone, are not kept for later steps.
+        upsampling = _upsampling if type(logits) is torch.Tensor else _upsampling.__wrapped__
+        sizes = zip(logits.shape[2:], masks.shape[1:])
+        rows, columns = (upsampling(n, size, logits.dtype, logits.device) for n, size in sizes)
         # Results are allocated first: small tensors between large temporary ones would fragment the memory.
         losses = logits.new_empty(2, stages, number)
         gradients = logits.new_empty(2, *logits.shape)
@@ -70,25 +73,25 @@ class _FocalAndDiceLoss(torch.autograd.Function):
                 logits[:, chunk], masks[chunk], valid_chunk, rows, columns
             )
         ctx.save_for_backward(gradients)
-        return losses[0], losses[1]
+        return losses
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: FunctionCtx, focal_weights: torch.Tensor, dice_weights: torch.Tensor
-    ) -> tuple[torch.Tensor, None, None, None]:
+    def backward(ctx: FunctionCtx, weights: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        focal_weights, dice_weights = weights
         (gradients,) = ctx.saved_tensors  # type: ignore[attr-defined]  # missing in torch's stub
         weighted = focal_weights[..., None, None] * gradients[0]
         return weighted.addcmul_(dice_weights[..., None, None], gradients[1]), None, None, None
 
 
-def _upsampling(length: int, output_length: int, like: torch.Tensor) -> torch.Tensor:
-    """(output_length, length): linear interpolation as a matrix.
+@lru_cache(maxsize=16)
+def _upsampling(length: int, output_length: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """(output_length, length): linear interpolation as a matrix, made once for all steps.
 
     Multiplying by it costs as much as `F.interpolate`. Multiplying by its transpose takes a seventh of the time of the
     backward pass of `F.interpolate` on a CPU, and is deterministic on a GPU, which that backward pass is not.
     """
-    one_hot = torch.eye(length, dtype=like.dtype, device=like.device)
+    one_hot = torch.eye(length, dtype=dtype, device=device)
     return F.interpolate(one_hot[None], size=output_length, mode="linear", align_corners=False)[0].T.contiguous()
 
 

@@ -59,8 +59,8 @@ def targets_of_labels(
     """
     ids = ids if ids is not None else [label_ids(image_labels) for image_labels in labels]
     ignored = labels == ignore_value
-    has_class = ~ignored & (labels >= 0) & (labels < num_classes)
-    labels = labels.where(has_class, BACKGROUND).masked_fill_(ignored, IGNORED)
+    is_background = labels.clamp(0, num_classes - 1) != labels
+    labels = labels.masked_fill(is_background, BACKGROUND).masked_fill_(ignored, IGNORED)
     return [
         MaskTargets(classes=own[(own != ignore_value) & (own >= 0) & (own < num_classes)], labels=image_labels)
         for own, image_labels in zip(ids, labels, strict=True)
