@@ -113,11 +113,12 @@ class ToyRuns:
         """mIoU on the validation scenes, and the median time of an iteration beside the other runs."""
         self.finish(name)
         results = json.loads((self.output(name) / "sem_seg_evaluation.json").read_text())["metrics"]
+        mean_iou = results["mIoU"] or 0.0  # null where no class has a value
         lines = (self.output(name) / "metrics.json").read_text().splitlines()
         last = next(json.loads(line) for line in reversed(lines) if "total_loss" in line)
         return {
-            "ok": results["mIoU"] > 20,
-            "mIoU": round(results["mIoU"], 2),
+            "ok": mean_iou > 20,
+            "mIoU": round(mean_iou, 2),
             "iterations": last["iteration"] + 1,
             "loss": round(last["total_loss"], 3),
         }
