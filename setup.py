@@ -44,6 +44,7 @@ setup(
         "opencv-python-headless>=4.8",
         "Pillow>=10.0",
         "scipy>=1.11",
+        "tifffile>=2024.1.30",  # TIFFs of any number of channels
         *DETECTRON2_REQUIREMENTS,
     ],
     extras_require={
@@ -59,6 +60,7 @@ setup(
         ],
         "bench": ["transformers>=5.0"],  # the peers of benchmarks/benchmark.py
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
+        "geo": ["rasterio>=1.3"],  # georeferenced and very large TIFFs, and compressions that tifffile lacks
         "demo": ["gradio>=6.31,<7"],  # the web page
     },
 )

@@ -32,7 +32,7 @@ def check_with_figures(tool, tmp_path, monkeypatch):
 def check(check_with_figures, tool, monkeypatch):
     """The same, without the figures, which take most of the time."""
     monkeypatch.setattr(tool, "draw_histogram", lambda report, output: None)
-    monkeypatch.setattr(tool, "draw_samples", lambda report, output, num_images, max_level: False)
+    monkeypatch.setattr(tool, "draw_samples", lambda report, output, num_images, image_format: False)
     return check_with_figures
 
 

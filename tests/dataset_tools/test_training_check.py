@@ -15,6 +15,7 @@ from segvit.datasets import register_folder
 from segvit.engine.preflight import preflight
 from segvit.errors import UserError
 from segvit.evaluation import SemSegConfusionEvaluator
+from segvit.images import ImageFormat
 
 
 @pytest.fixture
@@ -95,7 +96,9 @@ def test_the_doctor_reports_levels_in_a_small_part_of_the_range(folder, max_leve
     from segvit.dataset_tools.doctor import check_dataset, open_dataset
 
     darken(folder)
-    report = check_dataset(open_dataset(str(folder)), workers=1, max_level=max_level, progress=False)
+    report = check_dataset(
+        open_dataset(str(folder)), workers=1, image_format=ImageFormat(max_level=max_level), progress=False
+    )
     kind = "white_images" if max_level == 100 else "dark_images"
     levels = [finding for finding in report.findings if finding.kind == kind]
     assert [finding.severity for finding in levels] == ([severity] * 2 if severity else [])

@@ -24,8 +24,7 @@ import numpy as np
 import torch
 
 from segvit.cli_errors import describe, local_path, positive, user_errors
-from segvit.image_reading import max_level_of
-from segvit.inference import SegViTPredictor, load_image
+from segvit.inference import SegViTPredictor
 from segvit.inference.model_options import add_model_options, add_overrides, predictor_of
 from segvit.inference.results import KINDS, ResultFolder
 from segvit.inference.sources import Source, Sources
@@ -133,14 +132,14 @@ class Demo:
 
     def segment_image(self, source: Source) -> None:
         try:
-            image = load_image(source.path, max_level=max_level_of(self.predictor.cfg))
-            labels = self.predictor(image)
+            pixels = self.predictor.image_format.read(source.path)
+            (labels,) = self.predictor.segment_pixels([pixels])
         except (OSError, ValueError) as error:
             self.skipped.append(describe(error))
         except torch.OutOfMemoryError:
             self.skipped.append(f"{source.path}: too large for the memory of {self.predictor.device}")
         else:
-            self.results.write(source.name, image, labels)
+            self.results.write(source.name, self.predictor.image_format.to_rgb(pixels), labels)
 
     def segment_video(self, source: Source) -> None:
         try:

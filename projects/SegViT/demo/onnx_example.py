@@ -19,6 +19,10 @@ def segment(model: str, image_file: str) -> Image.Image:
     """Class ids of an image file's pixels, with the dataset's colours as palette; without, in 16 bits, for over 256."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     metadata = {name: json.loads(value) for name, value in session.get_modelmeta().custom_metadata_map.items()}
+    if (metadata.get("channels", 3), metadata.get("levels", "8bit")) != (3, "8bit"):
+        sys.exit(
+            f"{model} takes {metadata['channels']} channels, {metadata['levels']}: this example reads RGB of 8 bits"
+        )
 
     # Resize as in training: to the fixed size of the graph, or to the short side, limited by the long side.
     image = read_image(image_file, metadata.get("max_level", 0))

@@ -73,12 +73,15 @@ def image_levels(image: Image.Image, *, name: object, max_level: int = 0) -> Lev
     _report_pages(page_count(image), name)
     raw_mode = raw_mode_of(image)
     is_deep = ";16" in raw_mode and not image.mode.startswith("I")
-    content = _content(image) if is_deep else b""
+    content = content_of(image) if is_deep else b""
     orientation = image.getexif().get(ORIENTATION, 1) if is_deep else 1  # loaded TIFFs have lost it
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
-        raise UserError(f"{name}: the image has floating-point levels: convert it to 8 or 16 bits")
+        raise UserError(
+            f"{name}: the image has floating-point levels: set INPUT.LEVELS to 'raw' or 'percentile', or convert it to "
+            "8 or 16 bits"
+        )
     if image.mode.startswith("I"):
         return Levels(_integer_levels(image, name, max_level), 2 ** (12 if raw_mode.startswith("I;12") else 16) - 1)
     colors = np.asarray(image if image.mode in ("RGB", "L") else image.convert("RGB"))
@@ -132,7 +135,7 @@ def page_count(image: Image.Image) -> int:
     return pages
 
 
-def _content(image: Image.Image) -> bytes:
+def content_of(image: Image.Image) -> bytes:
     """The file of an image that is not loaded."""
     assert isinstance(image, ImageFile.ImageFile) and image.fp is not None, "the image is not loaded"
     position = image.fp.tell()

@@ -12,17 +12,11 @@ from typing import IO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from yacs.config import CfgNode
 
 from segvit.errors import UserError
 from segvit.image_levels import DAMAGE, to_colors
 
 URL_PREFIXES = ("http://", "https://", "ftp://")
-
-
-def max_level_of(cfg: CfgNode) -> int:
-    """The `max_level` of `read_image` for the images of a config's model, in training as in prediction."""
-    return cfg.INPUT.MAX_LEVEL
 
 
 def read_image(path: str | os.PathLike[str], *, format: str, max_level: int = 0) -> np.ndarray:

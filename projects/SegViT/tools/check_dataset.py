@@ -40,6 +40,7 @@ from segvit.dataset_tools.doctor import (
 )
 from segvit.datasets.registration import sem_seg_names
 from segvit.errors import UserError
+from segvit.images import ImageFormat
 from segvit.output_files import atomic_write_text, require_folder
 
 
@@ -51,15 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = open_dataset(args.target, ignore_value=args.ignore_value)
     output = args.output or default_output(args.target)
     require_folder(output, origin="--output")
-    report = check_dataset(dataset, workers=args.workers, max_level=args.max_level)
+    images = ImageFormat(
+        channels=args.channels, levels=args.levels, max_level=args.max_level, fill=args.channels * (0.0,)
+    )
+    report = check_dataset(dataset, workers=args.workers, image_format=images)
     print(describe(report))
-    paths = write_report(report, output, args.num_images, args.max_level)
+    paths = write_report(report, output, args.num_images, images)
     result = convert(report, args)
     if result:
         converted = open_dataset(str(result), ignore_value=args.ignore_value)
-        report = check_dataset(converted, workers=args.workers, max_level=args.max_level)
+        report = check_dataset(converted, workers=args.workers, image_format=images)
         print(f"after the conversion: {describe(report)}")
-        paths = write_report(report, output, args.num_images, args.max_level)
+        paths = write_report(report, output, args.num_images, images)
     for path in paths:
         print(path)
     return int(report.has_errors and not args.convert_colors)
@@ -90,6 +94,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--max-level", type=from_zero, default=0, metavar="LEVEL", help="INPUT.MAX_LEVEL of the config (default: 0)"
+    )
+    parser.add_argument(
+        "--channels", type=positive, default=3, metavar="C", help="INPUT.CHANNELS of the config (default: 3)"
+    )
+    parser.add_argument(
+        "--levels",
+        choices=("8bit", "raw", "percentile"),
+        default="8bit",
+        help="INPUT.LEVELS of the config (default: 8bit)",
     )
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
@@ -136,13 +149,13 @@ def default_output(target: str) -> Path:
     return Path("output", "check_dataset", name)
 
 
-def write_report(report: DatasetReport, output: Path, num_images: int, max_level: int) -> list[Path]:
+def write_report(report: DatasetReport, output: Path, num_images: int, image_format: ImageFormat) -> list[Path]:
     """Write report.json and the figures. Returns the written files."""
     json_file, histogram, sheet = (output / name for name in ("report.json", "histogram.png", "contact_sheet.png"))
     atomic_write_text(json_file, json.dumps(as_json(report), indent=1) + "\n")
     draw_histogram(report, histogram)
     sheet.unlink(missing_ok=True)  # from an earlier run, in case no image can be drawn now
-    has_sheet = draw_samples(report, sheet, num_images=num_images, max_level=max_level)
+    has_sheet = draw_samples(report, sheet, num_images=num_images, image_format=image_format)
     return [json_file, histogram, *([sheet] if has_sheet else [])]
 
 

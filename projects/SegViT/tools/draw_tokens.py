@@ -19,7 +19,6 @@ from segvit.cli_errors import local_path, user_errors
 from segvit.d2 import load_config
 from segvit.datasets.dataset_classes import class_list_of
 from segvit.errors import UserError
-from segvit.image_reading import max_level_of, read_image
 from segvit.inference import SegViTPredictor
 from segvit.inference.inspect_image import ModelView, inspect_image, whole_image_overrides
 from segvit.output_files import require_folder
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_folder(args.output, origin="--output")
     predictor = SegViTPredictor(cfg)
     for path in progress_bar(args.input, title="drawing", unit="image"):
-        view = inspect_image(predictor, read_image(path, format="BGR", max_level=max_level_of(predictor.cfg)))
+        view = inspect_image(predictor, path)
         draw_token_views(
             view.image,
             edge_scores=view.edge_scores,

@@ -23,7 +23,6 @@ from segvit.data.label_reading import read_label_map
 from segvit.datasets import require_datasets
 from segvit.errors import UserError
 from segvit.evaluation.edge_quality import EdgeQuality, edge_quality
-from segvit.image_reading import max_level_of, read_image
 from segvit.inference import SegViTPredictor
 from segvit.inference.inspect_image import inspect_image, whole_image_overrides
 from segvit.inference.predict_sample import first_test_set
@@ -66,8 +65,7 @@ def evaluate_edges(cfg: CfgNode) -> EdgeQuality:
     edges: list[np.ndarray] = []
     kept: list[np.ndarray] = []
     for record in progress_bar(DatasetCatalog.get(dataset), title="edges", unit="image"):
-        image = read_image(record["file_name"], format="BGR", max_level=max_level_of(cfg))
-        inspection = inspect_image(predictor, image)
+        inspection = inspect_image(predictor, record["file_name"])
         height, width = inspection.image.shape[:2]
         labels = cv2.resize(
             read_label_map(record["sem_seg_file_name"]), (width, height), interpolation=cv2.INTER_NEAREST

@@ -2,9 +2,9 @@
 
     python projects/SegViT/tools/export_model.py --config-file F --format onnx --output FILE MODEL.WEIGHTS W
 
-The file takes raw images (B, 3, H, W), uint8, and returns scores (B, K, H, W) or labels (B, H, W). B is always dynamic;
-H and W are dynamic unless --static is given. With --images the file and the model are also compared on these images and
-timed alternately, on the CPU. The file appears only after it has passed the check.
+The file takes raw images (B, C, H, W), uint8 or, by INPUT.LEVELS, float32, and returns scores (B, K, H, W) or labels
+(B, H, W). B is always dynamic; H and W are dynamic unless --static is given. With --images the file and the model are
+also compared on these images and timed alternately, on the CPU. The file appears only after it has passed the check.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from segvit.analysis.timing import machine_name
@@ -32,6 +33,7 @@ from segvit.export import (
     read_images,
     require_agreement,
 )
+from segvit.images import image_format_of
 from segvit.inference.sources import Sources
 from segvit.output_files import atomic_write
 
@@ -47,7 +49,15 @@ def main() -> None:
     cfg = load_config(args.config_file, args.opts)
     source = load_source(cfg)
     height, width = args.input_size or cfg.MODEL.VIT.IMG_SIZE
-    size = ImageSize(height, width, is_dynamic=not args.static, patch_size=source.patch_size)
+    image_format = image_format_of(cfg)
+    size = ImageSize(
+        height,
+        width,
+        is_dynamic=not args.static,
+        patch_size=source.patch_size,
+        channels=image_format.channels,
+        dtype=torch.from_numpy(np.empty(0, image_format.dtype)).dtype,
+    )
     images = read_images(paths, cfg, size)
     print(f"exporting to {args.format}, which takes a minute for a large model ...", flush=True)
     agreement, comparison = export(source, size, images, args)

@@ -27,6 +27,8 @@ from segvit.modeling.encoder.vit_families import FAMILIES
 STAGES = (1 / 2, 2 / 3, 1)
 # Of a decoder head; the decoder has half the encoder's width (v1, section 4.1).
 HEAD_DIM = 32
+# Of levels from 0 to 255, where nothing was measured.
+MIDDLE_LEVEL = 127.5
 
 
 def create_model(
@@ -35,6 +37,7 @@ def create_model(
     num_classes: int | None = None,
     classes: Sequence[str] = (),
     img_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
     pretrained: bool | str = False,
     **options: Any,
 ) -> Model:
@@ -46,6 +49,8 @@ def create_model(
         num_classes: K; by default the number of `classes`, or that of the config.
         classes: names by class id; "class 0" and so on by default.
         img_size: of the training crops, one number or (height, width); 512 by default, or that of the config.
+        channels: of the images, 3 (RGB) by default, or that of the config. Other numbers need `pixel_mean` and
+            `pixel_std`, which tools/measure_channels.py measures; without them levels are taken from 0 to 255.
         pretrained: load the encoder's weights of timm: those of the tag in `name`, or timm's default; or a file.
         **options: any option of the model's config by name, such as `stem="conv"`, `output="diagonal"` or
             `vit_num_heads=6`; docs/configuration.md lists them.
@@ -64,6 +69,8 @@ def create_model(
     if img_size is not None:
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         chosen["MODEL.VIT.IMG_SIZE"] = [height, width]
+    if channels is not None:
+        chosen = {**channel_keys(channels), **chosen}
     number = class_count(num_classes, classes)
     if number:
         chosen["MODEL.SEM_SEG_HEAD.NUM_CLASSES"] = number
@@ -77,6 +84,17 @@ def create_model(
     network = SegViT(cfg, label_dtype=label_type(number)).to(device)
     listed = ClassList.with_default_colors(classes) if classes else ClassList.numbered(number)
     return Model(cfg=cfg, network=network, classes=listed).train()
+
+
+def channel_keys(channels: int) -> dict[str, Any]:
+    """The keys of images with this number of channels; for others than three, levels from 0 to 255 become -1 to 1."""
+    if channels == 3:
+        return {"INPUT.CHANNELS": 3}
+    return {
+        "INPUT.CHANNELS": channels,
+        "MODEL.PIXEL_MEAN": channels * [MIDDLE_LEVEL],
+        "MODEL.PIXEL_STD": channels * [MIDDLE_LEVEL],
+    }
 
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:

@@ -21,8 +21,8 @@ from segvit.api.segmentation import Segmentation
 from segvit.assembly.meta_arch import SegViT
 from segvit.classes.class_list import ClassList
 from segvit.errors import ArgumentError, UserError
-from segvit.image_reading import max_level_of
-from segvit.inference.images import ImageLike, load_image
+from segvit.images import ImageFormat, image_format_of
+from segvit.images.given_images import ImageLike
 from segvit.inference.loaded_model import LABELS_ONLY, LoadedModel
 from segvit.inference.predictor import SegViTPredictor
 from segvit.model_folder.card import TrainingRecord
@@ -61,6 +61,11 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
         return self.network.device
 
     @property
+    def image_format(self) -> ImageFormat:
+        """How files become images (C, H, W) of this model."""
+        return image_format_of(self.cfg)
+
+    @property
     def num_classes(self) -> int:
         return len(self.classes.names)
 
@@ -70,7 +75,8 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
         """Losses of a batch in training mode, its scores in evaluation mode.
 
         Args:
-            images: (B, 3, H, W) RGB levels from 0 to 255, uint8 or floating-point; they are normalized here.
+            images: (B, 3, H, W) RGB levels from 0 to 255, uint8 or floating-point; they are normalized here. A model
+                of other images takes them as its `image_format` reads them: (B, C, H, W).
             labels: (B, H, W) int64 class ids, in training. `ignore_value` (255) marks pixels without a label, and other
                 ids from K on are background.
 
@@ -81,8 +87,8 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
         Raises:
             ArgumentError: the tensors have other shapes, or do not fit the mode.
         """
-        require_images(images)
-        if self.cfg.INPUT.FORMAT == "BGR":
+        require_images(images, self.image_format)
+        if self.image_format.channels == 3 and self.image_format.order == "BGR":
             images = images.flip(1)
         if not self.training:
             if labels is not None:
@@ -102,7 +108,8 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
         """Segment one image or a list of images, of any sizes.
 
         Args:
-            images: a path, a Pillow image or an RGB array (H, W, 3) of uint8 or uint16; or a list of these.
+            images: a path, a Pillow image or an RGB array (H, W, 3) of uint8 or uint16, or (H, W, C) for a model of
+                other images; or a list of these.
 
         Raises:
             OSError, UserError: for an image that cannot be read.
@@ -112,11 +119,15 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
         return self._predict([images])[0]  # type: ignore[list-item]
 
     def _predict(self, images: Sequence[ImageLike]) -> list[Segmentation]:
-        level = max_level_of(self.cfg)
-        pixels = [load_image(image, array_format="RGB", max_level=level) for image in images]
+        images_read = [self.image_format.load(image, array_format="RGB") for image in images]
         return [
-            Segmentation(image=one, labels=labels, classes=self.classes, compute_scores=self._scores_of(one))
-            for one, labels in zip(pixels, self._run(pixels, "labels"), strict=True)
+            Segmentation(
+                image=self.image_format.to_rgb(one),
+                labels=labels,
+                classes=self.classes,
+                compute_scores=self._scores_of(one),
+            )
+            for one, labels in zip(images_read, self._run(images_read, "labels"), strict=True)
         ]
 
     def _scores_of(self, pixels: np.ndarray) -> Any:
@@ -128,7 +139,7 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
         was_training = self.training
         try:
             self.eval()
-            return predictor.batch(pixels, output=output)
+            return predictor.segment_pixels(pixels, output=output)
         finally:
             self.train(was_training)
 
@@ -186,10 +197,13 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
         return cls(cfg=cfg, network=load_model(cfg), classes=read.classes, metrics=read.metrics).eval()
 
 
-def require_images(images: torch.Tensor) -> None:
-    """Raise ArgumentError unless images are (B, 3, H, W) with levels up to 255."""
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ArgumentError("images", f"have shape {tuple(images.shape)}: give (B, 3, H, W)")
+def require_images(images: torch.Tensor, image_format: ImageFormat) -> None:
+    """Raise ArgumentError unless images are (B, C, H, W), with levels up to 255 if they have 8 bits."""
+    channels = image_format.channels
+    if images.ndim != 4 or images.shape[1] != channels:
+        raise ArgumentError("images", f"have shape {tuple(images.shape)}: give (B, {channels}, H, W)")
+    if image_format.levels == "raw":
+        return
     # A comparison on a GPU would wait for it in each step.
     if images.is_floating_point() and not images.is_cuda and images.numel() and 0 < images.max() <= 1:
         raise ArgumentError("images", "look like levels from 0 to 1: multiply them by 255; the model normalizes them")

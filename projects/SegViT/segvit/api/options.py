@@ -19,6 +19,10 @@ TEST_KEYS = (
     "TEST.WINDOW.ACCUMULATE_ON_CPU",
     "TEST.PRECISION",
     "INPUT.MAX_LEVEL",
+    "INPUT.CHANNELS",
+    "INPUT.LEVELS",
+    "INPUT.PERCENTILES",
+    "INPUT.SHOWN_CHANNELS",
 )
 KEYS = tuple(
     key for key in (*(key.name for key in MODEL_KEYS), *INFERENCE_DEFAULTS, *TEST_KEYS) if key not in NOT_OPTIONS

@@ -16,6 +16,7 @@ from segvit.assembly.stage_shape import StageShape
 from segvit.config.device import number_format
 from segvit.config.keys import config_keys
 from segvit.errors import UserError
+from segvit.images import image_format_of
 from segvit.modeling.cast_weights import hold_cast_weights
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
@@ -48,7 +49,7 @@ class EncoderBackbone(nn.Module):
     """Base of the backbones: an encoder that can be frozen.
 
     Args:
-        encoder: images (B, 3, H, W) to named stages.
+        encoder: images (B, I, H, W), of I channels, to named stages.
         frozen: never train the encoder, and keep it in evaluation mode.
         frozen_dtype: see `freeze`.
     """
@@ -62,7 +63,7 @@ class EncoderBackbone(nn.Module):
             self.freeze(frozen_dtype)
 
     def forward(self, images: torch.Tensor) -> dict[str, Stage]:
-        """Normalized images (B, 3, H, W) -> the encoder's stages by name."""
+        """Normalized images (B, I, H, W) -> the encoder's stages by name."""
         if not self.frozen:
             return self.encoder(images)
         # Without a graph, so that no activation is kept for a backward pass.
@@ -139,6 +140,7 @@ class PlainViT(EncoderBackbone):
             encoder = build_vit_encoder(
                 **encoder_weights(cfg),
                 img_size=tuple(vit.IMG_SIZE),
+                in_chans=image_format_of(cfg).channels,
                 out_indices=list(vit.OUT_INDICES),
                 keep_prefix_tokens=vit.KEEP_PREFIX_TOKENS,
                 final_norm=vit.FINAL_NORM,

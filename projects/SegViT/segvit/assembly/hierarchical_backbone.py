@@ -14,6 +14,7 @@ from segvit.assembly.encoder_weights import encoder_weights
 from segvit.assembly.stage_shape import StageShape
 from segvit.config.keys import config_keys
 from segvit.errors import UserError
+from segvit.images import image_format_of
 from segvit.modeling.encoder.hierarchical_encoder import HierarchicalEncoder
 
 # Keys of plain ViTs only, with the values that they must have for Swin.
@@ -57,6 +58,7 @@ class HierarchicalViT(EncoderBackbone):
             encoder = HierarchicalEncoder(
                 **encoder_weights(cfg),
                 img_size=img_size,
+                in_chans=image_format_of(cfg).channels,
                 out_indices=list(vit.OUT_INDICES),
                 drop_path_rate=vit.DROP_PATH_RATE,
                 gradient_checkpointing=vit.GRADIENT_CHECKPOINTING,
@@ -69,7 +71,9 @@ class HierarchicalViT(EncoderBackbone):
         height, width = self.img_size
         shapes = {}
         if encoder.pixel_stage:
-            shapes[encoder.pixel_stage] = StageShape(channels=3, height=height, width=width, stride=1)
+            shapes[encoder.pixel_stage] = StageShape(
+                channels=encoder.image_channels, height=height, width=width, stride=1
+            )
         for index, channels, stride in zip(encoder.out_indices, encoder.channels, encoder.strides, strict=True):
             height, width = (-(-length // stride) for length in self.img_size)
             shapes[f"stage{index}"] = StageShape(channels=channels, height=height, width=width, stride=stride)

@@ -60,6 +60,15 @@ def numbers(count: int) -> Check:
     return lambda values: "" if len(values) == count else f"must be {count} numbers"
 
 
+def ascending(low: float, high: float) -> Check:
+    """Two numbers from `low` to `high`, the smaller one first."""
+    return lambda values: (
+        ""
+        if len(values) == 2 and low <= values[0] < values[1] <= high
+        else f"must be {low} <= first < second <= {high}"
+    )
+
+
 def one_of(*choices: str) -> Check:
     *others, last = map(repr, choices)
     return lambda value: "" if value in choices else f"must be {', '.join(others)} or {last}"

@@ -101,6 +101,8 @@ TRAINING = (
     read_if("DATALOADER.RANDOM_SUBSET_RATIO", "DATALOADER.SAMPLER_TRAIN", "RandomSubsetTrainingSampler"),
     read_if("DATASETS.TRAIN_REPEAT_FACTOR", "DATALOADER.SAMPLER_TRAIN", "WeightedTrainingSampler"),
     read_if("INPUT.CROP.TYPE SIZE SINGLE_CATEGORY_MAX_AREA CLASS_PROBABILITY", "INPUT.CROP.ENABLED"),
+    read_if("INPUT.MAX_LEVEL", "INPUT.LEVELS", "8bit"),
+    read_if("INPUT.PERCENTILES", "INPUT.LEVELS", "percentile"),
     read_if("SOLVER.STEPS", SCHEDULE, "WarmupMultiStepLR"),
     read_if("SOLVER.GAMMA", SCHEDULE, "WarmupMultiStepLR", "WarmupStepWithFixedGammaLR"),
     read_if("SOLVER.NUM_DECAYS", SCHEDULE, "WarmupStepWithFixedGammaLR"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segvit.config.checks import Key, at_least, between, fraction, numbers, one_of, positive, positive_numbers
+from segvit.config.checks import Key, ascending, at_least, between, fraction, one_of, positive, positive_numbers
 
 DATA = (
     # A folder with images/, annotations/ and a file of class names. Its splits become the datasets "folder_train",
@@ -24,6 +24,14 @@ DATA = (
     Key("INPUT.CROP.CLASS_PROBABILITY", 0.0, between(0, 1)),
     # In image files of more than 8 bits per sample, the level that becomes 255; 0: the largest that the bits can hold.
     Key("INPUT.MAX_LEVEL", 0, between(0, 2**31 - 1)),
+    # Channels of the images, 1 to 16. Three are colours: one channel is repeated, and alpha is dropped.
+    Key("INPUT.CHANNELS", 3, between(1, 16)),
+    # Levels of the images as the model gets them. "8bit": MAX_LEVEL becomes 255; "raw": as they are stored, float32;
+    # "percentile": for each image and channel, PERCENTILES become 0 and 255, float32.
+    Key("INPUT.LEVELS", "8bit", one_of("8bit", "raw", "percentile")),
+    Key("INPUT.PERCENTILES", [1.0, 99.0], ascending(0, 100)),
+    # The channels that overlays and sheets show, three or one; by default the first three, or the first.
+    Key("INPUT.SHOWN_CHANNELS", []),
     # Strength of the photometric distortion: 1.0 as in SSD and the official recipe, 0.0 for none.
     Key("INPUT.PHOTOMETRIC_STRENGTH", 1.0, between(0, 2)),
     # Changes of light, each in half of the images: the range of the exponent of the levels ([1.0, 1.0] for none); the
@@ -106,8 +114,6 @@ DETECTRON2_CHECKS = {
     "INPUT.MIN_SIZE_TRAIN": positive_numbers(),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": one_of("choice", "range"),
     "INPUT.RANDOM_FLIP": one_of("horizontal", "vertical", "none"),
-    "MODEL.PIXEL_MEAN": numbers(3),
-    "MODEL.PIXEL_STD": positive_numbers(3),
     "MODEL.SEM_SEG_HEAD.NUM_CLASSES": at_least(0),
     "SOLVER.BASE_LR": positive,
     "SOLVER.BIAS_LR_FACTOR": at_least(0),

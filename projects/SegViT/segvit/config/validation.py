@@ -11,6 +11,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from segvit.config.checks import numbers, positive_numbers
 from segvit.config.keys import config_keys
 from segvit.config.model_keys import MODEL_KEYS
 from segvit.config.training_keys import DETECTRON2_CHECKS, TRAINING_KEYS
@@ -61,11 +62,22 @@ def require_values(cfg: CfgNode) -> None:
         problem = check(value)
         if problem:
             raise UserError(f"{key} {value!r} {problem}")
+    _require_statistics(cfg)
     width = value_of(cfg, "MODEL.SEGVIT.HIDDEN_DIM")
     heads = value_of(cfg, "MODEL.SEGVIT.NUM_HEADS")
     if width % heads:
         raise UserError(f"MODEL.SEGVIT.HIDDEN_DIM {width} must be a multiple of MODEL.SEGVIT.NUM_HEADS {heads}")
     require_named_weights(cfg)
+
+
+def _require_statistics(cfg: CfgNode) -> None:
+    """Raise UserError unless the pixel statistics have as many numbers as images have channels."""
+    channels = value_of(cfg, "INPUT.CHANNELS")
+    for key, check in (("MODEL.PIXEL_MEAN", numbers(channels)), ("MODEL.PIXEL_STD", positive_numbers(channels))):
+        values = list(value_of(cfg, key))
+        if problem := check(values):
+            remedy = "" if channels == 3 else f" for INPUT.CHANNELS {channels}: tools/measure_channels.py measures them"
+            raise UserError(f"{key} {values!r} {problem}{remedy}")
 
 
 def require_named_weights(cfg: CfgNode) -> None:

@@ -1,6 +1,6 @@
 """Training and test augmentations, as Detectron2 `Augmentation`s.
 
-Shape shorthand: H x W pixels before the transform; images are (H, W, 3) uint8, label maps (H, W).
+Shape shorthand: H x W pixels before the transform; images are (H, W, C), label maps (H, W).
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
 
+from segvit.data.channel_augmentation import ChannelDistortion, ResizeTransform
 from segvit.data.class_crop import ClassCrop
 from segvit.data.light_augmentation import light_augmentations
 from segvit.errors import UserError
+from segvit.images import image_format_of
 
 # Ranges at strength 1: those of SSD (Liu et al., ECCV 2016, section 2.2), which the official recipe uses.
 BRIGHTNESS_DELTA = 32.0
@@ -68,7 +70,7 @@ class ResizeWithRatio(T.Augmentation):
     def get_transform(self, image: np.ndarray) -> Transform:
         height, width = image.shape[:2]
         new_height, new_width = self.output_shape(height, width, self._draw_ratio(), short=self._draw_short())
-        return T.ResizeTransform(height, width, new_height, new_width)
+        return ResizeTransform(height, width, new_height, new_width)
 
     def output_shape(self, height: int, width: int, ratio: float, *, short: int) -> tuple[int, int]:
         """(height, width) after the resize: the largest size within both limits, at least one pixel each."""
@@ -92,13 +94,13 @@ class ResizeWithRatio(T.Augmentation):
 
 
 class ResizeShortestEdge(T.ResizeShortestEdge):
-    """Detectron2's `ResizeShortestEdge`, but a very long and narrow image keeps at least one row or column."""
+    """Detectron2's `ResizeShortestEdge` for any channels; a very long and narrow image keeps a row or column."""
 
     def get_transform(self, image: np.ndarray) -> Transform:
         transform = super().get_transform(image)
         if isinstance(transform, T.ResizeTransform):
-            transform.new_h = max(transform.new_h, 1)
-            transform.new_w = max(transform.new_w, 1)
+            height, width = max(transform.new_h, 1), max(transform.new_w, 1)
+            return ResizeTransform(transform.h, transform.w, height, width, transform.interp)
         return transform
 
 
@@ -210,11 +212,17 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     if cfg.INPUT.RANDOM_FLIP != "none":
         horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
         augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
-    if cfg.INPUT.PHOTOMETRIC_STRENGTH > 0:
-        augmentations.append(
-            PhotometricDistortion(image_format=cfg.INPUT.FORMAT, strength=cfg.INPUT.PHOTOMETRIC_STRENGTH)
-        )
-    return [*augmentations, *light_augmentations(cfg)]
+    return [*augmentations, *_photometric(cfg), *light_augmentations(cfg)]
+
+
+def _photometric(cfg: CfgNode) -> list[T.Augmentation]:
+    """The distortion of colours, or of each channel of images that are not RGB of 8 bits; none for strength 0."""
+    images, strength = image_format_of(cfg), cfg.INPUT.PHOTOMETRIC_STRENGTH
+    if strength == 0:
+        return []
+    if images.is_rgb:
+        return [PhotometricDistortion(image_format=images.order, strength=strength)]
+    return [ChannelDistortion(mean=cfg.MODEL.PIXEL_MEAN, std=cfg.MODEL.PIXEL_STD, strength=strength)]
 
 
 def build_test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:

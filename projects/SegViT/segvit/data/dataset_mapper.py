@@ -1,6 +1,6 @@
 """`SegViTSemanticDatasetMapper`: from a dataset record to a model input; `build_mapper` makes that of a config.
 
-Shape shorthand: H x W pixels after augmentation, K classes.
+Shape shorthand: H x W pixels after augmentation, C channels, K classes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from segvit.data.augmentation import build_test_augmentations, build_train_augme
 from segvit.data.label_reading import Relabelling, ids_in, read_label_map
 from segvit.datasets.benchmarks.ade20k_full import full_ade20k_hint
 from segvit.errors import UserError
-from segvit.image_reading import max_level_of, read_image
+from segvit.images import ImageFormat, image_format_of
 
 MAPPER_NAME = "segvit_semantic"
 
@@ -30,7 +30,7 @@ class SegViTSemanticDatasetMapper:
 
     The returned dict has the keys of the record and
 
-    - `image`: (3, H, W) uint8 in `INPUT.FORMAT`;
+    - `image`: (C, H, W) in the `ImageFormat` of the config: uint8, or float32 (INPUT.LEVELS);
     - `height`, `width`: the original size of the image;
     - `sem_seg`: (H, W) uint8, or int32 for ids above 255; in training only, in place of `sem_seg_file_name`;
     - `sem_seg_ids`: (n,) int64, the ids that occur in `sem_seg`, in ascending order.
@@ -46,21 +46,19 @@ class SegViTSemanticDatasetMapper:
         *,
         is_train: bool,
         augmentations: list[T.Augmentation],
-        image_format: str,
+        image_format: ImageFormat,
         num_classes: int,
         ignore_value: int,
         relabelling: Relabelling | None = None,
-        max_level: int = 0,
     ) -> None:
         """
         Args:
             is_train: also read the label map.
             augmentations: applied to image and label map together.
-            image_format: order of the channels, such as "RGB".
+            image_format: channels and levels of the images.
             num_classes: K; without `relabelling`, the dataset's ids are 0 to K - 1.
             ignore_value: the label of ignored pixels.
             relabelling: maps the dataset's ids to labels before the augmentations; by default the ids are the labels.
-            max_level: the level that becomes white in files of more than 8 bits, see `read_image`.
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
@@ -68,7 +66,6 @@ class SegViTSemanticDatasetMapper:
         self.num_classes = num_classes
         self.ignore_value = ignore_value
         self.relabelling = relabelling
-        self.max_level = max_level
         mode = "training" if is_train else "inference"
         logging.getLogger(__name__).info("Augmentations used in %s: %s", mode, augmentations)
 
@@ -79,11 +76,10 @@ class SegViTSemanticDatasetMapper:
         return {
             "is_train": is_train,
             "augmentations": build_train_augmentations(cfg) if is_train else build_test_augmentations(cfg),
-            "image_format": cfg.INPUT.FORMAT,
+            "image_format": image_format_of(cfg),
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "ignore_value": ignore_value,
             "relabelling": None if labels is None else Relabelling(labels, ignore_value=ignore_value),
-            "max_level": max_level_of(cfg),
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +92,7 @@ class SegViTSemanticDatasetMapper:
         """
         # Read the image and its label map, and check that they fit each other.
         dataset_dict = copy.deepcopy(dataset_dict)
-        image = read_image(dataset_dict["file_name"], format=self.image_format, max_level=self.max_level)
+        image = self.image_format.read(dataset_dict["file_name"])
         _check_image_size(dataset_dict, image)
         label_map = self._read_label_map(dataset_dict, image.shape[:2]) if self.is_train else None
 

@@ -29,10 +29,10 @@ class Fingerprint(NamedTuple):
     thumbnail: np.ndarray
 
 
-def fingerprint(image: np.ndarray) -> Fingerprint:
-    """Of an image (H, W, 3) uint8."""
+def fingerprint(image: np.ndarray, *, shown: np.ndarray | None = None) -> Fingerprint:
+    """Of an image (H, W, C), and for its thumbnail as people see it, (H, W, 3) uint8; by default the same."""
     content = hashlib.blake2b(image.tobytes(), digest_size=16)
-    thumbnail = cv2.resize(image, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
+    thumbnail = cv2.resize(image if shown is None else shown, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
     return Fingerprint(content.digest() + str(image.shape).encode(), thumbnail)
 
 

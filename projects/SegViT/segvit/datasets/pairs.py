@@ -7,12 +7,14 @@ import unicodedata
 from pathlib import Path
 
 from segvit.errors import UserError
+from segvit.images.channel_files import ARRAY_EXTENSIONS
 
-# Image formats that Pillow reads. Formats that also hold other data (.h5, .mpg) are excluded: such a file next to an
+# Image formats that are read. Formats that also hold other data (.h5, .mpg) are excluded: such a file next to an
 # image with the same stem is not a second image.
 IMAGE_EXTENSIONS = (
     *(".avif", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"),
     *(".ppm", ".tga", ".tif", ".tiff", ".webp"),
+    *ARRAY_EXTENSIONS,
 )
 ANNOTATION_EXTENSIONS = (".png",)
 # How many names an error message lists.
@@ -51,7 +53,12 @@ def files_by_stem(folder: Path, extensions: tuple[str, ...]) -> dict[str, list[P
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in extensions and not path.name.startswith("."):
             files.setdefault(unicodedata.normalize("NFC", path.stem), []).append(path)
-    return files
+    # An array beside an image of the same name is something else, such as its features.
+    return {stem: _without_arrays(paths) for stem, paths in files.items()}
+
+
+def _without_arrays(paths: list[Path]) -> list[Path]:
+    return [path for path in paths if path.suffix.lower() not in ARRAY_EXTENSIONS] or paths
 
 
 def _one_file_by_stem(folder: Path, extensions: tuple[str, ...]) -> dict[str, Path]:

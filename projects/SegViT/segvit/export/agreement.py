@@ -1,6 +1,6 @@
 """`require_agreement`: compare an exported file with its model on images that the exporter never saw.
 
-Shape shorthand: B images, H x W pixels, K classes.
+Shape shorthand: B images, C channels, H x W pixels, K classes.
 """
 
 from __future__ import annotations
@@ -60,11 +60,13 @@ def require_agreement(run: Runner, model: SegViT, size: ImageSize) -> Agreement:
         ExportError: if they differ by more than the limits above, or the file does not run.
     """
     remedy = "; --static exports it for one size of images" if size.is_dynamic else ""
-    return require_agreement_on(map(random_images, batch_sizes(size)), run, model, remedy=remedy)
+    return require_agreement_on(
+        (random_images(batch, model, size.dtype) for batch in batch_sizes(size)), run, model, remedy=remedy
+    )
 
 
 def require_agreement_on(batches: Iterable[torch.Tensor], run: Runner, model: SegViT, *, remedy: str = "") -> Agreement:
-    """`require_agreement` on given batches (B, 3, H, W) uint8; `remedy` is appended to the error message."""
+    """`require_agreement` on given batches (B, C, H, W); `remedy` is appended to the error message."""
     sizes: list[tuple[int, int, int]] = []
     equal_labels: list[float] = []
     score_differences: list[float] = []
@@ -97,13 +99,19 @@ def batch_sizes(size: ImageSize) -> Iterator[tuple[int, int, int]]:
         yield 1, size.smallest, size.smallest
 
 
-def random_images(batch: tuple[int, int, int]) -> torch.Tensor:
-    """(B, 3, H, W) uint8: smooth patches of colour with a little noise, the same for the same size."""
+def random_images(batch: tuple[int, int, int], model: SegViT, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
+    """(B, C, H, W): smooth patches of colour with a little noise, the same for the same size.
+
+    Floating-point images have the mean and the standard deviation that the model expects.
+    """
     count, height, width = batch
     generator = torch.Generator().manual_seed(count * height + width)
-    coarse = torch.rand(count, 3, 6, 8, generator=generator) * 255
+    coarse = torch.rand(count, len(model.pixel_mean), 6, 8, generator=generator) * 255
     smooth = F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
-    return (smooth + 10 * torch.randn(smooth.shape, generator=generator)).clamp(0, 255).to(torch.uint8)
+    images = (smooth + 10 * torch.randn(smooth.shape, generator=generator)).clamp(0, 255)
+    if dtype == torch.uint8:
+        return images.to(torch.uint8)
+    return ((images - 127.5) / 60 * model.pixel_std.cpu() + model.pixel_mean.cpu()).to(dtype)
 
 
 @torch.no_grad()

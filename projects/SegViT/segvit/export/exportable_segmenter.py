@@ -1,6 +1,6 @@
 """`ExportableSegmenter`: the model as one graph for exporters, raw images to scores or labels.
 
-Shape shorthand: B images, H x W pixels, K classes.
+Shape shorthand: B images, C channels, H x W pixels, K classes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ExportableSegmenter(nn.Module):
         self.gives_labels = gives_labels
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) uint8, in the order of INPUT.FORMAT -> (B, K, H, W) float32 or (B, H, W) int64."""
+        """(B, C, H, W), in the `ImageFormat` of the model -> (B, K, H, W) float32 or (B, H, W) int64."""
         model = self.model
         height, width = images.shape[2], images.shape[3]
         # Normalize and pad to whole patches.

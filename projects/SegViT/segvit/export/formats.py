@@ -1,6 +1,6 @@
 """`FORMATS`: the file formats of exports, each with a writer and a reader.
 
-Shape shorthand: B images, H x W pixels, P patch.
+Shape shorthand: B images, C channels, H x W pixels, P patch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 from segvit.export.exportable_segmenter import ExportableSegmenter
 
-# Runs a file: images (B, 3, H, W) uint8 to scores or labels.
+# Runs a file: images (B, C, H, W) to scores or labels.
 Runner = Callable[[torch.Tensor], torch.Tensor]
 
 # Largest height and width of a dynamic graph.
@@ -32,12 +32,15 @@ class ImageSize:
         height, width: of every image; if `is_dynamic`, of the example that the graph is traced with.
         is_dynamic: accept any size from `smallest` to `LONGEST_SIDE` pixels on each side.
         patch_size: P.
+        channels, dtype: of the images; uint8 or float32.
     """
 
     height: int
     width: int
     is_dynamic: bool
     patch_size: int
+    channels: int = 3
+    dtype: torch.dtype = torch.uint8
 
     @property
     def smallest(self) -> int:
@@ -48,12 +51,13 @@ class ImageSize:
         return 2 * self.patch_size + 1
 
     def example(self) -> torch.Tensor:
-        """(2, 3, H, W) uint8; two, because exporters take a batch of one for a constant."""
+        """(2, C, H, W); two, because exporters take a batch of one for a constant."""
         size = (self.height, self.width)
         if self.is_dynamic:
             # Another size than the positions were trained for: tracing would otherwise skip their interpolation.
             size = (self.height + 2 * self.patch_size - 3, self.width + 3 * self.patch_size - 2)
-        return torch.randint(256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        return torch.randint(256, (2, self.channels, *size), generator=generator).to(self.dtype)
 
     def dynamic_dimensions(self) -> dict[str, dict[int, Any]]:
         """The `dynamic_shapes` of `torch.export.export`."""

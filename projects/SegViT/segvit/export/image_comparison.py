@@ -22,8 +22,7 @@ from segvit.data.augmentation import build_test_augmentations
 from segvit.errors import UserError
 from segvit.export.agreement import Agreement, require_agreement_on
 from segvit.export.formats import ImageSize, Runner
-from segvit.image_reading import max_level_of
-from segvit.inference.images import load_image
+from segvit.images import image_format_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Comparison:
 
 
 def read_images(paths: Iterable[Path], cfg: CfgNode, size: ImageSize) -> list[torch.Tensor]:
-    """Read and resize images: (1, 3, H, W) uint8 each, at the config's test size, or at the only size of a static file.
+    """Read and resize images: (1, C, H, W) each, at the test size, or at the only size of a static file.
 
     Raises:
         OSError, ValueError: if a file is not an image, or is smaller than an exported graph takes.
@@ -59,7 +58,7 @@ def read_images(paths: Iterable[Path], cfg: CfgNode, size: ImageSize) -> list[to
     augmentation = test_resize if size.is_dynamic else T.Resize((size.height, size.width))
     images = []
     for path in paths:
-        pixels = load_image(path, format=cfg.INPUT.FORMAT, max_level=max_level_of(cfg))
+        pixels = image_format_of(cfg).read(path)
         pixels = augmentation.get_transform(pixels).apply_image(pixels)
         if size.is_dynamic and min(pixels.shape[:2]) < size.smallest:
             raise UserError(
@@ -77,7 +76,7 @@ def compare_on_images(run: Runner, model: SegViT, images: Sequence[torch.Tensor]
     Args:
         run: runs the file.
         model: the meta-architecture, returning scores.
-        images: (1, 3, H, W) each, at least one.
+        images: (1, C, H, W) each, at least one.
         rounds: timed rounds over all images.
 
     Raises:

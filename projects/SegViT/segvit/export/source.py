@@ -16,7 +16,7 @@ from segvit.d2 import SegViT
 from segvit.datasets.dataset_classes import class_list_of
 from segvit.errors import UserError
 from segvit.export.exportable_segmenter import ExportableSegmenter
-from segvit.image_reading import max_level_of
+from segvit.images import image_format_of
 from segvit.modeling.token_reduction.downsampling import EdgeAwareQueryDownsampling
 
 
@@ -70,14 +70,18 @@ def require_static_selection(model: nn.Module) -> None:
 
 
 def metadata_of(cfg: CfgNode) -> dict[str, str]:
-    """Name -> JSON: class names, RGB colours, channel order, ignored label, INPUT.MAX_LEVEL and test size of images."""
+    """Name -> JSON: class names, RGB colours, ignored label, and the format and test size of images."""
     classes = class_list_of(cfg)
+    images = image_format_of(cfg)
     values = {
         "class_names": list(classes.names),
         "palette": [[int(value) for value in color] for color in classes.colors],
-        "pixel_format": cfg.INPUT.FORMAT,
+        "pixel_format": images.order,
         "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
-        "max_level": max_level_of(cfg),
+        "max_level": images.max_level,
+        "channels": images.channels,
+        "levels": images.levels,
+        "percentiles": list(images.percentiles),
         "short_side": cfg.INPUT.MIN_SIZE_TEST,
         "max_long_side": cfg.INPUT.MAX_SIZE_TEST,
         "torch": str(torch.__version__),

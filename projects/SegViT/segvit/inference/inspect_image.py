@@ -14,6 +14,7 @@ from detectron2.data import transforms as T
 
 from segvit.data.augmentation import build_test_augmentations
 from segvit.errors import UserError
+from segvit.images.given_images import ImageLike
 from segvit.inference import SegViTPredictor
 from segvit.modeling.postprocessing.semantic_inference import class_probabilities
 from segvit.modeling.token_reduction.edge_head import edge_scores
@@ -56,8 +57,17 @@ class ModelView:
     labels: np.ndarray
 
 
-def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> ModelView:
-    """Segment one image (H, W, 3) uint8 BGR without windows, and record the intermediate results.
+def inspect_image(predictor: SegViTPredictor, image: ImageLike) -> ModelView:
+    """`inspect_pixels` of a path, a Pillow image or an array. Raises OSError and UserError for unreadable ones, too."""
+    return inspect_pixels(predictor, predictor.image_format.load(image, array_format=predictor.array_format))
+
+
+def inspect_pixels(predictor: SegViTPredictor, image: np.ndarray) -> ModelView:
+    """Segment one image without windows, and record the intermediate results.
+
+    Args:
+        predictor: with the model.
+        image: (H, W, C), as the predictor's `image_format` reads it.
 
     Not thread-safe: it registers forward hooks on the model while it runs.
 
@@ -71,7 +81,7 @@ def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> ModelView:
         model.sem_seg_head.register_forward_hook(lambda module, inputs, result: captured.update(outputs=result)),
     ]
     try:
-        labels = predictor(image)
+        (labels,) = predictor.segment_pixels([image])
     finally:
         for hook in hooks:
             hook.remove()
@@ -85,7 +95,7 @@ def inspect_image(predictor: SegViTPredictor, image: np.ndarray) -> ModelView:
     grid = (-(-height // patch_size), -(-width // patch_size))
     edge_logits = features.get("edge_logits")
     return ModelView(
-        image=np.ascontiguousarray(model_input.image[:, :, ::-1]),
+        image=np.ascontiguousarray(predictor.image_format.to_rgb(model_input.image)),
         edge_scores=None if edge_logits is None else edge_scores(edge_logits)[0].cpu().numpy(),
         kept=kept_patches(features[model.sem_seg_head.in_features[0]], grid),
         masks=outputs["pred_masks"][0].float().sigmoid().cpu().numpy(),

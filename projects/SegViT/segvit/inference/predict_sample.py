@@ -9,7 +9,6 @@ from detectron2.data import DatasetCatalog
 from segvit.data.label_reading import read_label_map
 from segvit.datasets import require_datasets
 from segvit.errors import UserError
-from segvit.image_reading import max_level_of, read_image
 from segvit.inference import SegViTPredictor
 from segvit.visualization.overlays import Prediction
 
@@ -29,9 +28,10 @@ def predict_sample(cfg: CfgNode, dataset_name: str, num_images: int) -> list[Pre
     chosen = np.linspace(0, len(records) - 1, min(num_images, len(records))).round().astype(int)
     predictions = []
     for index in chosen:
-        image = read_image(records[index]["file_name"], format="BGR", max_level=max_level_of(cfg))
+        pixels = predictor.image_format.read(records[index]["file_name"])
         truth = read_label_map(records[index]["sem_seg_file_name"])
-        predictions.append(Prediction(image=image[:, :, ::-1], truth=truth, labels=predictor(image)))
+        (labels,) = predictor.segment_pixels([pixels])
+        predictions.append(Prediction(image=predictor.image_format.to_rgb(pixels), truth=truth, labels=labels))
     return predictions
 
 

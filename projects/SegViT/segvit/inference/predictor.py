@@ -19,8 +19,8 @@ from yacs.config import CfgNode
 from segvit.assembly.model_types import ModelInput
 from segvit.config.loading import find_config
 from segvit.errors import UserError
-from segvit.image_reading import max_level_of
-from segvit.inference.images import ImageLike, load_image
+from segvit.images import image_format_of
+from segvit.images.given_images import ImageLike
 from segvit.inference.loaded_model import LoadedModel, load_checkpoint, load_folder
 from segvit.inference.resizing import resized_channels
 from segvit.modeling.postprocessing.score_bands import join_bands
@@ -74,6 +74,7 @@ class SegViTPredictor:
     def _use(self, loaded: LoadedModel, array_format: str) -> None:
         self.array_format = array_format
         self.cfg, self.model, classes = loaded
+        self.image_format = image_format_of(self.cfg)
         self.class_names = classes.names
         self.class_colors = classes.colors
         self._label_dtype = np.uint8 if self.num_classes <= 255 else np.int32
@@ -90,7 +91,7 @@ class SegViTPredictor:
         """Segment one image.
 
         Args:
-            image: a path, a Pillow image or an array, see `load_image`.
+            image: a path, a Pillow image or an array, see `ImageFormat.load`.
             output: "labels" returns (H, W), "scores" (K, H, W).
 
         Raises:
@@ -103,6 +104,10 @@ class SegViTPredictor:
         if isinstance(images, str | os.PathLike | Image.Image):
             raise UserError("batch takes a list of images: for a single image call the predictor itself")
         return self._segment([self.prepare(image) for image in images], output)
+
+    def segment_pixels(self, images: Sequence[np.ndarray], *, output: Output = "labels") -> list[np.ndarray]:
+        """`batch` of images that `image_format` has read: (H, W, C) each, in the model's channels and levels."""
+        return self._segment([self._input(pixels) for pixels in images], output)
 
     def stream(
         self,
@@ -149,11 +154,11 @@ class SegViTPredictor:
         Raises:
             OSError, ValueError: for an image that cannot be read.
         """
-        order = self.array_format if isinstance(image, np.ndarray) else "RGB"
-        pixels = load_image(image, format=order, array_format=self.array_format, max_level=max_level_of(self.cfg))
-        channels = range(3) if order == self.cfg.INPUT.FORMAT else range(2, -1, -1)
+        return self._input(self.image_format.load(image, array_format=self.array_format))
+
+    def _input(self, pixels: np.ndarray) -> ModelInput:
         short, longest = self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST
-        resized = resized_channels(pixels, channels, short=short, longest=longest)
+        resized = resized_channels(pixels, short=short, longest=longest)
         return {"image": torch.from_numpy(resized), "height": pixels.shape[0], "width": pixels.shape[1]}
 
     def _segment(self, inputs: list[ModelInput], output: Output) -> list[np.ndarray]:

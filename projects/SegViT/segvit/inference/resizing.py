@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from PIL import Image
 
@@ -23,13 +21,13 @@ def input_size(height: int, width: int, *, short: int, longest: int) -> tuple[in
     return max(int(size[0] + 0.5), 1), max(int(size[1] + 0.5), 1)
 
 
-def resized_channels(pixels: np.ndarray, channels: Iterable[int], *, short: int, longest: int) -> np.ndarray:
-    """(H, W, 3) uint8 -> these channels (3, h, w) at `input_size`, bilinear.
+def resized_channels(pixels: np.ndarray, *, short: int, longest: int) -> np.ndarray:
+    """(H, W, C) uint8 or float32 -> (C, h, w) at `input_size`, bilinear.
 
     Channel by channel: Pillow would copy a colour image to four bytes per pixel.
     """
     height, width = input_size(*pixels.shape[:2], short=short, longest=longest)
-    return np.stack([_resized(pixels[:, :, channel], height, width) for channel in channels])
+    return np.stack([_resized(pixels[:, :, channel], height, width) for channel in range(pixels.shape[2])])
 
 
 def _resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:

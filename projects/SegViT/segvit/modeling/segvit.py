@@ -3,7 +3,8 @@
 SegViT: Semantic Segmentation with Plain Vision Transformers (Zhang et al., NeurIPS 2022, "v1") and SegViTv2 (Zhang et
 al., 2023, "v2"). `build_segvit` shows the whole network with its sizes; `segvit.d2` is the same model for Detectron2.
 
-Shape shorthand: B images, H x W pixels, P patch, h x w grid of the decoder's masks, K classes = queries.
+Shape shorthand: B images, I their channels, H x W pixels, P patch, h x w grid of the decoder's masks, K classes =
+queries.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from segvit.modeling.postprocessing.semantic_inference import SemanticInference,
 from segvit.modeling.token_reduction.token_set import Stage
 from segvit.modeling.tokens import pad_to_size, padded_size, send
 
-# (B, 3, H, W), or B images (3, H, W).
+# (B, I, H, W), or B images (I, H, W).
 Images = torch.Tensor | Sequence[torch.Tensor]
 
 # Turns the outputs of a batch of one padded size into a result per image.
@@ -33,7 +34,7 @@ class SegViT(nn.Module):
     """Raw images to class and mask logits, scores or labels.
 
     Args:
-        encoder: normalized images (B, 3, H, W) to stages by name.
+        encoder: normalized images (B, I, H, W) to stages by name.
         head: these to `DecoderOutputs`, such as a `DecoderHead`.
         inference: class and mask logits to scores.
         patch_size: P; images are padded at the bottom and right to whole patches.
@@ -68,7 +69,7 @@ class SegViT(nn.Module):
         """Encode and decode a batch.
 
         Args:
-            images: (B, 3, H, W), or B images (3, H, W) whose padded sizes are equal.
+            images: (B, I, H, W), or B images (I, H, W) whose padded sizes are equal.
 
         Returns:
             "pred_logits": (B, K, K + 1), class logits of each query; index K is "no object".
@@ -89,7 +90,7 @@ class SegViT(nn.Module):
         """Scores (K, height, width) of each image, see `SemanticInference`.
 
         Args:
-            images: (3, H, W) each, of any sizes.
+            images: (I, H, W) each, of any sizes.
             output_sizes: height and width of each result; the image's own by default.
         """
         return self._per_image(self._batch_scores, images, output_sizes)
@@ -106,7 +107,7 @@ class SegViT(nn.Module):
         return self._per_image(partial(self._batch_labels, dtype=dtype), images, output_sizes)
 
     def preprocess(self, image: torch.Tensor, padded: Size | None = None) -> torch.Tensor:
-        """Normalize an image (3, H, W) and pad it with zeros, to whole patches or to `padded`."""
+        """Normalize an image (I, H, W) and pad it with zeros, to whole patches or to `padded`."""
         normalized = (send(image, self.pixel_mean.device) - self.pixel_mean).div_(self.pixel_std)
         return pad_to_size(normalized, padded or self.padded_size(size_of(image)))
 

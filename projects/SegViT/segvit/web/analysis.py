@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segvit.image_reading import max_level_of
 from segvit.inference import SegViTPredictor
-from segvit.inference.inspect_image import ModelView, inspect_image
+from segvit.inference.inspect_image import ModelView, inspect_pixels
 from segvit.web.limits import Upload, UploadLimits
 from segvit.web.uploads import read_upload
 
@@ -72,7 +71,9 @@ class ImageAnalyzer:
         Raises:
             UserError: for a model without class queries.
         """
-        inspect_image(self.predictor, np.zeros((WARM_UP_SIDE, WARM_UP_SIDE, 3), dtype=np.uint8))
+        images = self.predictor.image_format
+        black = np.zeros((WARM_UP_SIDE, WARM_UP_SIDE, images.channels), dtype=images.dtype)
+        inspect_pixels(self.predictor, black)
 
     def __call__(self, path: str | os.PathLike[str]) -> Analysis:
         """Segment an image file.
@@ -80,7 +81,7 @@ class ImageAnalyzer:
         Raises:
             UserError: for a file that `read_upload` refuses.
         """
-        upload = read_upload(path, self.limits, max_level=max_level_of(self.predictor.cfg))
+        upload = read_upload(path, self.limits, self.predictor.image_format)
         with self._lock:
-            view = inspect_image(self.predictor, upload.image[:, :, ::-1])
+            view = inspect_pixels(self.predictor, upload.pixels)
         return Analysis(upload=upload, view=view)

@@ -1,6 +1,6 @@
 """The program that decodes one uploaded image in a process of its own, see `uploads.read_upload`; it imports no torch.
 
-decoding.py FILE LIMITS MAX_LEVEL, with the limits as JSON, writes to standard output a line of JSON, with the image's
+decoding.py FILE LIMITS IMAGE_FORMAT, the latter two as JSON, writes to standard output a line of JSON, with the image's
 size and notes or the reason for its refusal, and then the pixels as a NumPy file.
 
 Shape shorthand: H x W pixels.
@@ -21,6 +21,8 @@ from PIL import Image
 
 from segvit.errors import UserError
 from segvit.image_levels import DAMAGE, to_colors
+from segvit.images import ImageFormat
+from segvit.images.channel_files import stored_size
 from segvit.web.limits import FORMATS, MEGA, Upload, UploadLimits
 
 # Memory of the process in bytes: a constant part for libraries, and the copies of an image in several modes.
@@ -29,18 +31,18 @@ MEMORY_PER_PIXEL = 40
 
 
 def main() -> None:
-    path, limits_json, max_level = sys.argv[1:]
+    path, limits_json, format_json = sys.argv[1:]
     limits = UploadLimits(**json.loads(limits_json))
     limit_resources(limits)
     try:
-        upload = decode(path, limits, max_level=int(max_level))
+        upload = decode(path, limits, ImageFormat.from_json(format_json))
     except UserError as error:
         answer(refusal=str(error))
     except MemoryError:
         answer(refusal=f"{Path(path).name} needs too much memory to decode: save it in another format")
     else:
         answer(size=upload.original_size, notes=upload.notes)
-        np.save(sys.stdout.buffer, upload.image, allow_pickle=False)
+        np.save(sys.stdout.buffer, upload.pixels, allow_pickle=False)
 
 
 def answer(**values: object) -> None:
@@ -61,7 +63,7 @@ def limit_resources(limits: UploadLimits) -> None:
         resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
-def decode(path: str, limits: UploadLimits, *, max_level: int) -> Upload:
+def decode(path: str, limits: UploadLimits, image_format: ImageFormat) -> Upload:
     """Check the size in the header, decode and scale down. Raises UserError, whose message names no folder."""
     name = Path(path).name
     if os.path.getsize(path) > limits.max_bytes:
@@ -69,13 +71,32 @@ def decode(path: str, limits: UploadLimits, *, max_level: int) -> Upload:
     if os.path.getsize(path) == 0:
         raise UserError(f"{name} is empty (0 bytes): send it again")
     notes = _Notes()
+    pixels = _decode(path, limits, image_format)
+    height, width = pixels.shape[:2]
+    return Upload(
+        pixels=_scale_down(pixels, limits),
+        image=np.empty(0),  # the parent makes it
+        original_size=(height, width),
+        notes=tuple(notes.messages),
+    )
+
+
+def _decode(path: str, limits: UploadLimits, image_format: ImageFormat) -> np.ndarray:
+    """(H, W, C) pixels of a file within the limits."""
+    name = Path(path).name
+    if not image_format.is_rgb:
+        try:
+            _check_size(stored_size(path)[::-1], name, limits)
+            return image_format.read(path)
+        except (OSError, ValueError) as error:
+            raise UserError(str(error).replace(path, name)) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `limits` replaces it.
             image = Image.open(path, formats=FORMATS)
         with image:
             _check_size(image.size, name, limits)
-            colors = to_colors(image, format="RGB", name=name, max_level=max_level)
+            return to_colors(image, format=image_format.order, name=name, max_level=image_format.max_level)
     except Image.DecompressionBombError as error:
         pillow_limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / MEGA  # Pillow refuses to open larger files.
         raise UserError(_too_many_pixels(name, f"more than {pillow_limit:.0f}", limits)) from error
@@ -85,8 +106,6 @@ def decode(path: str, limits: UploadLimits, *, max_level: int) -> Upload:
         if str(error).startswith(name):
             raise
         raise UserError(f"{name} is damaged ({error}): send it again") from error
-    height, width = colors.shape[:2]
-    return Upload(image=_scale_down(colors, limits), original_size=(height, width), notes=tuple(notes.messages))
 
 
 class _Notes(logging.Handler):
@@ -113,13 +132,15 @@ def _too_many_pixels(name: str, count: str, limits: UploadLimits) -> str:
     return f"{name} has too many megapixels: {count}; the limit is {limits.max_megapixels:g}: scale it down, or crop it"
 
 
-def _scale_down(colors: np.ndarray, limits: UploadLimits) -> np.ndarray:
-    height, width = colors.shape[:2]
+def _scale_down(pixels: np.ndarray, limits: UploadLimits) -> np.ndarray:
+    height, width = pixels.shape[:2]
     factor = (limits.work_megapixels * MEGA / (height * width)) ** 0.5
     if factor >= 1:
-        return colors
+        return pixels
     size = (max(int(width * factor), 1), max(int(height * factor), 1))
-    return np.asarray(Image.fromarray(colors).resize(size, Image.Resampling.LANCZOS, reducing_gap=3))
+    planes = [Image.fromarray(np.ascontiguousarray(pixels[:, :, channel])) for channel in range(pixels.shape[2])]
+    resized = [np.asarray(plane.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)) for plane in planes]
+    return np.stack(resized, axis=2)
 
 
 if __name__ == "__main__":

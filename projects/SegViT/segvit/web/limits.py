@@ -44,11 +44,13 @@ class Upload:
     """An uploaded image.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB, upright, possibly scaled down.
+        pixels: (H, W, C) in the model's `ImageFormat`, upright, possibly scaled down.
+        image: the same for people, (H, W, 3) uint8 RGB.
         original_size: height and width of the upright image before scaling.
         notes: what makes the result doubtful, such as levels that become almost black.
     """
 
+    pixels: np.ndarray
     image: np.ndarray
     original_size: tuple[int, int]
     notes: tuple[str, ...] = ()

@@ -14,9 +14,11 @@ import numpy as np
 
 import segvit
 from segvit.errors import UserError
+from segvit.images import ImageFormat
 from segvit.web import decoding
 from segvit.web.limits import Upload, UploadLimits
 
+RGB = ImageFormat()
 PACKAGE = Path(segvit.__file__).parent
 
 
@@ -39,8 +41,8 @@ def require_uploaded(path: object, folder: str | os.PathLike[str]) -> Path:
     return real
 
 
-def read_upload(path: str | os.PathLike[str], limits: UploadLimits, *, max_level: int = 0) -> Upload:
-    """Read an image file of any mode with 8 or 16 bits; `max_level` is INPUT.MAX_LEVEL, see `read_image`.
+def read_upload(path: str | os.PathLike[str], limits: UploadLimits, image_format: ImageFormat = RGB) -> Upload:
+    """Read an image file of a format.
 
     Decoders cannot be interrupted, and a small file may take them minutes and gigabytes, such as a progressive JPEG of
     thousands of scans. Here that is the loss of a child process.
@@ -50,7 +52,13 @@ def read_upload(path: str | os.PathLike[str], limits: UploadLimits, *, max_level
             its folder.
     """
     name = Path(path).name
-    command = [sys.executable, decoding.__file__, os.path.abspath(path), json.dumps(asdict(limits)), str(max_level)]
+    command = [
+        sys.executable,
+        decoding.__file__,
+        os.path.abspath(path),
+        json.dumps(asdict(limits)),
+        json.dumps(asdict(image_format)),
+    ]
     # One thread: every thread of a library reserves memory, which is limited.
     variables = {"PYTHONPATH": _search_path(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
@@ -75,7 +83,12 @@ def read_upload(path: str | os.PathLike[str], limits: UploadLimits, *, max_level
         raise UserError(result["refusal"])
     height, width = result["size"]
     image = np.load(io.BytesIO(pixels), allow_pickle=False)
-    return Upload(image=image, original_size=(height, width), notes=tuple(result["notes"]))
+    return Upload(
+        pixels=image,
+        image=image_format.to_rgb(image),
+        original_size=(height, width),
+        notes=tuple(result["notes"]),
+    )
 
 
 def _search_path() -> str:

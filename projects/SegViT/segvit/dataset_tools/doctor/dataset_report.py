@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from segvit.dataset_tools.doctor.checked_dataset import CheckedDataset
 from segvit.dataset_tools.doctor.coverage_rules import ClassCounts, check_classes, check_ignored, count_classes
 from segvit.dataset_tools.doctor.duplicate_rules import check_duplicates
-from segvit.dataset_tools.doctor.file_rules import check_files, check_levels
+from segvit.dataset_tools.doctor.file_rules import check_channels, check_files, check_levels
 from segvit.dataset_tools.doctor.finding import Finding
 from segvit.dataset_tools.doctor.id_rules import check_ids
-from segvit.dataset_tools.doctor.inspection import Inspection, inspect_pairs
+from segvit.dataset_tools.doctor.inspection import RGB, Inspection, inspect_pairs
+from segvit.images import ImageFormat
 from segvit.progress import progress_bar
 
 ONE_CLASS = (
@@ -36,14 +37,16 @@ class DatasetReport:
         return any(finding.severity == "error" for finding in self.findings)
 
 
-def check_dataset(dataset: CheckedDataset, *, workers: int, max_level: int = 0, progress: bool = True) -> DatasetReport:
-    """Read all files with `workers` threads and INPUT.MAX_LEVEL, showing a progress bar, and apply all rules."""
+def check_dataset(
+    dataset: CheckedDataset, *, workers: int, image_format: ImageFormat = RGB, progress: bool = True
+) -> DatasetReport:
+    """Read all files with `workers` threads, showing a progress bar, and apply all rules."""
     inspections: dict[str, list[Inspection]] = {}
     total = sum(len(split.pairs) for split in dataset.splits)
     with progress_bar(total=total, title="reading", unit="pair", shown=progress) as bar:
         for split in dataset.splits:
             inspections[split.name] = []
-            for inspection in inspect_pairs(split.pairs, workers=workers, max_level=max_level):
+            for inspection in inspect_pairs(split.pairs, workers=workers, image_format=image_format):
                 inspections[split.name].append(inspection)
                 bar.update()
     num_classes = len(dataset.classes.names)
@@ -62,6 +65,7 @@ def _findings(
         yield from split.findings
         yield from check_files(split.name, inspections[split.name])
         yield from check_levels(split.name, inspections[split.name])
+        yield from check_channels(split.name, inspections[split.name])
     num_classes = len(dataset.classes.names)
     if num_classes == 1:
         yield Finding("one_class", "error", "", ONE_CLASS)

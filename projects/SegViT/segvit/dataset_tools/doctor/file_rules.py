@@ -77,6 +77,18 @@ def check_levels(split: str, inspections: Sequence[Inspection]) -> Iterator[Find
         yield Finding("white_images", "error", split, message, white)
 
 
+def check_channels(split: str, inspections: Sequence[Inspection]) -> Iterator[Finding]:
+    """Channels that have one level in all images of a split: they tell the model nothing."""
+    ranges = [it.channel_range for it in inspections if it.channel_range is not None]
+    if not ranges:
+        return
+    low, high = np.min([one[0] for one in ranges], axis=0), np.max([one[1] for one in ranges], axis=0)
+    flat = tuple(f"channel {channel}: level {low[channel]:g}" for channel in np.flatnonzero(low == high))
+    if flat:
+        message = "channels have the same level everywhere, such as one without data: leave them out of the files"
+        yield Finding("flat_channels", "warning", split, message, flat)
+
+
 def _dark(split: str, images: Sequence[Inspection], *, is_deep: bool) -> Iterator[Finding]:
     # The median: single hot pixels or bright images do not hide that all others are dark.
     brightness = float(np.median([it.highest_level / it.white_level for it in images]))

@@ -15,8 +15,11 @@ import numpy as np
 from segvit.data.label_reading import count_ids, read_levels
 from segvit.dataset_tools.doctor.checked_dataset import Pair
 from segvit.dataset_tools.near_duplicates import fingerprint
-from segvit.image_levels import Levels, image_levels, page_count, to_rgb, to_uint8
+from segvit.image_levels import image_levels, page_count, to_rgb, to_uint8
 from segvit.image_reading import open_image
+from segvit.images import ImageFormat
+
+RGB = ImageFormat()
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Inspection:
         highest_level: the highest level of the image before it is scaled to 8 bits.
         white_level: the level that becomes 255.
         white_fraction: fraction of the levels above it.
+        channel_range: (2, C), the lowest and the highest level of each channel of an image that is not 8-bit RGB.
     """
 
     pair: Pair
@@ -47,6 +51,7 @@ class Inspection:
     highest_level: int = 0
     white_level: int = 255
     white_fraction: float = 0.0
+    channel_range: np.ndarray | None = None
 
     @property
     def is_sound(self) -> bool:
@@ -55,20 +60,20 @@ class Inspection:
         return readable and self.channels == 1 and self.image_size == self.label_size
 
 
-def inspect_pairs(pairs: Sequence[Pair], *, workers: int, max_level: int = 0) -> Iterator[Inspection]:
+def inspect_pairs(pairs: Sequence[Pair], *, workers: int, image_format: ImageFormat = RGB) -> Iterator[Inspection]:
     """Inspect pairs in threads (decoding releases the GIL); results keep the order of the pairs."""
     with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(partial(inspect_pair, max_level=max_level), pairs)
+        yield from pool.map(partial(inspect_pair, image_format=image_format), pairs)
 
 
-def inspect_pair(pair: Pair, *, max_level: int = 0) -> Inspection:
-    """Read both files; `max_level` is INPUT.MAX_LEVEL. An unreadable file is recorded in the result, not raised."""
+def inspect_pair(pair: Pair, *, image_format: ImageFormat = RGB) -> Inspection:
+    """Read both files as the mapper does. An unreadable file is recorded in the result, not raised."""
     inspection = Inspection(pair)
     try:
-        with open_image(pair.image) as image:
-            inspection.pages = page_count(image)
-            levels = image_levels(image, name=pair.image, max_level=max_level)
-        _record_image(inspection, levels, max_level)
+        if image_format.is_rgb:
+            _record_colors(inspection, image_format.max_level)
+        else:
+            _record_channels(inspection, image_format)
     except (OSError, ValueError) as error:
         inspection.image_error = str(error)
     try:
@@ -78,15 +83,30 @@ def inspect_pair(pair: Pair, *, max_level: int = 0) -> Inspection:
     return inspection
 
 
-def _record_image(inspection: Inspection, levels: Levels, max_level: int) -> None:
+def _record_colors(inspection: Inspection, max_level: int) -> None:
+    with open_image(inspection.pair.image) as image:
+        inspection.pages = page_count(image)
+        levels = image_levels(image, name=inspection.pair.image, max_level=max_level)
     inspection.highest_level = int(levels.array.max(initial=0))
     if levels.largest > 255:
         inspection.white_level = max_level or levels.largest
         inspection.white_fraction = float(np.mean(levels.array > inspection.white_level))
-    image = to_rgb(to_uint8(levels, max_level=max_level))
-    height, width = image.shape[:2]
+    pixels = to_rgb(to_uint8(levels, max_level=max_level))
+    _record_pixels(inspection, pixels, pixels)
+
+
+def _record_channels(inspection: Inspection, image_format: ImageFormat) -> None:
+    pixels = image_format.read(inspection.pair.image)
+    flat = pixels.reshape(-1, pixels.shape[-1])
+    inspection.channel_range = np.stack([flat.min(axis=0), flat.max(axis=0)])
+    _record_pixels(inspection, pixels, image_format.to_rgb(pixels))
+
+
+def _record_pixels(inspection: Inspection, pixels: np.ndarray, image: np.ndarray) -> None:
+    """Size, hash and thumbnail of the model's (H, W, C) pixels, and as (H, W, 3) for people."""
+    height, width = pixels.shape[:2]
     inspection.image_size = (height, width)
-    inspection.digest, inspection.thumbnail = fingerprint(image)
+    inspection.digest, inspection.thumbnail = fingerprint(pixels, shown=image)
 
 
 def _record_label_map(inspection: Inspection, label_map: np.ndarray) -> None:

@@ -11,8 +11,8 @@ from tabulate import tabulate
 
 from segvit.data.label_reading import read_levels
 from segvit.dataset_tools.doctor.dataset_report import DatasetReport
-from segvit.dataset_tools.doctor.inspection import Inspection
-from segvit.image_reading import read_image
+from segvit.dataset_tools.doctor.inspection import RGB, Inspection
+from segvit.images import ImageFormat
 from segvit.visualization import draw_class_histogram, draw_contact_sheet, make_cell
 
 
@@ -62,13 +62,13 @@ def draw_histogram(report: DatasetReport, output: Path) -> None:
     draw_class_histogram(frequencies, report.dataset.classes.names, output)
 
 
-def draw_samples(report: DatasetReport, output: Path, *, num_images: int, max_level: int = 0) -> bool:
+def draw_samples(report: DatasetReport, output: Path, *, num_images: int, image_format: ImageFormat = RGB) -> bool:
     """Draw label maps over evenly spaced images into a PNG. Returns False, without a file, if no pair is sound."""
     sound = [(split, it.pair) for split, items in report.inspections.items() for it in items if it.is_sound]
     chosen = np.linspace(0, len(sound) - 1, min(num_images, len(sound))).round().astype(int)
     cells = [
         make_cell(
-            read_image(pair.image, format="RGB", max_level=max_level),
+            image_format.to_rgb(image_format.read(pair.image)),
             read_levels(pair.label_map),
             f"{split}/{pair.stem}",
         )

@@ -14,13 +14,21 @@ from segvit.classes.class_list import ClassList
 from segvit.dataset_tools.doctor.checked_dataset import CheckedDataset, Pair, Split
 from segvit.dataset_tools.doctor.dataset_report import check_dataset
 from segvit.dataset_tools.doctor.finding import Finding
-from segvit.image_reading import max_level_of
+from segvit.images import image_format_of
 
 # Pairs of each dataset that are read, evenly spaced.
 SAMPLE_SIZE = 50
 # Findings that a sample can show; absent classes and duplicates need all files.
 KINDS = (
-    *("colored_label_map", "dark_images", "white_images", "ids_out_of_range", "shifted_ids", "ignored_foreground"),
+    *(
+        "colored_label_map",
+        "dark_images",
+        "white_images",
+        "flat_channels",
+        "ids_out_of_range",
+        "shifted_ids",
+        "ignored_foreground",
+    ),
     *("unlabelled", "mostly_ignored", "single_class", "one_class"),
 )
 
@@ -51,7 +59,7 @@ def _check(names: list[str], classes: tuple[str, ...], cfg: CfgNode) -> list[Fin
         ignore_value=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
         splits=tuple(Split(name, tuple(_sample(name)), ()) for name in names),
     )
-    report = check_dataset(dataset, workers=4, max_level=max_level_of(cfg), progress=False)
+    report = check_dataset(dataset, workers=4, image_format=image_format_of(cfg), progress=False)
     # Single label maps without a labelled pixel are common in crops and tiles; a whole dataset of them is not.
     empty = {name for name, counts in report.counts.items() if counts.ignored_fraction == 1}
     return [it for it in report.findings if it.kind in KINDS and (it.kind != "unlabelled" or it.split in empty)]

@@ -5,8 +5,8 @@ width of a fine map, and its product with every pixel of that map is added to th
 of queries and pixels is MaskFormer's (Cheng et al. 2021, section 3.3), whose masks are nothing else; here it corrects
 the masks of Attention-to-Mask.
 
-Shape shorthand: B images, H x W pixels, h x w grid of the coarse masks, h' x w' fine grid, C width of the deep map, D
-decoder width, E detail width, K classes = queries.
+Shape shorthand: B images, I their channels, H x W pixels, h x w grid of the coarse masks, h' x w' fine grid, C width of
+the deep map, D decoder width, E detail width, K classes = queries.
 """
 
 from __future__ import annotations
@@ -78,20 +78,21 @@ class ConvNormReLU(nn.Sequential):
 
 
 class ImageStem(nn.Sequential):
-    """Three convolutions on the image: (B, 3, H, W) -> (B, E, H / stride, W / stride).
+    """Three convolutions on the image: (B, I, H, W) -> (B, E, H / stride, W / stride).
 
     Args:
+        in_channels: I, the channels of the image.
         dim: E.
         stride: 2 or 4.
         coarse_stride: pixels per cell of the coarse masks. If `stride` does not divide it (14 and 4), the image is
             resized so that a whole number of fine cells fills a coarse cell.
     """
 
-    def __init__(self, *, dim: int, stride: int, coarse_stride: int) -> None:
+    def __init__(self, *, in_channels: int, dim: int, stride: int, coarse_stride: int) -> None:
         super().__init__()
         self.coarse_stride = coarse_stride
         self.resized_stride = round(coarse_stride / stride) * stride
-        self.conv1 = ConvNormReLU(3, dim // 2, stride=2)
+        self.conv1 = ConvNormReLU(in_channels, dim // 2, stride=2)
         self.conv2 = ConvNormReLU(dim // 2, dim, stride=stride // 2)
         self.conv3 = ConvNormReLU(dim, dim)
 
@@ -120,7 +121,9 @@ class DetailBranch(nn.Module):
         self.cells = round(config.coarse_stride / config.stride)
         self.pixel_map: nn.Module | None = None
         if config.source == "image":
-            self.pixel_map = ImageStem(dim=dim, stride=config.stride, coarse_stride=config.coarse_stride)
+            self.pixel_map = ImageStem(
+                in_channels=config.pixel_dim, dim=dim, stride=config.stride, coarse_stride=config.coarse_stride
+            )
         elif config.source == "stem":
             self.pixel_map = nn.Conv2d(config.pixel_dim, dim, kernel_size=1)
         self.deep_proj = nn.Conv2d(deep_dim, dim, kernel_size=1, bias=False)
@@ -140,7 +143,7 @@ class DetailBranch(nn.Module):
             outputs: of the decoder, with "pred_masks" (B, K, h, w).
             queries: (B, K, D), the class queries after the last layer.
             deep_map: (B, C, ., .), of any grid that covers the image.
-            pixels: what `source` names: the padded image (B, 3, H, W), a map of the stem, or None.
+            pixels: what `source` names: the padded image (B, I, H, W), a map of the stem, or None.
 
         Returns:
             The same with "pred_masks" (B, K, h', w'). In training, the coarse masks become the last of the auxiliary

@@ -1,6 +1,6 @@
 """`HierarchicalEncoder`: Swin Transformers of timm, for the Swin-T ablation (SegViT v1, table 6).
 
-Shape shorthand: B images, H x W pixels; stage s has stride 4 * 2**s and width C_s.
+Shape shorthand: B images, I their channels, H x W pixels; stage s has stride 4 * 2**s and width C_s.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from timm.models import SwinTransformer
 from torch import nn
 
 from segvit.errors import ArgumentError
-from segvit.modeling.encoder.token_embedding import IMAGE_STAGE
+from segvit.modeling.encoder.token_embedding import IMAGE_STAGE, image_channels
 from segvit.modeling.tokens import pad_to_size, padded_size
 from segvit.modeling.weights.pretrained import load_pretrained_encoder, require_weights_of_tag
 
@@ -28,8 +28,8 @@ class HierarchicalEncoder(nn.Module):
         pretrained, pretrained_min_match: see `load_pretrained_encoder`; "" for random weights.
         gradient_checkpointing: recompute blocks in the backward pass instead of storing their activations.
         pixel_stage: "" or `IMAGE_STAGE`, which also returns the padded images.
-        **timm_options: arguments of `timm.create_model`, such as embed_dim, depths, num_heads or drop_path_rate
-            (stochastic depth of the last block).
+        **timm_options: arguments of `timm.create_model`, such as embed_dim, depths, num_heads, in_chans (channels of
+            the images) or drop_path_rate (stochastic depth of the last block).
 
     Raises:
         ArgumentError: if `name` is not a Swin Transformer of timm, or another argument does not fit it.
@@ -56,7 +56,7 @@ class HierarchicalEncoder(nn.Module):
                 "pixel_stage", f"{pixel_stage!r} is no stage of {name}, which has no convolutional stem"
             )
         self.pixel_stage = pixel_stage
-        swin = timm.create_model(
+        swin: Any = timm.create_model(
             name, num_classes=0, global_pool="", img_size=img_size, strict_img_size=False, **timm_options
         )
         self.swin = cast(SwinTransformer, swin)
@@ -64,6 +64,7 @@ class HierarchicalEncoder(nn.Module):
             load_pretrained_encoder(
                 self.swin, name=name, pretrained=pretrained, pretrained_min_match=pretrained_min_match
             )
+        self.image_channels = image_channels(swin.patch_embed)
         self.swin.set_grad_checkpointing(gradient_checkpointing)
         self.gradient_checkpointing = gradient_checkpointing
         stages = self.swin.feature_info
@@ -75,7 +76,7 @@ class HierarchicalEncoder(nn.Module):
         self.strides: list[int] = [stages[index]["reduction"] for index in self.out_indices]
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """(B, 3, H, W), padded at the bottom and right to the coarsest stride -> "stage<s>": (B, C_s, h_s, w_s)."""
+        """(B, I, H, W), padded at the bottom and right to the coarsest stride -> "stage<s>": (B, C_s, h_s, w_s)."""
         coarsest = self.strides[-1]
         images = pad_to_size(images, padded_size(images.shape[-2:], (coarsest, coarsest)))
         maps: Any = self.swin.forward_intermediates(images, indices=self.out_indices, intermediates_only=True)

@@ -1,6 +1,7 @@
 """`TokenEmbedding`: images to the token sequence that enters the first block.
 
-Shape shorthand: B images, H x W pixels, P patch size, h = H/P, w = W/P, N = h*w patch tokens, T prefix tokens, C width.
+Shape shorthand: B images, I their channels, H x W pixels, P patch size, h = H/P, w = W/P, N = h*w patch tokens, T
+prefix tokens, C width.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class TokenEmbedding(GridTensors):
         self.grid_size = (rows, columns)
         self.pixel_stage = pixel_stage
         # The width and the stride of that stage, and its index in the stem.
-        self.pixel_shape, self.stem_index = (3, 1), -1
+        self.pixel_shape, self.stem_index = (image_channels(vit.patch_embed), 1), -1
         if pixel_stage not in ("", IMAGE_STAGE):
             widths = stem_widths(vit.patch_embed)
             strides = [2 ** (index + 1) for index in range(len(widths))]
@@ -72,7 +73,7 @@ class TokenEmbedding(GridTensors):
             self.pixel_shape = (widths[self.stem_index], strides[self.stem_index])
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int], torch.Tensor | None]:
-        """Images (B, 3, H, W) -> tokens (B, T + N, C), grid (h, w), and the map of pixels, if one is asked for."""
+        """Images (B, I, H, W) -> tokens (B, T + N, C), grid (h, w), and the map of pixels, if one is asked for."""
         # Pad at the bottom and right to whole patches, then embed them.
         images = pad_to_size(images, padded_size(images.shape[-2:], self.patch_size))
         patches, pixels = self._embed_patches(images)
@@ -128,6 +129,11 @@ class TokenEmbedding(GridTensors):
             num_prefix_tokens=self._num_prefix_positions,
             antialias=False,
         )
+
+
+def image_channels(patch_embed: nn.Module) -> int:
+    """Channels of the images that a patch embedding takes: those of its first convolution."""
+    return next(layer for layer in patch_embed.modules() if isinstance(layer, nn.Conv2d)).in_channels
 
 
 def stem_widths(patch_embed: nn.Module) -> list[int]:

@@ -91,7 +91,8 @@ def create_timm_vit(name: str, *, img_size: tuple[int, int], stem: str = "linear
         name, img_size: see `build_vit_encoder`.
         stem: "linear", or "conv" for a `ConvStem`.
         **options: arguments of `timm.create_model` that replace the named model's, such as embed_dim, depth, num_heads,
-            or drop_path_rate (stochastic depth of the last block, growing linearly from 0).
+            in_chans (channels of the images, 3 by default) or drop_path_rate (stochastic depth of the last block,
+            growing linearly from 0).
 
     Raises:
         ArgumentError: if `name` is not a plain ViT of timm, or `stem` or an option does not fit it.
@@ -117,7 +118,9 @@ def create_timm_vit(name: str, *, img_size: tuple[int, int], stem: str = "linear
     if stem == "conv":
         if not family.takes_stem:
             raise ArgumentError("stem", f"'conv' does not fit {name}, whose patch embedding timm fixes: set 'linear'")
-        conv_stem = ConvStem(patch_size=patch_size[0], embed_dim=probe.embed_dim)
+        conv_stem = ConvStem(
+            patch_size=patch_size[0], embed_dim=probe.embed_dim, in_channels=probe.patch_embed.proj.in_channels
+        )
         options = {**options, "patch_size": 1, "embed_layer": partial(HybridEmbed, backbone=conv_stem)}
     img_size = padded_size(img_size, patch_size)
     vit = timm.create_model(name, num_classes=0, img_size=img_size, **family.options, **options)

@@ -60,7 +60,7 @@ class PlainViTEncoder(nn.Module):
         """Encode normalized images of any size.
 
         Args:
-            images: (B, 3, H, W).
+            images: (B, I, H, W), of I channels.
 
         Returns:
             "block<i>" for each i in `out_indices`: a map (B, C, h, w). From the reducing block on: a map of half the

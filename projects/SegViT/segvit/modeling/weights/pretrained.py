@@ -13,7 +13,7 @@ from torch import nn
 
 from segvit.errors import ArgumentError
 from segvit.modeling.weights.weight_files import read_weight_file, require_finite
-from segvit.modeling.weights.weight_layouts import convert_layout, flax_weights, unwrap
+from segvit.modeling.weights.weight_layouts import adapt_image_channels, convert_layout, flax_weights, unwrap
 from segvit.modeling.weights.weight_match import compare_weights
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ def load_pretrained_encoder(
 
     # Rename them as in timm, and compare.
     weights = convert_layout(encoder, weights, origin)
+    weights = adapt_image_channels(encoder, weights)
     match = compare_weights(encoder.state_dict(), weights, ignored=NOT_OF_THE_ENCODER)
     require_finite({tensor: weights[tensor] for tensor in match.matched}, origin)
     if match.matched_fraction < pretrained_min_match:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models import Beit, VisionTransformer, clean_state_dict
+from timm.models import Beit, VisionTransformer, adapt_input_conv, clean_state_dict
 from torch import nn
 
 from segvit.errors import ArgumentError, UserError
@@ -70,6 +70,22 @@ def convert_layout(encoder: nn.Module, weights: dict[str, torch.Tensor], origin:
             f"{origin} has a layout that timm cannot read into its {type(encoder).__name__}: "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def adapt_image_channels(encoder: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Make the patch embedding of RGB images that of the encoder's channels, as timm does.
+
+    One channel gets the sum of the three; more get the three in turn, scaled so that the sum stays.
+    """
+    name = "patch_embed.proj.weight"
+    kernel, expected = weights.get(name), encoder.state_dict().get(name)
+    if kernel is None or expected is None or kernel.ndim != 4 or kernel.shape[1] == expected.shape[1]:
+        return weights
+    if kernel.shape[1] != 3:
+        raise ArgumentError(
+            "pretrained", f"is of images with {kernel.shape[1]} channels, not {expected.shape[1]} or 3: choose another"
+        )
+    return {**weights, name: adapt_input_conv(expected.shape[1], kernel)}
 
 
 def flax_weights(encoder: nn.Module, path: Path) -> dict[str, torch.Tensor]:
