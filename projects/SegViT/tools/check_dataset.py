@@ -92,18 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="threads that read files (default: %(default)s)",
     )
-    parser.add_argument(
-        "--max-level", type=from_zero, default=0, metavar="LEVEL", help="INPUT.MAX_LEVEL of the config (default: 0)"
-    )
-    parser.add_argument(
-        "--channels", type=positive, default=3, metavar="C", help="INPUT.CHANNELS of the config (default: 3)"
-    )
-    parser.add_argument(
-        "--levels",
-        choices=("8bit", "raw", "percentile"),
-        default="8bit",
-        help="INPUT.LEVELS of the config (default: 8bit)",
-    )
+    add_image_options(parser)
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
         "--convert-to", type=Path, metavar="NEW_FOLDER", help="write a new dataset folder with all label maps as ids"
@@ -130,6 +119,22 @@ def build_parser() -> argparse.ArgumentParser:
         "start at 1",
     )
     return parser
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the `ImageFormat`."""
+    parser.add_argument(
+        "--max-level", type=from_zero, default=0, metavar="LEVEL", help="INPUT.MAX_LEVEL of the config (default: 0)"
+    )
+    parser.add_argument(
+        "--channels", type=positive, default=3, metavar="C", help="INPUT.CHANNELS of the config (default: 3)"
+    )
+    parser.add_argument(
+        "--levels",
+        choices=("8bit", "raw", "percentile"),
+        default="8bit",
+        help="INPUT.LEVELS of the config (default: 8bit)",
+    )
 
 
 def require_read_options(args: argparse.Namespace) -> None:

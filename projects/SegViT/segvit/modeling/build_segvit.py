@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from segvit.errors import ArgumentError
 from segvit.modeling.decoder.decoder_builder import build_decoder
 from segvit.modeling.decoder.detail import DetailConfig, pixel_stage
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
@@ -29,7 +28,6 @@ def build_segvit(
     num_classes: int,
     encoder_name: str = "vit_base_patch16_384",
     img_size: tuple[int, int] = (512, 512),
-    channels: int = 3,
     out_indices: Sequence[int] = (5, 7, 11),
     reduction: ReductionConfig | None = None,
     query_upsampling: str = "none",
@@ -51,21 +49,17 @@ def build_segvit(
     Args:
         num_classes: K.
         encoder_name, img_size: a plain ViT of timm, without its tag, and the (H, W) that its positions are made for.
-        channels: of the images; other numbers than 3 need their own `pixel_mean` and `pixel_std`.
         out_indices: 0-based blocks whose outputs the decoder reads.
         reduction, query_upsampling: tokens that the encoder drops and how the decoder restores them, for Shrunk(++).
         decoder_dim, decoder_layers, decoder_heads: width of the decoder, layers per stage, attention heads.
         detail, detail_dim, detail_stride: source, width and stride of finer masks, see `DetailConfig`; "none" for none.
         output: "mix", "diagonal" or "softmax", see `SemanticInference`.
         pixel_mean, pixel_std: of each channel, in the range of the images; ImageNet's in RGB by default.
-        **encoder_options: of `build_vit_encoder`, such as pretrained, drop_path_rate, patch_size, embed_dim or depth.
+        **encoder_options: of `build_vit_encoder`, such as pretrained, in_chans, patch_size or depth.
     """
-    if len(pixel_mean) != channels or len(pixel_std) != channels:
-        raise ArgumentError("pixel_mean", f"and `pixel_std` need a number for each of the {channels} channels")
     encoder = build_vit_encoder(
         name=encoder_name,
         img_size=img_size,
-        in_chans=channels,
         out_indices=list(out_indices),
         reduction=reduction,
         pixel_stage=pixel_stage(detail, detail_stride),
