@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from segvit.errors import ArgumentError
-from segvit.modeling.postprocessing.score_bands import band_ranges
+from segvit.modeling.postprocessing.image_sizes import Size
+from segvit.modeling.postprocessing.score_bands import Range, band_ranges
 from segvit.modeling.tokens import send
 
 Scorer = Callable[[torch.Tensor], Sequence[torch.Tensor]]
+# First row and column, height and width of a window, and the columns of all windows in its rows -> the window.
+WindowReader = Callable[[int, int, int, int, Range], torch.Tensor]
 
 
 class SlidingWindow:
@@ -60,19 +63,43 @@ class SlidingWindow:
             (K, rows, W): bands of averaged scores from top to bottom, each as soon as no further window overlaps it.
         """
         height, width = image.shape[-2:]
+
+        def read(top: int, left: int, height: int, width: int, columns: Range) -> torch.Tensor:
+            return image[:, top : top + height, left : left + width]
+
+        yield from self.bands_of(read, (height, width), scorer, columns=(0, width))
+
+    def bands_of(
+        self, read: WindowReader, image_size: Size, scorer: Scorer, *, columns: Range
+    ) -> Iterator[torch.Tensor]:
+        """Score some columns of an image that need not be in memory, by all windows that meet them.
+
+        Args:
+            read: returns a window (C, h, w) of its first row and column, h and w, and, for readers ahead, the columns
+                that all windows in these rows cover.
+            image_size: (H, W).
+            scorer: windows (B, C, h, w) to the scores (K, h, w) of each.
+            columns: the range of columns.
+
+        Yields:
+            (K, rows, columns): bands of averaged scores from top to bottom, as `bands` does.
+        """
+        height, width = image_size
         size = (min(self.size[0], height), min(self.size[1], width))
         tops = window_starts(height, size[0], self.stride[0])
-        lefts = window_starts(width, size[1], self.stride[1])
+        all_lefts = window_starts(width, size[1], self.stride[1])
+        lefts = [left for left in all_lefts if left < columns[1] and left + size[1] > columns[0]]
+        covered = (lefts[0], lefts[-1] + size[1])
         corners = itertools.product(tops, lefts)
         sums = None
         while batch := list(itertools.islice(corners, self.batch_size)):
             # Score a batch of windows.
-            windows = [image[:, top : top + size[0], left : left + size[1]] for top, left in batch]
+            windows = [read(top, left, size[0], size[1], covered) for top, left in batch]
             scores = scorer(torch.stack(windows))
             if self.accumulate_on_cpu:
                 scores = [window.cpu() for window in scores]
             if sums is None:
-                sums = _RowSums(scores[0], tops=tops, lefts=lefts, image_size=(height, width))
+                sums = _RowSums(scores[0], tops=tops, lefts=all_lefts, image_size=image_size, columns=columns)
             # Add them; rows above the next window are finished.
             for (top, left), window in zip(batch, scores, strict=True):
                 yield from sums.means_above(top)
@@ -95,18 +122,24 @@ class _RowSums:
         like: the scores (K, h, w) of a window, for shape, dtype and device.
         tops, lefts: first rows and columns of all windows.
         image_size: (H, W).
+        columns: the range of columns that are added up.
     """
 
-    def __init__(self, like: torch.Tensor, *, tops: list[int], lefts: list[int], image_size: tuple[int, int]) -> None:
+    def __init__(
+        self, like: torch.Tensor, *, tops: list[int], lefts: list[int], image_size: Size, columns: Range
+    ) -> None:
         num_classes, height, width = like.shape
-        self._sums = like.new_zeros(num_classes, height, image_size[1])
+        self._columns = columns
+        self._sums = like.new_zeros(num_classes, height, columns[1] - columns[0])
         self._first_row = 0  # the strip's first row in the image
         self._windows_by_row = _count_windows(tops, height, image_size[0], like)
-        self._windows_by_column = _count_windows(lefts, width, image_size[1], like)
+        self._windows_by_column = _count_windows(lefts, width, image_size[1], like)[slice(*columns)]
 
     def add(self, window: torch.Tensor, left: int) -> None:
         """Add a window (K, h, w) at the top of the strip."""
-        self._sums[:, :, left : left + window.shape[2]] += window
+        first, last = self._columns
+        start, stop = max(left, first), min(left + window.shape[2], last)
+        self._sums[:, :, start - first : stop - first] += window[:, :, start - left : stop - left]
 
     def means_above(self, row: int) -> Iterator[torch.Tensor]:
         """Yield bands (K, rows, W) of means of all rows above `row` of the image, and move the strip down to it."""
