@@ -6,7 +6,8 @@ demo.py --model FOLDER --webcam [CAMERA] --output FOLDER [--max-frames N]
 --config-file FILE --weights FILE, a config and a checkpoint, can stand for --model.
 
 An image gives labels/NAME.png (class ids), colors/NAME.png and overlays/NAME.png (with a legend); a video or camera
-gives overlays/NAME.mp4, without sound. Unreadable files are skipped and listed at the end; the exit code is then 1.
+gives overlays/NAME.mp4, without sound. A TIFF that is georeferenced or larger than --megapixels gives a GeoTIFF,
+labels/NAME.tif, and a reduced overlay. Unreadable files are skipped and listed at the end; the exit code is then 1.
 Processes of torchrun, srun and Slurm arrays share the files. No window is opened.
 """
 
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 
 from segvit.cli_errors import describe, local_path, positive, user_errors
+from segvit.geo import RasterResults
 from segvit.inference import SegViTPredictor
 from segvit.inference.model_options import add_model_options, add_overrides, predictor_of
 from segvit.inference.results import KINDS, ResultFolder
@@ -61,7 +63,13 @@ def main() -> None:
     # Segment.
     replaces = args.finished == "replace" if args.finished else share.count == 1
     demo = Demo(
-        predictor, results, batch_size=args.batch_size, write_frames=args.frames, replaces=replaces, skipped=skipped
+        predictor,
+        results,
+        batch_size=args.batch_size,
+        write_frames=args.frames,
+        replaces=replaces,
+        skipped=skipped,
+        max_megapixels=args.megapixels,
     )
     if share.count > 1:
         sys.stderr.write(f"part {share.index} of 0 to {share.count - 1} ({share.source}): {len(sources)} files\n")
@@ -105,6 +113,7 @@ class Demo:
         write_frames: bool,
         replaces: bool,
         skipped: list[str],
+        max_megapixels: float,
     ) -> None:
         self.predictor = predictor
         self.results = results
@@ -113,6 +122,7 @@ class Demo:
         self.replaces = replaces
         self.skipped = skipped
         self.notes: list[str] = []
+        self.rasters = RasterResults(predictor, results, max_megapixels=max_megapixels)
 
     def segment_files(self, sources: Sources) -> None:
         """Segment each file, but for those that are finished, unless they are to be replaced."""
@@ -128,10 +138,15 @@ class Demo:
             self.notes.append(f"{num_finished} files were finished before; --finished replace does them again")
 
     def _is_finished(self, source: Source) -> bool:
-        return self.results.are_complete(source.name, is_video=source.is_video, with_frames=self.write_frames)
+        return self.rasters.is_complete(source.name) or self.results.are_complete(
+            source.name, is_video=source.is_video, with_frames=self.write_frames
+        )
 
     def segment_image(self, source: Source) -> None:
         try:
+            if self.rasters.takes(source.path):
+                self.notes += self.rasters.segment(source.path, source.name)
+                return
             pixels = self.predictor.image_format.read(source.path)
             (labels,) = self.predictor.segment_pixels([pixels])
         except (OSError, ValueError) as error:
@@ -211,6 +226,13 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--batch-size", type=positive, default=1, metavar="N", help="video frames per forward pass (default: 1)"
+    )
+    parser.add_argument(
+        "--megapixels",
+        type=positive,
+        default=100,
+        metavar="N",
+        help="segment larger TIFFs from file to file (default: 100)",
     )
     parser.add_argument(
         "--max-frames", type=positive, metavar="N", help="stop the camera after this many frames (default: at Ctrl-C)"

@@ -1,6 +1,7 @@
 """Check a dataset before training on it, and convert colours or other ids in its label maps to class ids.
 
     check_dataset.py NAME-or-FOLDER [--output FOLDER]
+    check_dataset.py NAME-or-FOLDER --measure-channels NEW_CONFIG.yaml [--base CONFIG.yaml]
     check_dataset.py FOLDER --convert-to NEW_FOLDER [--palette FILE] [--unlisted-as-ignored] [--map-ids RULE]
 
 FOLDER contains images/{train,val}, annotations/{train,val} and classes.txt or classes.json. NAME is a registered
@@ -15,10 +16,12 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import segvit.data  # noqa: F401  (registers the datasets)
 from segvit.cli_errors import from_zero, positive, user_errors
+from segvit.dataset_tools.channel_statistics import form_of, measure_channels, write_channel_config
 from segvit.dataset_tools.conversion import (
     Converter,
     IdMapping,
@@ -38,6 +41,7 @@ from segvit.dataset_tools.doctor import (
     draw_samples,
     open_dataset,
 )
+from segvit.dataset_tools.doctor.checked_dataset import CheckedDataset
 from segvit.datasets.registration import sem_seg_names
 from segvit.errors import UserError
 from segvit.images import ImageFormat
@@ -50,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     require_read_options(args)
     dataset = open_dataset(args.target, ignore_value=args.ignore_value)
+    if args.measure_channels:
+        return write_channels(dataset, args)
+    args.channels, args.levels = args.channels or 3, args.levels or "8bit"
     output = args.output or default_output(args.target)
     require_folder(output, origin="--output")
     images = ImageFormat(
@@ -93,7 +100,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="threads that read files (default: %(default)s)",
     )
     add_image_options(parser)
+    parser.add_argument("--base", type=Path, metavar="CONFIG", help="the _BASE_ of the config of --measure-channels")
     target = parser.add_mutually_exclusive_group()
+    target.add_argument(
+        "--measure-channels",
+        type=Path,
+        metavar="NEW_CONFIG",
+        help="write INPUT.CHANNELS, INPUT.LEVELS, MODEL.PIXEL_MEAN and MODEL.PIXEL_STD of the data as a YAML config",
+    )
     target.add_argument(
         "--convert-to", type=Path, metavar="NEW_FOLDER", help="write a new dataset folder with all label maps as ids"
     )
@@ -127,14 +141,31 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         "--max-level", type=from_zero, default=0, metavar="LEVEL", help="INPUT.MAX_LEVEL of the config (default: 0)"
     )
     parser.add_argument(
-        "--channels", type=positive, default=3, metavar="C", help="INPUT.CHANNELS of the config (default: 3)"
+        "--channels",
+        type=positive,
+        metavar="C",
+        help="INPUT.CHANNELS of the config (default: 3; with --measure-channels, those of the first image)",
     )
     parser.add_argument(
         "--levels",
         choices=("8bit", "raw", "percentile"),
-        default="8bit",
-        help="INPUT.LEVELS of the config (default: 8bit)",
+        help="INPUT.LEVELS of the config (default: 8bit; with --measure-channels, raw for images of more bits)",
     )
+
+
+def write_channels(dataset: CheckedDataset, args: argparse.Namespace) -> int:
+    """Measure the channels of the first split, train, and write them as a config. Returns the exit code."""
+    if args.base is not None and not args.base.is_file():
+        raise UserError(f"--base {args.base}: there is no such file")
+    paths = [pair.image for pair in dataset.splits[0].pairs]
+    if not paths:
+        raise UserError(f"{args.target}: split {dataset.splits[0].name} has no pair of image and label map")
+    images = replace(form_of(paths[0], args.channels, args.levels), max_level=args.max_level)
+    statistics = measure_channels(paths, images)
+    print(f"{dataset.splits[0].name}: {len(paths)} images\n{statistics.describe()}")
+    write_channel_config(args.measure_channels, statistics, images, base=args.base)
+    print(args.measure_channels)
+    return 0
 
 
 def require_read_options(args: argparse.Namespace) -> None:

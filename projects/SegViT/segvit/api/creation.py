@@ -50,7 +50,7 @@ def create_model(
         classes: names by class id; "class 0" and so on by default.
         img_size: of the training crops, one number or (height, width); 512 by default, or that of the config.
         channels: of the images, 3 (RGB) by default, or that of the config. Other numbers need `pixel_mean` and
-            `pixel_std`, which tools/measure_channels.py measures; without them levels are taken from 0 to 255.
+            `pixel_std` (check_dataset.py --measure-channels); without them levels are taken from 0 to 255.
         pretrained: load the encoder's weights of timm: those of the tag in `name`, or timm's default; or a file.
         **options: any option of the model's config by name, such as `stem="conv"`, `output="diagonal"` or
             `vit_num_heads=6`; docs/configuration.md lists them.

@@ -76,7 +76,11 @@ def _require_statistics(cfg: CfgNode) -> None:
     for key, check in (("MODEL.PIXEL_MEAN", numbers(channels)), ("MODEL.PIXEL_STD", positive_numbers(channels))):
         values = list(value_of(cfg, key))
         if problem := check(values):
-            remedy = "" if channels == 3 else f" for INPUT.CHANNELS {channels}: tools/measure_channels.py measures them"
+            remedy = (
+                ""
+                if channels == 3
+                else f" for INPUT.CHANNELS {channels}: check_dataset.py --measure-channels measures them"
+            )
             raise UserError(f"{key} {values!r} {problem}{remedy}")
 
 

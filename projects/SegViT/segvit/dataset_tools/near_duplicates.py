@@ -32,7 +32,9 @@ class Fingerprint(NamedTuple):
 def fingerprint(image: np.ndarray, *, shown: np.ndarray | None = None) -> Fingerprint:
     """Of an image (H, W, C), and for its thumbnail as people see it, (H, W, 3) uint8; by default the same."""
     content = hashlib.blake2b(image.tobytes(), digest_size=16)
-    thumbnail = cv2.resize(image if shown is None else shown, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
+    thumbnail = cv2.resize(
+        image if shown is None else shown, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA
+    )
     return Fingerprint(content.digest() + str(image.shape).encode(), thumbnail)
 
 

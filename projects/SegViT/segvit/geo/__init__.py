@@ -1,6 +1,7 @@
 """TIFFs that are georeferenced or larger than memory: read by windows, segmented in blocks, written as GeoTIFFs."""
 
 from segvit.geo.raster_file import RasterImage, is_georeferenced
+from segvit.geo.raster_results import RasterResults
 from segvit.geo.tiled_prediction import segment_raster
 
-__all__ = ["RasterImage", "is_georeferenced", "segment_raster"]
+__all__ = ["RasterImage", "RasterResults", "is_georeferenced", "segment_raster"]

@@ -6,6 +6,7 @@ Shape shorthand: H x W pixels of the file, h x w of a part, C channels.
 from __future__ import annotations
 
 import os
+import warnings
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -69,7 +70,10 @@ class RasterImage:
         self._environment = rasterio.Env(GDAL_CACHEMAX=CACHE_MB)
         self._environment.__enter__()
         try:
-            self._file = rasterio.open(path)
+            with warnings.catch_warnings():
+                # A large TIFF needs no place on a map.
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                self._file = rasterio.open(path)
             self._indexes = self._channel_indexes()
         except rasterio.errors.RasterioError as error:
             self._environment.__exit__(None, None, None)

@@ -81,6 +81,31 @@ def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         return image.height, image.width
 
 
+def stored_form(path: str | os.PathLike[str]) -> tuple[int, np.dtype]:
+    """The number of channels of a file and the type of its levels. Raises as `read_channels` does.
+
+    Of an array (C, H, W) or (H, W, C), the channels are the shorter end.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix in ARRAY_EXTENSIONS:
+        array = _read_array(path, mmap_mode="r")
+        return (1 if array.ndim == 2 else min(array.shape[0], array.shape[-1])), array.dtype
+    if suffix in TIFF_EXTENSIONS:
+        import tifffile
+
+        try:
+            with tifffile.TiffFile(path) as file:
+                page: Any = file.pages[0]
+                is_palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
+                return (3 if is_palette else page.samplesperpixel), np.dtype(np.uint8 if is_palette else page.dtype)
+        except (tifffile.TiffFileError, ValueError) as error:
+            raise UserError(f"{path}: not a TIFF, or damaged ({error})") from error
+    with open_image(path) as image:
+        is_deep = image.mode.startswith("I") or ";16" in raw_mode_of(image)
+        bands = DECODED_BANDS.get(image.mode, len(image.getbands()))
+        return bands, np.dtype(np.uint16 if is_deep else np.uint8)
+
+
 def levels_of_array(array: np.ndarray, channels: int, *, name: object) -> StoredLevels:
     """An array (H, W), (H, W, C) or (C, H, W) of numbers, (H, W, C) where both would fit. Errors begin with `name`."""
     if array.dtype == np.bool_:
@@ -181,5 +206,5 @@ def _of_shape(array: np.ndarray, channels: int, name: object, *, missing: float 
 def _wrong_channels(name: object, found: int, channels: int) -> str:
     return (
         f"{name}: the image has {found} channel{'s' if found > 1 else ''}, and INPUT.CHANNELS is {channels}: "
-        f"set it to {found} (tools/measure_channels.py writes the keys), or convert the image"
+        f"set it to {found} (check_dataset.py --measure-channels writes the keys), or convert the image"
     )

@@ -67,8 +67,16 @@ class ResultFolder:
     def write(self, name: str, image: np.ndarray, labels: np.ndarray) -> None:
         """Write the results of an image (H, W, 3) uint8 RGB with the class ids `labels` (H, W)."""
         self.write_labels(name, labels)
+        self.write_overlay(name, image, labels)
+
+    def write_overlay(self, name: str, image: np.ndarray, labels: np.ndarray) -> None:
+        """Write the overlay alone."""
         if "overlays" in self._kinds:
             self._write("overlays", name, self.overlay.draw_image(image, labels))
+
+    def label_raster(self, name: str) -> Path:
+        """The GeoTIFF of a georeferenced or large image."""
+        return self._folder / "labels" / f"{name}.tif"
 
     def write_labels(self, name: str, labels: np.ndarray) -> None:
         """Write the label map and its colours; ids take one byte, or two if there are more than 256 classes."""
