@@ -57,10 +57,12 @@ setup(
             "selenium>=4.20",
             "nbclient>=0.10",
             "ipykernel>=6.29",
+            "mlflow-skinny>=3.0",
         ],
         "bench": ["transformers>=5.0"],  # the peers of benchmarks/benchmark.py
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
         "geo": ["rasterio>=1.3"],  # georeferenced and very large TIFFs, and compressions that tifffile lacks
+        "tracking": ["mlflow-skinny>=3.0", "trackio>=0.20", "wandb>=0.20"],  # TRACKING.TO
         "demo": ["gradio>=6.31,<7"],  # the web page
     },
 )

@@ -76,6 +76,7 @@ VALUES = [
     ("MODEL.SEGVIT.CLASS_WEIGHTS", "['auto',['pole',0.0]]", "pairs above"),
     ("MODEL.SEGVIT.CLASS_WEIGHTS", "[['pole',3.0]]", "names of classes"),
     ("INPUT.DATASET_MAPPER_NAME", "x", "segvit_semantic"),
+    ("TRACKING.TO", "comet", "'wandb', 'mlflow'"),
     ("MODEL.BACKBONE.NAME", "PlainVit", "PlainViT"),
     ("MODEL.DEVICE", "gpu", "cuda"),
     ("MODEL.DEVICE", "cuda", "GPU cpu"),

@@ -35,11 +35,14 @@ ALWAYS_READ = {
     ),
     "INPUT.BLUR_SIGMA",
     *("SOLVER.DECODER_LR_MULTIPLIER", "SOLVER.NO_WEIGHT_DECAY", "SOLVER.LR_SCHEDULER_NAME", "SOLVER.AMP.ENABLED"),
+    "TRACKING.TO",
     *("SOLVER.TF32", "SOLVER.ACCUM_STEPS", "SOLVER.EMA.ENABLED", "SOLVER.NON_FINITE"),
     *("TEST.WINDOW.ENABLED", "TEST.PRECISION", "TEST.LABELS_ONLY", "TEST.BOUNDARY_IOU", "TEST.SAVE_PREDICTIONS"),
 }
 # Values that differ from the defaults and pass the other checks, and values of a switch with which no rule is met.
 CHANGED = {
+    "TRACKING.PROJECT": "'a'",
+    "TRACKING.NAME": "'a'",
     "MODEL.COMPILE_MODE": "'fewest-kernels'",
     "MODEL.VIT.REDUCTION_SAMPLING": "'conv_q'",
     "MODEL.VIT.EDGE.SELECTION": "'topk'",

@@ -113,6 +113,7 @@ TRAINING = (
     read_if("SOLVER.CLIP_GRADIENTS.NORM_TYPE", "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model", "norm"),
     read_if("SOLVER.AMP.PRECISION", "SOLVER.AMP.ENABLED"),
     read_if("SOLVER.EMA.DECAY", "SOLVER.EMA.ENABLED"),
+    read_if("TRACKING.PROJECT NAME", "TRACKING.TO", in_advance=True),
 )
 
 TEST = (

@@ -1,4 +1,4 @@
-"""Config keys of datasets, input, solver and evaluation; the checks of Detectron2's own keys."""
+"""Config keys of datasets, input, solver, evaluation and tracking; the checks of Detectron2's own keys."""
 
 from __future__ import annotations
 
@@ -96,7 +96,15 @@ TEST = (
     Key("TEST.SAVE_PREDICTIONS", False),
 )
 
-TRAINING_KEYS = (*DATA, *SOLVER, *TEST)
+TRACKING = (
+    # Log losses, metrics and config of a training to "wandb" (Weights & Biases), "mlflow" or "trackio"; "" for none.
+    Key("TRACKING.TO", "", one_of("", "wandb", "mlflow", "trackio")),
+    # The project (W&B, Trackio) or experiment (MLflow) of the run, and its name there, by default that of OUTPUT_DIR.
+    Key("TRACKING.PROJECT", "segvit"),
+    Key("TRACKING.NAME", ""),
+)
+
+TRAINING_KEYS = (*DATA, *SOLVER, *TEST, *TRACKING)
 
 # Keys that Detectron2 declares and does not check. Their defaults are Detectron2's.
 DETECTRON2_CHECKS = {

@@ -81,7 +81,10 @@ READ = frozenset(
 )
 
 # Keys that say where a run computed, not what: a model folder does not hold them.
-LOCAL = ("OUTPUT_DIR", "DATASETS.FOLDER", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE", "MODEL.WEIGHTS")
+LOCAL = (
+    *("OUTPUT_DIR", "DATASETS.FOLDER", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE", "MODEL.WEIGHTS"),
+    *("TRACKING.TO", "TRACKING.PROJECT", "TRACKING.NAME"),
+)
 
 # Why other keys are not read, and what to use, by key or group of keys; the longest that fits applies.
 REASONS = {

@@ -22,6 +22,7 @@ from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.data.dataset_mapper import build_mapper
 from segvit.datasets import require_datasets
 from segvit.errors import UserError
+from segvit.tracking.event_writer import require_tracker
 
 
 def preflight(cfg: CfgNode, *, trains: bool) -> None:
@@ -46,6 +47,7 @@ def preflight(cfg: CfgNode, *, trains: bool) -> None:
     build_mapper(cfg, is_train=trains)
     if trains:
         _require_two_classes(cfg)
+        require_tracker(cfg)
         backbone: Any = model.backbone
         _require_crop(cfg, backbone.img_size)
         build_lr_scheduler(cfg, build_optimizer(cfg, model))

@@ -16,6 +16,7 @@ from detectron2.config import CfgNode
 from segvit.checkpoint.checkpointer import has_checkpoint
 from segvit.errors import UserError
 from segvit.output_files import atomic_write_text
+from segvit.tracking.event_writer import RECORD
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ FILES = (
     *EVALUATION_FILES,
     "non_finite",
     "class_weights.json",
+    RECORD,
 )
 
 

@@ -37,6 +37,7 @@ from segvit.engine.optimization_step import OptimizationStep
 from segvit.engine.precision import build_precision
 from segvit.engine.run_model import write_run_model
 from segvit.evaluation import ContinualEvaluator, SemSegConfusionEvaluator
+from segvit.tracking.event_writer import tracking_writers
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class Trainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
-        self._writers = super().build_writers() if comm.is_main_process() else []
+        self._writers = [*super().build_writers(), *tracking_writers(cfg)] if comm.is_main_process() else []
         self.register_hooks(self.build_hooks())
 
     @classmethod
