@@ -119,6 +119,25 @@ def test_weights_of_classes_weight_their_queries_and_masks(labels):
         assert actual == pytest.approx(reference_losses(stage, LABELS[labels], **options), rel=1e-5, abs=1e-7)
 
 
+def test_pixels_near_a_boundary_weigh_more_in_the_focal_loss_alone():
+    """Logits are wrong in two columns beside the boundary, then in as many far from it."""
+    labels = torch.zeros(1, 8, 12, dtype=torch.int64)
+    labels[..., 6:] = 1
+    targets, results = mask_targets(labels), {}
+    for columns in (slice(4, 6), slice(0, 2)):
+        masks = torch.where(labels == torch.arange(K)[:, None, None], 5.0, -5.0)
+        masks[0, :, columns] = -5.0
+        outputs = make_outputs(num_aux=0, batch=1) | {"pred_masks": masks[None]}
+        for weight in (0.0, 4.0):
+            losses = SegViTCriterion(num_classes=K, boundary_weight=weight)(outputs, targets)
+            results[columns.start, weight] = losses["loss_mask"].item(), losses["loss_dice"].item()
+    assert results[4, 0.0] == pytest.approx(results[0, 0.0])
+    # Four of twelve columns have the weight 5: the mean is over a weight of 28 in place of 12.
+    assert results[4, 4.0][0] / results[4, 0.0][0] == pytest.approx(5 * 12 / 28, rel=1e-3)
+    assert results[0, 4.0][0] / results[0, 0.0][0] == pytest.approx(12 / 28, rel=1e-3)
+    assert {dice for _, dice in results.values()} == {results[0, 0.0][1]}
+
+
 @pytest.mark.parametrize("size", [(9, 7), (5, 13)])
 def test_the_stride_need_not_divide_the_size(size):
     labels = make_labels([0, 1, IGNORED], size=size)

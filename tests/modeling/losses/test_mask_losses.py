@@ -17,7 +17,7 @@ from segvit.modeling.losses.targets import MaskTargets
 M, GRID, SIZE = 5, (3, 4), (11, 16)
 
 
-def by_autograd(logits, masks, valid=None):
+def by_autograd(logits, masks, valid=None, boundaries=None, boundary_weight=0.0):
     """The formulas, mask by mask."""
     pixels = F.interpolate(logits[None], size=masks.shape[1:], mode="bilinear", align_corners=False)[0]
     focal, dice = [], []
@@ -27,7 +27,9 @@ def by_autograd(logits, masks, valid=None):
         p = logit.sigmoid()
         true_side = torch.where(target > 0, p, 1 - p)
         alpha = torch.where(target > 0, 0.25, 0.75)
-        focal.append((-alpha * (1 - true_side) ** 2 * true_side.log()).sum() / max(len(logit), 1))
+        weight = torch.ones_like(logit) if boundaries is None else 1 + boundary_weight * boundaries[index][counted]
+        loss = -weight * alpha * (1 - true_side) ** 2 * true_side.log()
+        focal.append(loss.sum() / weight.sum().clamp(min=1))
         dice.append(1 - (2 * (p * target).sum() + 1) / (p.sum() + target.sum() + 1))
     return torch.stack(focal), torch.stack(dice)
 
@@ -42,13 +44,17 @@ def make_case(with_valid, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("pixels_at_a_time", [1, 2 * SIZE[0] * SIZE[1], 10**6])
+@pytest.mark.parametrize("boundary_weight", [0.0, 3.0])
 @pytest.mark.parametrize("with_valid", [False, True])
-def test_losses_and_gradients_are_those_of_the_formulas(monkeypatch, with_valid, pixels_at_a_time):
+def test_losses_and_gradients_are_those_of_the_formulas(monkeypatch, with_valid, boundary_weight, pixels_at_a_time):
     monkeypatch.setattr(mask_losses, "CPU_PIXELS", pixels_at_a_time)
     logits, masks, valid = make_case(with_valid)
     weights = torch.rand(2, M, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    boundaries = torch.rand(M, *SIZE, generator=torch.Generator().manual_seed(2)) < 0.3 if boundary_weight else None
+    options = {"boundaries": boundaries, "boundary_weight": boundary_weight}
     gradients = []
-    for losses in (mask_losses.focal_and_dice_loss(logits, masks, valid), by_autograd(logits, masks, valid)):
+    for loss in (mask_losses.focal_and_dice_loss, by_autograd):
+        losses = loss(logits, masks, valid, **options)
         (gradient,) = torch.autograd.grad((torch.stack([*losses]) * weights).sum(), logits)
         gradients.append((*losses, gradient))
     for ours, expected in zip(*gradients, strict=True):

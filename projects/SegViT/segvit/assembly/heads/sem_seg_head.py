@@ -183,6 +183,7 @@ def build_criterion(cfg: CfgNode, *, classes: Sequence[int]) -> SegViTCriterion 
         no_object_weight=segvit.NO_OBJECT_WEIGHT,
         exclude_ignored_pixels=segvit.EXCLUDE_IGNORED_PIXELS,
         mask_stride=segvit.MASK_LOSS_STRIDE,
+        boundary_weight=segvit.BOUNDARY_WEIGHT,
         weights_by_class=weights_by_class,
     )
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvit.modeling.decoder.outputs import DecoderOutputs, MaskOutputs, StageOutputs
+from segvit.modeling.losses.edge_loss import near_boundaries
 from segvit.modeling.losses.mask_losses import focal_and_dice_loss
 from segvit.modeling.losses.targets import (
     IGNORED,
@@ -35,12 +36,14 @@ class PresentMasks:
         masks: (M, H, W) bool.
         valid: (M, H, W) bool, False at ignored pixels; or None where all pixels count.
         weights: (M,) weights of their classes; or None where all classes count alike.
+        boundaries: (M, H, W) bool, True near the boundary of a class; or None where they have no weight.
     """
 
     queries: torch.Tensor
     masks: torch.Tensor
     valid: torch.Tensor | None
     weights: torch.Tensor | None
+    boundaries: torch.Tensor | None
 
 
 class SegViTCriterion(nn.Module):
@@ -56,6 +59,7 @@ class SegViTCriterion(nn.Module):
         exclude_ignored_pixels: leave ignored pixels out of the mask losses; False counts them as negatives of every
             mask, as the official release does.
         mask_stride: compute mask losses on every n-th row and column of the labels.
+        boundary_weight: added to the weight, 1, of pixels near the boundary of a class in the focal loss.
         weights_by_class: (K,) weight of each class, in the class loss where it is present, and in its mask losses; by
             default all classes count alike. The losses are weighted means, so that only ratios of weights matter.
 
@@ -78,6 +82,7 @@ class SegViTCriterion(nn.Module):
         no_object_weight: float = 0.1,
         exclude_ignored_pixels: bool = False,
         mask_stride: int = 1,
+        boundary_weight: float = 0.0,
         weights_by_class: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
@@ -85,6 +90,7 @@ class SegViTCriterion(nn.Module):
         self.weight_dict = {"loss_ce": class_weight, "loss_mask": focal_weight, "loss_dice": dice_weight}
         self.exclude_ignored_pixels = exclude_ignored_pixels
         self.mask_stride = mask_stride
+        self.boundary_weight = boundary_weight
         self.no_object_weight = no_object_weight
         self.compiled = False
         # The host reads them for the loss counts, without waiting for a GPU.
@@ -158,7 +164,8 @@ class SegViTCriterion(nn.Module):
         labels = [subsample_labels(target.labels, self.mask_stride) for target in targets]
         masks = torch.cat([label == own[:, None, None] for label, own in zip(labels, classes.split(counts))])
         valid = (torch.stack(labels) != IGNORED)[images] if self.exclude_ignored_pixels else None
-        return PresentMasks(queries=queries, masks=masks, valid=valid, weights=weights)
+        boundaries = near_boundaries(torch.stack(labels))[images] if self.boundary_weight else None
+        return PresentMasks(queries=queries, masks=masks, valid=valid, weights=weights, boundaries=boundaries)
 
     def _target_classes(self, targets: list[MaskTargets], device: torch.device) -> torch.Tensor:
         """(B, K): the class that each query learns, K for "no object"."""
@@ -182,7 +189,14 @@ class SegViTCriterion(nn.Module):
             indices = [index for index, masks in enumerate(logits) if masks.shape == shape]
             stacked = torch.stack([logits[index] for index in indices]).flatten(1, 2)
             chosen = stacked.index_select(1, present.queries).float()  # (stages of this grid, M, h, w)
-            losses = focal_and_dice_loss(chosen, present.masks, present.valid, compiled=self.compiled)
+            losses = focal_and_dice_loss(
+                chosen,
+                present.masks,
+                present.valid,
+                boundaries=present.boundaries,
+                boundary_weight=self.boundary_weight,
+                compiled=self.compiled,
+            )
             if present.weights is not None:
                 losses = losses * present.weights
             sums.append(losses.sum(dim=2))

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.modeling.losses.targets import LossCounts, LossNormalizers, mean_over_processes
+from segvit.modeling.losses.targets import IGNORED, LossCounts, LossNormalizers, mean_over_processes
 
 
 class EdgeTargets(NamedTuple):
@@ -91,3 +91,9 @@ def any_in_patch(pixels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     """(B, H, W) bool -> (B, h, w) bool; H and W are whole multiples of h and w."""
     patch = (pixels.shape[1] // grid[0], pixels.shape[2] // grid[1])
     return F.max_pool2d(pixels[:, None].float(), kernel_size=patch)[:, 0] > 0
+
+
+def near_boundaries(labels: torch.Tensor) -> torch.Tensor:
+    """(B, H, W) labels -> (B, H, W) bool: the two pixels on each side of a class boundary. Ignored ones make none."""
+    edges = boundary_pixels(labels, ignore_value=IGNORED)
+    return F.max_pool2d(edges[:, None].float(), kernel_size=3, stride=1, padding=1)[:, 0] > 0

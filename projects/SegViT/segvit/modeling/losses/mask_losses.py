@@ -23,25 +23,34 @@ CPU_PIXELS, GPU_PIXELS = 2**19, 2**24
 
 
 def focal_and_dice_loss(
-    logits: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor | None = None, *, compiled: bool = False
+    logits: torch.Tensor,
+    masks: torch.Tensor,
+    valid: torch.Tensor | None = None,
+    *,
+    boundaries: torch.Tensor | None = None,
+    boundary_weight: float = 0.0,
+    compiled: bool = False,
 ) -> torch.Tensor:
     """Sigmoid focal loss (Lin et al. 2017, equation 5) and dice loss (Milletari et al. 2016) of upsampled logits.
 
-    The focal loss is the mean over a mask's pixels; the dice loss is smoothed by one pixel. Both can be differentiated
-    once, not twice.
+    The focal loss is the weighted mean over a mask's pixels; the dice loss is smoothed by one pixel. Both can be
+    differentiated once, not twice.
 
     Args:
         logits: (M, h, w) or, of several stages, (S, M, h, w) with M >= 1; upsampled bilinearly, with
             `align_corners=False`.
         masks: (M, H, W) bool; all stages are compared with the same masks.
         valid: (M, H, W) bool, False at pixels without loss; None for no such pixels.
+        boundaries: (M, H, W) bool, True at pixels with the weight 1 + `boundary_weight` in the focal loss, not 1.
+        boundary_weight: 0 or more.
         compiled: compute them by torch.compile, which needs fewer kernels and less memory.
 
     Returns:
         The focal loss and the dice loss of each mask, (2, M) or (2, S, M).
     """
     function = _compiled_losses() if compiled else _losses_and_gradients
-    losses = _FocalAndDiceLoss.apply(logits.view(-1, *logits.shape[-3:]), masks, valid, function)
+    coarse = logits.view(-1, *logits.shape[-3:])
+    losses = _FocalAndDiceLoss.apply(coarse, masks, valid, boundaries, boundary_weight, function)
     return losses.view(2, *logits.shape[:-2])
 
 
@@ -54,6 +63,8 @@ class _FocalAndDiceLoss(torch.autograd.Function):
         logits: torch.Tensor,
         masks: torch.Tensor,
         valid: torch.Tensor | None,
+        boundaries: torch.Tensor | None,
+        boundary_weight: float,
         function: Callable[..., tuple[torch.Tensor, torch.Tensor]],
     ) -> torch.Tensor:
         pixels = CPU_PIXELS if logits.device.type == "cpu" else GPU_PIXELS
@@ -69,19 +80,20 @@ class _FocalAndDiceLoss(torch.autograd.Function):
         for start in range(0, number, count):
             chunk = slice(start, start + count)
             valid_chunk = None if valid is None else valid[chunk]
+            weights = None if boundaries is None else 1 + boundary_weight * boundaries[chunk].to(logits.dtype)
             losses[:, :, chunk], gradients[:, :, chunk] = function(
-                logits[:, chunk], masks[chunk], valid_chunk, rows, columns
+                logits[:, chunk], masks[chunk], valid_chunk, weights, rows, columns
             )
         ctx.save_for_backward(gradients)
         return losses
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, weights: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+    def backward(ctx: FunctionCtx, weights: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None, None]:
         focal_weights, dice_weights = weights
         (gradients,) = ctx.saved_tensors  # type: ignore[attr-defined]  # missing in torch's stub
         weighted = focal_weights[..., None, None] * gradients[0]
-        return weighted.addcmul_(dice_weights[..., None, None], gradients[1]), None, None, None
+        return weighted.addcmul_(dice_weights[..., None, None], gradients[1]), None, None, None, None, None
 
 
 @lru_cache(maxsize=16)
@@ -96,9 +108,16 @@ def _upsampling(length: int, output_length: int, dtype: torch.dtype, device: tor
 
 
 def _losses_and_gradients(
-    logits: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor | None, rows: torch.Tensor, columns: torch.Tensor
+    logits: torch.Tensor,
+    masks: torch.Tensor,
+    valid: torch.Tensor | None,
+    weights: torch.Tensor | None,
+    rows: torch.Tensor,
+    columns: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Both losses (2, S, m) and their gradients (2, S, m, h, w); `rows` (H, h) and `columns` (W, w) upsample the masks.
+
+    `weights` (m, H, W) are those of pixels in the focal loss.
 
     With x the upsampled logit of a pixel, let z = -x for positives and z = x for negatives, and q = sigmoid(z), the
     probability of the wrong side, with the cross-entropy e = -log(1 - q). Then focal = a q^2 e,
@@ -112,10 +131,14 @@ def _losses_and_gradients(
     if valid is not None:
         z.masked_fill_(~valid, -torch.inf)  # q = 0: no loss and no gradient
         num_pixels = _sum(valid).clamp(min=1).to(z.dtype)
+    if weights is not None:
+        num_pixels = _sum(weights if valid is None else weights * valid).clamp(min=1)
     cross_entropy = F.softplus(z)
     miss = z.sigmoid_()
     hit = 1 - miss
     square = miss * miss
+    if weights is not None:
+        square *= weights
 
     # Both losses.
     terms = square * cross_entropy
