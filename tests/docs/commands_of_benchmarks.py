@@ -112,7 +112,7 @@ COVERAGE = {
     r"python projects/SegViT/benchmarks/benchmark_parts\.py .*": times_what_surrounds_a_tiny_model,
     r"python projects/SegViT/benchmarks/gpu_proof\.py .*": needs_a_gpu,
     r"python projects/SegViT/tools/compare_backbones\.py .*": compares_backbones,
-    r"python projects/SegViT/tools/compare_heads\.py .*": compares_heads,
+    r"(OMP_NUM_THREADS=1 )?python projects/SegViT/tools/compare_heads\.py .*": compares_heads,
     r"python projects/SegViT/tools/run_ablations\.py.*": runs_ablations,
     r"python projects/SegViT/tools/convert_official_checkpoint\.py .*": converts_a_tiny_official_checkpoint,
     TRAIN + r"--eval-only " + ADE20K + r"\s+MODEL\.WEIGHTS output/official/\S+": converts_a_tiny_official_checkpoint,
