@@ -4,8 +4,11 @@ import re
 import shutil
 from pathlib import Path
 
+import rasterio
+import yaml
 from commands_of_training import on_one_cpu
 from PIL import Image
+from rasterio.transform import from_origin
 from tiny_settings import TINY_INPUT, TINY_VIT, TRAIN, TWO_STEPS
 
 from helpers.folders import block_image, write_folder
@@ -40,6 +43,24 @@ def checks_data(command, workspace):
         ]
 
 
+def measures_channels(command, workspace):
+    output = workspace.shell(with_a_folder(command, workspace))
+    assert "mean" in output
+    written = yaml.safe_load((workspace.folder / "own.yaml").read_text())
+    assert written["INPUT"]["CHANNELS"] == 3 and len(written["MODEL"]["PIXEL_STD"]) == 3 and written["_BASE_"]
+
+
+def segments_a_scene(command, workspace):
+    trains_on_a_folder(CUSTOM_RUN, workspace)
+    place = {"crs": "EPSG:32633", "transform": from_origin(400000, 5000000, 10, 10)}
+    options = {"driver": "GTiff", "count": 3, "height": 40, "width": 60, "dtype": "uint8", **place}
+    with rasterio.open(workspace.folder / "scene.tif", "w", **options) as file:
+        file.write(block_image(7)[:40, :60].transpose(2, 0, 1))
+    workspace.shell(command.replace("output/mine/model", "output/custom_scratch/model"))
+    with rasterio.open(workspace.folder / "output/scene/labels/scene.tif") as file:
+        assert file.crs.to_epsg() == 32633
+
+
 def trains_on_a_folder(command, workspace):
     overrides = {**TINY_INPUT, **TWO_STEPS, **({} if "scratch" in command else TINY_VIT)}
     command = on_one_cpu(with_a_folder(command, workspace))
@@ -72,6 +93,8 @@ def segments_other_images(command, workspace):
 
 # Regular expression of a whole command -> the check that runs it.
 COVERAGE = {
+    r"python projects/SegViT/tools/check_dataset\.py .* --measure-channels .*": measures_channels,
+    r"python projects/SegViT/demo/demo\.py --model output/mine/model --input scene\.tif .*": segments_a_scene,
     r"python projects/SegViT/tools/check_dataset\.py .*": checks_data,
     r"(OMP_NUM_THREADS=1 )?" + TRAIN + r".* DATASETS\.FOLDER .*": trains_on_a_folder,
     r"python projects/SegViT/demo/demo\.py --model output/custom_scratch/.*": segments_other_images,

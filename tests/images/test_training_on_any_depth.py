@@ -64,7 +64,14 @@ def trained_labels(name, scenes, folder):
         num_classes=3,
         img_size=SIZE,
         **{"patch_size": 8, "embed_dim": 24, "depth": 2, "vit_num_heads": 2, "out_indices": [0, 1]},
-        **{"hidden_dim": 16, "segvit_num_heads": 2, "num_layers": 1, "vit_init_std": 0.15, "segvit_init_std": 0.2, "output": "diagonal"},
+        **{
+            "hidden_dim": 16,
+            "segvit_num_heads": 2,
+            "num_layers": 1,
+            "vit_init_std": 0.15,
+            "segvit_init_std": 0.2,
+            "output": "diagonal",
+        },
         **{"pixel_mean": mean.tolist(), "pixel_std": std.tolist(), "dropout": 0.0, "drop_path_rate": 0.0},
         **options,
     )

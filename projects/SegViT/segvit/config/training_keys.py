@@ -22,6 +22,9 @@ DATA = (
     Key("INPUT.CROP.SINGLE_CATEGORY_MAX_AREA", 0.75, between(0, 1)),
     # Probability that a crop contains a pixel of a class drawn from those of the image, each as likely as any other.
     Key("INPUT.CROP.CLASS_PROBABILITY", 0.0, between(0, 1)),
+    # Read only the part of an image and its label map that becomes a crop, for TIFFs larger than memory. Images keep
+    # their own resolution, times the ratio.
+    Key("INPUT.CROP.FROM_FILE", False),
     # In image files of more than 8 bits per sample, the level that becomes 255; 0: the largest that the bits can hold.
     Key("INPUT.MAX_LEVEL", 0, between(0, 2**31 - 1)),
     # Channels of the images, 1 to 16. Three are colours: one channel is repeated, and alpha is dropped.

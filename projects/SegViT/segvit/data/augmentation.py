@@ -69,7 +69,7 @@ class ResizeWithRatio(T.Augmentation):
 
     def get_transform(self, image: np.ndarray) -> Transform:
         height, width = image.shape[:2]
-        new_height, new_width = self.output_shape(height, width, self._draw_ratio(), short=self._draw_short())
+        new_height, new_width = self.output_shape(height, width, self.draw_ratio(), short=self._draw_short())
         return ResizeTransform(height, width, new_height, new_width)
 
     def output_shape(self, height: int, width: int, ratio: float, *, short: int) -> tuple[int, int]:
@@ -86,7 +86,8 @@ class ResizeWithRatio(T.Augmentation):
             return int(np.random.randint(self.shorts[0], self.shorts[1] + 1))
         return int(np.random.choice(self.shorts))
 
-    def _draw_ratio(self) -> float:
+    def draw_ratio(self) -> float:
+        """A random ratio."""
         low, high = self.ratio_range
         if self.sampling == "log":
             return float(np.exp(np.random.uniform(np.log(low), np.log(high))))
@@ -184,8 +185,18 @@ class PhotometricDistortion(T.Augmentation):
 def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     """The official recipe: random resize, crop, flip and photometric distortion; config keys turn each of them off.
 
-    Crops of rare classes and changes of light follow if their keys turn them on.
+    Crops of rare classes and changes of light follow if their keys turn them on. Crops that are read from the file
+    (INPUT.CROP.FROM_FILE) are neither resized nor cut.
     """
+    from_file = cfg.INPUT.CROP.ENABLED and cfg.INPUT.CROP.FROM_FILE
+    augmentations = [] if from_file else _resize_and_crop(cfg)
+    if cfg.INPUT.RANDOM_FLIP != "none":
+        horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
+        augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
+    return [*augmentations, *_photometric(cfg), *light_augmentations(cfg)]
+
+
+def _resize_and_crop(cfg: CfgNode) -> list[T.Augmentation]:
     augmentations: list[T.Augmentation] = [
         ResizeWithRatio(
             short=cfg.INPUT.MIN_SIZE_TRAIN,
@@ -209,10 +220,7 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
             ignored=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
         )
         augmentations.append(of_class if of_class.probability else crop)
-    if cfg.INPUT.RANDOM_FLIP != "none":
-        horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
-        augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
-    return [*augmentations, *_photometric(cfg), *light_augmentations(cfg)]
+    return augmentations
 
 
 def _photometric(cfg: CfgNode) -> list[T.Augmentation]:

@@ -17,6 +17,7 @@ from detectron2.data import transforms as T
 
 from segvit.config.continual_step import training_labels
 from segvit.data.augmentation import build_test_augmentations, build_train_augmentations
+from segvit.data.file_crop import FileCrop, build_file_crop
 from segvit.data.label_reading import Relabelling, ids_in, read_label_map
 from segvit.datasets.benchmarks.ade20k_full import full_ade20k_hint
 from segvit.errors import UserError
@@ -50,6 +51,7 @@ class SegViTSemanticDatasetMapper:
         num_classes: int,
         ignore_value: int,
         relabelling: Relabelling | None = None,
+        file_crop: FileCrop | None = None,
     ) -> None:
         """
         Args:
@@ -59,6 +61,7 @@ class SegViTSemanticDatasetMapper:
             num_classes: K; without `relabelling`, the dataset's ids are 0 to K - 1.
             ignore_value: the label of ignored pixels.
             relabelling: maps the dataset's ids to labels before the augmentations; by default the ids are the labels.
+            file_crop: reads a part of each training image; by default images are read as a whole.
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
@@ -66,6 +69,7 @@ class SegViTSemanticDatasetMapper:
         self.num_classes = num_classes
         self.ignore_value = ignore_value
         self.relabelling = relabelling
+        self.file_crop = file_crop
         mode = "training" if is_train else "inference"
         logging.getLogger(__name__).info("Augmentations used in %s: %s", mode, augmentations)
 
@@ -79,6 +83,7 @@ class SegViTSemanticDatasetMapper:
             "image_format": image_format_of(cfg),
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "ignore_value": ignore_value,
+            "file_crop": build_file_crop(cfg) if is_train else None,
             "relabelling": None if labels is None else Relabelling(labels, ignore_value=ignore_value),
         }
 
@@ -92,9 +97,13 @@ class SegViTSemanticDatasetMapper:
         """
         # Read the image and its label map, and check that they fit each other.
         dataset_dict = copy.deepcopy(dataset_dict)
-        image = self.image_format.read(dataset_dict["file_name"])
-        _check_image_size(dataset_dict, image)
-        label_map = self._read_label_map(dataset_dict, image.shape[:2]) if self.is_train else None
+        label_map: np.ndarray | None
+        if self.file_crop is not None:
+            image, label_map = self._read_crop(dataset_dict, self.file_crop)
+        else:
+            image = self.image_format.read(dataset_dict["file_name"])
+            _check_image_size(dataset_dict, image)
+            label_map = self._read_label_map(dataset_dict, image.shape[:2]) if self.is_train else None
 
         # Augment both, and convert them to tensors.
         aug_input = T.AugInput(image, sem_seg=label_map)
@@ -106,11 +115,16 @@ class SegViTSemanticDatasetMapper:
             dataset_dict["sem_seg_ids"] = torch.from_numpy(ids_in(labels))
         return dataset_dict
 
+    def _read_crop(self, dataset_dict: dict[str, Any], file_crop: FileCrop) -> tuple[np.ndarray, np.ndarray]:
+        """A part of the image and of its label map, as `_read_label_map` returns it."""
+        file_name = _pop_label_file(dataset_dict)
+        crop = file_crop.read(dataset_dict["file_name"], file_name)
+        dataset_dict["height"], dataset_dict["width"] = crop.size
+        return crop.image, self._labels(crop.label_map, file_name)
+
     def _read_label_map(self, dataset_dict: dict[str, Any], image_size: tuple[int, int]) -> np.ndarray:
         """Pop `sem_seg_file_name` -> (H, W) uint8, or float32 (exact below 2 ** 24) for ids above 255."""
-        if "sem_seg_file_name" not in dataset_dict:
-            raise UserError(f"{dataset_dict['file_name']}: the record has no sem_seg_file_name, which training needs")
-        file_name = dataset_dict.pop("sem_seg_file_name")
+        file_name = _pop_label_file(dataset_dict)
         label_map = read_label_map(file_name)
         if label_map.shape != image_size:
             rotated = label_map.shape == image_size[::-1]
@@ -119,6 +133,10 @@ class SegViTSemanticDatasetMapper:
                 f"{file_name}: the label map is {label_map.shape[1]} x {label_map.shape[0]} pixels, "
                 f"its image {dataset_dict['file_name']} is {image_size[1]} x {image_size[0]}{hint}"
             )
+        return self._labels(label_map, file_name)
+
+    def _labels(self, label_map: np.ndarray, file_name: str) -> np.ndarray:
+        """Stored ids as labels, after a check."""
         self._check_ids(label_map, file_name)
         if self.relabelling is not None:
             label_map = self.relabelling(label_map)
@@ -136,6 +154,12 @@ class SegViTSemanticDatasetMapper:
                 f"(now {self.num_classes}) or MODEL.SEM_SEG_HEAD.IGNORE_VALUE to match it"
                 f"{full_ade20k_hint(wrong.tolist(), num_ids)}"
             )
+
+
+def _pop_label_file(record: dict[str, Any]) -> str:
+    if "sem_seg_file_name" not in record:
+        raise UserError(f"{record['file_name']}: the record has no sem_seg_file_name, which training needs")
+    return record.pop("sem_seg_file_name")
 
 
 def _check_image_size(record: dict[str, Any], image: np.ndarray) -> None:

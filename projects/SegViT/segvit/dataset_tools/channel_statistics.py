@@ -121,7 +121,7 @@ def write_channel_config(
     if image_format.max_level:
         keys["INPUT"]["MAX_LEVEL"] = image_format.max_level
     keys["MODEL"] = {
-        "PIXEL_MEAN": [float(f"{value:.6g}") for value in statistics.mean],
+        "PIXEL_MEAN": [float(f"{value:.9g}") for value in statistics.mean],
         "PIXEL_STD": [float(f"{value:.6g}") for value in statistics.std],
     }
     atomic_write_text(path, yaml.safe_dump(keys, sort_keys=False, default_flow_style=None))

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from segvit.errors import UserError
-from segvit.geo.raster_file import RasterImage, import_rasterio, is_georeferenced, reduced_size
 from segvit.geo.tiled_prediction import segment_raster
 from segvit.images.channel_files import TIFF_EXTENSIONS, stored_size
+from segvit.images.raster_image import RasterImage, import_rasterio, is_georeferenced, reduced_size
 from segvit.inference.predictor import SegViTPredictor
 from segvit.inference.results import ResultFolder
 

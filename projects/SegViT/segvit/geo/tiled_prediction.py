@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from segvit.classes.palette import Color
-from segvit.geo.raster_file import RasterImage, import_rasterio
+from segvit.images.raster_image import RasterImage, import_rasterio
 from segvit.inference.predictor import SegViTPredictor
 from segvit.modeling.postprocessing.score_bands import argmax_classes
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow

@@ -49,6 +49,14 @@ def import_rasterio(path: object) -> Any:
     return rasterio
 
 
+def open_raster(path: str | os.PathLike[str]) -> Any:
+    """A file, open in rasterio; one without a place on a map is as good."""
+    rasterio = import_rasterio(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        return rasterio.open(path)
+
+
 class RasterImage:
     """An open TIFF; use it in `with`.
 
@@ -70,10 +78,7 @@ class RasterImage:
         self._environment = rasterio.Env(GDAL_CACHEMAX=CACHE_MB)
         self._environment.__enter__()
         try:
-            with warnings.catch_warnings():
-                # A large TIFF needs no place on a map.
-                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-                self._file = rasterio.open(path)
+            self._file = open_raster(path)
             self._indexes = self._channel_indexes()
         except rasterio.errors.RasterioError as error:
             self._environment.__exit__(None, None, None)
