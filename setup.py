@@ -6,21 +6,22 @@ from setuptools import find_packages, setup
 
 PROJECT = "projects/SegViT"
 
-# What Detectron2 imports; it is installed without its own pins, which exclude current releases.
+# What Detectron2 imports, which is installed without its own pins, and what training and datasets need.
 DETECTRON2_REQUIREMENTS = [
     "cloudpickle>=2.0",
+    "fvcore>=0.1.5.post20221221",
     "iopath>=0.1.9",
     "matplotlib>=3.7",
     "omegaconf>=2.3",
+    "opencv-python-headless>=4.8",
     "packaging>=23.0",
     "pycocotools>=2.0.7",
-    "PyYAML>=6.0",
+    "scipy>=1.11",
     "setuptools<81",  # detectron2.model_zoo imports pkg_resources, which later releases dropped
     "tabulate>=0.9",
     "tensorboard>=2.13",
     "termcolor>=2.3",
     "tqdm>=4.65",
-    "yacs>=0.1.8",
 ]
 
 setup(
@@ -33,21 +34,22 @@ setup(
     packages=find_packages(PROJECT, include=["segvit", "segvit.*"]),
     package_dir={"": PROJECT},
     python_requires=">=3.10",
+    # Prediction, model folders and training loops of one's own; `segvit[detectron2]` is the whole project.
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",
         "timm>=1.0.28",
         "safetensors>=0.4.3",
         "huggingface_hub>=0.30",
-        "fvcore>=0.1.5.post20221221",
         "numpy>=1.26",
-        "opencv-python-headless>=4.8",
         "Pillow>=10.0",
-        "scipy>=1.11",
+        "PyYAML>=6.0",
         "tifffile>=2024.1.30",  # TIFFs of any number of channels
-        *DETECTRON2_REQUIREMENTS,
+        "yacs>=0.1.8",
     ],
     extras_require={
+        "detectron2": DETECTRON2_REQUIREMENTS,
+        "examples": ["accelerate>=1.1", "lightning>=2.4", "transformers>=5.0"],
         "dev": [
             "pytest>=8.0",
             "pytest-xdist>=3.5",

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,12 @@ from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from torch import nn
 from yacs.config import CfgNode
 
+from segvit.api.batch_images import model_images
+from segvit.api.encoder_features import encoder_features
 from segvit.api.options import keys_of_options
+from segvit.api.provenance import Provenance, checksum
 from segvit.api.segmentation import Segmentation
+from segvit.api.validation_mode import validation_mode
 from segvit.assembly.meta_arch import SegViT
 from segvit.classes.class_list import ClassList
 from segvit.errors import ArgumentError, UserError
@@ -25,7 +31,7 @@ from segvit.images import ImageFormat, image_format_of
 from segvit.images.given_images import ImageLike
 from segvit.inference.loaded_model import LABELS_ONLY, LoadedModel
 from segvit.inference.predictor import SegViTPredictor
-from segvit.model_folder.card import TrainingRecord
+from segvit.model_folder.card import TrainingRecord, with_name
 from segvit.model_folder.files import CARD, CLASSES, CONFIG, METRICS, WEIGHTS, read_model_folder, write_model_folder
 from segvit.model_folder.loading import folder_config, load_model
 
@@ -42,19 +48,25 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
     Attributes:
         cfg: the config; `segvit.config` describes its keys.
         classes: K names and colours.
-        metrics: of these weights, if they were evaluated.
         network: the model that `cfg` describes. Its state dict has the names of Detectron2's checkpoints.
     """
 
     def __init__(
-        self, *, cfg: CfgNode, network: SegViT, classes: ClassList, metrics: Mapping[str, float] | None = None
+        self,
+        *,
+        cfg: CfgNode,
+        network: SegViT,
+        classes: ClassList,
+        metrics: Mapping[str, float] = MappingProxyType({}),
+        card: str = "",
     ) -> None:
         super().__init__()
         self._hub_mixin_config = None  # config.yaml has it
         self.cfg = cfg
         self.network = network
         self.classes = classes
-        self.metrics = dict(metrics or {})
+        self._provenance = Provenance(dict(metrics), card, checksum(network.state_dict())) if metrics or card else None
+        self._hub_name = ""
 
     @property
     def device(self) -> torch.device:
@@ -66,33 +78,42 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
         return image_format_of(self.cfg)
 
     @property
+    def metrics(self) -> dict[str, float]:
+        """Of these weights, in percent; empty if they were not evaluated, or were trained further since."""
+        return dict(self._known.metrics) if self._known else {}
+
+    @property
+    def _known(self) -> Provenance | None:
+        """What is known of the weights; None once they have changed."""
+        known = self._provenance
+        return known if known and known.holds(self.network.state_dict()) else None
+
+    @property
     def num_classes(self) -> int:
         return len(self.classes.names)
 
     def forward(
         self, images: torch.Tensor, labels: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor] | torch.Tensor:
-        """Losses of a batch in training mode, its scores in evaluation mode.
+        """Losses of a batch with labels, its scores without them.
+
+        In evaluation mode losses are those of validation: without dropout and drop path, and batch statistics stay.
 
         Args:
             images: (B, 3, H, W) RGB levels from 0 to 255, uint8 or floating-point; they are normalized here. A model
                 of other images takes them as its `image_format` reads them: (B, C, H, W).
-            labels: (B, H, W) int64 class ids, in training. `ignore_value` (255) marks pixels without a label, and other
-                ids from K on are background.
+            labels: (B, H, W) int64 class ids; needed in training mode. `ignore_value` (255) marks pixels without a
+                label, and other ids from K on are background.
 
         Returns:
-            In training mode weighted losses by name, whose sum is to be minimized; else scores (B, K, H, W), whose
-            argmax over the classes are labels.
+            With labels, weighted losses by name, whose sum is to be minimized; else scores (B, K, H, W), whose argmax
+            over the classes are labels.
 
         Raises:
             ArgumentError: the tensors have other shapes, or do not fit the mode.
         """
-        require_images(images, self.image_format)
-        if self.image_format.channels == 3 and self.image_format.order == "BGR":
-            images = images.flip(1)
-        if not self.training:
-            if labels is not None:
-                raise ArgumentError("labels", "are for training: call model.train() first, or leave them out")
+        images = model_images(images, self.image_format)
+        if labels is None and not self.training:
             return torch.stack(self.network.network.scores(images))
         if labels is None:
             raise ArgumentError("labels", "are needed in training mode: pass them, or call model.eval() first")
@@ -100,9 +121,26 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
             raise ArgumentError(
                 "labels", f"have shape {tuple(labels.shape)}, and images {tuple(images.shape)}: give (B, H, W)"
             )
-        losses = self.network([{"image": image, "sem_seg": one} for image, one in zip(images, labels, strict=True)])
+        with validation_mode(self.network) if not self.training else nullcontext():
+            losses = self.network([{"image": image, "sem_seg": one} for image, one in zip(images, labels, strict=True)])
         assert isinstance(losses, dict)
         return losses
+
+    def features(self, images: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Outputs of encoder blocks, in the mode of the model, with gradients unless they are turned off.
+
+        Args:
+            images: as in `forward`.
+            names: such as ["block3", "block11"]; blocks after the last stage do not exist.
+
+        Returns:
+            Maps (B, C, h, w) on the grid of patches by name. Shrunk has half the grid from its reducing block on;
+            tokens that Shrunk++ drops have the value of the nearest kept one.
+
+        Raises:
+            ArgumentError: for a name that is no block, or images of another shape.
+        """
+        return encoder_features(self.network, model_images(images, self.image_format), names)
 
     def predict(self, images: ImageLike | Sequence[ImageLike]) -> Segmentation | list[Segmentation]:
         """Segment one image or a list of images, of any sizes.
@@ -145,14 +183,26 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write the model folder; called by the hub's `save_pretrained` and `push_to_hub`."""
+        known = self._known
+        name = self._hub_name or save_directory.name
         write_model_folder(
             save_directory,
             cfg=self.cfg,
             weights=self.network.state_dict(),
             classes=self.classes,
-            metrics=self.metrics,
-            record=TrainingRecord(),
+            metrics=known.metrics if known else {},
+            record=TrainingRecord(in_python=True, further=self._provenance is not None),
+            name=name,
+            card=with_name(known.card, name) if known and known.card else "",
         )
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the model folder to the repository "user/name"; see `huggingface_hub.PyTorchModelHubMixin`."""
+        self._hub_name = repo_id
+        try:
+            return super().push_to_hub(repo_id, **options)
+        finally:
+            self._hub_name = ""
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -194,16 +244,4 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
             )
         read = read_model_folder(folder)
         cfg = folder_config(read, {**keys_of_options(options), **LABELS_ONLY})
-        return cls(cfg=cfg, network=load_model(cfg), classes=read.classes, metrics=read.metrics).eval()
-
-
-def require_images(images: torch.Tensor, image_format: ImageFormat) -> None:
-    """Raise ArgumentError unless images are (B, C, H, W), with levels up to 255 if they have 8 bits."""
-    channels = image_format.channels
-    if images.ndim != 4 or images.shape[1] != channels:
-        raise ArgumentError("images", f"have shape {tuple(images.shape)}: give (B, {channels}, H, W)")
-    if image_format.levels == "raw":
-        return
-    # A comparison on a GPU would wait for it in each step.
-    if images.is_floating_point() and not images.is_cuda and images.numel() and 0 < images.max() <= 1:
-        raise ArgumentError("images", "look like levels from 0 to 1: multiply them by 255; the model normalizes them")
+        return cls(cfg=cfg, network=load_model(cfg), classes=read.classes, metrics=read.metrics, card=read.card).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from segvit.classes.class_list import ClassList
 
 # Metrics in the table of the card; all others are in metrics.json.
 SHOWN = ("mIoU", "mACC", "pACC")
+
+# The name of the model in the lines of Python.
+LOADING = re.compile(r'(segvit\.from_pretrained\()"[^"]*"')
 
 TEMPLATE = """---
 library_name: segvit
@@ -30,13 +34,7 @@ import segvit
 result = segvit.from_pretrained("{name}").predict("image.jpg")  # .labels, .scores, .confidence, .overlay()
 ```
 
-| | |
-|---|---|
-| trained on | {train} |
-| evaluated on | {test} |
-| iterations | {iterations} |
-| seed | {seed} |
-| command | `{command}` |
+{training}
 
 ## Metrics
 
@@ -52,8 +50,7 @@ result = segvit.from_pretrained("{name}").predict("image.jpg")  # .labels, .scor
 |---|---|
 | code | Apache-2.0 |
 | weights | to be stated by whoever publishes them |
-| data | that of {train} |
-| pre-trained encoder | {pretrained} |
+{data}| pre-trained encoder | {pretrained} |
 """
 
 
@@ -64,10 +61,14 @@ class TrainingRecord:
     Attributes:
         iterations: that were trained; None if unknown.
         command: without folders of a machine; "" if unknown.
+        in_python: trained in a program, not by a config: its data, seed and iterations are not those of the config.
+        further: after a training that has its own card.
     """
 
     iterations: int | None = None
     command: str = ""
+    in_python: bool = False
+    further: bool = False
 
 
 def model_card(
@@ -89,16 +90,34 @@ def model_card(
     """
     rows = [f"| {metric} | {metrics[metric]:.2f} |" for metric in SHOWN if metric in metrics]
     pretrained = values["MODEL.VIT.PRETRAINED"]
+    facts = {} if record.in_python else training_facts(values, metrics, record)
+    if record.in_python:
+        facts["trained further" if record.further else "trained"] = "in Python"
+    data = facts.get("trained on")
     return TEMPLATE.format(
         name=name,
         num_classes=len(classes.names),
         encoder=values["MODEL.VIT.NAME"],
-        train=", ".join(values.get("DATASETS.TRAIN", ())) or "unknown",
-        test=", ".join(values.get("DATASETS.TEST", ())) or "not evaluated",
-        iterations="unknown" if record.iterations is None else record.iterations,
-        seed=values.get("SEED", "unknown"),
-        command=record.command or "unknown",
+        training="\n".join(["| | |", "|---|---|", *(f"| {fact} | {value} |" for fact, value in facts.items())]),
+        data=f"| data | that of {data} |\n" if data else "",
         metrics="\n".join(["| metric | % |", "|---|---|", *rows]) if rows else "These weights were not evaluated.",
         classes=", ".join(classes.names),
-        pretrained=f"that of timm's {values['MODEL.VIT.NAME']}, tag {pretrained}" if pretrained else "none, or unknown",
+        pretrained=f"that of timm's {values['MODEL.VIT.NAME']}, tag {pretrained}" if pretrained else "none known",
     )
+
+
+def training_facts(values: Mapping[str, Any], metrics: Mapping[str, float], record: TrainingRecord) -> dict[str, str]:
+    """What is known of a training: a row of the card each."""
+    facts = {
+        "trained on": ", ".join(values.get("DATASETS.TRAIN", ())),
+        "evaluated on": ", ".join(values.get("DATASETS.TEST", ())) if metrics else "",
+        "iterations": "" if record.iterations is None else str(record.iterations),
+        "seed": str(values.get("SEED", "")),
+        "command": f"`{record.command}`" if record.command else "",
+    }
+    return {fact: value for fact, value in facts.items() if value}
+
+
+def with_name(card: str, name: str) -> str:
+    """A card whose lines of Python load the model by another name."""
+    return LOADING.sub(lambda found: f'{found[1]}"{name}"', card)

@@ -94,8 +94,12 @@ def write_model_folder(
     classes: ClassList,
     metrics: Mapping[str, float],
     record: TrainingRecord,
+    name: str = "",
+    card: str = "",
 ) -> Path:
     """Write a model folder, complete or not at all; an existing model folder is replaced.
+
+    The card gets the folder's name or `name`, unless its text is given.
 
     Raises:
         UserError: the folder exists and holds something else.
@@ -115,7 +119,9 @@ def write_model_folder(
         shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)  # safetensors lets only the owner read its file
         _write_json(temporary / CLASSES, _class_entries(classes, values["MODEL.SEM_SEG_HEAD.IGNORE_VALUE"]))
         _write_json(temporary / METRICS, dict(metrics))
-        card = model_card(name=target.name, values=values, classes=classes, metrics=metrics, record=record)
+        card = card or model_card(
+            name=name or target.name, values=values, classes=classes, metrics=metrics, record=record
+        )
         (temporary / CARD).write_text(card, encoding="utf-8")
         _replace(temporary, target)
     finally:
