@@ -61,6 +61,8 @@ setup(
             "ipykernel>=6.29",
             "mlflow-skinny>=3.0",
         ],
+        "augmentation": ["albumentations>=2.0,<3"],  # MIT; pipelines of one's own in YAML
+        "huggingface": ["datasets>=3.0"],  # datasets of the Hugging Face hub, and in its formats
         "bench": ["transformers>=5.0"],  # the peers of benchmarks/benchmark.py
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
         "geo": ["rasterio>=1.3"],  # georeferenced and very large TIFFs, and compressions that tifffile lacks

@@ -16,6 +16,8 @@ from PIL import Image, UnidentifiedImageError
 from segvit.errors import UserError
 from segvit.image_levels import DAMAGE, to_colors
 
+# Begins the addresses of rows in tables of Hugging Face datasets (`datasets/hugging_face.py`).
+ROWS = "hf-rows:"
 URL_PREFIXES = ("http://", "https://", "ftp://")
 
 
@@ -58,8 +60,8 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
 
 
 def _open(path: str) -> IO[bytes]:
-    """Open a file; an address with a scheme, such as "s3://...", by the handlers of Detectron2's `PathManager`."""
-    if "://" not in path:
+    """Open a file; addresses such as "s3://..." and rows of tables by the handlers of Detectron2's `PathManager`."""
+    if "://" not in path and not path.startswith(ROWS):
         return open(path, "rb")
     from detectron2.utils.file_io import PathManager
 

@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 from segvit.config.continual_step import model_names_classes, set_num_classes
 from segvit.config.defaults import get_segvit_cfg
 from segvit.config.unread_keys import require_read
-from segvit.config.validation import require_types, require_values
+from segvit.config.validation import require_types, require_values, value_of
 from segvit.errors import UserError
 
 Layer = dict[str, Any]
@@ -26,6 +26,9 @@ BASE_KEY = "_BASE_"
 
 # The files of a model folder that hold config and weights.
 MODEL_CONFIG, MODEL_WEIGHTS = "config.yaml", "model.safetensors"
+
+# Keys whose value may be a YAML file, whose text the config then holds.
+YAML_VALUES = ("INPUT.AUGMENTATION",)
 
 # The folder of the shipped configs.
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -74,6 +77,18 @@ def find_config(name: str | Path) -> Path:
     raise UserError(f"config {str(name)!r} is neither a file nor the name of a config in {CONFIGS}{hint}")
 
 
+def _read_yaml_values(cfg: CfgNode) -> None:
+    """Replace the YAML files that values of YAML_VALUES name by their texts, in place."""
+    for key in YAML_VALUES:
+        name = value_of(cfg, key)
+        if not name.endswith((".yaml", ".yml")):
+            continue
+        file = Path(name).expanduser()
+        if not file.is_file():
+            raise UserError(f"{key} {name!r} does not exist")
+        cfg.merge_from_list([key, file.read_text(encoding="utf-8")])
+
+
 def _replacement(path: Path) -> Path:
     """The config that replaces a removed one, with a warning; any other path as it is."""
     if path.is_file() or path.stem not in FORMER_CONFIGS:
@@ -98,7 +113,7 @@ def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool =
             nothing reads (`unread_keys.py`), or not with this config (`conditional_keys.py`); the folder and the config
             do not fit.
     """
-    from segvit.datasets import register_config_folder
+    from segvit.datasets import register_config_folder, register_hugging_face
 
     cfg = get_segvit_cfg()
     if Path(path, MODEL_WEIGHTS).is_file():
@@ -122,9 +137,11 @@ def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool =
     require_types(((str(key), value) for key, value in zip(opts[::2], opts[1::2]) if key not in REMOVED_KEYS), cfg)
     cfg.merge_from_file(str(path), allow_unsafe=False)
     cfg.merge_from_list(list(opts))
+    _read_yaml_values(cfg)
     require_values(cfg)
     require_read(cfg, get_segvit_cfg(), layers, shared=shared)
     names_classes = model_names_classes(cfg)
+    register_hugging_face(cfg, model_names_classes=names_classes)
     register_config_folder(cfg, model_names_classes=names_classes)
     if names_classes:
         set_num_classes(cfg)

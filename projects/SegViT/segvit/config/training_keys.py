@@ -8,6 +8,11 @@ DATA = (
     # A folder with images/, annotations/ and a file of class names. Its splits become the datasets "folder_train",
     # "folder_val" and so on, and give the number of classes if MODEL.SEM_SEG_HEAD.NUM_CLASSES is 0.
     Key("DATASETS.FOLDER", ""),
+    # Of datasets "hf:PATH_OR_NAME:SPLIT": the columns of images and label maps; a folder with classes.txt, or an
+    # id2label.json, where the dataset does not name its classes; and whether 0 means ignored, and ids begin at 1.
+    Key("DATASETS.HF_COLUMNS", ["image", "annotation"]),
+    Key("DATASETS.HF_CLASSES", ""),
+    Key("DATASETS.HF_REDUCE_LABELS", False),
     Key("INPUT.DATASET_MAPPER_NAME", "segvit_semantic"),
     # [[dataset, factor], ...] for SAMPLER_TRAIN "WeightedTrainingSampler": how often images are drawn, 1.0 by default.
     # Detectron2 reads this key and the next one, and declares neither.
@@ -25,6 +30,9 @@ DATA = (
     # Read only the part of an image and its label map that becomes a crop, for TIFFs larger than memory. Images keep
     # their own resolution, times the ratio.
     Key("INPUT.CROP.FROM_FILE", False),
+    # A pipeline of one's own, of Albumentations or torchvision.transforms.v2, applied to image and label map after all
+    # other augmentations: "my_module:pipeline", a YAML file (whose text then takes its place), or YAML. "" for none.
+    Key("INPUT.AUGMENTATION", ""),
     # In image files of more than 8 bits per sample, the level that becomes 255; 0: the largest that the bits can hold.
     Key("INPUT.MAX_LEVEL", 0, between(0, 2**31 - 1)),
     # Channels of the images, 1 to 16. Three are colours: one channel is repeated, and alpha is dropped.

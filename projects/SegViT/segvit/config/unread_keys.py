@@ -82,7 +82,14 @@ READ = frozenset(
 
 # Keys that say where a run computed, not what: a model folder does not hold them.
 LOCAL = (
-    *("OUTPUT_DIR", "DATASETS.FOLDER", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE", "MODEL.WEIGHTS"),
+    *(
+        "OUTPUT_DIR",
+        "DATASETS.FOLDER",
+        "DATASETS.HF_CLASSES",
+        "DATALOADER.NUM_WORKERS",
+        "MODEL.DEVICE",
+        "MODEL.WEIGHTS",
+    ),
     *("TRACKING.TO", "TRACKING.PROJECT", "TRACKING.NAME"),
 )
 

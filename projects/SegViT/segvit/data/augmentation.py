@@ -16,6 +16,8 @@ from fvcore.transforms.transform import NoOpTransform, Transform
 from segvit.data.channel_augmentation import ChannelDistortion, ResizeTransform
 from segvit.data.class_crop import ClassCrop
 from segvit.data.light_augmentation import light_augmentations
+from segvit.data.pipelines.loading import load_pipeline
+from segvit.data.pipelines.own_pipeline import OwnPipeline
 from segvit.errors import UserError
 from segvit.images import image_format_of
 
@@ -185,15 +187,19 @@ class PhotometricDistortion(T.Augmentation):
 def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     """The official recipe: random resize, crop, flip and photometric distortion; config keys turn each of them off.
 
-    Crops of rare classes and changes of light follow if their keys turn them on. Crops that are read from the file
-    (INPUT.CROP.FROM_FILE) are neither resized nor cut.
+    Crops of rare classes, changes of light and a pipeline of the user's follow if their keys turn them on. Crops that
+    are read from the file (INPUT.CROP.FROM_FILE) are neither resized nor cut.
     """
     from_file = cfg.INPUT.CROP.ENABLED and cfg.INPUT.CROP.FROM_FILE
     augmentations = [] if from_file else _resize_and_crop(cfg)
     if cfg.INPUT.RANDOM_FLIP != "none":
         horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
         augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
-    return [*augmentations, *_photometric(cfg), *light_augmentations(cfg)]
+    augmentations += [*_photometric(cfg), *light_augmentations(cfg)]
+    if cfg.INPUT.AUGMENTATION:
+        pipeline = load_pipeline(cfg.INPUT.AUGMENTATION)
+        augmentations.append(OwnPipeline(pipeline, ignore_value=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE))
+    return augmentations
 
 
 def _resize_and_crop(cfg: CfgNode) -> list[T.Augmentation]:

@@ -15,6 +15,7 @@ from detectron2.data import get_detection_dataset_dicts
 from segvit.config.continual_step import ContinualStep, continual_step, model_ids
 from segvit.data.label_reading import count_ids, ids_in, read_label_map
 from segvit.errors import UserError
+from segvit.image_reading import ROWS
 from segvit.progress import progress_bar
 
 Records = list[dict[str, Any]]
@@ -104,4 +105,4 @@ def _classes_in(file: str, modified: int) -> np.ndarray:
 
 
 def _modification_time(file: str) -> int:
-    return os.stat(file).st_mtime_ns
+    return 0 if file.startswith(ROWS) else os.stat(file).st_mtime_ns

@@ -8,6 +8,7 @@ from segvit.datasets.benchmarks.pascal_context import register_pascal_context
 from segvit.datasets.benchmarks.pascal_voc import register_pascal_voc
 from segvit.datasets.benchmarks.toy_scenes import register_toy_scenes
 from segvit.datasets.folder import register_config_folder, register_folder
+from segvit.datasets.hugging_face import register_hugging_face
 from segvit.datasets.pairs import load_sem_seg_pairs
 from segvit.datasets.registration import register_sem_seg_split, require_datasets
 
@@ -26,6 +27,7 @@ __all__ = [
     "register_coco_stuff_10k",
     "register_config_folder",
     "register_folder",
+    "register_hugging_face",
     "register_pascal_context",
     "register_pascal_voc",
     "register_sem_seg_split",
