@@ -1,6 +1,6 @@
 """Measure what a recipe reaches on groups of images that it has not seen: each group is left out of training once.
 
-    python cross_validate.py --config-file FILE --groups REGEX [--unseen GROUP ...] [--output FOLDER] [KEY VALUE ...]
+    python cross_validate.py --model NAME --groups REGEX [--unseen GROUP ...] [--output FOLDER] [KEY VALUE ...]
 
 REGEX names an image's group at the start of its file name, by its first parenthesis: '(\\d+[A-Z]+\\d*)_' finds the
 drives of CamVid. The images of DATASETS.TRAIN and DATASETS.TEST are pooled; for each group a run trains on all others
@@ -28,20 +28,22 @@ from pathlib import Path
 from tabulate import tabulate
 
 from segvit.cli_errors import user_errors
+from segvit.command_line.model_arguments import add_recipe, model_name, recipe_config_file
+from segvit.command_line.parser import CommandParser
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import preflight, require_device_and_data
 from segvit.engine.run_setup import log_to_file
 from segvit.errors import UserError
 from segvit.experiments.cached_run import config_to_compare
-from segvit.experiments.run_series import failure_lines, run_series, split_overrides
+from segvit.experiments.run_series import failure_lines, run_series
 from segvit.experiments.unseen_groups import Fold, FoldResult, make_folds, mean_class_iou, run_fold
 from segvit.output_files import atomic_write_text, require_folder
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line; overrides after --unseen are separated from its values."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="the config of all runs")
+def build_parser() -> CommandParser:
+    """The arguments of the command."""
+    parser = CommandParser(description=__doc__)
+    add_recipe(parser)
     parser.add_argument(
         "--groups", required=True, metavar="REGEX", help="regular expression of an image's group in its file name"
     )
@@ -55,20 +57,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="FOLDER",
         help="the folder for runs and results (default: %(default)s)",
     )
-    parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, after all options"
-    )
-    args = parser.parse_args(argv)
-    args.unseen, overrides = split_overrides(args.unseen)
-    args.opts = overrides + args.opts
-    return args
+    parser.add_overrides()
+    return parser
 
 
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run every fold and write the tables. Returns the exit code."""
-    args = parse_args(argv)
-    cfg = config_to_compare(args.config_file, args.opts)
+    args = build_parser().parse_args(argv)
+    cfg = config_to_compare(recipe_config_file(args), args.opts)
     require_device_and_data(cfg)
     folds = chosen(make_folds(cfg, args.groups), args.unseen)
     preflight(folds[0].cfg, trains=True)
@@ -97,9 +94,9 @@ def chosen(folds: Sequence[Fold], words: Sequence[str]) -> list[Fold]:
 
 def report(args: argparse.Namespace, iterations: int, results: Sequence[FoldResult], failures: dict[str, str]) -> None:
     """Write the tables as text and JSON, and print the text."""
-    budget = {"config": args.config_file, "groups": args.groups, "opts": args.opts, "iterations": iterations}
+    budget = {"config": model_name(args), "groups": args.groups, "opts": args.opts, "iterations": iterations}
     content = {**budget, "folds": [asdict(result) for result in results], "failures": failures}
-    lines = [f"{args.config_file}, {iterations} iterations, groups {args.groups}"]
+    lines = [f"{model_name(args)}, {iterations} iterations, groups {args.groups}"]
     if results:
         means = {
             "miou": statistics.fmean(result.miou for result in results),

@@ -1,6 +1,6 @@
 """Train all steps of a continual segmentation protocol, and report what each kept and gained.
 
-    python train_continual.py --config-file FILE [--method continual finetune joint] [--num-gpus N] [KEY VALUE ...]
+    python train_continual.py --model NAME [--method continual finetune joint] [--num-gpus N] [KEY VALUE ...]
 
 OUTPUT_DIR/<method>/step_<i>.pth is the model after step i; step_<i>/ is the folder of its run, with the config.yaml for
 `train_net.py --eval-only`. Called again with the same config, the program skips finished steps and resumes an
@@ -23,25 +23,23 @@ from detectron2.utils import comm
 
 from segvit.checkpoint.checkpointer import require_weights
 from segvit.cli_errors import user_errors
+from segvit.command_line.parser import CommandParser
 from segvit.continual.report import write_report
 from segvit.continual.run import METHODS, StepResult, protocol_step, run_or_load_step, step_configs
-from segvit.d2 import load_config
 from segvit.data.step_records import step_records
 from segvit.datasets import require_datasets
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.hooks.progress_bar import ProgressBar
-from segvit.engine.launch_options import argument_parser, number_of_processes, require_gpu_per_process
+from segvit.engine.launch_options import argument_parser, number_of_processes, require_gpu_per_process, run_config
 from segvit.engine.launching import hide_gpus_from_cpu_models, launch
 from segvit.engine.preflight import preflight, require_same_classes
 from segvit.engine.run_folder import locked
 from segvit.engine.run_setup import seed_run, set_up_logging, show
-from segvit.errors import UserError
 from segvit.experiments.cached_run import lock_config
-from segvit.experiments.run_series import split_overrides
 from segvit.output_files import require_folder
 
 
-def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+def build_parser() -> CommandParser:
     """The options of train_net.py, and the methods."""
     parser = argument_parser(description=__doc__)
     parser.add_argument(
@@ -51,11 +49,15 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="METHOD",
         help=f"one or more of {', '.join(METHODS)} (default: continual)",
     )
+    return parser
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments, checked."""
+    parser = build_parser()
     args = parser.parse_args(arguments)
     if args.eval_only:
         parser.error("evaluate a step with train_net.py --eval-only and the config.yaml in its folder")
-    args.method, overrides = split_overrides(args.method)
-    args.opts = overrides + args.opts
     unknown = [method for method in args.method if method not in METHODS]
     if unknown or not args.method:
         parser.error(f"--method {' '.join(unknown)}: methods are {', '.join(METHODS)}")
@@ -64,9 +66,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def read_config(args: argparse.Namespace) -> CfgNode:
     """The config of the whole protocol. Raises UserError."""
-    if not args.config_file:
-        raise UserError("name a config by --config-file")
-    cfg = load_config(args.config_file, args.opts)
+    cfg = run_config(args)
     protocol_step(cfg)
     return scale_to_processes(cfg, number_of_processes(args))
 

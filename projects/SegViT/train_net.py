@@ -1,6 +1,6 @@
 """Train or evaluate SegViT.
 
-python train_net.py --config-file FILE [--num-gpus N] [--resume | --overwrite] [--eval-only] [KEY VALUE ...]
+python train_net.py --model NAME [--output FOLDER] [--num-gpus N] [--resume | --overwrite] [--eval-only] [KEY VALUE ...]
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer, has_checkpoint, r
 from segvit.checkpoint.resume import load_newest
 from segvit.checkpoint.run_record import RunRecord
 from segvit.cli_errors import user_errors
+from segvit.command_line.model_arguments import config_file_of
+from segvit.command_line.parser import CommandParser
 from segvit.config.continual_step import KEY, continual_step
-from segvit.d2 import load_config
 from segvit.dataset_tools.doctor.training_check import MEANINGLESS_METRICS, check_before_training
 from segvit.datasets import require_datasets
 from segvit.engine import Trainer
 from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
 from segvit.engine.hooks.progress_bar import ProgressBar
-from segvit.engine.launch_options import argument_parser, number_of_processes, require_gpu_per_process
+from segvit.engine.launch_options import argument_parser, number_of_processes, require_gpu_per_process, run_config
 from segvit.engine.launching import hide_gpus_from_cpu_models, launch
 from segvit.engine.preflight import preflight, require_same_classes
 from segvit.engine.run_setup import check_run_folder, run_in_folder, seed_run, show_result
@@ -38,8 +39,8 @@ from segvit.output_files import require_folder
 logger = logging.getLogger("segvit.train_net")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Detectron2's arguments, and --overwrite."""
+def build_parser() -> CommandParser:
+    """The options of a training, and --overwrite."""
     parser = argument_parser(description=__doc__)
     parser.add_argument(
         "--overwrite",
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
 def read_config(args: argparse.Namespace) -> CfgNode:
     """The config of this run: defaults, config file, command line. Raises UserError."""
-    cfg = load_config(args.config_file, args.opts)
+    cfg = run_config(args)
     cfg.freeze()
     return cfg
 
@@ -92,7 +93,7 @@ def evaluate(cfg: CfgNode, continues: bool) -> dict[str, dict[str, float]]:
 
 def train(cfg: CfgNode, args: argparse.Namespace, continues: bool) -> dict[str, dict[str, float]] | None:
     """Train from the start, or from the newest checkpoint of OUTPUT_DIR."""
-    warning = unscaled_batch(args.config_file, args.opts, cfg)
+    warning = unscaled_batch(config_file_of(args), args.opts, cfg)
     if warning:
         logger.warning(warning)
     if cfg.TEST.AUG.ENABLED:
@@ -109,8 +110,6 @@ def train(cfg: CfgNode, args: argparse.Namespace, continues: bool) -> dict[str, 
 
 def check(args: argparse.Namespace) -> None:
     """Check config and files before any process starts. Raises UserError or OSError."""
-    if not args.config_file:
-        raise UserError("name a config by --config-file")
     processes = number_of_processes(args)
     cfg = read_config(args)
     require_gpu_per_process(cfg.MODEL.DEVICE, processes)
@@ -150,7 +149,7 @@ def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:
 @user_errors()
 def command(arguments: Sequence[str] | None = None) -> None:
     """Check the command line, and start the processes of the job."""
-    args = parser().parse_args(arguments)
+    args = build_parser().parse_args(arguments)
     check(args)
     launch(main, args)
 

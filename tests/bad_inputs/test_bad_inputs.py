@@ -17,7 +17,6 @@ from helpers.processes import run_program
 from segvit.cli_errors import describe, user_errors
 from segvit.d2 import load_config
 from segvit.data.dataset_mapper import build_mapper
-from segvit.errors import END_OF_COMMAND, UserError
 
 CASES = [*DATA_CASES, *CONFIG_CASES, *CHECKPOINT_CASES, *TOOL_CASES]
 
@@ -77,8 +76,7 @@ PROGRAMS = [
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 def test_every_program_handles_user_errors(path):
     code = path.read_text(encoding="utf-8")
-    option = 'overrides_after="--opts"' if '"--opts"' in code else ""
-    assert re.search(rf"^@user_errors\({option}\)$|run_command\(", code, re.MULTILINE)
+    assert re.search(r"^@user_errors\(\)$|run_command\(", code, re.MULTILINE)
 
 
 def test_segvit_traceback_shows_the_traceback(world, monkeypatch):
@@ -103,14 +101,6 @@ def test_ground_truth_that_makes_metrics_meaningless_is_reported_once(world):
     said = [line for line in ended.stdout.splitlines() if "folder_val" in line and "WARNING" in line]
     assert len(said) == 1 and "single_class" in said[0]
     assert ended.stdout.count("TEST.AUG.ENABLED") == 1
-
-
-@pytest.mark.parametrize(("words", "begins"), [([], "--opts KEY"), (["--opts", "SEED", "1"], "KEY")])
-def test_the_remedy_has_the_option_of_the_command(monkeypatch, capsys, words, begins):
-    monkeypatch.setattr("sys.argv", ["demo.py", *words])
-    with pytest.raises(SystemExit, match="2"), user_errors(overrides_after="--opts"):
-        raise UserError(f"{END_OF_COMMAND}KEY 1")
-    assert capsys.readouterr().err.endswith(f"{END_OF_COMMAND}{begins} 1\n")
 
 
 def test_keyboard_interrupt_exits_with_130(capsys):

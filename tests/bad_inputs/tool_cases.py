@@ -71,32 +71,32 @@ PREDICTIONS = [
     ),
     *each(
         "draw_tokens",
-        ("no weights", "MODEL.WEIGHTS --opts", TOKENS),
-        ("unknown class", "--classes 'gras' grass", (*TOKENS, "--classes", "gras", "--opts", *WEIGHTS)),
+        ("no weights", "MODEL.WEIGHTS --model --weights", TOKENS),
+        ("unknown class", "--classes 'gras' grass", (*TOKENS, "--classes", "gras", *WEIGHTS), checkpoint()),
         (
             "missing image",
             "--input HOME/no.png",
-            (*CONFIG, "--input", "HOME/no.png", "--output", "HOME/output", "--opts", *WEIGHTS),
+            (*CONFIG, "--input", "HOME/no.png", "--output", "HOME/output", *WEIGHTS),
         ),
         (
             "windows",
             "TEST.WINDOW.ENABLED whole",
-            (*TOKENS, "--opts", *WEIGHTS, "TEST.WINDOW.ENABLED", "True"),
+            (*TOKENS, *WEIGHTS, "TEST.WINDOW.ENABLED", "True"),
             checkpoint(),
         ),
         (
             "two images with one stem",
             "--input 'f'",
-            (*CONFIG, "--input", VAL_IMAGE, VAL_IMAGE, "--output", "HOME/output", "--opts", *WEIGHTS),
+            (*CONFIG, "--input", VAL_IMAGE, VAL_IMAGE, "--output", "HOME/output", *WEIGHTS),
             checkpoint(),
         ),
-        ("code", "HOME/model.pkl code", (*TOKENS, "--opts", "MODEL.WEIGHTS", "HOME/model.pkl"), pickled("model.pkl")),
+        ("code", "HOME/model.pkl code", (*TOKENS, "MODEL.WEIGHTS", "HOME/model.pkl"), pickled("model.pkl")),
     ),
     *each(
         "evaluate_edges",
-        ("no weights", "MODEL.WEIGHTS --opts", CONFIG),
-        ("test scales", "TEST.AUG.ENABLED whole", (*CONFIG, "--opts", *WEIGHTS, "TEST.AUG.ENABLED", "True")),
-        ("no edge head", "MODEL.VIT.REDUCTION 'none' 'shrunk++'", (*CONFIG, "--opts", *WEIGHTS)),
+        ("no weights", "MODEL.WEIGHTS --model --weights", CONFIG),
+        ("test scales", "TEST.AUG.ENABLED whole", (*CONFIG, *WEIGHTS, "TEST.AUG.ENABLED", "True")),
+        ("no edge head", "MODEL.VIT.REDUCTION 'none' 'shrunk++'", (*CONFIG, *WEIGHTS)),
     ),
     *each(
         "convert_official_checkpoint",
@@ -117,7 +117,7 @@ PREDICTIONS = [
         ("code", "HOME/model.pkl code", (*DEMO, "HOME/output", "--weights", "HOME/model.pkl"), pickled("model.pkl")),
         (
             "no dataset in a config of three classes",
-            "DATASETS.FOLDER /nowhere --opts",
+            "DATASETS.FOLDER /nowhere",
             ("--config-file", "HOME/own.yaml", *DEMO[2:], "HOME/output"),
             written(
                 "own.yaml",
@@ -142,6 +142,7 @@ EXPORTS = each(
         written("m.pt", ""),
     ),
     ("no weights", "MODEL.WEIGHTS", EXPORT),
+    ("rounds without images", "--rounds --images", (*EXPORT, "--rounds", "2")),
     ("0 rounds", "--rounds 0", (*EXPORT, "--rounds", "0")),
     ("pairs after the images", "MODEL.WEIGHTS", (*EXPORT, "--images", "HOME/data/images/val", *WEIGHTS)),
     ("video", "HOME/a.mp4 video", (*EXPORT, "--images", "HOME/a.mp4"), written("a.mp4", "")),

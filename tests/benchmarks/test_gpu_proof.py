@@ -30,8 +30,8 @@ def test_without_a_gpu_it_exits_with_2(monkeypatch, tmp_path, capsys):
 
 def test_an_unknown_part_is_refused():
     with pytest.raises(SystemExit):
-        gpu_proof.parse_args(["--parts", "everything"])
-    assert gpu_proof.parse_args(["--parts", "profile"]).parts == ["profile"]
+        gpu_proof.build_parser().parse_args(["--parts", "everything"])
+    assert gpu_proof.build_parser().parse_args(["--parts", "profile"]).parts == ["profile"]
 
 
 def test_each_part_has_a_time_limit_and_a_table():

@@ -164,7 +164,7 @@ def evaluate(toy_cfg, ade, tmp_path):
         toy_cfg.MODEL.VIT.PRETRAINED = "/not/needed.pth"
         (tmp_path / "config.yaml").write_text(toy_cfg.dump())
         options = ["--config-file", str(tmp_path / "config.yaml"), "--eval-only", "MODEL.WEIGHTS", weights]
-        return program.main(program.parser().parse_args(options))
+        return program.main(program.build_parser().parse_args(options))
 
     return run
 

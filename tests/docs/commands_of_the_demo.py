@@ -15,6 +15,7 @@ from helpers.folders import block_image
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import load_config
 from segvit.inference.video import VideoWriter
+from segvit.model_folder.packing import pack_checkpoint
 
 DEMO_CONFIG = "projects/SegViT/configs/quick_schedules/toy_scenes.yaml"
 
@@ -28,6 +29,7 @@ def prepare_the_demo(workspace):
     images = workspace.folder / "output/demo/datasets/toy_scenes/images/val"
     images.mkdir(parents=True, exist_ok=True)
     torch.save({"model": build_random_model(cfg).state_dict()}, workspace.folder / DEMO_MODEL)
+    pack_checkpoint(workspace.folder / DEMO_MODEL, workspace.folder / "output/demo/model", cfg=cfg)
     for path in (images / "00000.jpg", workspace.folder / "photo.jpg"):
         Image.fromarray(block_image(0)).save(path)
     with VideoWriter(workspace.folder / "drive.mp4", fps=25) as writer:

@@ -75,6 +75,7 @@ CUSTOM_RUN = (
 
 def predicts_for_a_folder(command, workspace):
     trains_on_a_folder(CUSTOM_RUN, workspace)
+    command = with_a_folder(command, workspace)
     workspace.shell(command)
     written = re.search(r"OUTPUT_DIR (\S+)|--output (\S+)", command)
     run = Path(workspace.folder, (written and (written[1] or written[2])) or "output/custom_scratch")
@@ -98,5 +99,5 @@ COVERAGE = {
     r"python projects/SegViT/tools/check_dataset\.py .*": checks_data,
     r"(OMP_NUM_THREADS=1 )?" + TRAIN + r".* DATASETS\.FOLDER .*": trains_on_a_folder,
     r"python projects/SegViT/demo/demo\.py --model output/custom_scratch/.*": segments_other_images,
-    r"python .*--config-file output/custom_scratch/config\.yaml .*": predicts_for_a_folder,
+    r"python .*--(config-file|model) output/custom_scratch(/config\.yaml)? .*": predicts_for_a_folder,
 }

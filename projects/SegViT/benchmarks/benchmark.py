@@ -1,6 +1,6 @@
 """Time a config's model against other models, in interleaved rounds on the same input.
 
-    python projects/SegViT/benchmarks/benchmark.py --config-file A --against linear mix --input-size H W --rounds 20
+    python projects/SegViT/benchmarks/benchmark.py --model A --against linear mix --input-size H W --rounds 20
 
 Models that --against names:
     linear               A's encoder with a linear classifier and bilinear upsampling: the floor, listed first
@@ -10,7 +10,8 @@ Models that --against names:
     eomt, upernet-beit, dpt, segformer-b4, maskformer, mask2former
                          models of base size from `transformers` (pip install -e '.[bench]'), with random weights
     linear-bands         with --labels: linear, with a faster argmax in bands of rows
-    a config file        another model of this project
+    a config, a model folder
+                         another model of this project
 
 Weights are random unless MODEL.WEIGHTS is set. Shrunk++ keeps the fraction MODEL.VIT.EDGE.SHARE of the tokens, since a
 random edge head finds no edges.
@@ -47,6 +48,8 @@ from peers import PEERS
 from segvit.analysis import TimingSummary, count_module_macs, summarize, time_rounds, weightless_copy
 from segvit.analysis.timing import machine_name
 from segvit.cli_errors import positive, user_errors
+from segvit.command_line.model_arguments import add_any_model, config_of, find_model_or_config, model_name
+from segvit.command_line.parser import CommandParser
 from segvit.config.device import require_device
 from segvit.d2 import load_config
 from segvit.errors import UserError
@@ -68,9 +71,10 @@ class Row(TypedDict):
     gmacs: float
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, metavar="A", help="the config, a YAML file")
+def build_parser() -> CommandParser:
+    """The arguments of the command."""
+    parser = CommandParser(description=__doc__, former={"--picture": "--image", "--plot": "--output"})
+    add_any_model(parser)
     parser.add_argument(
         "--against",
         nargs="+",
@@ -102,31 +106,31 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="replace the head's output by a synthetic scene of N classes (default: 0, the head's own output)",
     )
-    parser.add_argument("--image", "--picture", metavar="FILE", help="the image to segment (default: noise)")
+    parser.add_argument("--image", metavar="FILE", help="the image to segment (default: noise)")
     parser.add_argument("--compile", action="store_true", help="compile each model as one graph (default: no)")
     parser.add_argument(
         "--memory", action="store_true", help="measure peak_mb on a CPU, each model in a new process (default: no)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object (default: a table)")
-    parser.add_argument("--plot", metavar="PNG", help="draw the ratios into this file (default: no drawing)")
     parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of all configs, after all options"
+        "--output", type=Path, metavar="PNG", help="draw the ratios into this file (default: no drawing)"
     )
-    return parser.parse_args(argv)
+    parser.add_overrides("overrides of all configs")
+    return parser
 
 
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
+    args = build_parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.plot:
-        require_figure_name(args.plot)
-        require_folder(Path(args.plot).parent, origin="--plot")
+    if args.output:
+        require_figure_name(args.output)
+        require_folder(args.output.parent, origin="--output")
     device = require_device(args.device, origin="--device")
     files = [path for path in args.against if path not in (*VARIANTS, *PEERS)]
-    cfg = load_config(args.config_file, args.opts, shared=bool(files))
-    others = {Path(path).stem: load_config(path, args.opts, shared=True) for path in files}
+    cfg = config_of(args, shared=bool(files))
+    others = {Path(path).stem: load_config(find_model_or_config(path), args.opts, shared=True) for path in files}
     rows = train_rows(args, cfg, others, device) if args.train else inference_rows(args, cfg, others, device)
     report(args, device, rows)
 
@@ -137,8 +141,8 @@ def report(args: argparse.Namespace, device: torch.device, rows: list[Row]) -> N
     threads = torch.get_num_threads()
     task = "training step" if args.train else "inference"
     setting = f"{machine}, {threads} threads, {args.dtype}, {task}, batch {args.batch}"
-    if args.plot:
-        draw_timings({row["name"]: row["ratio"] for row in rows}, setting, args.plot, highlighted=OUTPUTS)
+    if args.output:
+        draw_timings({row["name"]: row["ratio"] for row in rows}, setting, args.output, highlighted=OUTPUTS)
     if args.json:
         print(json.dumps({"machine": machine, "threads": threads, "models": rows}))
         return
@@ -208,7 +212,7 @@ def train_rows(
         )
     height, width = args.input_size or cfg.MODEL.VIT.IMG_SIZE
     configs = {"linear": with_linear_head(cfg)} if "linear" in args.against else {}
-    configs |= {Path(args.config_file).stem: cfg, **others}
+    configs |= {Path(model_name(args)).stem: cfg, **others}
     builders = {
         name: partial(
             TrainingStep, override(cfg, "MODEL.DEVICE", str(device)), batch_size=args.batch, image_size=(height, width)

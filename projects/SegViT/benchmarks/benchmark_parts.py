@@ -1,6 +1,6 @@
 """Time the parts around the model: losses, labels, data loading, evaluation, predictor; and the model in bfloat16.
 
-    python benchmark_parts.py PART --config-file A [options of the part] [KEY VALUE ...]
+    python benchmark_parts.py PART --model A [options of the part] [KEY VALUE ...]
 
 criterion: from label maps and logits to losses and the gradients of the logits, by number of classes, with the peak
     memory; with --step also a forward and backward pass of the whole model.
@@ -17,7 +17,6 @@ is set.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 
@@ -26,42 +25,39 @@ from tabulate import tabulate
 
 from segvit.analysis.timing import machine_name
 from segvit.cli_errors import positive, user_errors
-from segvit.d2 import load_config
+from segvit.command_line.model_arguments import add_any_model, config_of
+from segvit.command_line.parser import CommandParser
 from timed_parts import CPU, criterion, evaluation, labels, mapper, precision, predictor
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def build_parser() -> CommandParser:
     """The arguments; `measure` is the function of the chosen part."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, former={"--picture": "--image", "--pictures": "--images"})
     parts = parser.add_subparsers(
         required=True, metavar="criterion | labels | mapper | evaluation | predictor | precision"
     )
     for measure in (criterion, labels, mapper, evaluation, predictor, precision):
         part = parts.add_parser(measure.__name__, help=measure.__doc__)
         part.set_defaults(measure=measure)
-        part.add_argument("--config-file", required=True, metavar="A", help="the config, a YAML file")
+        add_any_model(part)
         part.add_argument(
             "--rounds", type=positive, default=5, metavar="N", help="timed calls of each line (default: 5)"
         )
         part.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: PyTorch's choice)")
         part.add_argument("--json", action="store_true", help="print one JSON object (default: a table)")
-        part.add_argument(
-            "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, after all options"
-        )
+        part.add_overrides()
         if measure is mapper:
             part.add_argument(
                 "--images", type=positive, default=100, metavar="N", help="images per round (default: 100)"
             )
         elif measure is predictor:
-            part.add_argument("--image", "--picture", required=True, metavar="FILE", help="the image to segment")
+            part.add_argument("--image", required=True, metavar="FILE", help="the image to segment")
         else:
             part.add_argument(
                 "--input-size", nargs=2, type=positive, metavar=("H", "W"), help="image size (default: A's IMG_SIZE)"
             )
         if measure is precision:
-            part.add_argument(
-                "--images", "--pictures", nargs="+", metavar="FILE", help="images to segment (default: noise)"
-            )
+            part.add_argument("--images", nargs="+", metavar="FILE", help="images to segment (default: noise)")
         if measure in (criterion, labels):
             part.add_argument(
                 "--present",
@@ -79,15 +75,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             part.add_argument(
                 "--step", action="store_true", help="also time the whole model (default: the losses alone)"
             )
-    return parser.parse_args(argv)
+    return parser
 
 
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
+    args = build_parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    cfg = load_config(args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"])
+    cfg = config_of(args, [*args.opts, "MODEL.DEVICE", "cpu"])
     args.image_size = tuple(getattr(args, "input_size", None) or cfg.MODEL.VIT.IMG_SIZE)
     rows = args.measure(args, cfg)
     machine = machine_name(CPU)

@@ -24,6 +24,7 @@ import torch
 from gpu.checks import Check, Part, Values, run_parts
 from gpu.toy_runs import ToyRuns
 from segvit.cli_errors import positive, user_errors
+from segvit.command_line.parser import CommandParser
 from segvit.output_files import require_folder
 
 # Seconds of each part where the whole takes 480.
@@ -33,9 +34,9 @@ SECONDS = {"agreement": 90, "processes": 110, "training": 100, "inference": 60, 
 QUICK = {"agreement": 3, "processes": 99, "training": 2, "inference": 5, "profile": 1, "compiled": 0}
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The arguments."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> CommandParser:
+    """The arguments of the command."""
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         "--output",
         type=Path,
@@ -53,13 +54,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--quick", action="store_true", help="a few checks of each part, to see that they start (default: all checks)"
     )
     parser.add_argument("--commit", metavar="ID", help="commit of the code, for the report (default: what git says)")
-    return parser.parse_args(argv)
+    return parser
 
 
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the parts and write the report."""
-    args = parse_args(argv)
+    args = build_parser().parse_args(argv)
     if not torch.cuda.is_available():
         print("gpu_proof.py needs a CUDA GPU, and PyTorch sees none here", file=sys.stderr)
         raise SystemExit(2)

@@ -1,6 +1,6 @@
 """Web page that segments uploaded images and shows the areas and masks of their classes.
 
-app.py --model FOLDER [--port PORT] [--opts KEY VALUE ...]
+app.py --model FOLDER_OR_NAME [--port PORT] [KEY VALUE ...]
 
 --config-file FILE --weights FILE, a config and a checkpoint, can stand for --model.
 
@@ -17,9 +17,10 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from segvit.cli_errors import positive, user_errors
+from segvit.command_line.model_arguments import add_trained_model, predictor_of
+from segvit.command_line.parser import CommandParser
 from segvit.errors import UserError
 from segvit.inference.inspect_image import whole_image_overrides
-from segvit.inference.model_options import add_model_options, add_overrides, predictor_of
 from segvit.web.analysis import ImageAnalyzer
 from segvit.web.limits import UploadLimits
 
@@ -27,7 +28,7 @@ from segvit.web.limits import UploadLimits
 NO_TELEMETRY = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
-@user_errors(overrides_after="--opts")
+@user_errors()
 def main() -> None:
     args = parse_arguments()
     os.environ.update(NO_TELEMETRY)
@@ -65,10 +66,11 @@ def import_server() -> Callable[..., None]:
     return serve
 
 
-def parse_arguments() -> argparse.Namespace:
+def build_parser() -> CommandParser:
+    """The arguments of the command."""
     limits = UploadLimits()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_model_options(parser)
+    parser = CommandParser(description=__doc__)
+    add_trained_model(parser)
     parser.add_argument(
         "--host",
         default="127.0.0.1",
@@ -101,7 +103,13 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help="refuse an image if this many are waiting (default: 8)",
     )
-    add_overrides(parser)
+    parser.add_overrides()
+    return parser
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The arguments, checked."""
+    parser = build_parser()
     args = parser.parse_args()
     if not 0 <= args.port < 2**16:
         parser.error(f"--port {args.port} must be from 0 to {2**16 - 1}")

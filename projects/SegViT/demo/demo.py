@@ -1,13 +1,14 @@
 """Segment images, folders, videos or a camera with a trained model, and write the results to a folder.
 
-demo.py --model FOLDER --input PATH [PATH ...] --output FOLDER [--opts KEY VALUE ...]
-demo.py --model FOLDER --webcam [CAMERA] --output FOLDER [--max-frames N]
+demo.py --model FOLDER_OR_NAME --input PATH [PATH ...] --output FOLDER [KEY VALUE ...]
+demo.py --model FOLDER_OR_NAME --webcam [CAMERA] --output FOLDER [--max-frames N]
 
 --config-file FILE --weights FILE, a config and a checkpoint, can stand for --model.
 
 An image gives labels/NAME.png (class ids), colors/NAME.png and overlays/NAME.png (with a legend); a video or camera
-gives overlays/NAME.mp4, without sound. A TIFF that is georeferenced or larger than --megapixels gives a GeoTIFF,
-labels/NAME.tif, and a reduced overlay. Unreadable files are skipped and listed at the end; the exit code is then 1.
+gives overlays/NAME.mp4, without sound, and with --frames the labels and colors of each frame. A TIFF that is
+georeferenced or larger than --megapixels gives a GeoTIFF, labels/NAME.tif, and a reduced overlay. Unreadable files are
+skipped and listed at the end; the exit code is then 1.
 Processes of torchrun, srun and Slurm arrays share the files. No window is opened.
 """
 
@@ -25,9 +26,10 @@ import numpy as np
 import torch
 
 from segvit.cli_errors import describe, local_path, positive, user_errors
+from segvit.command_line.model_arguments import add_trained_model, predictor_of
+from segvit.command_line.parser import CommandParser
 from segvit.geo import RasterResults
 from segvit.inference import SegViTPredictor
-from segvit.inference.model_options import add_model_options, add_overrides, predictor_of
 from segvit.inference.results import KINDS, ResultFolder
 from segvit.inference.sources import Source, Sources
 from segvit.inference.video import VideoError, VideoReader, VideoWriter
@@ -41,7 +43,7 @@ from segvit.output_files import require_folder
 from segvit.progress import progress_bar
 
 
-@user_errors(overrides_after="--opts")
+@user_errors()
 def main() -> None:
     args = parse_arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Clean up as after Ctrl-C.
@@ -56,17 +58,18 @@ def main() -> None:
         args.output,
         names=predictor.class_names,
         colors=predictor.class_colors,
-        kinds=args.kinds,
+        kinds=args.kinds or KINDS,
         opacity=args.opacity,
     )
 
     # Segment.
+    write_frames = args.frames or bool({"labels", "colors"}.intersection(args.kinds or ()))
     replaces = args.finished == "replace" if args.finished else share.count == 1
     demo = Demo(
         predictor,
         results,
         batch_size=args.batch_size,
-        write_frames=args.frames,
+        write_frames=write_frames,
         replaces=replaces,
         skipped=skipped,
         max_megapixels=args.megapixels,
@@ -188,9 +191,10 @@ class Demo:
                 self.results.write_labels(f"{name}/{index:06d}", labels)
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_model_options(parser)
+def build_parser() -> CommandParser:
+    """The arguments of the command."""
+    parser = CommandParser(description=__doc__)
+    add_trained_model(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--input", type=local_path, nargs="+", metavar="PATH", help="images, videos, and folders of them"
@@ -203,7 +207,12 @@ def parse_arguments() -> argparse.Namespace:
         help="record a camera until Ctrl-C: its number, or a device or address that OpenCV can open (default: 0)",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the folder for the results")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="the results to write (default: all)")
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=KINDS,
+        help="the results to write; labels and colors also of the frames of videos (default: all, without frames)",
+    )
     parser.add_argument(
         "--finished",
         choices=("skip", "replace"),
@@ -222,7 +231,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--frames",
         action="store_true",
-        help="also write the labels and colours of each video frame (default: the video alone)",
+        help="also write the labels and colours of each video frame (default: if --kinds names them)",
     )
     parser.add_argument(
         "--batch-size", type=positive, default=1, metavar="N", help="video frames per forward pass (default: 1)"
@@ -237,7 +246,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--max-frames", type=positive, metavar="N", help="stop the camera after this many frames (default: at Ctrl-C)"
     )
-    add_overrides(parser)
+    parser.add_overrides()
+    return parser
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The arguments, checked."""
+    parser = build_parser()
     args = parser.parse_args()
     if not 0 <= args.opacity <= 1:
         parser.error(f"--opacity {args.opacity} must be from 0 to 1")

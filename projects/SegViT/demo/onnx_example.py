@@ -1,6 +1,6 @@
 """Segment an image with an exported ONNX file, without torch.
 
-python onnx_example.py model.onnx photo.jpg labels.png
+python onnx_example.py --model model.onnx --input photo.jpg --output labels.png
 
 Needs numpy, onnxruntime and Pillow. Writes a palette PNG whose pixel values are class ids. Images are read as in
 training, also those of more than 8 bits.
@@ -65,11 +65,17 @@ def read_image(image_file: str, max_level: int) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="the ONNX file that tools/export_model.py wrote")
-    parser.add_argument("image", help="the image to segment")
-    parser.add_argument("output", help="the PNG to write")
+    parser.add_argument("--model", metavar="FILE", help="the ONNX file of export_model.py, needed (default: none)")
+    parser.add_argument("--input", metavar="IMAGE", help="the image to segment, needed (default: none)")
+    parser.add_argument("--output", metavar="PNG", help="the file to write, needed (default: none)")
+    parser.add_argument("former", nargs="*", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    segment(args.model, args.image).save(args.output)
+    if len(args.former) == 3:
+        print("warning: write --model FILE --input IMAGE --output PNG", file=sys.stderr)
+        args.model, args.input, args.output = args.former
+    if not (args.model and args.input and args.output) or len(args.former) not in (0, 3):
+        parser.error("name --model, --input and --output")
+    segment(args.model, args.input).save(args.output)
     print(args.output)
 
 

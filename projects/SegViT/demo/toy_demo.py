@@ -8,7 +8,6 @@ from __future__ import annotations
 import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
 
 # isort: split
-import argparse
 import json
 import os
 import time
@@ -21,12 +20,13 @@ from detectron2.utils.env import seed_all_rng
 from tabulate import tabulate
 
 from segvit.cli_errors import user_errors
+from segvit.command_line.parser import CommandParser
 from segvit.d2 import load_config
 from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 from segvit.engine import Trainer
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import preflight
-from segvit.engine.run_folder import clear, locked, require_own_folder, write_config
+from segvit.engine.run_folder import MODEL_FOLDER, clear, locked, require_own_folder, write_config
 from segvit.engine.run_setup import next_command, set_up_logging
 from segvit.inference.predict_sample import predict_sample
 from segvit.output_files import require_folder
@@ -35,9 +35,9 @@ from segvit.visualization import draw_prediction_sheet, draw_training_curves
 CONFIG_FILE = Path(__file__).parents[1] / "configs" / "quick_schedules" / "toy_scenes.yaml"
 
 
-@user_errors()
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> CommandParser:
+    """The arguments of the command."""
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         "--output",
         type=Path,
@@ -45,10 +45,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="FOLDER",
         help="the folder for all results (default: output/demo)",
     )
-    parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, after all options"
-    )
-    args = parser.parse_args(argv)
+    parser.add_overrides()
+    return parser
+
+
+@user_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
     cfg = load_config(CONFIG_FILE, args.opts)
     preflight(cfg, trains=True)
     require_folder(args.output, origin="--output")
@@ -98,9 +101,9 @@ def report(cfg: CfgNode, output: Path, minutes: float) -> None:
     table = tabulate(rows, ("class", "IoU", "accuracy"), "simple", floatfmt=".1f")
     (output / "evaluation.txt").write_text(table + "\n")
     print(f"\n{table}\n\nmIoU {metrics['mIoU']:.1f} on {dataset} after {minutes:.1f} minutes")
-    for name in ("overlays.png", "curve.png", "evaluation.txt", "model_final.pth", "log.txt"):
+    for name in ("overlays.png", "curve.png", "evaluation.txt", MODEL_FOLDER, "log.txt"):
         print(f"  {output / name}")
-    print(next_command(output, output / "model_final.pth", demo=Path(__file__).with_name("demo.py")))
+    print(next_command(output / MODEL_FOLDER, demo=Path(__file__).with_name("demo.py")))
 
 
 if __name__ == "__main__":

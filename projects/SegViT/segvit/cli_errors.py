@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from segvit.errors import END_OF_COMMAND, UserError
+from segvit.errors import UserError
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -53,11 +53,8 @@ TRAINING_LOOP = logging.getLogger("detectron2.engine.train_loop")
 
 
 @contextmanager
-def user_errors(*, overrides_after: str = "") -> Iterator[None]:
+def user_errors() -> Iterator[None]:
     """Context manager and decorator of a command's main function.
-
-    Args:
-        overrides_after: the option that config overrides follow at the end of the command; empty if none is needed.
 
     Raises:
         SystemExit: 2 after a user error, with one line on stderr; 130 after Ctrl-C.
@@ -68,10 +65,7 @@ def user_errors(*, overrides_after: str = "") -> Iterator[None]:
     except (UserError, OSError, RuntimeError) as error:
         if not is_explained(error):
             raise
-        message = describe(error)
-        if overrides_after and overrides_after not in sys.argv:
-            message = message.replace(END_OF_COMMAND, f"{END_OF_COMMAND}{overrides_after} ")
-        sys.stderr.write(f"{Path(sys.argv[0]).name}: error: {message}\n")
+        sys.stderr.write(f"{Path(sys.argv[0]).name}: error: {describe(error)}\n")
         raise SystemExit(USER_ERROR) from error
     except KeyboardInterrupt as error:
         sys.stderr.write(f"{Path(sys.argv[0]).name}: interrupted\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Begins a remedy in messages: KEY VALUE pairs follow. `cli_errors.user_errors` adds the option that takes them.
+# Begins a remedy in messages: KEY VALUE pairs follow.
 END_OF_COMMAND = "end the command with "
 
 

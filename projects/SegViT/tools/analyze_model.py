@@ -1,7 +1,7 @@
-"""Print the parameters and multiply-accumulates of a config's model, by part; or the memory that its training takes.
+"""Print the parameters and multiply-accumulates of a model, by part; or the memory that its training takes.
 
-    python projects/SegViT/tools/analyze_model.py --config-file F [--input-size H W] [--json] [KEY VALUE ...]
-    python projects/SegViT/tools/analyze_model.py --config-file F --train [--images N] [--json] [KEY VALUE ...]
+    python projects/SegViT/tools/analyze_model.py --model FOLDER_OR_NAME [--input-size H W] [--json] [KEY VALUE ...]
+    python projects/SegViT/tools/analyze_model.py --model FOLDER_OR_NAME --train [--images N] [--json] [KEY VALUE ...]
 
 Attention and class mixing are counted. The model is built without weights, and nothing is computed: it takes seconds.
 """
@@ -21,14 +21,15 @@ from segvit.analysis import MacCounts, ParamCounts, count_macs, count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.analysis.training_memory import TrainingMemory, estimate_training_memory
 from segvit.cli_errors import positive, user_errors
-from segvit.d2 import load_config
+from segvit.command_line.model_arguments import add_any_model, config_of, model_name
+from segvit.command_line.parser import CommandParser
 from segvit.engine.precision import build_precision
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="the config, a YAML file")
+def build_parser() -> CommandParser:
+    """The arguments of the command."""
+    parser = CommandParser(description=__doc__)
+    add_any_model(parser, reads_weights=False)
     parser.add_argument(
         "--input-size",
         nargs=2,
@@ -48,17 +49,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="with --train: images in a process at once (default: SOLVER.IMS_PER_BATCH / SOLVER.ACCUM_STEPS)",
     )
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object (default: a table)")
-    parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, after all options"
-    )
-    return parser.parse_args(argv)
+    parser.add_overrides()
+    return parser
 
 
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Count and print the table or the JSON object."""
-    args = parse_args(argv)
-    cfg = load_config(args.config_file, args.opts)
+    args = build_parser().parse_args(argv)
+    cfg = config_of(args)
     if args.train:
         _print_training_memory(cfg, args)
         return
@@ -69,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.json:
         print(json.dumps({"params": params, "macs": macs, "input": [height, width]}))
     else:
-        print(f"{args.config_file}, one image of {height} x {width}")
+        print(f"{model_name(args)}, one image of {height} x {width}")
         print(table(params, macs))
 
 
@@ -92,7 +91,7 @@ def _print_training_memory(cfg: CfgNode, args: argparse.Namespace) -> None:
         print(json.dumps(memory))
     else:
         rows = [(part, size / 2**30) for part, size in memory.items()]
-        print(f"{args.config_file}, a training step of one process, estimated")
+        print(f"{model_name(args)}, a training step of one process, estimated")
         print(tabulate(rows, ("part", "GiB"), "simple", floatfmt=("", ".2f")))
 
 

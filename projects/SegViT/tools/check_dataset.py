@@ -21,6 +21,7 @@ from pathlib import Path
 
 import segvit.data  # noqa: F401  (registers the datasets)
 from segvit.cli_errors import from_zero, positive, user_errors
+from segvit.command_line.parser import CommandParser
 from segvit.dataset_tools.channel_statistics import form_of, measure_channels, write_channel_config
 from segvit.dataset_tools.conversion import (
     Converter,
@@ -76,9 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(report.has_errors and not args.convert_colors)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The command-line options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("target", metavar="NAME-or-FOLDER", help="a registered dataset or a folder, see above")
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="folder of the report (default: output/check_dataset/<name>)"

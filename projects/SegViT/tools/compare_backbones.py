@@ -1,6 +1,6 @@
 """Compare encoders by the mIoU of the ATM decoder on them, with the same config, iterations and seed.
 
-    python projects/SegViT/tools/compare_backbones.py --config-file F --backbones NAME[:WEIGHTS] ... [--frozen]
+    python projects/SegViT/tools/compare_backbones.py --model NAME --backbones NAME[:WEIGHTS] ... [--frozen]
         [--output FOLDER] [KEY VALUE ...]
 
 NAME is the timm name of a plain ViT, and WEIGHTS a tag of timm's or a local file; without it the encoder starts from
@@ -28,13 +28,15 @@ from detectron2.config import CfgNode
 from tabulate import tabulate
 
 from segvit.cli_errors import user_errors
+from segvit.command_line.model_arguments import add_recipe, model_name, recipe_config_file
+from segvit.command_line.parser import CommandParser
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
 from segvit.engine.run_setup import log_to_file
 from segvit.errors import UserError
 from segvit.experiments.backbone_comparison import BackboneChoice, BackboneResult, evaluate_backbone
 from segvit.experiments.cached_run import config_to_compare, merge
-from segvit.experiments.run_series import failure_lines, run_series, split_overrides
+from segvit.experiments.run_series import failure_lines, run_series
 from segvit.output_files import atomic_write_text, require_folder
 from segvit.visualization.curves import draw_comparison
 
@@ -42,12 +44,10 @@ from segvit.visualization.curves import draw_comparison
 SHOWN_IN_TABLE = ("MODEL.VIT.NAME", "MODEL.VIT.PRETRAINED")
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line; overrides after --backbones are separated from the names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--config-file", required=True, metavar="FILE", help="a config of a plain ViT with the ATM decoder"
-    )
+def build_parser() -> CommandParser:
+    """The arguments of the command."""
+    parser = CommandParser(description=__doc__)
+    add_recipe(parser)
     parser.add_argument(
         "--backbones", nargs="+", required=True, metavar="NAME[:WEIGHTS]", help="the encoders, see above"
     )
@@ -61,22 +61,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="FOLDER",
         help="the folder for runs and results (default: %(default)s)",
     )
-    parser.add_argument(
-        "opts",
-        nargs=argparse.REMAINDER,
-        metavar="KEY VALUE",
-        help="config overrides for all encoders, after all options",
-    )
-    args = parser.parse_args(argv)
-    args.backbones, opts = split_overrides(args.backbones)
-    args.opts = opts + args.opts
-    return args
+    parser.add_overrides()
+    return parser
 
 
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate every encoder and write the comparison. Returns the exit code."""
-    args = parse_args(argv)
+    args = build_parser().parse_args(argv)
     choices = [BackboneChoice.parse(text) for text in args.backbones]
     if not choices or len({choice.folder_name for choice in choices}) < len(choices):
         raise UserError("--backbones must name one or more encoders, each once")
@@ -99,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def shared_config(args: argparse.Namespace) -> CfgNode:
     """The config that all encoders share. Raises UserError if it cannot be read or has no PlainViT."""
-    cfg = config_to_compare(args.config_file, args.opts)
+    cfg = config_to_compare(recipe_config_file(args), args.opts)
     if cfg.MODEL.BACKBONE.NAME != "PlainViT":
         raise UserError(f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} cannot be compared: set it to 'PlainViT'")
     return merge(cfg, {"MODEL.VIT.FROZEN": True}) if args.frozen else cfg
@@ -108,7 +100,7 @@ def shared_config(args: argparse.Namespace) -> CfgNode:
 def report(cfg: CfgNode, args: argparse.Namespace, results: Sequence[BackboneResult], failures: dict[str, str]) -> None:
     """Write the comparison as text, JSON and PNG, and print the text."""
     budget = {
-        "config_file": str(args.config_file),
+        "config_file": model_name(args),
         "opts": args.opts,
         "frozen": args.frozen,
         "dataset": cfg.DATASETS.TEST[0],

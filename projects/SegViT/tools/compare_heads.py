@@ -1,9 +1,9 @@
 """Compare heads on the same encoder, images, iterations and seeds: mIoU and boundary IoU against minutes.
 
-    python projects/SegViT/tools/compare_heads.py --config-file F [--heads NAME ...] [--seeds N ...] [--output FOLDER]
+    python projects/SegViT/tools/compare_heads.py --model NAME [--heads NAME ...] [--seeds N ...] [--output FOLDER]
         [KEY VALUE ...]
 
-F is a recipe of a plain ViT with ATM; each head replaces what it needs of it:
+NAME is a recipe of a plain ViT with ATM; each head replaces what it needs of it:
 
     linear      a linear classifier of the last block's tokens, with cross-entropy
     segmenter   Segmenter's mask transformer on them (arXiv 2105.05633), with cross-entropy
@@ -33,21 +33,23 @@ from detectron2.config import CfgNode
 from tabulate import tabulate
 
 from segvit.cli_errors import user_errors
+from segvit.command_line.model_arguments import add_recipe, model_name, recipe_config_file
+from segvit.command_line.parser import CommandParser
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
 from segvit.engine.run_setup import log_to_file
 from segvit.errors import UserError
 from segvit.experiments.head_comparison import HEADS, head_config, score_curves, shared_config
-from segvit.experiments.run_series import failure_lines, split_overrides
+from segvit.experiments.run_series import failure_lines
 from segvit.experiments.seeded_runs import SeededRuns, parse_seeds, run_seeds
 from segvit.output_files import atomic_write_text, require_folder
 from segvit.visualization.curves import draw_over_minutes
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line; overrides after --heads or --seeds are separated from their values."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="a config of a plain ViT with ATM")
+def build_parser() -> CommandParser:
+    """The arguments of the command."""
+    parser = CommandParser(description=__doc__)
+    add_recipe(parser)
     parser.add_argument(
         "--heads", nargs="+", default=list(HEADS), metavar="NAME", help="the heads, see above (default: all)"
     )
@@ -65,26 +67,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="FOLDER",
         help="the folder for runs and results (default: %(default)s)",
     )
-    parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all heads, after all options"
-    )
-    args = parser.parse_args(argv)
-    for words in ("heads", "seeds"):
-        names, opts = split_overrides(getattr(args, words))
-        setattr(args, words, names)
-        args.opts = opts + args.opts
-    return args
+    parser.add_overrides("config overrides for all heads")
+    return parser
 
 
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> int:
     """Train every head and write the comparison. Returns the exit code."""
-    args = parse_args(argv)
+    args = build_parser().parse_args(argv)
     heads = list(dict.fromkeys(args.heads))
     unknown = [head for head in heads if head not in HEADS]
     if unknown or not heads:
         raise UserError(f"--heads {' '.join(unknown)}: heads are {', '.join(HEADS)}")
-    cfg = shared_config(args.config_file, args.opts)
+    cfg = shared_config(recipe_config_file(args), args.opts)
     seeds = parse_seeds(args.seeds, cfg)
     require_device_and_data(cfg)
     configs = {head: head_config(cfg, head) for head in heads}
@@ -107,7 +102,7 @@ def report(
     """Write the comparison as text, JSON and PNG, and print the text."""
     on_cpu = cfg.MODEL.DEVICE == "cpu"
     budget = {
-        "config_file": str(args.config_file),
+        "config_file": model_name(args),
         "opts": args.opts,
         "dataset": cfg.DATASETS.TEST[0],
         "iterations": cfg.SOLVER.MAX_ITER,

@@ -1,6 +1,7 @@
 """Convert a checkpoint of the official SegViT v1 release to ours, or back; for ATM and Shrunk heads.
 
-    python projects/SegViT/tools/convert_official_checkpoint.py IN OUT [--to-official] [--config-file F] [--overwrite]
+    python projects/SegViT/tools/convert_official_checkpoint.py IN --output OUT [--to-official]
+        [--config-file FILE_OR_NAME] [--overwrite]
 
 With --config-file, the checkpoint is first checked against the config's model. Code in the file is never run, a key
 without a counterpart is an error, and OUT is written atomically.
@@ -17,6 +18,8 @@ from torch import nn
 
 from segvit.analysis.from_config import build_random_model
 from segvit.cli_errors import user_errors
+from segvit.command_line.parser import CommandParser, add_output, parse_with_output
+from segvit.config.loading import find_config
 from segvit.d2 import load_config
 from segvit.errors import UserError
 from segvit.modeling.weights.official_checkpoint import from_official, require_fit, sizes_of, to_official
@@ -27,12 +30,11 @@ from segvit.output_files import atomic_write
 CONVERTED_ENTRIES = {"model", "official"}
 
 
-@user_errors()
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read, check, convert, write and report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> CommandParser:
+    """The arguments of the command."""
+    parser = CommandParser(description=__doc__)
     parser.add_argument("input", type=Path, metavar="IN", help="the checkpoint to convert")
-    parser.add_argument("output", type=Path, metavar="OUT", help="the checkpoint to write")
+    add_output(parser, "the checkpoint to write", former="former_output", metavar="FILE")
     parser.add_argument(
         "--to-official",
         action="store_true",
@@ -40,12 +42,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--config-file",
-        type=Path,
-        metavar="FILE",
+        metavar="FILE_OR_NAME",
         help="check the checkpoint against the model of this config (default: no check)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing OUT (default: refuse)")
-    args = parser.parse_args(argv)
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file (default: refuse)")
+    return parser
+
+
+@user_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read, check, convert, write and report."""
+    args = parse_with_output(build_parser(), argv, former="former_output")
     if args.output.exists() and not args.overwrite:
         raise UserError(f"{args.output} exists; --overwrite replaces it")
     if not args.output.parent.is_dir():
@@ -60,7 +67,7 @@ def convert(args: argparse.Namespace) -> None:
     our_checkpoint = content if args.to_official else from_official(content)
     converted = to_official(content) if args.to_official else our_checkpoint
     if args.config_file:
-        model = build_random_model(load_config(args.config_file), device="meta")
+        model = build_random_model(load_config(find_config(args.config_file)), device="meta")
         require_fit(our_checkpoint["model"], model.state_dict())
         require_official_forward(model)
 

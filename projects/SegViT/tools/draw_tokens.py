@@ -1,13 +1,12 @@
 """Draw the edge scores, kept tokens and class masks of a model over an image.
 
-draw_tokens.py --config-file FILE --input IMAGE [IMAGE ...] --output FOLDER [--classes NAME ...] [--opts KEY VALUE ...]
+draw_tokens.py --model FOLDER_OR_NAME --input IMAGE [IMAGE ...] --output FOLDER [--classes NAME ...] [KEY VALUE ...]
 
 Edge scores exist for models with Shrunk++ only.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -16,10 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from segvit.cli_errors import local_path, user_errors
-from segvit.d2 import load_config
-from segvit.datasets.dataset_classes import class_list_of
+from segvit.command_line.model_arguments import add_trained_model, predictor_of
+from segvit.command_line.parser import CommandParser
 from segvit.errors import UserError
-from segvit.inference import SegViTPredictor
 from segvit.inference.inspect_image import ModelView, inspect_image, whole_image_overrides
 from segvit.output_files import require_folder
 from segvit.progress import progress_bar
@@ -28,11 +26,10 @@ from segvit.visualization.token_views import draw_token_views
 NUM_MOST_PROBABLE = 3
 
 
-@user_errors(overrides_after="--opts")
-def main(argv: Sequence[str] | None = None) -> None:
-    """Segment and draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", type=Path, required=True, metavar="FILE", help="the config, a YAML file")
+def build_parser() -> CommandParser:
+    """The arguments of the command."""
+    parser = CommandParser(description=__doc__)
+    add_trained_model(parser)
     parser.add_argument(
         "--input", type=local_path, nargs="+", required=True, metavar="IMAGE", help="the images to draw"
     )
@@ -46,18 +43,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="NAME",
         help="draw the masks of these classes (default: the three most probable ones)",
     )
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        help="config overrides as KEY VALUE pairs, such as MODEL.WEIGHTS FILE; must come last",
-    )
-    args = parser.parse_args(argv)
-    cfg = load_config(args.config_file, whole_image_overrides(args.opts))
-    names = class_list_of(cfg).names
-    chosen = [class_index(name, names) for name in args.classes]
-    if not cfg.MODEL.WEIGHTS:
-        raise UserError("MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth")
+    parser.add_overrides()
+    return parser
+
+
+@user_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Segment and draw."""
+    args = build_parser().parse_args(argv)
     missing = [str(path) for path in args.input if not path.is_file()]
     if missing:
         raise UserError(f"--input: no such file: {', '.join(missing)}")
@@ -65,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if repeated:
         raise UserError(f"--input: several images are named {repeated[0]!r}, and would share a drawing")
     require_folder(args.output, origin="--output")
-    predictor = SegViTPredictor(cfg)
+    predictor = predictor_of(args, opts=whole_image_overrides(args.opts))
+    names = predictor.class_names
+    chosen = [class_index(name, names) for name in args.classes]
     for path in progress_bar(args.input, title="drawing", unit="image"):
         view = inspect_image(predictor, path)
         draw_token_views(
@@ -80,10 +75,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def class_index(name: str, names: Sequence[str]) -> int:
-    """The id of a class. Raises UserError, with the nearest names, if the dataset has no such class."""
+    """The id of a class. Raises UserError, with the nearest names, if the model has no such class."""
     if name not in names:
         near = get_close_matches(name, names, n=3, cutoff=0.4) or names[:3]
-        raise UserError(f"--classes: the dataset has no class {name!r}; near: {', '.join(near)}")
+        raise UserError(f"--classes: the model has no class {name!r}; near: {', '.join(near)}")
     return names.index(name)
 
 

@@ -1,14 +1,12 @@
 """Evaluate the edge head of a Shrunk++ model on its test set: average precision, recall, and fraction of kept patches.
 
-evaluate_edges.py --config-file FILE [--json] [--opts KEY VALUE ...]
+evaluate_edges.py --model FOLDER_OR_NAME [--json] [KEY VALUE ...]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +16,8 @@ from detectron2.data import DatasetCatalog
 from tabulate import tabulate
 
 from segvit.cli_errors import user_errors
-from segvit.d2 import load_config
+from segvit.command_line.model_arguments import add_trained_model, trained_config
+from segvit.command_line.parser import CommandParser
 from segvit.data.label_reading import read_label_map
 from segvit.datasets import require_datasets
 from segvit.errors import UserError
@@ -31,22 +30,20 @@ from segvit.modeling.tokens import pad_to_size
 from segvit.progress import progress_bar
 
 
-@user_errors(overrides_after="--opts")
+def build_parser() -> CommandParser:
+    """The arguments of the command."""
+    parser = CommandParser(description=__doc__)
+    add_trained_model(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object (default: a table)")
+    parser.add_overrides()
+    return parser
+
+
+@user_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate a config's model and print the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", type=Path, required=True, metavar="FILE", help="the config, a YAML file")
-    parser.add_argument("--json", action="store_true", help="print one JSON object (default: a table)")
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        help="config overrides as KEY VALUE pairs, such as MODEL.WEIGHTS FILE; must come last",
-    )
-    args = parser.parse_args(argv)
-    cfg = load_config(args.config_file, whole_image_overrides(args.opts))
-    if not cfg.MODEL.WEIGHTS:
-        raise UserError("MODEL.WEIGHTS is empty: name a checkpoint, --opts MODEL.WEIGHTS output/model_final.pth")
+    args = build_parser().parse_args(argv)
+    cfg = trained_config(args, whole_image_overrides(args.opts))
     if cfg.MODEL.VIT.REDUCTION != "shrunk++":
         raise UserError(f"MODEL.VIT.REDUCTION {cfg.MODEL.VIT.REDUCTION!r} has no edge head: only 'shrunk++' has")
     quality = evaluate_edges(cfg)

@@ -1,6 +1,6 @@
 """Export a trained model to one file that runs without this project, and check the file against the model.
 
-    python projects/SegViT/tools/export_model.py --config-file F --format onnx --output FILE MODEL.WEIGHTS W
+    python projects/SegViT/tools/export_model.py --model FOLDER_OR_NAME --format onnx --output FILE
 
 The file takes raw images (B, C, H, W), uint8 or, by INPUT.LEVELS, float32, and returns scores (B, K, H, W) or labels
 (B, H, W). B is always dynamic; H and W are dynamic unless --static is given. With --images the file and the model are
@@ -19,7 +19,8 @@ import torch
 
 from segvit.analysis.timing import machine_name
 from segvit.cli_errors import positive, user_errors
-from segvit.d2 import load_config
+from segvit.command_line.model_arguments import add_trained_model, trained_config
+from segvit.command_line.parser import CommandParser
 from segvit.errors import UserError
 from segvit.export import (
     FORMATS,
@@ -37,16 +38,21 @@ from segvit.images import image_format_of
 from segvit.inference.sources import Sources
 from segvit.output_files import atomic_write
 
+# Timed rounds over the images.
+ROUNDS = 3
+
 
 @user_errors()
 def main() -> None:
     """Load the model, export it and print how well the file agrees."""
-    args = parse_arguments()
+    args = build_parser().parse_args()
+    if args.rounds and not args.images:
+        raise UserError(f"--rounds {args.rounds} needs --images: there is nothing to time")
     require_new_file(args)
     paths = find_images(args.images)
     if args.threads:
         torch.set_num_threads(args.threads)
-    cfg = load_config(args.config_file, args.opts)
+    cfg = trained_config(args)
     source = load_source(cfg)
     height, width = args.input_size or cfg.MODEL.VIT.IMG_SIZE
     image_format = image_format_of(cfg)
@@ -66,9 +72,10 @@ def main() -> None:
         print(f"{comparison.describe()} ({machine_name(torch.device('cpu'))}, {torch.get_num_threads()} threads)")
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", type=Path, required=True, metavar="FILE", help="the config, a YAML file")
+def build_parser() -> CommandParser:
+    """The arguments of the command."""
+    parser = CommandParser(description=__doc__, former={"--pictures": "--images"})
+    add_trained_model(parser)
     parser.add_argument("--format", choices=sorted(FORMATS), required=True, help="the format of the file")
     parser.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="the file to write: .onnx, .pt2 or .pt"
@@ -85,27 +92,18 @@ def parse_arguments() -> argparse.Namespace:
         help="size of the traced image (default: MODEL.VIT.IMG_SIZE)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file (default: refuse)")
-    # --pictures is the option's former name.
     parser.add_argument(
         "--images",
-        "--pictures",
         nargs="+",
         type=Path,
         default=[],
         metavar="PATH",
         help="images, and folders of them, on which file and model are compared and timed (default: none)",
     )
-    parser.add_argument(
-        "--rounds", type=positive, default=3, metavar="N", help="timed rounds over the images (default: 3)"
-    )
+    parser.add_argument("--rounds", type=positive, metavar="N", help=f"timed rounds over --images (default: {ROUNDS})")
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: PyTorch's choice)")
-    parser.add_argument(
-        "opts",
-        nargs=argparse.REMAINDER,
-        metavar="KEY VALUE",
-        help="config overrides such as MODEL.WEIGHTS FILE, after all options",
-    )
-    return parser.parse_args()
+    parser.add_overrides()
+    return parser
 
 
 def require_new_file(args: argparse.Namespace) -> None:
@@ -121,7 +119,7 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
     """The image files among the inputs and in their folders. Raises UserError if one is missing or is a video."""
     for path in inputs:
         if not path.exists():
-            raise UserError(f"--images: no such file: {path} (put KEY VALUE pairs after another option)")
+            raise UserError(f"--images: no such file: {path}")
     sources = Sources(inputs)
     for source in sources:
         if source.is_video:
@@ -144,7 +142,7 @@ def export(
             raise ExportError(f"cannot export this model to {args.format}{remedy}: {error}") from error
         run = chosen.read(unfinished)
         agreement = require_agreement(run, source.model, size)
-        comparison = compare_on_images(run, source.model, images, rounds=args.rounds) if images else None
+        comparison = compare_on_images(run, source.model, images, rounds=args.rounds or ROUNDS) if images else None
         return agreement, comparison
 
 

@@ -1,11 +1,11 @@
 """Turn what an annotation tool exports into a folder for DATASETS.FOLDER: class ids as PNGs, classes.json, splits.
 
-    import_dataset.py SOURCE TARGET [--format FORMAT]
+    import_dataset.py SOURCE --output FOLDER [--format FORMAT]
 
 SOURCE is the folder of an export, or its annotation file: COCO (instances, panoptic, stuff, Roboflow), LabelMe, CVAT
 for images, Label Studio, YOLO polygons, PASCAL VOC, masks of colours, of ids or of 0 and 255, or one mask per object.
-Splits of SOURCE are kept; images without any are divided, by --val-share, --groups, --folds or --lists. TARGET appears
-complete or not at all; TARGET/skipped.txt lists what was left out, and why.
+Splits of SOURCE are kept; images without any are divided, by --val-share, --groups, --folds or --lists. FOLDER appears
+complete or not at all; FOLDER/skipped.txt lists what was left out, and why.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from segvit.cli_errors import from_zero, local_path, positive, user_errors
+from segvit.command_line.parser import CommandParser, add_output, parse_with_output
 from segvit.dataset_tools.importing import (
     FORMATS,
     IGNORED_NAMES,
@@ -40,10 +41,10 @@ MAX_PRINTED = 10
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, draw, write and report. Returns the exit code."""
-    args = build_parser().parse_args(argv)
-    require_folder(args.target, origin="TARGET")
-    if os.path.lexists(args.target):
-        raise UserError(f"{args.target} exists: name a new folder, or remove this one first")
+    args = parse_with_output(build_parser(), argv, former="target")
+    require_folder(args.output, origin="TARGET")
+    if os.path.lexists(args.output):
+        raise UserError(f"{args.output} exists: name a new folder, or remove this one first")
     splits = SplitOptions(
         lists=dict(args.lists or []),
         val_share=args.val_share,
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = import_source(
             source,
             plan,
-            args.target,
+            args.output,
             rules=DrawingRules(overlap=args.overlap, crowd=args.crowd),
             splits=splits,
             workers=args.workers,
@@ -77,15 +78,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except BrokenProcessPool as error:
         raise UserError("a worker process was killed, perhaps out of memory: --workers 1 needs the least") from error
-    print(describe(report, args.target))
+    print(describe(report, args.output))
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The command-line options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("source", type=local_path, metavar="SOURCE", help="the export: a folder or an annotation file")
-    parser.add_argument("target", type=local_path, metavar="TARGET", help="the new folder")
+    add_output(parser, "the new folder", former="target")
     parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes")
     add_reading_options(parser.add_argument_group("what to read"))
     add_label_options(parser.add_argument_group("labels"))

@@ -1,11 +1,11 @@
 """Run the papers' ablations, `configs/ablations/*.yaml`, and print a table of their accuracy and cost.
 
-    python projects/SegViT/tools/run_ablations.py [--run GROUP-or-NAME ...] [--on FILE] [--seeds N ...]
+    python projects/SegViT/tools/run_ablations.py [--run GROUP-or-NAME ...] [--on FILE_OR_NAME] [--seeds N ...]
         [--output FOLDER] [KEY VALUE ...]
 
 --run takes groups (decoder, levels, stages, sampling, reduction) and names of configs; the default is all. A
 config in several groups runs once. The dataset is CamVid; --on overrides data keys by those of a YAML file, such as
-configs/ablations/on_toy_scenes.yaml for the generated toy scenes. With several seeds, the table has mean and standard
+ablations/on_toy_scenes for the generated toy scenes. With several seeds, the table has mean and standard
 deviation. FOLDER/<name>/seed<N>/ holds each run: a finished run is not repeated, and an interrupted one continues.
 FOLDER/ablations.{txt,json} hold the table. The exit code is 1 if a run failed.
 """
@@ -27,13 +27,14 @@ from detectron2.config import CfgNode
 from tabulate import tabulate
 
 from segvit.cli_errors import user_errors
-from segvit.config.loading import config_layers
+from segvit.command_line.parser import CommandParser
+from segvit.config.loading import config_layers, find_config
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
 from segvit.engine.run_setup import log_to_file
 from segvit.errors import UserError
 from segvit.experiments.cached_run import config_to_compare
-from segvit.experiments.run_series import failure_lines, split_overrides
+from segvit.experiments.run_series import failure_lines
 from segvit.experiments.seeded_runs import SeededRuns, parse_seeds, run_seeds
 from segvit.output_files import atomic_write_text, require_folder
 
@@ -47,16 +48,16 @@ GROUPS = {
 }
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line; overrides after --run or --seeds are separated from their values."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> CommandParser:
+    """The arguments of the command."""
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         "--run", nargs="+", default=list(GROUPS), metavar="GROUP-or-NAME", help="the ablations to run (default: all)"
     )
     parser.add_argument(
         "--on",
-        type=Path,
-        metavar="FILE",
+        type=find_config,
+        metavar="FILE_OR_NAME",
         help="YAML file with data keys that override those of each config (default: CamVid)",
     )
     parser.add_argument(
@@ -73,21 +74,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="FOLDER",
         help="the folder for runs and results (default: %(default)s)",
     )
-    parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides for all runs, after all options"
-    )
-    args = parser.parse_args(argv)
-    for words in ("run", "seeds"):
-        names, opts = split_overrides(getattr(args, words))
-        setattr(args, words, names)
-        args.opts = opts + args.opts
-    return args
+    parser.add_overrides("config overrides for all runs")
+    return parser
 
 
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run every ablation and write the table. Returns the exit code."""
-    args = parse_args(argv)
+    args = build_parser().parse_args(argv)
     configs = {name: ablation_config(CONFIGS / f"{name}.yaml", on=args.on, opts=args.opts) for name in chosen(args.run)}
     seeds = parse_seeds(args.seeds, next(iter(configs.values())))
     for cfg in configs.values():

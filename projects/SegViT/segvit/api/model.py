@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 from yacs.config import CfgNode
 
@@ -26,17 +26,15 @@ from segvit.api.segmentation import Segmentation
 from segvit.api.validation_mode import validation_mode
 from segvit.assembly.meta_arch import SegViT
 from segvit.classes.class_list import ClassList
-from segvit.errors import ArgumentError, UserError
+from segvit.errors import ArgumentError
 from segvit.images import ImageFormat, image_format_of
 from segvit.images.given_images import ImageLike
 from segvit.inference.loaded_model import LABELS_ONLY, LoadedModel
 from segvit.inference.predictor import SegViTPredictor
 from segvit.model_folder.card import TrainingRecord, with_name
-from segvit.model_folder.files import CARD, CLASSES, CONFIG, METRICS, WEIGHTS, read_model_folder, write_model_folder
+from segvit.model_folder.files import read_model_folder, write_model_folder
+from segvit.model_folder.finding import find_model
 from segvit.model_folder.loading import folder_config, load_model
-
-# The files of a hub repository that are downloaded.
-FILES = [CONFIG, WEIGHTS, CLASSES, METRICS, CARD]
 
 
 class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag="image-segmentation"):
@@ -219,29 +217,21 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
         """The model of a folder or of a hub repository, in evaluation mode, on a GPU if there is one.
 
         Args:
-            pretrained_model_name_or_path: a model folder, or "user/name" on a hub.
+            pretrained_model_name_or_path: a model folder, the OUTPUT_DIR of a run, or "user/name" on a hub.
             revision, cache_dir, force_download, local_files_only, token: see `huggingface_hub.snapshot_download`.
             **options: other values of config options, see `segvit.create_model`.
 
         Raises:
             UserError: the folder is incomplete or its files do not fit each other.
         """
-        folder = Path(pretrained_model_name_or_path)
-        if not folder.is_dir():
-            name = os.fspath(pretrained_model_name_or_path)
-            if name.count("/") != 1 or name.startswith((".", "/", "~")):
-                raise UserError(f"{name} is neither a model folder nor the name of a hub repository, such as user/name")
-            folder = Path(
-                snapshot_download(
-                    name,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                    allow_patterns=FILES,
-                )
-            )
+        folder = find_model(
+            pretrained_model_name_or_path,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+        )
         read = read_model_folder(folder)
         cfg = folder_config(read, {**keys_of_options(options), **LABELS_ONLY})
         return cls(cfg=cfg, network=load_model(cfg), classes=read.classes, metrics=read.metrics, card=read.card).eval()

@@ -138,6 +138,7 @@ def require_switches(
     *,
     tolerant: Collection[int] = (),
     foreign: bool = False,
+    warns: bool = True,
 ) -> None:
     """Check that every key with a changed value is read.
 
@@ -147,6 +148,7 @@ def require_switches(
         layers: the keys that each file sets, later files after earlier ones; those of the command line come last.
         tolerant: indices of layers whose keys without effect are a warning: files that a run has written, which hold
             all keys, and overrides of several configs.
+        warns: show that warning; what has no effect is of interest in training.
         foreign: the model has components of other projects, which may read any key below MODEL.
 
     Raises:
@@ -172,7 +174,11 @@ def require_switches(
                 f"Leave it at {unchanged[key]!r}, or change {' or '.join(rule.switches)}"
             )
     if without_effect:
-        logger.warning("Keys without effect in this config: %s", ", ".join(without_effect))
+        logger.log(
+            logging.WARNING if warns else logging.DEBUG,
+            "Keys without effect in this config: %s",
+            ", ".join(without_effect),
+        )
 
 
 def _last(layers: Sequence[Iterable[str]], key: str) -> int:

@@ -65,6 +65,8 @@ def find_config(name: str | Path) -> Path:
     key = path.as_posix().removesuffix(".yaml")
     if path.stem in FORMER_CONFIGS:
         return _replacement(path)
+    if path.is_absolute():
+        raise UserError(f"config file {str(path)!r} does not exist")
     shipped = {file.relative_to(CONFIGS).with_suffix("").as_posix(): file for file in CONFIGS.rglob("*.yaml")}
     matches = [key] if key in shipped else [candidate for candidate in shipped if candidate.endswith(f"/{key}")]
     if len(matches) == 1:
@@ -97,7 +99,7 @@ def _replacement(path: Path) -> Path:
     return CONFIGS / f"{FORMER_CONFIGS[path.stem]}.yaml"
 
 
-def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool = False) -> CfgNode:
+def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool = False, trains: bool = True) -> CfgNode:
     """A SegViT config from a YAML file (with its `_BASE_` files) and `KEY VALUE` overrides.
 
     Also registers the datasets of the folder DATASETS.FOLDER. Of a model folder, MODEL.WEIGHTS becomes its weights.
@@ -106,6 +108,7 @@ def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool =
         path: of the file, or of a model folder.
         opts: keys and values in turn.
         shared: the overrides are those of several configs: keys whose switch is off in this one are a warning.
+        trains: see `require_read`.
 
     Raises:
         UserError: a file is missing, not plain YAML, or has an unknown key; the overrides are not pairs of known keys
@@ -139,7 +142,7 @@ def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool =
     cfg.merge_from_list(list(opts))
     _read_yaml_values(cfg)
     require_values(cfg)
-    require_read(cfg, get_segvit_cfg(), layers, shared=shared)
+    require_read(cfg, get_segvit_cfg(), layers, shared=shared, trains=trains)
     names_classes = model_names_classes(cfg)
     register_hugging_face(cfg, model_names_classes=names_classes)
     register_config_folder(cfg, model_names_classes=names_classes)

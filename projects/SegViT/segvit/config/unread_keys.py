@@ -127,7 +127,12 @@ OWN_COMPONENTS = {
 
 
 def require_read(
-    cfg: CfgNode, defaults: CfgNode, layers: Sequence[Iterable[str]] | None = None, *, shared: bool = False
+    cfg: CfgNode,
+    defaults: CfgNode,
+    layers: Sequence[Iterable[str]] | None = None,
+    *,
+    shared: bool = False,
+    trains: bool = True,
 ) -> None:
     """Check that every key with a changed value is read.
 
@@ -136,6 +141,7 @@ def require_read(
         defaults: a config with the same keys and their defaults.
         layers: see `require_switches`; by default one layer sets all keys that differ from their defaults.
         shared: the last layer is that of several configs.
+        trains: the config is that of a training, which warns of keys without effect in files that runs have written.
 
     Raises:
         UserError: naming the first key that is not, and the remedy.
@@ -154,7 +160,7 @@ def require_read(
     tolerant = {index for index, layer in enumerate(layers) if READ - set(LOCAL) <= set(layer)}
     if shared:
         tolerant.add(len(layers) - 1)
-    require_switches(values, unchanged, layers, tolerant=tolerant, foreign=foreign)
+    require_switches(values, unchanged, layers, tolerant=tolerant, foreign=foreign, warns=trains or shared)
 
 
 def reason(key: str) -> str:

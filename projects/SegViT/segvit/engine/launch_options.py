@@ -5,18 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from pathlib import Path
 
+from yacs.config import CfgNode
+
+from segvit.command_line.model_arguments import add_any_model, config_of
+from segvit.command_line.parser import CommandParser
 from segvit.errors import UserError
+from segvit.model_folder.finding import IN_RUN
 
 # The environment variables that torchrun sets in each process.
 TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
-def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
-    """The options of Detectron2's `default_argument_parser`, with --dist-url auto also on several processes."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+def argument_parser(description: str | None = None) -> CommandParser:
+    """The options of a command that trains: those of Detectron2's, the model, and --output."""
+    parser = CommandParser(description=description)
+    add_any_model(parser)
     add = parser.add_argument
-    add("--config-file", default="", metavar="FILE", help="the config, a YAML file")
+    add("--output", type=Path, metavar="FOLDER", help="the folder of the run (default: OUTPUT_DIR of the config)")
     add("--resume", action="store_true", help="continue from the newest checkpoint in OUTPUT_DIR (default: start anew)")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS and do not train (default: train)")
     add("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine, one per GPU (default: 1)")
@@ -29,8 +36,33 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         help="where the processes meet, such as tcp://HOST:PORT; machines need one, a single machine does not "
         "(default: auto)",
     )
-    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, after all options")
+    parser.add_overrides()
     return parser
+
+
+def run_config(args: argparse.Namespace) -> CfgNode:
+    """The config of a run: that of the model, its overrides, and --output as OUTPUT_DIR.
+
+    Raises:
+        UserError: see `config_of`; a model folder names no folder for the run, or --output and OUTPUT_DIR differ.
+    """
+    chosen = dict(zip(args.opts[::2], args.opts[1::2])).get("OUTPUT_DIR")
+    output = args.output
+    if output is None and chosen is None and args.model and Path(args.model).exists():
+        if not args.eval_only:
+            raise UserError(f"--model {args.model} is trained further: name a folder for it by --output")
+        output = Path("output", "evaluation", evaluated_name(Path(args.model)))
+    if output is None:
+        return config_of(args, trains=not args.eval_only)
+    if chosen is not None and Path(chosen) != output:
+        raise UserError(f"--output {output} and OUTPUT_DIR {chosen} differ: leave one out")
+    return config_of(args, [*args.opts, "OUTPUT_DIR", str(output)], trains=not args.eval_only)
+
+
+def evaluated_name(model: Path) -> str:
+    """The name of a model folder, or of the run that it belongs to."""
+    folder = model.resolve()
+    return folder.parent.name if folder.name == IN_RUN else folder.name
 
 
 def started_by_torchrun() -> bool:

@@ -22,6 +22,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from segvit.engine.run_folder import (
+    MODEL_FOLDER,
     clear,
     clear_evaluation,
     has_trained,
@@ -46,7 +47,7 @@ def run_in_folder(cfg: CfgNode, args: argparse.Namespace, *, resumes: bool) -> I
 
     Args:
         cfg: the config of the run.
-        args: with `eval_only`, `overwrite` and `config_file`.
+        args: with `eval_only`, `overwrite`, `model` and `config_file`.
         resumes: whether the run continues from a checkpoint in the folder.
 
     Raises:
@@ -126,7 +127,13 @@ def _log_start(cfg: CfgNode, args: argparse.Namespace) -> None:
     logger.info("Command line arguments: %s", args)
     logger.info("Config:\n%s", cfg.dump())
     action = "Evaluating" if args.eval_only else "Training"
-    show("%s %s in %s; the whole log is %s", action, args.config_file, cfg.OUTPUT_DIR, Path(cfg.OUTPUT_DIR, "log.txt"))
+    show(
+        "%s %s in %s; the whole log is %s",
+        action,
+        args.model or args.config_file,
+        cfg.OUTPUT_DIR,
+        Path(cfg.OUTPUT_DIR, "log.txt"),
+    )
 
 
 def seed_run(cfg: CfgNode, *, benchmark: bool) -> None:
@@ -146,17 +153,16 @@ def show_result(cfg: CfgNode, results: Mapping[str, Any] | None, *, trained: boo
     evaluated = [
         str(Path(part, name)) for part in ("", *(results or {})) for name in ("sem_seg_evaluation.json", "predictions")
     ]
-    for name in ("model", "model_best.pth", "model_final.pth", *evaluated, "metrics.json", "config.yaml"):
+    for name in (MODEL_FOLDER, "model_best.pth", "model_final.pth", *evaluated, "metrics.json", "config.yaml"):
         if (folder / name).exists():
             show("  %s", folder / name)
     if trained:
-        weights = folder / ("model_best.pth" if (folder / "model_best.pth").is_file() else "model_final.pth")
-        show("%s", next_command(folder, weights, demo=Path(sys.argv[0]).parent / "demo" / "demo.py"))
+        show("%s", next_command(folder / MODEL_FOLDER, demo=Path(sys.argv[0]).parent / "demo" / "demo.py"))
 
 
-def next_command(folder: Path, weights: Path, *, demo: Path) -> str:
-    """A line with the command that segments images with a run's model."""
-    command = shlex.join(["python", str(demo), "--config-file", str(folder / "config.yaml"), "--weights", str(weights)])
+def next_command(model: Path, *, demo: Path) -> str:
+    """A line with the command that segments images with a run's model folder."""
+    command = shlex.join(["python", str(demo), "--model", str(model)])
     return f"Segment images: {command} --input IMAGE --output FOLDER"
 
 

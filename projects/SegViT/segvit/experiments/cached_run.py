@@ -71,6 +71,8 @@ def config_to_compare(path: str | Path, opts: Sequence[object] = (), *, shared: 
         UserError: if the config cannot be read or has no test set.
     """
     cfg = load_config(path, opts, shared=shared)
+    if cfg.MODEL.WEIGHTS:
+        raise UserError(f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} would have no effect: runs that are compared start anew")
     if not cfg.DATASETS.TEST:
         raise UserError("DATASETS.TEST is empty: runs are compared by their evaluation")
     return merge(

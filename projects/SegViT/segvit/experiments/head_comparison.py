@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from detectron2.config import CfgNode
 
@@ -26,7 +27,7 @@ DETAIL: Overrides = {
 }
 
 
-def shared_config(config_file: str, opts: Sequence[object]) -> CfgNode:
+def shared_config(config_file: str | Path, opts: Sequence[object]) -> CfgNode:
     """The recipe that all heads share, with boundary IoU.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -50,10 +49,3 @@ def failure_lines(failures: Mapping[str, str]) -> list[str]:
     """The lines of a report about the failed runs; none if no run failed."""
     lines = [f"  {name}: {message}" for name, message in failures.items()]
     return ["", "Failed (log.txt has the traceback):", *lines] if lines else []
-
-
-def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split option values into names and `KEY VALUE` overrides: argparse reads overrides after `nargs="+"` as names."""
-    keys = [index for index, word in enumerate(words) if re.match(r"[A-Z]\w*(\.\w+|$)", word)]
-    end = keys[0] if keys else len(words)
-    return list(words[:end]), list(words[end:])

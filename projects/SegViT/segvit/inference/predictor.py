@@ -224,7 +224,7 @@ def _load(
             return load_folder(source, opts)
         from segvit.config.loading import load_config
 
-        return load_checkpoint(load_config(find_config(os.fspath(source)), opts), weights)
+        return load_checkpoint(load_config(find_config(os.fspath(source)), opts, trains=False), weights)
     cfg = source.clone()
     cfg.defrost()
     cfg.merge_from_list(list(opts))
