@@ -63,13 +63,12 @@ def main() -> None:
     )
 
     # Segment.
-    write_frames = args.frames or bool({"labels", "colors"}.intersection(args.kinds or ()))
     replaces = args.finished == "replace" if args.finished else share.count == 1
     demo = Demo(
         predictor,
         results,
         batch_size=args.batch_size,
-        write_frames=write_frames,
+        write_frames=args.frames,
         replaces=replaces,
         skipped=skipped,
         max_megapixels=args.megapixels,
@@ -195,6 +194,7 @@ def build_parser() -> CommandParser:
     """The arguments of the command."""
     parser = CommandParser(description=__doc__)
     add_trained_model(parser)
+    add = parser.add_argument
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--input", type=local_path, nargs="+", metavar="PATH", help="images, videos, and folders of them"
@@ -206,46 +206,40 @@ def build_parser() -> CommandParser:
         metavar="CAMERA",
         help="record a camera until Ctrl-C: its number, or a device or address that OpenCV can open (default: 0)",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the folder for the results")
-    parser.add_argument(
+    add("--output", type=Path, required=True, metavar="FOLDER", help="the folder for the results")
+    add(
         "--kinds",
         nargs="+",
         choices=KINDS,
         help="the results to write; labels and colors also of the frames of videos (default: all, without frames)",
     )
-    parser.add_argument(
+    add(
         "--finished",
         choices=("skip", "replace"),
         help="files whose results exist (default: replace, or skip where processes share the files)",
     )
-    parser.add_argument(
+    add(
         "--share",
         default="auto",
         metavar="PART",
         help="the files that this process takes: INDEX/COUNT (0/8 to 7/8), all, or auto, by the variables of torchrun, "
         "srun and Slurm arrays (default: auto)",
     )
-    parser.add_argument(
-        "--opacity", type=float, default=0.6, metavar="X", help="opacity of overlay colours, 0 to 1 (default: 0.6)"
-    )
-    parser.add_argument(
+    add("--opacity", type=float, default=0.6, metavar="X", help="opacity of overlay colours, 0 to 1 (default: 0.6)")
+    add(
         "--frames",
         action="store_true",
         help="also write the labels and colours of each video frame (default: if --kinds names them)",
     )
-    parser.add_argument(
-        "--batch-size", type=positive, default=1, metavar="N", help="video frames per forward pass (default: 1)"
-    )
-    parser.add_argument(
+    add("--batch-size", type=positive, default=1, metavar="N", help="video frames per forward pass (default: 1)")
+    add(
         "--megapixels",
         type=positive,
         default=100,
         metavar="N",
         help="segment larger TIFFs from file to file (default: 100)",
     )
-    parser.add_argument(
-        "--max-frames", type=positive, metavar="N", help="stop the camera after this many frames (default: at Ctrl-C)"
-    )
+    add("--max-frames", type=positive, metavar="N", help="stop the camera after this many frames (default: at Ctrl-C)")
     parser.add_overrides()
     return parser
 
@@ -258,6 +252,7 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"--opacity {args.opacity} must be from 0 to 1")
     if args.max_frames is not None and args.webcam is None:
         parser.error("--max-frames needs --webcam")
+    args.frames = args.frames or bool({"labels", "colors"}.intersection(args.kinds or ()))
     return args
 
 
