@@ -33,12 +33,7 @@ from segvit.inference import SegViTPredictor
 from segvit.inference.results import KINDS, ResultFolder
 from segvit.inference.sources import Source, Sources
 from segvit.inference.video import VideoError, VideoReader, VideoWriter
-from segvit.inference.work_share import (
-    WorkShare,
-    share_of_environment,
-    share_of_text,
-    wait_for_other_processes,
-)
+from segvit.inference.work_share import WorkShare, chosen_share, wait_for_other_processes
 from segvit.output_files import require_folder
 from segvit.progress import progress_bar
 
@@ -50,7 +45,7 @@ def main() -> None:
 
     # The files of this process, the model and the folder of results.
     require_folder(args.output, origin="--output")
-    share = share_of(args)
+    share = WorkShare() if args.webcam is not None else chosen_share(args.share)
     skipped: list[str] = []
     sources = Sources(args.input or [], on_error=lambda error: skipped.append(str(error)), share=share)
     predictor = predictor_of(args, place=share.device, array_format="RGB")
@@ -89,13 +84,6 @@ def main() -> None:
     if args.share == "auto":
         wait_for_other_processes(os.environ)
     sys.exit(1 if demo.skipped else 0)
-
-
-def share_of(args: argparse.Namespace) -> WorkShare:
-    """The part of the files that --share or, by default, the job's environment gives to this process."""
-    if args.share == "all" or args.webcam is not None:
-        return WorkShare()
-    return share_of_environment(os.environ) if args.share == "auto" else share_of_text(args.share)
 
 
 class Demo:

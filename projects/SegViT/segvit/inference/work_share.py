@@ -46,6 +46,13 @@ class WorkShare:
         return f"cuda:{self.local_rank % num_gpus}" if num_gpus > 1 else name
 
 
+def chosen_share(text: str) -> WorkShare:
+    """The part of the files that --share gives: "all", INDEX/COUNT, or "auto", by the job's environment."""
+    if text == "all":
+        return WorkShare()
+    return share_of_environment(os.environ) if text == "auto" else share_of_text(text)
+
+
 def share_of_environment(variables: Mapping[str, str]) -> WorkShare:
     """The part of this process: of torchrun, or else of srun, within the task of a Slurm array.
 
