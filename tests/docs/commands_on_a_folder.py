@@ -11,7 +11,8 @@ from PIL import Image
 from rasterio.transform import from_origin
 from tiny_settings import TINY_INPUT, TINY_VIT, TRAIN, TWO_STEPS
 
-from helpers.folders import block_image, write_folder
+from helpers.annotation_exports import EXPORTS, Scene
+from helpers.folders import CLASSES, block_image, label_map, write_folder
 
 
 def with_a_folder(command, workspace):
@@ -92,10 +93,32 @@ def segments_other_images(command, workspace):
     assert (workspace.folder / "output/new_images/overlays/a.png").is_file()
 
 
+def imports_an_export(command, workspace):
+    """On an export of each tool, to a new folder of the test's own."""
+    tool = re.search(r"/path/to/(\w+)_export", command)[1]
+    export = workspace.folder / f"{tool}_export"
+
+    def write():
+        scenes = [Scene(stem, block_image(ord(stem)), label_map(ord(stem))) for stem in "abcd"]
+        EXPORTS[tool][0](export, scenes, CLASSES)
+        (export / "train.txt").write_text("a\nb\n")
+        (export / "val.txt").write_text("c.png 1\nd\n")
+
+    workspace.once(export, write)
+    target = workspace.folder / re.sub(r"\W+", "_", command)[-100:]
+    workspace.shell(command.replace("/path/to/folder", str(target)).replace("/path/to", str(workspace.folder)))
+    folders = [target / f"fold{number}" for number in (1, 2, 3)] if "--folds" in command else [target]
+    for folder in folders:
+        images = [path.stem for path in folder.rglob("images/*/*")]
+        assert sorted(images) == sorted(path.stem for path in folder.rglob("annotations/*/*")) == list("abcd")
+        assert (folder / "classes.json").is_file() and (folder / "splits" / "val.txt").is_file()
+
+
 # Regular expression of a whole command -> the check that runs it.
 COVERAGE = {
     r"python projects/SegViT/tools/check_dataset\.py .* --measure-channels .*": measures_channels,
     r"python projects/SegViT/demo/demo\.py --model output/mine/model --input scene\.tif .*": segments_a_scene,
+    r"python projects/SegViT/tools/import_dataset\.py .*": imports_an_export,
     r"python projects/SegViT/tools/check_dataset\.py .*": checks_data,
     r"(OMP_NUM_THREADS=1 )?" + TRAIN + r".* DATASETS\.FOLDER .*": trains_on_a_folder,
     r"python projects/SegViT/demo/demo\.py --model output/custom_scratch/.*": segments_other_images,
