@@ -55,6 +55,19 @@ TXT, JSON = "HOME/data/classes.txt", "HOME/data/classes.json"
 FOLDERS = [
     Case(name, mentions, given=given)
     for name, mentions, given in [
+        (
+            "export of LabelMe",
+            "DATASETS.FOLDER LabelMe import_dataset.py HOME/data",
+            both(remove("classes.json"), written("data/a.json", '{"shapes": [], "imagePath": "a.jpg"}')),
+        ),
+        (
+            "export of COCO with a list of classes",
+            "DATASETS.FOLDER COCO import_dataset.py HOME/data",
+            both(
+                both(remove("images"), remove("annotations")),
+                written("data/instances.json", '{"images": [], "annotations": [], "categories": []}'),
+            ),
+        ),
         ("no class names", "DATASETS.FOLDER HOME/data classes.txt classes.json", remove("classes.json")),
         ("two files of class names", "HOME/data classes.txt classes.json", written("data/classes.txt", "a\nb\nc\n")),
         ("empty classes.txt", TXT, classes("")),

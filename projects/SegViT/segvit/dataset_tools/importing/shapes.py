@@ -21,8 +21,8 @@ from segvit.errors import UserError
 # and Label Studio use it. "labelme": Pillow's filled polygon with its outline. "yolo": OpenCV's `fillPoly` of the
 # points rounded down.
 Rasterizer = Literal["coco", "labelme", "yolo"]
-# Polygons that reach farther beyond the image than this many times its size are errors of a tool.
-MAX_REACH = 4
+# Polygons that reach farther beyond the image, in pixels and in sizes of the image, are errors of a tool.
+MIN_REACH, MAX_REACH = 1000, 4
 
 Points = np.ndarray
 
@@ -146,7 +146,7 @@ def _bounds(points: Points, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Whole pixels (left, top, right, bottom) around points. Raises UserError for points without sense."""
     if not np.isfinite(points).all():
         raise UserError("coordinates that are not finite")
-    reach = MAX_REACH * max(size)
+    reach = max(MIN_REACH, MAX_REACH * max(size))
     if np.abs(points).max() > reach + max(size):
         raise UserError(f"coordinates up to {np.abs(points).max():.0f}, far beyond the image of {size[1]} x {size[0]}")
     left, top = np.floor(points.min(axis=0)).astype(int).tolist()

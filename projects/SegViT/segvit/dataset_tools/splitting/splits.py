@@ -128,7 +128,8 @@ def _near_duplicates(images: Sequence[PooledImage]) -> list[tuple[int, int]]:
 
 def _shared(images: Sequence[PooledImage], splits: Sequence[str]) -> list[str]:
     """A note if splits that are kept share images."""
-    across = {b for a, b in _near_duplicates(images) if splits[a] and splits[b] and splits[a] != splits[b]}
+    pairs = [pair for pair in _near_duplicates(images) if all(splits[position] for position in pair)]
+    across = {position for a, b in pairs if splits[a] != splits[b] for position in (a, b)}
     if not across:
         return []
     return [

@@ -59,8 +59,8 @@ class ImageIndex:
     def find(self, name: str, *, near: Path | None = None, split: str = "") -> Path | None:
         """The file that an annotation calls `name`, a path or URL; None if there is none or more than one.
 
-        Of several files with the same name the one wins whose folders agree with most of the name's, then one in the
-        folder `near`, then one in a folder of the split.
+        Of several files with the same name the one wins that is there as seen from the folder `near`, then the one
+        whose folders agree with most of the name's, then one in `near`, then one in a folder of the split.
         """
         for wanted in _readings(name):
             files = self._by_name.get(_normal(wanted.name)) or self._by_stem.get(_normal(wanted.stem), [])
@@ -74,7 +74,7 @@ class ImageIndex:
         return path.relative_to(self.root).as_posix()
 
     def _closest(self, files: list[Path], wanted: PurePosixPath, near: Path | None, split: str) -> Path | None:
-        def agreement(path: Path) -> tuple[int, bool, bool]:
+        def agreement(path: Path) -> tuple[bool, int, bool, bool]:
             pairs = zip(reversed(path.parent.parts), reversed(wanted.parent.parts))
             same = 0
             for ours, theirs in pairs:
@@ -82,7 +82,8 @@ class ImageIndex:
                     break
                 same += 1
             is_near = near is not None and path.is_relative_to(near)
-            return same, is_near, bool(split) and split_of(path.relative_to(self.root)) == split
+            is_beside = near is not None and path.parent == near / wanted.parent
+            return is_beside, same, is_near, bool(split) and split_of(path.relative_to(self.root)) == split
 
         ranked = sorted(files, key=agreement, reverse=True)
         if len(ranked) > 1 and agreement(ranked[0]) == agreement(ranked[1]):

@@ -1,0 +1,128 @@
+"""Damaged and interrupted imports: nothing half-written, and a list of what was skipped and why."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from helpers.annotation_exports import EXPORTS, Scene
+from helpers.folders import CLASSES, block_image, label_map
+from helpers.repository import PROJECT
+from helpers.scripts import load_script
+from segvit.dataset_tools.importing import import_run
+from segvit.output_files import new_folder
+
+TOOL = load_script(PROJECT / "tools" / "import_dataset.py")
+
+
+@pytest.fixture
+def export(tmp_path):
+    """A writer of four scenes as a tool exports them."""
+
+    def write(tool):
+        scenes = [Scene(stem, block_image(ord(stem)), label_map(ord(stem))) for stem in "abcd"]
+        EXPORTS[tool][0](tmp_path / "export", scenes, CLASSES)
+        return tmp_path / "export"
+
+    return write
+
+
+def run(export, *options):
+    return TOOL.main([str(export), str(export.parent / "new"), "--workers", "1", *options])
+
+
+def test_a_damaged_image_and_a_missing_one_are_listed(export):
+    folder = export("coco")
+    image = folder / "images" / "b.png"
+    image.write_bytes(image.read_bytes()[:-200])
+    (folder / "images" / "c.png").unlink()
+    assert run(folder) == 0
+    skipped = (folder.parent / "new" / "skipped.txt").read_text().splitlines()
+    assert len(skipped) == 2 and "c.png" in skipped[0] and "images/b.png: " in skipped[1]
+    names = [path.stem for path in (folder.parent / "new").glob("images/*/*")]
+    assert sorted(names) == ["a", "d"]
+
+
+def test_a_damaged_mask_is_listed(export):
+    folder = export("objects")
+    mask = next((folder / "masks" / "a").iterdir())
+    mask.write_bytes(mask.read_bytes()[:40])
+    assert run(folder) == 0
+    assert mask.name in (folder.parent / "new" / "skipped.txt").read_text()
+    assert not list((folder.parent / "new").glob("images/*/a.*"))
+
+
+@pytest.mark.parametrize(
+    ("tool", "file", "content"),
+    [
+        ("coco", "annotations/instances_default.json", '{"images": [], "annotations": [], "categories": ['),
+        ("cvat", "annotations.xml", "<annotations><meta><image></annotations>"),
+        ("cvat", "annotations.xml", '<!DOCTYPE a [<!ENTITY b "c">]><annotations><meta></meta></annotations>'),
+        ("label_studio", "export.json", '[{"data": {}, "annotations": '),
+        ("yolo", "data.yaml", "names: [a, {"),
+        ("colors", "class_dict.csv", "name,r\nroad,1\n"),
+    ],
+)
+def test_a_damaged_annotation_file_is_named_and_nothing_is_written(export, capsys, tool, file, content):
+    folder = export(tool)
+    (folder / file).write_text(content)
+    with pytest.raises(SystemExit, match="2"):
+        run(folder, *EXPORTS[tool][1])
+    assert os.path.basename(file) in capsys.readouterr().err
+    assert [path.name for path in folder.parent.iterdir()] == ["export"]
+
+
+def test_an_interruption_leaves_nothing(export, monkeypatch):
+    folder = export("coco")
+
+    def interrupt(images, options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_run, "make_splits", interrupt)
+    with pytest.raises(SystemExit, match="130"):
+        run(folder)
+    assert [path.name for path in folder.parent.iterdir()] == ["export"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    target = str(tmp_path / "new")
+    code = f"import os; from segvit.output_files import new_folder\nwith new_folder({target!r}): os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert len(list(tmp_path.iterdir())) == 1
+    with new_folder(tmp_path / "new"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_an_existing_target_is_kept(export, capsys):
+    folder = export("coco")
+    (folder.parent / "new").mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        run(folder)
+    assert "exists" in capsys.readouterr().err and not list((folder.parent / "new").iterdir())
+
+
+def test_an_image_annotated_twice_is_listed_and_equal_stems_are_kept_apart(export):
+    folder = export("labelme")
+    (folder / "b2.json").write_text((folder / "b.json").read_text())
+    (folder / "more").mkdir()
+    for suffix in (".png", ".json"):
+        os.link(folder / f"c{suffix}", folder / "more" / f"c{suffix}")
+    (folder / "more" / "c.png").unlink()
+    (folder / "more" / "c.png").write_bytes((folder / "d.png").read_bytes())
+    assert run(folder) == 0
+    new = folder.parent / "new"
+    assert sorted(path.stem for path in new.glob("images/*/*")) == ["a", "b", "c", "d", "more__c"]
+    assert "b.png: is annotated more than once" in (new / "skipped.txt").read_text()
+    assert json.loads((new / "import.json").read_text())["images"]["more__c.png"] == "more/c.png"
+
+
+def test_images_without_annotation_are_skipped_or_background(export):
+    folder = export("labelme")
+    (folder / "d.json").unlink()
+    assert run(folder) == 0
+    assert "d.png: no annotation" in (folder.parent / "new" / "skipped.txt").read_text()
+    assert TOOL.main([str(folder), str(folder.parent / "all"), "--workers", "1", "--unannotated", "background"]) == 0
+    assert len(list((folder.parent / "all").glob("annotations/*/d.png"))) == 1
