@@ -14,7 +14,7 @@ from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
 
 from segvit.data.channel_augmentation import ChannelDistortion, ResizeTransform
-from segvit.data.class_crop import ClassCrop
+from segvit.data.class_crop import ClassCrop, CropSettings, crop_settings
 from segvit.data.light_augmentation import light_augmentations
 from segvit.data.pipelines.loading import load_pipeline
 from segvit.data.pipelines.own_pipeline import OwnPipeline
@@ -190,8 +190,8 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     Crops of rare classes, changes of light and a pipeline of the user's follow if their keys turn them on. Crops that
     are read from the file (INPUT.CROP.FROM_FILE) are neither resized nor cut.
     """
-    from_file = cfg.INPUT.CROP.ENABLED and cfg.INPUT.CROP.FROM_FILE
-    augmentations = [] if from_file else _resize_and_crop(cfg)
+    crop = crop_settings(cfg)
+    augmentations = [] if crop is not None and crop.from_file else _resize_and_crop(cfg, crop)
     if cfg.INPUT.RANDOM_FLIP != "none":
         horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
         augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
@@ -202,31 +202,31 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     return augmentations
 
 
-def _resize_and_crop(cfg: CfgNode) -> list[T.Augmentation]:
-    augmentations: list[T.Augmentation] = [
-        ResizeWithRatio(
-            short=cfg.INPUT.MIN_SIZE_TRAIN,
-            short_sampling=cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING,
-            long=cfg.INPUT.MAX_SIZE_TRAIN,
-            ratio_range=tuple(cfg.INPUT.RESIZE_RATIO_RANGE),
-            sampling=cfg.INPUT.RESIZE_RATIO_SAMPLING,
-        )
-    ]
-    if cfg.INPUT.CROP.ENABLED:
-        crop = T.RandomCrop_CategoryAreaConstraint(
-            cfg.INPUT.CROP.TYPE,
-            cfg.INPUT.CROP.SIZE,
-            single_category_max_area=cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA,
-            ignored_category=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
-        )
-        of_class = ClassCrop(
-            crop,
-            probability=cfg.INPUT.CROP.CLASS_PROBABILITY,
-            num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-            ignored=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
-        )
-        augmentations.append(of_class if of_class.probability else crop)
-    return augmentations
+def random_resize(cfg: CfgNode) -> ResizeWithRatio:
+    """The random resizing of training images."""
+    return ResizeWithRatio(
+        short=cfg.INPUT.MIN_SIZE_TRAIN,
+        short_sampling=cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING,
+        long=cfg.INPUT.MAX_SIZE_TRAIN,
+        ratio_range=tuple(cfg.INPUT.RESIZE_RATIO_RANGE),
+        sampling=cfg.INPUT.RESIZE_RATIO_SAMPLING,
+    )
+
+
+def _resize_and_crop(cfg: CfgNode, crop: CropSettings | None) -> list[T.Augmentation]:
+    if crop is None:
+        return [random_resize(cfg)]
+    ignored = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+    plain = T.RandomCrop_CategoryAreaConstraint(
+        crop.kind, crop.size, single_category_max_area=crop.max_area, ignored_category=ignored
+    )
+    of_class = ClassCrop(
+        plain,
+        probability=crop.class_probability,
+        num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        ignored=ignored,
+    )
+    return [random_resize(cfg), of_class if of_class.probability else plain]
 
 
 def _photometric(cfg: CfgNode) -> list[T.Augmentation]:

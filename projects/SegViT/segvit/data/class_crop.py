@@ -5,7 +5,10 @@ Shape shorthand: H x W pixels, K classes.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import CropTransform, Transform
 
@@ -49,3 +52,21 @@ class ClassCrop(T.Augmentation):
             for at, length, whole in zip(pixel, (height, width), sem_seg.shape, strict=True)
         )
         return CropTransform(left, top, width, height)
+
+
+class CropSettings(NamedTuple):
+    """The keys of INPUT.CROP."""
+
+    kind: str
+    size: list[float]
+    max_area: float
+    class_probability: float
+    from_file: bool
+
+
+def crop_settings(cfg: CfgNode) -> CropSettings | None:
+    """The crops of a config; None for whole images."""
+    crop = cfg.INPUT.CROP
+    if not crop.ENABLED:
+        return None
+    return CropSettings(crop.TYPE, crop.SIZE, crop.SINGLE_CATEGORY_MAX_AREA, crop.CLASS_PROBABILITY, crop.FROM_FILE)

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from detectron2.config import CfgNode
 
-from segvit.data.augmentation import ResizeWithRatio
+from segvit.data.augmentation import ResizeWithRatio, random_resize
 from segvit.data.channel_augmentation import ResizeTransform
+from segvit.data.class_crop import crop_settings
 from segvit.data.label_reading import count_ids
 from segvit.errors import UserError
 from segvit.images import ImageFormat, image_format_of
@@ -100,25 +101,19 @@ def build_file_crop(cfg: CfgNode) -> FileCrop | None:
 
     Raises UserError for keys that need the whole image.
     """
-    crop = cfg.INPUT.CROP
-    if not (crop.ENABLED and crop.FROM_FILE):
+    crop = crop_settings(cfg)
+    if crop is None or not crop.from_file:
         return None
-    if crop.CLASS_PROBABILITY or crop.TYPE != "absolute":
+    if crop.class_probability or crop.kind != "absolute":
         raise UserError(
             "INPUT.CROP.FROM_FILE True reads a part of each image: set INPUT.CROP.TYPE to 'absolute' and "
             "INPUT.CROP.CLASS_PROBABILITY to 0.0, which need the whole image otherwise"
         )
-    ratios = ResizeWithRatio(
-        short=1,
-        long=1,
-        ratio_range=tuple(cfg.INPUT.RESIZE_RATIO_RANGE),
-        sampling=cfg.INPUT.RESIZE_RATIO_SAMPLING,
-    )
     return FileCrop(
         image_format=image_format_of(cfg),
-        size=(crop.SIZE[0], crop.SIZE[1]),
-        ratios=ratios,
-        single_category_max_area=crop.SINGLE_CATEGORY_MAX_AREA,
+        size=(int(crop.size[0]), int(crop.size[1])),
+        ratios=random_resize(cfg),
+        single_category_max_area=crop.max_area,
         ignore_value=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
     )
 

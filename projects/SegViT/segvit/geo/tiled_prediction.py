@@ -61,7 +61,7 @@ def windows_of(predictor: SegViTPredictor) -> SlidingWindow:
     """The windows of TEST.WINDOW; without them, those of the training size, every two thirds of it."""
     if predictor.model.windows is not None:
         return predictor.model.windows
-    size = list(predictor.cfg.MODEL.VIT.IMG_SIZE)
+    size = list(predictor.model.backbone.img_size)
     return SlidingWindow(
         size=size, stride=[max(length * 2 // 3, 1) for length in size], batch_size=4, accumulate_on_cpu=True
     )
