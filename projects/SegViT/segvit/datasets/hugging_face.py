@@ -47,7 +47,8 @@ def register_hugging_face(cfg: CfgNode, *, model_names_classes: bool = False) ->
     for name in names:
         path, _, split = name.removeprefix(PREFIX).rpartition(":")
         if not path or not split:
-            raise UserError(f"dataset {name!r} must be hf:PATH_OR_NAME:SPLIT, such as hf:/path/to/folder:train")
+            key = "DATASETS.TRAIN" if name in cfg.DATASETS.TRAIN else "DATASETS.TEST"
+            raise UserError(f"{key} {name!r} must be hf:PATH_OR_NAME:SPLIT, such as hf:/path/to/folder:train")
         if name in DatasetCatalog:
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)
