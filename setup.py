@@ -67,6 +67,7 @@ setup(
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
         "geo": ["rasterio>=1.3"],  # georeferenced and very large TIFFs, and compressions that tifffile lacks
         "tracking": ["mlflow-skinny>=3.0", "trackio>=0.20", "wandb>=0.20"],  # TRACKING.TO
+        "openvino": ["openvino>=2025.0", "nncf>=2.15", "onnx>=1.16", "onnxscript>=0.1"],
         "demo": ["gradio>=6.31,<7"],  # the web page
     },
 )

@@ -38,6 +38,7 @@ ALWAYS_READ = {
     "TRACKING.TO",
     *("SOLVER.TF32", "SOLVER.ACCUM_STEPS", "SOLVER.EMA.ENABLED", "SOLVER.NON_FINITE"),
     *("TEST.WINDOW.ENABLED", "TEST.PRECISION", "TEST.LABELS_ONLY", "TEST.BOUNDARY_IOU", "TEST.SAVE_PREDICTIONS"),
+    "TEST.CONFIDENCE_TEMPERATURE",
 }
 # Values that differ from the defaults and pass the other checks, and values of a switch with which no rule is met.
 CHANGED = {

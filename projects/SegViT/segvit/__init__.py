@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from segvit.api.creation import create_model, list_models
     from segvit.api.model import Model
-    from segvit.api.segmentation import Segmentation
     from segvit.inference.predictor import SegViTPredictor
+    from segvit.inference.segmentation import Segmentation
 
     from_pretrained = Model.from_pretrained
 
@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 # The module of each name; `import segvit` itself imports neither torch nor timm.
 PUBLIC = {
     "Model": "segvit.api.model",
-    "Segmentation": "segvit.api.segmentation",
+    "Segmentation": "segvit.inference.segmentation",
     "SegViTPredictor": "segvit.inference.predictor",
     "create_model": "segvit.api.creation",
     "list_models": "segvit.api.creation",

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 
 from segvit.analysis.timing import machine_name
 from segvit.cli_errors import positive, user_errors
@@ -23,16 +26,23 @@ from segvit.command_line.model_arguments import add_trained_model, trained_confi
 from segvit.command_line.parser import CommandParser
 from segvit.errors import UserError
 from segvit.export import (
+    FLOAT32,
     FORMATS,
+    PRECISIONS,
+    RUNS,
     Agreement,
     Comparison,
     ExportError,
     ExportSource,
     ImageSize,
+    Limits,
     compare_on_images,
     load_source,
+    mean_iou,
     read_images,
     require_agreement,
+    require_precision,
+    write_precision,
 )
 from segvit.images import image_format_of
 from segvit.inference.sources import Sources
@@ -65,11 +75,16 @@ def main() -> None:
         dtype=torch.from_numpy(np.empty(0, image_format.dtype)).dtype,
     )
     images = read_images(paths, cfg, size)
+    calibration = read_images(find_images(args.calibration_images), cfg, size)
+    require_precision(args.precision, args.format, calibration)
     print(f"exporting to {args.format}, which takes a minute for a large model ...", flush=True)
-    agreement, comparison = export(source, size, images, args)
-    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB; {agreement.describe()}")
+    agreement, comparison = export(source, size, images, args, calibration)
+    files = [args.output, *([args.output.with_suffix(".bin")] if args.format == "openvino" else [])]
+    print(f"{args.output}: {sum(file.stat().st_size for file in files) / 1e6:.1f} MB; {agreement.describe()}")
     if comparison is not None:
         print(f"{comparison.describe()} ({machine_name(torch.device('cpu'))}, {torch.get_num_threads()} threads)")
+    if args.labels:
+        print_mean_iou(source, paths, images, cfg, args)
 
 
 def build_parser() -> CommandParser:
@@ -78,10 +93,28 @@ def build_parser() -> CommandParser:
     add_trained_model(parser)
     parser.add_argument("--format", choices=sorted(FORMATS), required=True, help="the format of the file")
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="the file to write: .onnx, .pt2 or .pt"
+        "--output", type=Path, required=True, metavar="FILE", help="the file to write: .onnx, .xml, .pt2 or .pt"
     )
     parser.add_argument(
         "--result", choices=("scores", "labels"), default="scores", help="what the file returns (default: scores)"
+    )
+    parser.add_argument(
+        "--precision", choices=sorted(PRECISIONS), default="float32", help="the number format (default: float32)"
+    )
+    parser.add_argument(
+        "--calibration-images",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="images, and folders of them, on which the ranges of int8 are measured (default: none)",
+    )
+    parser.add_argument(
+        "--min-agreement",
+        type=float,
+        default=0.9,
+        metavar="X",
+        help="labels of each of --images that a lower precision must keep (default: 0.9)",
     )
     parser.add_argument("--static", action="store_true", help="accept one image size only; often faster (default: any)")
     parser.add_argument(
@@ -101,6 +134,9 @@ def build_parser() -> CommandParser:
         help="images, and folders of them, on which file and model are compared and timed (default: none)",
     )
     parser.add_argument("--rounds", type=positive, metavar="N", help=f"timed rounds over --images (default: {ROUNDS})")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FOLDER", help="label maps of --images, for their mIoU (default: none)"
+    )
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: PyTorch's choice)")
     parser.add_overrides()
     return parser
@@ -128,22 +164,54 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
 
 
 def export(
-    source: ExportSource, size: ImageSize, images: Sequence[torch.Tensor], args: argparse.Namespace
+    source: ExportSource,
+    size: ImageSize,
+    images: Sequence[torch.Tensor],
+    args: argparse.Namespace,
+    calibration: Sequence[torch.Tensor],
 ) -> tuple[Agreement, Comparison | None]:
     """Write the file and check it; an error leaves no file. Raises ExportError."""
     chosen = FORMATS[args.format]
     segmenter = source.segmenter(gives_labels=args.result == "labels")
-    metadata = {**source.metadata, "result": json.dumps(args.result)}
-    with atomic_write(args.output) as unfinished:
+    metadata = {**source.metadata, "result": json.dumps(args.result), "precision": json.dumps(args.precision)}
+    if size.is_dynamic:
+        metadata["smallest_side"] = json.dumps(size.smallest)
+    is_exact = args.precision == "float32"
+    with ExitStack() as unfinished_files:
+        if args.format == "openvino":  # the weights, which get their name first
+            unfinished_files.enter_context(atomic_write(args.output.with_suffix(".bin")))
+        unfinished = unfinished_files.enter_context(atomic_write(args.output))
         try:
-            chosen.write(segmenter, size, metadata, unfinished)
+            if is_exact:
+                chosen.write(segmenter, size, metadata, unfinished)
+            else:
+                write_precision(segmenter, size, metadata, unfinished, precision=args.precision, images=calibration)
         except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
             remedy = "" if args.static else "; --static exports it for one size of images"
             raise ExportError(f"cannot export this model to {args.format}{remedy}: {error}") from error
         run = chosen.read(unfinished)
-        agreement = require_agreement(run, source.model, size)
-        comparison = compare_on_images(run, source.model, images, rounds=args.rounds or ROUNDS) if images else None
-        return agreement, comparison
+        agreement = require_agreement(run, source.model, size, limits=FLOAT32 if is_exact else RUNS)
+        limits = FLOAT32 if is_exact else Limits(labels=args.min_agreement, scores=math.inf)
+        if not images:
+            return agreement, None
+        return agreement, compare_on_images(run, source.model, images, rounds=args.rounds or ROUNDS, limits=limits)
+
+
+def print_mean_iou(
+    source: ExportSource,
+    paths: Sequence[Path],
+    images: Sequence[torch.Tensor],
+    cfg: CfgNode,
+    args: argparse.Namespace,
+) -> None:
+    """Print the mIoU of model and file on the label maps of --labels. Raises UserError if an image has none."""
+    truths = [args.labels / f"{path.stem}.png" for path in paths]
+    missing = [path for path in truths if not path.is_file()]
+    if missing:
+        raise UserError(f"--labels: no such file: {missing[0]}")
+    file = mean_iou(FORMATS[args.format].read(args.output), images, truths, cfg)
+    model = mean_iou(source.segmenter(gives_labels=False), images, truths, cfg)
+    print(f"mIoU {file:.2f} against {model:.2f} of the model, {file - model:+.2f}")
 
 
 if __name__ == "__main__":

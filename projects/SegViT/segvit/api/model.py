@@ -12,7 +12,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
@@ -22,7 +21,6 @@ from segvit.api.batch_images import model_images
 from segvit.api.encoder_features import encoder_features
 from segvit.api.options import keys_of_options
 from segvit.api.provenance import Provenance, checksum
-from segvit.api.segmentation import Segmentation
 from segvit.api.validation_mode import validation_mode
 from segvit.assembly.meta_arch import SegViT
 from segvit.classes.class_list import ClassList
@@ -31,6 +29,7 @@ from segvit.images import ImageFormat, image_format_of
 from segvit.images.given_images import ImageLike
 from segvit.inference.loaded_model import LABELS_ONLY, LoadedModel
 from segvit.inference.predictor import SegViTPredictor
+from segvit.inference.segmentation import Segmentation
 from segvit.model_folder.card import TrainingRecord, with_name
 from segvit.model_folder.files import read_model_folder, write_model_folder
 from segvit.model_folder.finding import find_model
@@ -150,34 +149,8 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
         Raises:
             OSError, UserError: for an image that cannot be read.
         """
-        if isinstance(images, list | tuple):
-            return self._predict(images)
-        return self._predict([images])[0]  # type: ignore[list-item]
-
-    def _predict(self, images: Sequence[ImageLike]) -> list[Segmentation]:
-        images_read = [self.image_format.load(image, array_format="RGB") for image in images]
-        return [
-            Segmentation(
-                image=self.image_format.to_rgb(one),
-                labels=labels,
-                classes=self.classes,
-                compute_scores=self._scores_of(one),
-            )
-            for one, labels in zip(images_read, self._run(images_read, "labels"), strict=True)
-        ]
-
-    def _scores_of(self, pixels: np.ndarray) -> Any:
-        return lambda: self._run([pixels], "scores")[0]
-
-    def _run(self, pixels: Sequence[np.ndarray], output: Any) -> list[np.ndarray]:
-        """Labels or scores in evaluation mode; the mode of the model stays."""
         predictor = SegViTPredictor.of(LoadedModel(self.cfg, self.network, self.classes), array_format="RGB")
-        was_training = self.training
-        try:
-            self.eval()
-            return predictor.segment_pixels(pixels, output=output)
-        finally:
-            self.train(was_training)
+        return predictor.predict(images)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write the model folder; called by the hub's `save_pretrained` and `push_to_hub`."""

@@ -15,6 +15,7 @@ from yacs.config import CfgNode
 from segvit.command_line.parser import CommandParser
 from segvit.config.loading import MODEL_CONFIG, MODEL_WEIGHTS, find_config, load_config, pairs_of
 from segvit.errors import UserError
+from segvit.exported.files import is_exported
 from segvit.inference.loaded_model import load_checkpoint, load_folder
 from segvit.inference.predictor import SegViTPredictor
 from segvit.model_folder.finding import find_model
@@ -139,7 +140,7 @@ def predictor_of(
     place: Callable[[str], str] = str,
     array_format: str = "BGR",
 ) -> SegViTPredictor:
-    """The predictor of a command line; a model folder needs neither Detectron2 nor data.
+    """The predictor of a command line; a model folder or an exported file needs neither Detectron2 nor data.
 
     Args:
         args: with the options of `add_trained_model`.
@@ -158,6 +159,8 @@ def predictor_of(
         return SegViTPredictor.of(load_checkpoint(cfg, None), array_format=array_format)
     if args.weights is not None:
         raise UserError(f"--model {args.model} has weights: leave out --weights")
+    if is_exported(args.model):
+        return SegViTPredictor(args.model, opts=opts, array_format=array_format)
     if len(opts) % 2:
         raise UserError(f"overrides are KEY VALUE pairs: {opts[-1]} has no value")
     device = place(str(pairs_of(opts).get("MODEL.DEVICE", default_device())))

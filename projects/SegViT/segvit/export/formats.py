@@ -6,17 +6,18 @@ Shape shorthand: B images, C channels, H x W pixels, P patch.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from segvit.export.exportable_segmenter import ExportableSegmenter
-
-# Runs a file: images (B, C, H, W) to scores or labels.
-Runner = Callable[[torch.Tensor], torch.Tensor]
+from segvit.export.low_precision import write_onnx_precision
+from segvit.export.openvino_files import convert_to_openvino
+from segvit.exported.files import Runner, open_onnx, open_openvino
 
 # Largest height and width of a dynamic graph.
 LONGEST_SIDE = 16384
@@ -112,12 +113,39 @@ def write_onnx(segmenter: ExportableSegmenter, size: ImageSize, metadata: dict[s
 
 def read_onnx(path: Path) -> Runner:
     """Load the file to be run by onnxruntime on the CPU."""
-    import onnxruntime
+    return open_onnx(path).run
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+def write_openvino(segmenter: ExportableSegmenter, size: ImageSize, metadata: dict[str, str], path: Path) -> None:
+    """Write an OpenVINO `.xml` file, by way of ONNX, and its weights as the `.bin` file beside it."""
+    write_precision(segmenter, size, metadata, path, precision="float32")
+
+
+def read_openvino(path: Path) -> Runner:
+    """Load the file to be run by OpenVINO on the CPU."""
+    return open_openvino(path).run
+
+
+def write_precision(
+    segmenter: ExportableSegmenter,
+    size: ImageSize,
+    metadata: dict[str, str],
+    path: Path,
+    *,
+    precision: str,
+    images: Sequence[torch.Tensor] = (),
+) -> None:
+    """Write an `.onnx` file in a lower precision, or an OpenVINO `.xml` file in any.
+
+    Args:
+        precision: see `PRECISIONS`.
+        images: (1, 3, H, W) uint8 each, on which 8-bit integers are calibrated.
+    """
+    with TemporaryDirectory() as folder:
+        source = Path(folder, "model.onnx")
+        write_onnx(segmenter, size, metadata, source)
+        write = convert_to_openvino if path.suffix == ".xml" else write_onnx_precision
+        write(source, path, precision, images)
 
 
 @torch.no_grad()
@@ -145,6 +173,7 @@ class Format:
 
 
 FORMATS = {
+    "openvino": Format(write_openvino, read_openvino, ".xml"),
     "torch_export": Format(write_torch_export, read_torch_export, ".pt2"),
     "onnx": Format(write_onnx, read_onnx, ".onnx"),
     "torchscript": Format(write_torchscript, read_torchscript, ".pt"),

@@ -13,16 +13,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from segvit.analysis import TimingSummary, summarize, time_rounds
 from segvit.d2 import SegViT
 from segvit.data.augmentation import build_test_augmentations
+from segvit.data.label_reading import read_label_map
 from segvit.errors import UserError
-from segvit.export.agreement import Agreement, require_agreement_on
+from segvit.evaluation.metrics import confusion_matrix, segmentation_metrics
+from segvit.export.agreement import FLOAT32, Agreement, Limits, require_agreement_on
 from segvit.export.formats import ImageSize, Runner
 from segvit.images import image_format_of
+from segvit.modeling.postprocessing.score_bands import labels_of_bands, resize_bands
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,9 @@ def read_images(paths: Iterable[Path], cfg: CfgNode, size: ImageSize) -> list[to
 
 
 @torch.inference_mode()
-def compare_on_images(run: Runner, model: SegViT, images: Sequence[torch.Tensor], *, rounds: int) -> Comparison:
+def compare_on_images(
+    run: Runner, model: SegViT, images: Sequence[torch.Tensor], *, rounds: int, limits: Limits = FLOAT32
+) -> Comparison:
     """Compare and time both on each image, alternately, on the CPU; the model returns labels if the file does.
 
     Args:
@@ -78,11 +84,12 @@ def compare_on_images(run: Runner, model: SegViT, images: Sequence[torch.Tensor]
         model: the meta-architecture, returning scores.
         images: (1, C, H, W) each, at least one.
         rounds: timed rounds over all images.
+        limits: how much they may differ.
 
     Raises:
-        ExportError: if they differ by more than the limits of `require_agreement`.
+        ExportError: if they differ by more.
     """
-    agreement = require_agreement_on(images, run, model)
+    agreement = require_agreement_on(images, run, model, limits=limits)
     timed_model = copy.copy(model)  # shares its modules; only the kind of its results differs
     timed_model.labels_only = agreement.scores is None
     model_images = cycle(images)
@@ -93,3 +100,28 @@ def compare_on_images(run: Runner, model: SegViT, images: Sequence[torch.Tensor]
     }
     timings = summarize(time_rounds(calls, rounds=rounds * len(images), warmup=len(images), progress=True))
     return Comparison(agreement, len(images), timings["model"], timings["file"])
+
+
+@torch.inference_mode()
+def mean_iou(score: Runner, images: Sequence[torch.Tensor], truths: Sequence[Path], cfg: CfgNode) -> float:
+    """The mIoU, in per cent, of labels at the sizes of the true label maps.
+
+    Args:
+        score: images (1, 3, H, W) uint8 to scores (1, K, H, W) or labels (1, H, W).
+        images: (1, 3, H, W) each.
+        truths: the label map of each image.
+        cfg: gives the number of classes and the ignored label.
+    """
+    head = cfg.MODEL.SEM_SEG_HEAD
+    matrix = torch.zeros(head.NUM_CLASSES, head.NUM_CLASSES, dtype=torch.int64)
+    for image, path in zip(images, truths, strict=True):
+        truth = torch.from_numpy(read_label_map(path).astype(np.int64))
+        truth[truth >= head.NUM_CLASSES] = head.IGNORE_VALUE
+        (result,) = score(image)
+        size = (truth.shape[0], truth.shape[1])
+        if result.ndim == 3:
+            result = labels_of_bands(resize_bands([result], result.shape[1:], size), size)
+        else:
+            result = F.interpolate(result[None, None].double(), size=size, mode="nearest-exact")[0, 0].long()
+        matrix += confusion_matrix(result, truth, head.NUM_CLASSES, head.IGNORE_VALUE)
+    return segmentation_metrics(matrix.numpy(), [])["mIoU"]

@@ -12,12 +12,28 @@ from torch import nn
 
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.checkpoint.run_record import RunRecord
+from segvit.config.validation import value_of
 from segvit.d2 import SegViT
 from segvit.datasets.dataset_classes import class_list_of
 from segvit.errors import UserError
 from segvit.export.exportable_segmenter import ExportableSegmenter
 from segvit.images import image_format_of
 from segvit.modeling.token_reduction.downsampling import EdgeAwareQueryDownsampling
+
+# Keys that prediction reads besides those with an entry of their own.
+CARRIED = (
+    "MODEL.PIXEL_MEAN",
+    "MODEL.PIXEL_STD",
+    "INPUT.CHANNELS",
+    "INPUT.LEVELS",
+    "INPUT.PERCENTILES",
+    "INPUT.SHOWN_CHANNELS",
+    "TEST.CONFIDENCE_TEMPERATURE",
+    "TEST.WINDOW.ENABLED",
+    "TEST.WINDOW.SIZE",
+    "TEST.WINDOW.STRIDE",
+    "TEST.WINDOW.BATCH_SIZE",
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,7 @@ def load_source(cfg: CfgNode) -> ExportSource:
     Raises:
         UserError: if the weights are not set or do not fit, or the number of kept tokens depends on the image.
     """
+    metadata = metadata_of(cfg)
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = "cpu"
@@ -56,7 +73,7 @@ def load_source(cfg: CfgNode) -> ExportSource:
     require_static_selection(model)
     SegViTCheckpointer(model, run=RunRecord.for_prediction(cfg)).load(cfg.MODEL.WEIGHTS)
     model.requires_grad_(False)
-    return ExportSource(model, metadata_of(cfg))
+    return ExportSource(model, metadata)
 
 
 def require_static_selection(model: nn.Module) -> None:
@@ -70,7 +87,10 @@ def require_static_selection(model: nn.Module) -> None:
 
 
 def metadata_of(cfg: CfgNode) -> dict[str, str]:
-    """Name -> JSON: class names, RGB colours, ignored label, and the format and test size of images."""
+    """Name -> JSON: class names, RGB colours, ignored label, and the format and test size of images.
+
+    "config" holds the keys that prediction reads besides these.
+    """
     classes = class_list_of(cfg)
     images = image_format_of(cfg)
     values = {
@@ -84,6 +104,7 @@ def metadata_of(cfg: CfgNode) -> dict[str, str]:
         "percentiles": list(images.percentiles),
         "short_side": cfg.INPUT.MIN_SIZE_TEST,
         "max_long_side": cfg.INPUT.MAX_SIZE_TEST,
+        "config": {key: value_of(cfg, key) for key in CARRIED},
         "torch": str(torch.__version__),
     }
     return {name: json.dumps(value) for name, value in values.items()}

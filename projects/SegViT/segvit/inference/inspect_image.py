@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from detectron2.data import transforms as T
 
+from segvit.assembly.meta_arch import SegViT
 from segvit.data.augmentation import build_test_augmentations
 from segvit.errors import UserError
+from segvit.exported.exported_model import ExportedModel
 from segvit.images.given_images import ImageLike
 from segvit.inference import SegViTPredictor
 from segvit.modeling.postprocessing.semantic_inference import class_probabilities
@@ -72,9 +74,9 @@ def inspect_pixels(predictor: SegViTPredictor, image: np.ndarray) -> ModelView:
     Not thread-safe: it registers forward hooks on the model while it runs.
 
     Raises:
-        UserError: for a model without class queries.
+        UserError: for a model without class queries, and for an exported file.
     """
-    model = predictor.model
+    model = network_of(predictor)
     captured: dict[str, Any] = {}
     hooks = [
         model.backbone.register_forward_hook(lambda module, inputs, result: captured.update(features=result)),
@@ -103,6 +105,16 @@ def inspect_pixels(predictor: SegViTPredictor, image: np.ndarray) -> ModelView:
         patch_size=patch_size,
         labels=labels,
     )
+
+
+def network_of(predictor: SegViTPredictor) -> SegViT:
+    """The network of a predictor. Raises UserError for an exported file, whose intermediate results cannot be read."""
+    if isinstance(predictor.model, ExportedModel):
+        file = predictor.model.file.path
+        raise UserError(
+            f"{file} gives results alone, no masks and tokens: name the model folder that it was exported from"
+        )
+    return predictor.model
 
 
 def kept_patches(stage: Stage, grid: tuple[int, int]) -> np.ndarray:

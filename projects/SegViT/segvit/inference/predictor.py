@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import Literal
+from functools import partial
+from typing import get_args
 
 import numpy as np
 import torch
@@ -17,34 +17,40 @@ from PIL import Image
 from yacs.config import CfgNode
 
 from segvit.assembly.model_types import ModelInput
-from segvit.config.loading import find_config
+from segvit.classes.palette import Color
 from segvit.errors import UserError
 from segvit.images import image_format_of
 from segvit.images.given_images import ImageLike
-from segvit.inference.loaded_model import LoadedModel, load_checkpoint, load_folder
-from segvit.inference.resizing import resized_channels
+from segvit.inference.loaded_model import LoadedModel, evaluation_mode, load
+from segvit.inference.resizing import input_size, resized_channels
+from segvit.inference.segmentation import Output, Segmentation
+from segvit.modeling.postprocessing.confidence import confidence_of_bands
 from segvit.modeling.postprocessing.score_bands import join_bands
 
-Output = Literal["labels", "scores"]
+OUTPUTS = get_args(Output)
 ErrorHandler = Callable[[ImageLike, Exception], None]
 
 
 class SegViTPredictor:
-    """A trained model in eval mode that returns labels or scores at the size of the original image.
+    """A trained model that returns labels, scores or confidence at the size of the original image.
 
     For an image of H x W pixels:
         labels: NumPy (H, W) class ids in 0 to K - 1, uint8 if K <= 255, else int32. Pixels are never void. The scores
             of all classes are never in memory at once.
         scores: NumPy (K, H, W) float32, see `SemanticInference`; their argmax over the first axis are the labels.
+        confidence: NumPy (H, W) float32 from 1/K to 1, see `confidence_of_scores`; its temperature is
+            TEST.CONFIDENCE_TEMPERATURE.
+    `predict` returns these three, and images of the classes, as one `Segmentation`.
     Class i is `class_names[i]` and drawn in `class_colors[i]` (RGB).
 
     Thread-safe: any number of threads may share one predictor.
 
     Args:
-        cfg: a model folder; or a config, the path to one, or the name of a shipped one (see `find_config`).
-        weights: the checkpoint, MODEL.WEIGHTS by default; a model folder has its own.
+        cfg: a model folder; an .onnx or OpenVINO .xml file of export_model.py; or a config, the path to one, or the
+            name of a shipped one (see `find_config`).
+        weights: the checkpoint, MODEL.WEIGHTS by default; a model folder and an exported file have their own.
         opts: KEY VALUE pairs that override the config, such as ("MODEL.DEVICE", "cuda").
-            A model folder runs on a GPU, if there is one.
+            A model folder runs on a GPU, if there is one; an exported file on the CPU.
         array_format: the channel order of NumPy arrays given as images: "BGR", as OpenCV reads them, or "RGB".
 
     Raises:
@@ -62,7 +68,7 @@ class SegViTPredictor:
     ) -> None:
         if array_format not in ("BGR", "RGB"):
             raise UserError(f"array_format {array_format!r} must be 'BGR' or 'RGB'")
-        self._use(_load(cfg, weights, opts), array_format)
+        self._use(load(cfg, weights, opts), array_format)
 
     @classmethod
     def of(cls, loaded: LoadedModel, *, array_format: str = "BGR") -> SegViTPredictor:
@@ -73,11 +79,18 @@ class SegViTPredictor:
 
     def _use(self, loaded: LoadedModel, array_format: str) -> None:
         self.array_format = array_format
-        self.cfg, self.model, classes = loaded
+        self.cfg, self.model, self.classes = loaded
         self.image_format = image_format_of(self.cfg)
-        self.class_names = classes.names
-        self.class_colors = classes.colors
+        self._fixed_size = loaded.fixed_size
         self._label_dtype = np.uint8 if self.num_classes <= 255 else np.int32
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.classes.names
+
+    @property
+    def class_colors(self) -> tuple[Color, ...]:
+        return self.classes.colors
 
     @property
     def num_classes(self) -> int:
@@ -92,7 +105,7 @@ class SegViTPredictor:
 
         Args:
             image: a path, a Pillow image or an array, see `ImageFormat.load`.
-            output: "labels" returns (H, W), "scores" (K, H, W).
+            output: "labels" and "confidence" return (H, W), "scores" (K, H, W).
 
         Raises:
             OSError, ValueError: for an image that cannot be read.
@@ -105,9 +118,28 @@ class SegViTPredictor:
             raise UserError("batch takes a list of images: for a single image call the predictor itself")
         return self._segment([self.prepare(image) for image in images], output)
 
+    def predict(self, images: ImageLike | Sequence[ImageLike]) -> Segmentation | list[Segmentation]:
+        """Segment one image, or a list of images of any sizes. Raises as for one image."""
+        if not isinstance(images, list | tuple):
+            return self.predict([images])[0]  # type: ignore[index, list-item]
+        pixels = [self.image_format.load(image, array_format=self.array_format) for image in images]
+        labels = self.segment_pixels(pixels)
+        return [
+            Segmentation(
+                image=self.image_format.to_rgb(one),
+                labels=found,
+                classes=self.classes,
+                compute=partial(self._of_pixels, one),
+            )
+            for one, found in zip(pixels, labels, strict=True)
+        ]
+
     def segment_pixels(self, images: Sequence[np.ndarray], *, output: Output = "labels") -> list[np.ndarray]:
         """`batch` of images that `image_format` has read: (H, W, C) each, in the model's channels and levels."""
         return self._segment([self._input(pixels) for pixels in images], output)
+
+    def _of_pixels(self, pixels: np.ndarray, output: Output) -> np.ndarray:
+        return self.segment_pixels([pixels], output=output)[0]
 
     def stream(
         self,
@@ -123,14 +155,14 @@ class SegViTPredictor:
 
         Args:
             images: any iterable, such as a generator of video frames.
-            output: "labels" or "scores".
+            output: "labels", "scores" or "confidence".
             batch_size: images per forward pass.
             on_error: called with each unreadable image and its OSError or ValueError; the stream continues without
                 it. By default the error is raised when it is the image's turn. An error of the iterable itself is
                 always raised, after the results of the images before it.
 
         Yields:
-            Each image as it was given and its labels or scores, in order.
+            Each image as it was given and its output, in order.
         """
         if batch_size < 1:
             raise UserError(f"batch_size {batch_size} must be at least 1")
@@ -158,23 +190,27 @@ class SegViTPredictor:
 
     def _input(self, pixels: np.ndarray) -> ModelInput:
         short, longest = self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST
-        resized = resized_channels(pixels, short=short, longest=longest)
+        size = self._fixed_size or input_size(*pixels.shape[:2], short=short, longest=longest)
+        resized = resized_channels(pixels, size=size)
         return {"image": torch.from_numpy(resized), "height": pixels.shape[0], "width": pixels.shape[1]}
 
     def _segment(self, inputs: list[ModelInput], output: Output) -> list[np.ndarray]:
-        if output not in ("labels", "scores"):
-            raise UserError(f"output {output!r} must be 'labels' or 'scores'")
-        with torch.inference_mode():
-            if output == "scores":
-                return [self._scores(prepared) for prepared in inputs]
+        if output not in OUTPUTS:
+            raise UserError(f"output {output!r} must be one of {', '.join(map(repr, OUTPUTS))}")
+        with torch.inference_mode(), evaluation_mode(self.model):
+            if output != "labels":
+                return [self._from_scores(prepared, output) for prepared in inputs]
             labels = [result["sem_seg_labels"].cpu().numpy() for result in self.model(inputs)]
         return [one.astype(self._label_dtype, copy=False) for one in labels]
 
-    def _scores(self, prepared: ModelInput) -> np.ndarray:
-        """(K, H, W) scores, copied from the device in bands of rows."""
+    def _from_scores(self, prepared: ModelInput, output: Output) -> np.ndarray:
+        """(K, H, W) scores, or (H, W) confidence, copied from the device in bands of rows."""
         output_size = (prepared["height"], prepared["width"])
-        bands = self.model.score_bands(prepared["image"], output_size)
-        return join_bands((band.float().cpu() for band in bands), output_size).numpy()
+        bands = (band.float() for band in self.model.score_bands(prepared["image"], output_size))
+        if output == "confidence":
+            temperature = self.cfg.TEST.CONFIDENCE_TEMPERATURE
+            return confidence_of_bands(bands, output_size, temperature).cpu().numpy()
+        return join_bands((band.cpu() for band in bands), output_size).numpy()
 
     def _finish(
         self,
@@ -211,21 +247,3 @@ def _take(images: Iterator[ImageLike], count: int) -> tuple[list[ImageLike], Exc
     except Exception as error:
         return taken, error
     return taken, None
-
-
-def _load(
-    source: CfgNode | str | os.PathLike[str], weights: str | os.PathLike[str] | None, opts: Sequence[object]
-) -> LoadedModel:
-    """The model of a folder, or of a config and a checkpoint, with overrides."""
-    if not isinstance(source, CfgNode):
-        if Path(source).is_dir():
-            if weights is not None:
-                raise UserError(f"{source} is a model folder, which has weights: leave out {weights}")
-            return load_folder(source, opts)
-        from segvit.config.loading import load_config
-
-        return load_checkpoint(load_config(find_config(os.fspath(source)), opts, trains=False), weights)
-    cfg = source.clone()
-    cfg.defrost()
-    cfg.merge_from_list(list(opts))
-    return load_checkpoint(cfg, weights)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from segvit.modeling.postprocessing.image_sizes import Size
+
 
 def input_size(height: int, width: int, *, short: int, longest: int) -> tuple[int, int]:
     """(height, width) with a short side of `short` pixels, or a long side of `longest` if it would be longer.
@@ -21,12 +23,12 @@ def input_size(height: int, width: int, *, short: int, longest: int) -> tuple[in
     return max(int(size[0] + 0.5), 1), max(int(size[1] + 0.5), 1)
 
 
-def resized_channels(pixels: np.ndarray, *, short: int, longest: int) -> np.ndarray:
-    """(H, W, C) uint8 or float32 -> (C, h, w) at `input_size`, bilinear.
+def resized_channels(pixels: np.ndarray, *, size: Size) -> np.ndarray:
+    """(H, W, C) uint8 or float32 -> (C, h, w) of `size`, bilinear.
 
     Channel by channel: Pillow would copy a colour image to four bytes per pixel.
     """
-    height, width = input_size(*pixels.shape[:2], short=short, longest=longest)
+    height, width = size
     return np.stack([_resized(pixels[:, :, channel], height, width) for channel in range(pixels.shape[2])])
 
 

@@ -5,14 +5,20 @@ Shape shorthand: H x W pixels, K classes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from segvit.classes.class_list import ClassList
 from segvit.errors import UserError
+from segvit.label_png import write_label_png
+
+# What a predictor can compute for each pixel.
+Output = Literal["labels", "scores", "confidence"]
 
 
 class Segmentation:
@@ -25,27 +31,26 @@ class Segmentation:
     Args:
         image: (H, W, 3) uint8 RGB.
         labels, classes: see above.
-        compute_scores: returns (K, H, W) float32; called when scores are first asked for.
+        compute: returns another output of the image; called when it is first asked for.
     """
 
     def __init__(
-        self, *, image: np.ndarray, labels: np.ndarray, classes: ClassList, compute_scores: Callable[[], np.ndarray]
+        self, *, image: np.ndarray, labels: np.ndarray, classes: ClassList, compute: Callable[[Output], np.ndarray]
     ) -> None:
         self.labels = labels
         self.classes = classes
         self._image = image
-        self._compute_scores = compute_scores
+        self._compute = compute
 
     @cached_property
     def scores(self) -> np.ndarray:
         """(K, H, W) float32, whose argmax over the first axis are the labels. The first access runs the model again."""
-        return self._compute_scores()
+        return self._compute("scores")
 
-    @property
+    @cached_property
     def confidence(self) -> np.ndarray:
-        """(H, W) float32 from 0 to 1: the part of the best class in the sum of all scores of a pixel."""
-        total = self.scores.sum(axis=0)
-        return self.scores.max(axis=0) / np.maximum(total, np.finfo(np.float32).tiny)
+        """(H, W) float32 from 1/K to 1, see `confidence_of_scores`. The first access runs the model again."""
+        return self._compute("confidence")
 
     @property
     def areas(self) -> dict[str, float]:
@@ -57,6 +62,10 @@ class Segmentation:
     def colorize(self) -> Image.Image:
         """The colours of the classes, RGB."""
         return Image.fromarray(np.asarray(self.classes.colors, dtype=np.uint8)[self.labels])
+
+    def save_labels(self, path: str | os.PathLike[str]) -> None:
+        """Write a PNG of class ids with the colours of the classes as its palette, see `write_label_png`."""
+        write_label_png(path, self.labels, self.classes.colors)
 
     def overlay(self, opacity: float = 0.6, *, legend: bool = False) -> Image.Image:
         """The image with the colours of its classes over it.
