@@ -133,3 +133,20 @@ def test_other_files_and_other_uses_are_refused(onnx_file, folder, image, tmp_pa
         SegViTPredictor(onnx_file, folder / "model.safetensors")
     with pytest.raises(UserError, match="model folder"):
         inspect_image(SegViTPredictor(onnx_file), image)
+
+
+def test_a_file_segments_large_rasters_in_its_own_windows(folder, onnx_file, tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    from segvit.geo import segment_raster
+
+    image = np.random.default_rng(0).integers(0, 256, (3, 70, 100), dtype=np.uint8)
+    with rasterio.open(
+        tmp_path / "image.tif", "w", driver="GTiff", count=3, height=70, width=100, dtype="uint8"
+    ) as file:
+        file.write(image)
+    labels = []
+    for model in (folder, onnx_file):
+        segment_raster(SegViTPredictor(model), tmp_path / "image.tif", tmp_path / "labels.tif")
+        labels.append(rasterio.open(tmp_path / "labels.tif").read(1))
+    assert len(np.unique(labels[0])) > 1
+    assert np.mean(labels[0] == labels[1]) > 0.999

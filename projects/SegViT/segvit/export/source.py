@@ -22,6 +22,7 @@ from segvit.modeling.token_reduction.downsampling import EdgeAwareQueryDownsampl
 
 # Keys that prediction reads besides those with an entry of their own.
 CARRIED = (
+    "MODEL.VIT.IMG_SIZE",
     "MODEL.PIXEL_MEAN",
     "MODEL.PIXEL_STD",
     "INPUT.CHANNELS",

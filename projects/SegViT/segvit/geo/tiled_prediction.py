@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from segvit.classes.palette import Color
+from segvit.exported.exported_model import ExportedModel
 from segvit.images.raster_image import RasterImage, import_rasterio
 from segvit.inference.predictor import SegViTPredictor
 from segvit.modeling.postprocessing.score_bands import argmax_classes
@@ -59,9 +60,13 @@ def segment_raster(
 
 def windows_of(predictor: SegViTPredictor) -> SlidingWindow:
     """The windows of TEST.WINDOW; without them, those of the training size, every two thirds of it."""
-    if predictor.model.windows is not None:
-        return predictor.model.windows
-    size = list(predictor.model.backbone.img_size)
+    model = predictor.model
+    if model.windows is not None:
+        return model.windows
+    if isinstance(model, ExportedModel):
+        size = list(model.file.fixed_size or predictor.cfg.MODEL.VIT.IMG_SIZE)
+    else:
+        size = list(model.backbone.img_size)
     return SlidingWindow(
         size=size, stride=[max(length * 2 // 3, 1) for length in size], batch_size=4, accumulate_on_cpu=True
     )
