@@ -76,6 +76,21 @@ def test_the_peak_is_the_measured_one(cfg, kind):
     assert estimate.peak == pytest.approx(measured_peak(cfg, parts), rel=0.1)
 
 
+def test_attention_with_a_learned_bias_keeps_no_probabilities_on_a_gpu(cfg):
+    vit = cfg.MODEL.VIT
+    vit.NAME, vit.KEEP_PREFIX_TOKENS, vit.IMG_SIZE = "beit_base_patch16_224", True, [256, 256]
+    on_cpu = estimate_training_memory(cfg)
+    cfg.MODEL.DEVICE = "cuda"
+    on_gpu = estimate_training_memory(cfg)
+    blocks, tokens = max(vit.OUT_INDICES) + 1, (256 // vit.PATCH_SIZE) ** 2 + 1
+    pairs = 4 * blocks * vit.NUM_HEADS * tokens**2
+    # A GPU keeps the bias, which all images share, and a CPU the probabilities of each image.
+    assert on_cpu.activations - on_gpu.activations == pytest.approx((IMAGES - 1) * pairs, rel=0.05)
+    assert on_gpu.peak < on_cpu.peak
+    # No block holds an index of all pairs of tokens.
+    assert on_gpu.weights - on_gpu.gradients < tokens**2
+
+
 def test_parts_of_the_memory(cfg):
     """Of trained and frozen encoders, with and without EMA; a GPU holds frozen weights in bfloat16."""
     plain = estimate_training_memory(cfg)

@@ -7,6 +7,7 @@ under the config's autocast, and `LiveMemory` follows which tensors are alive.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from segvit.analysis.from_config import build_random_model
+from segvit.analysis.fused_attention import FusedBiasedAttention
 from segvit.analysis.live_memory import LiveMemory
 from segvit.assembly.backbone import frozen_dtype
 from segvit.assembly.model_types import ModelInput
@@ -58,7 +60,7 @@ def estimate_training_memory(
     it is part of the fused kernel.
 
     Args:
-        cfg: its MODEL.DEVICE decides in which type a frozen encoder holds its weights.
+        cfg: its MODEL.DEVICE decides in which type a frozen encoder holds its weights, and what BEiT's attention keeps.
         images: images that a process holds at once.
         dtype: of autocast; float32 for none.
         parts: number of forward and backward passes whose gradients are added.
@@ -71,7 +73,9 @@ def estimate_training_memory(
     average = gradients + _size(buffers) if averages else 0
     optimizer = STATES_PER_WEIGHT * gradients
     batch = [_labelled_image(model.backbone.img_size, model.num_classes)] * images
-    activations, peak = _memory_of_step(model, batch, dtype=dtype, parts=parts)
+    on_gpu = torch.device(cfg.MODEL.DEVICE).type == "cuda"
+    with FusedBiasedAttention() if on_gpu else nullcontext():
+        activations, peak = _memory_of_step(model, batch, dtype=dtype, parts=parts)
     return TrainingMemory(
         weights=weights,
         average=average,
