@@ -12,7 +12,7 @@ LOSS_BUFFER = "decode_head.loss_decode.criterion.empty_weight"
 SHRUNK_LOSS_BUFFER = "decode_head.atm.loss_decode.criterion.empty_weight"
 
 
-def our_state(*, shrunk, seed=0):
+def our_state(*, shrunk, seed=0, num_classes=5):
     """The state dict of our model."""
     torch.manual_seed(seed)
     encoder = build_vit_encoder(
@@ -29,7 +29,7 @@ def our_state(*, shrunk, seed=0):
         in_dims=[24, 24],
         grid_size=(4, 4),
         query_upsampling="learned" if shrunk else "none",
-        num_classes=5,
+        num_classes=num_classes,
         hidden_dim=16,
         num_layers=2,
         upsampling_layers=2,
@@ -39,11 +39,11 @@ def our_state(*, shrunk, seed=0):
     return state | {DECODER + name: tensor for name, tensor in decoder.state_dict().items()}
 
 
-def official_content(*, shrunk):
+def official_content(*, shrunk, num_classes=5):
     """The content of an official file, with loss weights other than the default."""
-    content = to_official({"model": our_state(shrunk=shrunk)})
+    content = to_official({"model": our_state(shrunk=shrunk, num_classes=num_classes)})
     for name in [LOSS_BUFFER, SHRUNK_LOSS_BUFFER] if shrunk else [LOSS_BUFFER]:
-        content["state_dict"][name] = torch.rand(6)
+        content["state_dict"][name] = torch.rand(num_classes + 1)
     return {"meta": {"CLASSES": ("a", "b"), "epoch": 3, "config": "model = dict()"}, **content}
 
 

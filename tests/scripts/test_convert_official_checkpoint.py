@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import segvit
 from helpers.official_checkpoints import assert_equal_tensors, official_content, our_state
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
@@ -29,6 +31,8 @@ ATM_KEYS = {
     "MODEL.SEGVIT.NUM_LAYERS": 2,
     "MODEL.SEGVIT.UPSAMPLING_LAYERS": 2,
 }
+# Keys without effect on a plain ATM model.
+READ_BY_SHRUNK = ("MODEL.VIT.REDUCTION_BLOCK", "MODEL.SEGVIT.UPSAMPLING_LAYERS")
 SHRUNK_KEYS = ATM_KEYS | {"MODEL.VIT.REDUCTION": "shrunk", "MODEL.SEGVIT.QUERY_UPSAMPLING": "learned"}
 
 
@@ -74,6 +78,29 @@ def test_conversion_and_back_gives_the_official_file(shrunk, tmp_path, capsys):
     back = torch.load(tmp_path / "back.pth", weights_only=True)
     assert back["meta"] == content["meta"]
     assert_equal_tensors(back["state_dict"], content["state_dict"])
+
+
+def test_a_converted_checkpoint_becomes_a_model_folder(tmp_path, capsys):
+    """An official ADE20K checkpoint in three commands of a user: convert, pack, predict; here of a small encoder."""
+    torch.save(official_content(shrunk=False, num_classes=150), tmp_path / "official.pth")
+    small = {key: value for key, value in ATM_KEYS.items() if key not in READ_BY_SHRUNK} | {
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES": 150,
+        "MODEL.VIT.PRETRAINED": "",
+        "MODEL.DEVICE": "cpu",
+    }
+    config = ["--config-file", "ade20k/segvit_vit_base_512"]
+    opts = [word for key, value in small.items() for word in (key, value)]
+    convert(tmp_path / "official.pth", "--output", tmp_path / "ours.pth", *config, *opts)
+    arguments = [tmp_path / "ours.pth", "--output", tmp_path / "model", *config, *opts]
+    load_script(PROJECT / "pack_model.py").main([str(argument) for argument in arguments])
+    assert "wall" in capsys.readouterr().out
+    model = segvit.from_pretrained(tmp_path / "model", device="cpu")
+    assert model.num_classes == 150 and model.classes.names[:2] == ("wall", "building")
+    expected = our_state(shrunk=False, num_classes=150)
+    assert_equal_tensors({name: model.network.state_dict()[name] for name in expected}, expected)
+    image = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    result = model.predict(image)
+    assert result.labels.shape == (40, 56) and set(result.areas) <= set(model.classes.names)
 
 
 def test_what_official_checkpoints_cannot_hold_is_reported(tmp_path, capsys):
@@ -147,6 +174,7 @@ def test_an_existing_file_is_replaced_with_overwrite_only(official_file, capsys)
         (["official.pth", "nowhere/ours.pth"], "nowhere"),
         (["official.pth", "ours.pth", "--config-file", "nowhere.yaml"], "'nowhere.yaml'"),
         (["official.pth", "ours.pth", "--to-official"], "'model'"),
+        (["official.pth", "--output", "ours.pth", "MODEL.VIT.DEPTH", "3"], "--config-file"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message, official_file, monkeypatch, capsys):

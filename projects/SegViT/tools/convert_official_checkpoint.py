@@ -1,7 +1,7 @@
 """Convert a checkpoint of the official SegViT v1 release to ours, or back; for ATM and Shrunk heads.
 
     python projects/SegViT/tools/convert_official_checkpoint.py IN --output OUT [--to-official]
-        [--config-file FILE_OR_NAME] [--overwrite]
+        [--config-file FILE_OR_NAME] [--overwrite] [KEY VALUE ...]
 
 With --config-file, the checkpoint is first checked against the config's model. Code in the file is never run, a key
 without a counterpart is an error, and OUT is written atomically.
@@ -46,6 +46,7 @@ def build_parser() -> CommandParser:
         help="check the checkpoint against the model of this config (default: no check)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file (default: refuse)")
+    parser.add_overrides()
     return parser
 
 
@@ -53,6 +54,8 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read, check, convert, write and report."""
     args = parse_with_output(build_parser(), argv, former="former_output")
+    if args.opts and not args.config_file:
+        raise UserError(f"{args.opts[0]} changes the config of --config-file: name one")
     if args.output.exists() and not args.overwrite:
         raise UserError(f"{args.output} exists; --overwrite replaces it")
     if not args.output.parent.is_dir():
@@ -67,7 +70,7 @@ def convert(args: argparse.Namespace) -> None:
     our_checkpoint = content if args.to_official else from_official(content)
     converted = to_official(content) if args.to_official else our_checkpoint
     if args.config_file:
-        model = build_random_model(load_config(find_config(args.config_file)), device="meta")
+        model = build_random_model(load_config(find_config(args.config_file), args.opts), device="meta")
         require_fit(our_checkpoint["model"], model.state_dict())
         require_official_forward(model)
 
