@@ -1,11 +1,11 @@
 """Turn what an annotation tool exports into a folder for DATASETS.FOLDER: class ids as PNGs, classes.json, splits.
 
-    import_dataset.py SOURCE --output FOLDER [--format FORMAT]
+    import_dataset.py SOURCE TARGET [--format FORMAT]      (or SOURCE --output TARGET)
 
 SOURCE is the folder of an export, or its annotation file: COCO (instances, panoptic, stuff, Roboflow), LabelMe, CVAT
 for images, Label Studio, YOLO polygons, PASCAL VOC, masks of colours, of ids or of 0 and 255, or one mask per object.
-Splits of SOURCE are kept; images without any are divided, by --val-share, --groups, --folds or --lists. FOLDER appears
-complete or not at all; FOLDER/skipped.txt lists what was left out, and why.
+Splits of SOURCE are kept; images without any are divided, by --val-share, --groups, --folds or --lists. TARGET appears
+complete or not at all; TARGET/skipped.txt lists what was left out, and why.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MAX_PRINTED = 10
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, draw, write and report. Returns the exit code."""
-    args = parse_with_output(build_parser(), argv, former="target")
+    args = parse_with_output(build_parser(), argv, former="target", warns=False)
     require_folder(args.output, origin="TARGET")
     if os.path.lexists(args.output):
         raise UserError(f"{args.output} exists: name a new folder, or remove this one first")

@@ -92,13 +92,16 @@ def add_output(parser: CommandParser, what: str, *, former: str, metavar: str = 
     parser.add_argument(former, nargs="?", type=Path, help=argparse.SUPPRESS)
 
 
-def parse_with_output(parser: CommandParser, argv: Sequence[str] | None, *, former: str) -> argparse.Namespace:
-    """The arguments of a parser with `add_output`; one of the two must be given."""
+def parse_with_output(
+    parser: CommandParser, argv: Sequence[str] | None, *, former: str, warns: bool = True
+) -> argparse.Namespace:
+    """The arguments of a parser with `add_output`; one of the two must be given. `warns`: of the positional one."""
     args = parser.parse_args(argv)
     positional = vars(args).pop(former)
     if (positional is None) == (args.output is None):
         parser.error("name --output" if positional is None else f"--output is given, and {positional}, too")
     if positional is not None:
-        warn(f"write --output {positional}")
+        if warns:
+            warn(f"write --output {positional}")
         args.output = positional
     return args
