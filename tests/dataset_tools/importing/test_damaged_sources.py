@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tifffile
 
 from helpers.annotation_exports import EXPORTS, Scene
-from helpers.folders import CLASSES, block_image, label_map
+from helpers.folders import CLASSES, HEIGHT, WIDTH, block_image, label_map
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
 from segvit.dataset_tools.importing import import_run
@@ -126,3 +128,20 @@ def test_images_without_annotation_are_skipped_or_background(export):
     assert "d.png: no annotation" in (folder.parent / "new" / "skipped.txt").read_text()
     assert TOOL.main([str(folder), str(folder.parent / "all"), "--workers", "1", "--unannotated", "background"]) == 0
     assert len(list((folder.parent / "all").glob("annotations/*/d.png"))) == 1
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+def test_images_of_five_channels_are_imported(export, suffix):
+    folder = export("coco")
+    image = folder / "images" / "b.png"
+    levels = np.random.default_rng(0).random((HEIGHT, WIDTH, 5), dtype=np.float32)
+    if suffix == ".npy":
+        np.save(image.with_suffix(suffix), levels)
+    else:
+        tifffile.imwrite(image.with_suffix(suffix), levels, photometric="minisblack", planarconfig="contig")
+    image.unlink()
+    listed = folder / "annotations" / "instances_default.json"
+    listed.write_text(listed.read_text().replace("b.png", f"b{suffix}"))
+    assert run(folder) == 0
+    assert len(list((folder.parent / "new").glob(f"images/*/b{suffix}"))) == 1
+    assert not (folder.parent / "new" / "skipped.txt").exists()

@@ -19,6 +19,8 @@ from segvit.dataset_tools.near_duplicates import Fingerprint, fingerprint
 from segvit.dataset_tools.preparation.readers import TRANSPOSED_ORIENTATIONS
 from segvit.errors import UserError
 from segvit.image_levels import DAMAGE, ORIENTATION, UPRIGHT, to_colors
+from segvit.images.channel_files import ARRAY_EXTENSIONS, TIFF_EXTENSIONS, read_channels, stored_form
+from segvit.images.level_range import shown_levels
 from segvit.label_png import write_label_png
 
 
@@ -98,6 +100,8 @@ class _Opened:
 
 def _open(source: SourceImage) -> _Opened:
     """Decode an image to its end, to find damage. Raises UserError."""
+    if not source.is_embedded and _has_channels(source.path):
+        return _open_channels(source.path)
     content = io.BytesIO(embedded_image(source.path)) if source.is_embedded else source.path
     try:
         with Image.open(content) as image:
@@ -108,6 +112,27 @@ def _open(source: SourceImage) -> _Opened:
         raise UserError(f"not an image, or damaged ({error})") from error
     upright = stored[::-1] if orientation in TRANSPOSED_ORIENTATIONS else stored
     return _Opened(stored, upright, orientation, None if pixels is None else fingerprint(pixels))
+
+
+def _has_channels(path: Path) -> bool:
+    """Whether a file is an array, or a TIFF that Pillow does not read, or not all channels of."""
+    if path.suffix.lower() in ARRAY_EXTENSIONS:
+        return True
+    if path.suffix.lower() not in TIFF_EXTENSIONS:
+        return False
+    try:
+        with Image.open(path):
+            return stored_form(path)[0] > len("RGBA")
+    except DAMAGE:
+        return True
+
+
+def _open_channels(path: Path) -> _Opened:
+    channels, _ = stored_form(path)
+    pixels = read_channels(path, channels).array
+    shown = shown_levels(pixels[..., [0, min(1, channels - 1), min(2, channels - 1)]])
+    height, width = pixels.shape[:2]
+    return _Opened((height, width), (height, width), 1, fingerprint(pixels, shown=shown))
 
 
 def _colors(image: Image.Image) -> np.ndarray | None:

@@ -51,15 +51,6 @@ def read_image_size(path: Path) -> tuple[int, int]:
     return (width, height) if orientation in TRANSPOSED_ORIENTATIONS else (height, width)
 
 
-def stored_size(path: Path) -> tuple[int, int]:
-    """(H, W) of an image as stored, before EXIF rotation, from its header."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except DAMAGE as error:
-        raise DamagedFileError(path, f"not a readable image ({error})") from error
-
-
 def read_index_png(path: Path) -> np.ndarray:
     """(H, W) ids of a single-channel or palette PNG."""
     try:

@@ -18,9 +18,10 @@ from segvit.classes.palette import Color
 from segvit.data.label_reading import read_levels
 from segvit.dataset_tools.importing.shapes import Placed
 from segvit.dataset_tools.importing.source import IGNORED, Canvas, DrawingRules, Skipped
-from segvit.dataset_tools.preparation.readers import DamagedFileError, stored_size
+from segvit.dataset_tools.preparation.readers import DamagedFileError
 from segvit.errors import UserError
 from segvit.image_reading import open_image
+from segvit.images.channel_files import stored_size
 from segvit.progress import progress_bar
 
 MaskKind = Literal["colors", "binary", "index"]

@@ -14,8 +14,8 @@ import numpy as np
 
 from segvit.data.label_reading import read_levels
 from segvit.dataset_tools.importing.source import IGNORED, UNLABELLED, Canvas, DrawingRules, Skipped
-from segvit.dataset_tools.preparation.readers import stored_size
 from segvit.errors import UserError
+from segvit.images.channel_files import stored_size
 
 
 @dataclass(frozen=True)
