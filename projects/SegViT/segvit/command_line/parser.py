@@ -11,7 +11,7 @@ from typing import Any
 
 # A config key on a command line: a group of keys and more names, or a key of its own. `KEY=VALUE` is an error later.
 KEY = re.compile(
-    r"(MODEL|INPUT|DATASETS|DATALOADER|SOLVER|TEST|GLOBAL)(\.\w+)+(=.*)?"
+    r"(MODEL|INPUT|DATASETS|DATALOADER|SOLVER|TEST|GLOBAL|TRACKING)(\.\w+)+(=.*)?"
     r"|(VERSION|OUTPUT_DIR|SEED|CUDNN_BENCHMARK|VIS_PERIOD)(=.*)?"
 )
 # The former option in front of the pairs.
