@@ -11,7 +11,7 @@ from segvit.errors import UserError
 NAMES = {"coco_panoptic": "coco", "coco_roboflow": "coco", "index": "masks", "binary": "masks", "objects": "masks"}
 
 
-@pytest.mark.parametrize("tool", set(EXPORTS) - {"colors"})
+@pytest.mark.parametrize("tool", sorted(set(EXPORTS) - {"colors"}))
 def test_each_export_is_recognized_and_the_doctor_names_the_command(tool, tmp_path):
     EXPORTS[tool][0](tmp_path / "export", [Scene("a", block_image(0), label_map(0))], CLASSES)
     assert [it.name for it in detect_formats(tmp_path / "export")] == [NAMES.get(tool, tool)]
