@@ -96,7 +96,7 @@ def test_an_encoder_is_named_with_an_optional_weight_tag_or_file(text, choice, f
     ("arguments", "message"),
     [
         ([VIT, VIT], "each once"),
-        (["SOLVER.MAX_ITER", "2"], "one or more encoders"),
+        (["SOLVER.MAX_ITER", "2"], "--backbones"),
         ([VIT, "SOLVER.NOTHING", "2"], "SOLVER.NOTHING"),
         ([VIT, "DATASETS.TEST", "()"], "DATASETS.TEST is empty"),
         ([VIT, "MODEL.BACKBONE.NAME", "HierarchicalViT"], "set it to 'PlainViT'"),

@@ -101,13 +101,16 @@ def build_parser() -> CommandParser:
         help="threads that read files (default: %(default)s)",
     )
     add_image_options(parser)
-    parser.add_argument("--base", type=Path, metavar="CONFIG", help="the _BASE_ of the config of --measure-channels")
+    parser.add_argument(
+        "--base", type=Path, metavar="CONFIG", help="the _BASE_ of the config of --measure-channels (default: none)"
+    )
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
         "--measure-channels",
         type=Path,
         metavar="NEW_CONFIG",
-        help="write INPUT.CHANNELS, INPUT.LEVELS, MODEL.PIXEL_MEAN and MODEL.PIXEL_STD of the data as a YAML config",
+        help="write INPUT.CHANNELS, INPUT.LEVELS, MODEL.PIXEL_MEAN and MODEL.PIXEL_STD of the data as a YAML config "
+        "(default: no config)",
     )
     target.add_argument(
         "--convert-to", type=Path, metavar="NEW_FOLDER", help="write a new dataset folder with all label maps as ids"

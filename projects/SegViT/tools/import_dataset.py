@@ -87,7 +87,9 @@ def build_parser() -> CommandParser:
     parser = CommandParser(description=__doc__)
     parser.add_argument("source", type=local_path, metavar="SOURCE", help="the export: a folder or an annotation file")
     add_output(parser, "the new folder", former="target")
-    parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes")
+    parser.add_argument(
+        "--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (default: %(default)s)"
+    )
     add_reading_options(parser.add_argument_group("what to read"))
     add_label_options(parser.add_argument_group("labels"))
     add_split_options(parser.add_argument_group("splits"))
@@ -98,11 +100,20 @@ def add_reading_options(group: argparse._ArgumentGroup) -> None:
     """Options of readers."""
     group.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="the format (default: found by itself)")
     group.add_argument(
-        "--annotations", default="", metavar="PATTERN", help="read only annotation files such as 'instances_*.json'"
+        "--annotations",
+        default="",
+        metavar="PATTERN",
+        help="read only annotation files such as 'instances_*.json' (default: all)",
     )
-    group.add_argument("--images", type=local_path, metavar="FOLDER", help="the images, if they are not in SOURCE")
-    group.add_argument("--masks", type=local_path, metavar="FOLDER", help="the masks, together with --images")
-    group.add_argument("--mask-suffix", default="", metavar="TEXT", help="ends the names of masks, such as _gt")
+    group.add_argument(
+        "--images", type=local_path, metavar="FOLDER", help="the images, if they are not in SOURCE (default: SOURCE)"
+    )
+    group.add_argument(
+        "--masks", type=local_path, metavar="FOLDER", help="the masks, together with --images (default: none)"
+    )
+    group.add_argument(
+        "--mask-suffix", default="", metavar="TEXT", help="ends the names of masks, such as _gt (default: none)"
+    )
     group.add_argument(
         "--unannotated",
         choices=("skip", "background"),
@@ -110,16 +121,26 @@ def add_reading_options(group: argparse._ArgumentGroup) -> None:
         help="images without annotation (default: skip)",
     )
     group.add_argument("--boxes", choices=("fill", "skip"), default="", help="boxes (default: as the tool treats them)")
-    group.add_argument("--holes", action="store_true", help="COCO polygons within one of the same object are holes")
+    group.add_argument(
+        "--holes",
+        action="store_true",
+        help="COCO polygons within one of the same object are holes (default: they are filled)",
+    )
 
 
 def add_label_options(group: argparse._ArgumentGroup) -> None:
     """Options of classes and of the drawing."""
     group.add_argument(
-        "--classes", default="", metavar="FILE-or-NAMES", help="the classes in order: a file, or names with commas"
+        "--classes",
+        default="",
+        metavar="FILE-or-NAMES",
+        help="the classes in order: a file, or names with commas (default: those of the export)",
     )
     group.add_argument(
-        "--ids", default="", metavar="RULE", help="ids of masks: from-one (0 is void), or such as 0=ignore,7=road"
+        "--ids",
+        default="",
+        metavar="RULE",
+        help="ids of masks: from-one (0 is void), or such as 0=ignore,7=road (default: as they are)",
     )
     group.add_argument(
         "--ignored",
@@ -143,18 +164,28 @@ def add_label_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--crowd", choices=("class", "ignored"), default="class", help="crowds of COCO (default: their class)"
     )
-    group.add_argument("--drop-unused", action="store_true", help="leave out classes without a pixel")
+    group.add_argument(
+        "--drop-unused", action="store_true", help="leave out classes without a pixel (default: keep them)"
+    )
 
 
 def add_split_options(group: argparse._ArgumentGroup) -> None:
     """Options of splits."""
     group.add_argument(
-        "--lists", type=named_file, nargs="+", metavar="SPLIT=FILE", help="text files with one image name a line"
+        "--lists",
+        type=named_file,
+        nargs="+",
+        metavar="SPLIT=FILE",
+        help="text files with one image name a line (default: none)",
     )
     group.add_argument("--val-share", type=float, metavar="SHARE", help="share of validation images (default: 0.2)")
     group.add_argument("--test-share", type=float, metavar="SHARE", help="share of test images (default: 0)")
-    group.add_argument("--groups", default="", metavar="REGEX", help="images of one group stay in one split")
-    group.add_argument("--folds", type=from_zero, default=0, metavar="K", help="write TARGET/fold1 to TARGET/foldK")
+    group.add_argument(
+        "--groups", default="", metavar="REGEX", help="images of one group stay in one split (default: no groups)"
+    )
+    group.add_argument(
+        "--folds", type=from_zero, default=0, metavar="K", help="write FOLDER/fold1 to FOLDER/foldK (default: no folds)"
+    )
     group.add_argument("--seed", type=from_zero, default=0, metavar="N", help="of the division (default: 0)")
 
 

@@ -43,11 +43,11 @@ def _local_folder(path: Path) -> Path:
     for folder in (path, path / IN_RUN):
         if is_model_folder(folder):
             return folder
-    checkpoints = [path] if path.suffix == ".pth" else sorted(path.glob("model_*.pth"))
+    checkpoints = [path] if path.suffix == ".pth" else sorted(path.glob("model_*.pth"), reverse=True)
     if checkpoints:
+        best = next((file for file in checkpoints if file.name == "model_best.pth"), checkpoints[0])
         raise UserError(
-            f"{path} is no model folder: pack its checkpoint by pack_model.py {checkpoints[0]} --output FOLDER "
-            "--config-file FILE"
+            f"{path} is no model folder: pack its checkpoint by pack_model.py {best} --output FOLDER --config-file FILE"
         )
     inside = sorted(folder.parent for folder in path.glob(f"**/{WEIGHTS}") if is_model_folder(folder.parent))
     if inside:
