@@ -27,7 +27,7 @@ from segvit.config.loading import MODEL_CONFIG, MODEL_WEIGHTS, config_layers
 from segvit.errors import UserError
 from segvit.model_folder.card import TrainingRecord, model_card
 from segvit.model_folder.plain_config import nested, plain_config, portable_keys
-from segvit.output_files import UNFINISHED
+from segvit.output_files import UNFINISHED, atomic_write_text
 
 CONFIG, WEIGHTS = MODEL_CONFIG, MODEL_WEIGHTS
 CLASSES, METRICS, CARD = MODEL_CLASSES, "metrics.json", "README.md"
@@ -112,9 +112,7 @@ def write_model_folder(
     temporary = target.with_name(f".{target.name}.{os.getpid()}{UNFINISHED}")
     temporary.mkdir(parents=True)
     try:
-        (temporary / CONFIG).write_text(
-            yaml.safe_dump(nested(values), default_flow_style=None, width=120, allow_unicode=True), encoding="utf-8"
-        )
+        (temporary / CONFIG).write_text(_config_text(values), encoding="utf-8")
         save_file(_copies(weights), temporary / WEIGHTS)
         shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)  # safetensors lets only the owner read its file
         _write_json(temporary / CLASSES, _class_entries(classes, values["MODEL.SEM_SEG_HEAD.IGNORE_VALUE"]))
@@ -127,6 +125,17 @@ def write_model_folder(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def set_folder_keys(folder: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
+    """Change keys of a model folder's config, atomically. Raises UserError for a value that is out of range."""
+    read = read_model_folder(folder)
+    cfg = plain_config(portable_keys(read.cfg), values, origin=f"{folder}: ")
+    atomic_write_text(read.path / CONFIG, _config_text(portable_keys(cfg)))
+
+
+def _config_text(values: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(nested(values), default_flow_style=None, width=120, allow_unicode=True)
 
 
 def _replace(new: Path, target: Path) -> None:
