@@ -100,10 +100,17 @@ def packs_the_demo(command, workspace):
     assert (workspace.folder / "output/packed/model.safetensors").is_file()
 
 
+def calibrates_the_demo(command, workspace):
+    workspace.once("the demo's model", lambda: prepare_the_demo(workspace))
+    assert "TEST.CONFIDENCE_TEMPERATURE" in workspace.shell(command)
+    assert (workspace.folder / "output/demo/reliability.png").is_file()
+
+
 # Regular expression of a whole command -> the check that runs it.
 COVERAGE = {
     r"python projects/SegViT/demo/demo\.py .*": runs_the_demo,
     r"python projects/SegViT/demo/app\.py .*": serves_the_page,
+    r"python projects/SegViT/calibrate\.py .*": calibrates_the_demo,
     r"python projects/SegViT/pack_model\.py .*": packs_the_demo,
     r"python projects/SegViT/tools/export_model\.py .* --images .*": compares_an_export,
     r"python projects/SegViT/(tools/export_model|demo/onnx_example)\.py .*": exports_the_demo,

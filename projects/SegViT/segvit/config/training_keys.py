@@ -99,7 +99,7 @@ TEST = (
     # Autocast type of encoder and decoder in inference: "float32" for none, "bfloat16" or "float16" (CUDA). Scores are
     # computed in float32.
     Key("TEST.PRECISION", "float32", one_of("float32", "bfloat16", "float16")),
-    # Temperature of the predictor's confidence. Labels and scores do not depend on it.
+    # Temperature of the predictor's confidence; calibrate.py fits it. Labels and scores do not depend on it.
     Key("TEST.CONFIDENCE_TEMPERATURE", 1.0, positive),
     # Return "sem_seg_labels" (H, W) in place of "sem_seg" (K, H, W), which is never stored as a whole.
     Key("TEST.LABELS_ONLY", False),

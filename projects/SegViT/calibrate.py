@@ -2,7 +2,7 @@
 
 calibrate.py --model FOLDER [--dataset NAME] [--output PNG] [--dry-run] [KEY VALUE ...]
 
-Every second image fits the temperature, the others measure it. It is stored in the model folder, as
+Every second image of the dataset fits the temperature, the others measure it. It is stored in the model folder, as
 TEST.CONFIDENCE_TEMPERATURE of its config, and exports carry it. Labels and scores do not change.
 """
 
