@@ -13,7 +13,7 @@ WORKDIR /segvit
 COPY . .
 RUN python -m pip install --no-cache-dir "setuptools<81" wheel
 RUN python -m pip install --no-cache-dir torch==2.11.0 torchvision==0.26.0 --index-url $TORCH_INDEX
-RUN python -m pip install --no-cache-dir --no-build-isolation --editable ".[export,demo]"
+RUN python -m pip install --no-cache-dir --no-build-isolation --editable ".[detectron2,export,openvino,demo,geo,examples,augmentation,huggingface]"
 RUN python scripts/install_detectron2.py
 
 ENTRYPOINT ["python"]

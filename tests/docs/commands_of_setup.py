@@ -38,6 +38,11 @@ def is_in_the_makefile(command, workspace):
     assert command in recipe, f"{command!r} is not a step of `make setup`"
 
 
+def is_an_extra(command, workspace):
+    (extra,) = re.findall(r"\[(\w+)\]", command)
+    assert f'"{extra}": [' in (ROOT / "setup.py").read_text(encoding="utf-8")
+
+
 def names_the_virtual_environment(command, workspace):
     assert re.search(rf"^VENV := {re.escape(command.split()[1].split('/')[0])}$", (ROOT / "Makefile").read_text(), re.M)
     return workspace.shell(f"source {shlex.quote(sys.prefix)}/bin/activate") if sys.prefix != sys.base_prefix else None
@@ -72,6 +77,7 @@ COVERAGE = {
     r"make (demo|test|setup|lint)": is_a_make_target,
     r"source \S+/bin/activate": names_the_virtual_environment,
     r"export DETECTRON2_DATASETS=\S+": runs_with_a_folder,
+    r'python -m pip install --editable "\.\[\w+\]"': is_an_extra,
     r"python -m pip install .*": is_in_the_makefile,
     r"python scripts/install_detectron2\.py": runs,
     r"DETECTRON2_SOURCE=\S+ python scripts/install_detectron2\.py": runs_with_a_folder,

@@ -1,6 +1,7 @@
 """The documents keep their word: links, paths, figures, snippets and tables are checked against the repository."""
 
 import ast
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -17,6 +18,8 @@ from PIL import Image
 from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import get_segvit_cfg, load_config
+from segvit.export import ImageSize, load_source
+from segvit.export.formats import write_onnx
 from segvit.model_folder.packing import pack_checkpoint
 
 PROJECT = ROOT / "projects" / "SegViT"
@@ -189,6 +192,8 @@ def after_the_demo(tmp_path, monkeypatch):
 @pytest.mark.parametrize("doc", [doc for doc in DOCS if blocks(doc, "python")], ids=name_of)
 def test_python_snippets(doc, after_the_demo, capsys):
     """Those of a document run one after the other, as a reader pastes them into one session."""
+    if doc.name == "export.md":
+        export_demo_model()
     names = {}
     for code in blocks(doc, "python"):
         exec(code.replace("rounds=20", "rounds=2"), names)
@@ -197,6 +202,8 @@ def test_python_snippets(doc, after_the_demo, capsys):
         assert [result.labels.shape for result in names["results"]] == [(64, 64)] * 2
         return
     assert names["labels"].shape == (128, 160) and names["labels"].max() < 10
+    if doc.name == "export.md":
+        return
     output = capsys.readouterr().out
     if doc.name == "README.md":
         assert names["scores"].shape == (10, 128, 160) and names["scores"].dtype == torch.float32
@@ -206,6 +213,13 @@ def test_python_snippets(doc, after_the_demo, capsys):
         assert all(f"{name}: " in output for name in names["predictor"].class_names)
         assert all(f"{path.name} (128, 160)" in output for path in names["paths"])
         assert "'predictor': {'median_ms'" in output
+
+
+def export_demo_model():
+    source = load_source(load_config("output/demo/model"))
+    size = ImageSize(128, 160, is_dynamic=True, patch_size=source.patch_size)
+    metadata = {**source.metadata, "result": json.dumps("scores"), "smallest_side": json.dumps(size.smallest)}
+    write_onnx(source.segmenter(gives_labels=False), size, metadata, Path("output/demo/model.onnx"))
 
 
 def save_random_demo_model(checkpoint):

@@ -67,4 +67,4 @@ def test_the_container_installs_as_the_documents_do(step):
     (built,) = [line for line in container.splitlines() if step in line and line.startswith("RUN")]
     built = built.replace("RUN ", "").replace("--no-cache-dir ", "").replace(" --index-url $TORCH_INDEX", "")
     # The tests stay outside, and with them the extra `dev`.
-    assert built == documented.replace("[dev,", "[")
+    assert built == documented.replace("dev,", "")

@@ -16,7 +16,8 @@ from segvit.engine.launch_options import TORCHRUN_VARIABLES, argument_parser, nu
 SCRIPT = ROOT / "tests" / "helpers" / "launched_program.py"
 # --standalone takes a free port of its own.
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", SCRIPT]
-LAUNCH = [sys.executable, SCRIPT, "--num-gpus", "2"]
+TORCHRUN += ["--config-file", "none"]
+LAUNCH = [sys.executable, SCRIPT, "--config-file", "none", "--num-gpus", "2"]
 EACH_STARTER = pytest.mark.parametrize("starter", [LAUNCH, TORCHRUN], ids=["launch", "torchrun"])
 
 
@@ -66,7 +67,7 @@ def test_a_defect_in_one_process_ends_a_job_of_torchrun(tmp_path):
 
 
 def launched(folder, deed):
-    return run_program(SCRIPT, "--num-gpus", "2", folder, deed)
+    return run_program(SCRIPT, "--config-file", "none", "--num-gpus", "2", folder, deed)
 
 
 def test_a_defect_in_one_process_ends_the_job_with_its_traceback(tmp_path):
@@ -94,7 +95,7 @@ def test_a_killed_process_ends_the_job(tmp_path):
 
 def test_sigterm_reaches_every_process(tmp_path):
     """They may save before they exit; the exit code of the job is theirs."""
-    job = Program(SCRIPT, "--num-gpus", "2", tmp_path, "waits")
+    job = Program(SCRIPT, "--config-file", "none", "--num-gpus", "2", tmp_path, "waits")
     files = [tmp_path / "pid0", tmp_path / "pid1"]
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not all(file.is_file() for file in files) and job.returncode is None and time.monotonic() < deadline:
@@ -104,7 +105,7 @@ def test_sigterm_reaches_every_process(tmp_path):
 
 
 def parse(*words):
-    return argument_parser().parse_args(words)
+    return argument_parser().parse_args(["--config-file", "none", *words])
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_decoding_over_the_memory_limit_is_refused(tmp_path):
         "decoding.limit_resources = lambda limits: None; decoding.BASE_MEMORY = 0; decoding.main()"
     )
     limits = json.dumps({"max_megapixels": 150, "seconds": 1000})
-    command = [sys.executable, "-c", code, str(tmp_path / "a.png"), limits, "0"]
+    command = [sys.executable, "-c", code, str(tmp_path / "a.png"), limits, "{}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     child = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=TIMEOUT)
     assert child.returncode == 0 and "a.png needs too much memory" in child.stdout, child.stderr

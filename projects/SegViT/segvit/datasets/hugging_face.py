@@ -44,6 +44,8 @@ def register_hugging_face(cfg: CfgNode, *, model_names_classes: bool = False) ->
         UserError: a name is malformed; or a dataset that is asked for its classes cannot be opened, or has none.
     """
     names = [name for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)) if name.startswith(PREFIX)]
+    if cfg.DATASETS.HF_REDUCE_LABELS and not names:
+        raise UserError("DATASETS.HF_REDUCE_LABELS True: neither DATASETS.TRAIN nor DATASETS.TEST has a dataset hf:...")
     for name in names:
         path, _, split = name.removeprefix(PREFIX).rpartition(":")
         if not path or not split:

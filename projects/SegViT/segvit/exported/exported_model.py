@@ -49,6 +49,14 @@ class ExportedModel:
         return self.file.metadata["result"] == "labels"
 
     @property
+    def built_size(self) -> Size:
+        """Height and width that the model was built for. Raises UserError for a file that does not tell it."""
+        size = self.file.fixed_size or self.file.metadata.get("config", {}).get("MODEL.VIT.IMG_SIZE")
+        if size is None:
+            raise UserError(f"{self.file.path} does not tell the size of its training images: set TEST.WINDOW")
+        return size[0], size[1]
+
+    @property
     def network(self) -> ExportedModel:
         """What scores whole images, under the name that the meta-architecture has for it."""
         return self

@@ -63,10 +63,7 @@ def windows_of(predictor: SegViTPredictor) -> SlidingWindow:
     model = predictor.model
     if model.windows is not None:
         return model.windows
-    if isinstance(model, ExportedModel):
-        size = list(model.file.fixed_size or predictor.cfg.MODEL.VIT.IMG_SIZE)
-    else:
-        size = list(model.backbone.img_size)
+    size = list(model.built_size if isinstance(model, ExportedModel) else model.backbone.img_size)
     return SlidingWindow(
         size=size, stride=[max(length * 2 // 3, 1) for length in size], batch_size=4, accumulate_on_cpu=True
     )
