@@ -102,6 +102,9 @@ def packs_the_demo(command, workspace):
 
 def calibrates_the_demo(command, workspace):
     workspace.once("the demo's model", lambda: prepare_the_demo(workspace))
+    (workspace.folder / "scenes").mkdir()
+    workspace.shell("python datasets/generate_toy_scenes.py --root scenes --num-train 1 --num-val 2")
+    command = command.replace("DETECTRON2_DATASETS=output/demo/datasets", "DETECTRON2_DATASETS=scenes")
     assert "TEST.CONFIDENCE_TEMPERATURE" in workspace.shell(command)
     assert (workspace.folder / "output/demo/reliability.png").is_file()
 
@@ -110,7 +113,7 @@ def calibrates_the_demo(command, workspace):
 COVERAGE = {
     r"python projects/SegViT/demo/demo\.py .*": runs_the_demo,
     r"python projects/SegViT/demo/app\.py .*": serves_the_page,
-    r"python projects/SegViT/calibrate\.py .*": calibrates_the_demo,
+    r"DETECTRON2_DATASETS=\S+ python projects/SegViT/calibrate\.py .*": calibrates_the_demo,
     r"python projects/SegViT/pack_model\.py .*": packs_the_demo,
     r"python projects/SegViT/tools/export_model\.py .* --images .*": compares_an_export,
     r"python projects/SegViT/(tools/export_model|demo/onnx_example)\.py .*": exports_the_demo,
