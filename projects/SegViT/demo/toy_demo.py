@@ -26,9 +26,10 @@ from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 from segvit.engine import Trainer
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import preflight
-from segvit.engine.run_folder import MODEL_FOLDER, clear, locked, require_own_folder, write_config
+from segvit.engine.run_folder import clear, locked, require_own_folder, write_config
 from segvit.engine.run_setup import next_command, set_up_logging
 from segvit.inference.predict_sample import predict_sample
+from segvit.model_folder.files import MODEL_FOLDER
 from segvit.output_files import require_folder
 from segvit.visualization import draw_prediction_sheet, draw_training_curves
 

@@ -77,7 +77,8 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
     @property
     def metrics(self) -> dict[str, float]:
         """Of these weights, in percent; empty if they were not evaluated, or were trained further since."""
-        return dict(self._known.metrics) if self._known else {}
+        known = self._known
+        return dict(known.metrics) if known else {}
 
     @property
     def _known(self) -> Provenance | None:

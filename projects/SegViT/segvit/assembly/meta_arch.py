@@ -129,6 +129,11 @@ class SegViT(nn.Module):
         return self.pixel_mean.device
 
     @property
+    def built_size(self) -> Size:
+        """Height and width of the images that the model was built for."""
+        return self.backbone.img_size
+
+    @property
     def network(self) -> core.SegViT:
         """The same modules without Detectron2: whole images to outputs, scores or labels.
 

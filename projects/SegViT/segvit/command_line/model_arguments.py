@@ -96,14 +96,20 @@ def config_of(
         UserError: see `find_model` and `load_config`; --model and --weights are given.
     """
     opts = args.opts if opts is None else opts
-    weights = getattr(args, "weights", None)
+    weights = weights_of(args)
     if args.model is not None:
-        if weights is not None:
-            raise UserError(f"--model {args.model} has weights: leave out --weights")
         return load_config(find_model_or_config(args.model), opts, shared=shared, trains=trains)
     if weights is not None:
         opts = [*opts, "MODEL.WEIGHTS", str(weights)]
     return load_config(config_file_of(args), opts, shared=shared, trains=trains)
+
+
+def weights_of(args: argparse.Namespace) -> Path | None:
+    """The checkpoint of --weights; None without the option. Raises UserError beside --model, which has weights."""
+    weights = getattr(args, "weights", None)
+    if args.model is not None and weights is not None:
+        raise UserError(f"--model {args.model} has weights: leave out --weights")
+    return weights
 
 
 def find_model_or_config(name: str) -> Path:
@@ -157,8 +163,7 @@ def predictor_of(
         cfg.defrost()
         cfg.MODEL.DEVICE = place(cfg.MODEL.DEVICE)
         return SegViTPredictor.of(load_checkpoint(cfg, None), array_format=array_format)
-    if args.weights is not None:
-        raise UserError(f"--model {args.model} has weights: leave out --weights")
+    weights_of(args)
     if is_exported(args.model):
         return SegViTPredictor(args.model, opts=opts, array_format=array_format)
     if len(opts) % 2:

@@ -20,10 +20,10 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.continual.calibration import calibrate_newest_group
-from segvit.engine.run_folder import MODEL_FOLDER
 from segvit.engine.trainer import Trainer
 from segvit.errors import UserError
 from segvit.experiments.cached_run import Overrides, lock_config, merge, train
+from segvit.model_folder.files import MODEL_FOLDER
 from segvit.model_folder.packing import pack_checkpoint
 from segvit.output_files import atomic_write_text
 

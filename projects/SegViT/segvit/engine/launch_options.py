@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 from segvit.command_line.model_arguments import add_any_model, config_of
 from segvit.command_line.parser import CommandParser
 from segvit.errors import UserError
-from segvit.model_folder.finding import IN_RUN
+from segvit.model_folder.files import MODEL_FOLDER
 
 # The environment variables that torchrun sets in each process.
 TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -62,7 +62,7 @@ def run_config(args: argparse.Namespace) -> CfgNode:
 def evaluated_name(model: Path) -> str:
     """The name of a model folder, or of the run that it belongs to."""
     folder = model.resolve()
-    return folder.parent.name if folder.name == IN_RUN else folder.name
+    return folder.parent.name if folder.name == MODEL_FOLDER else folder.name
 
 
 def started_by_torchrun() -> bool:

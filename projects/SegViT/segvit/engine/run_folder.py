@@ -15,14 +15,13 @@ from detectron2.config import CfgNode
 
 from segvit.checkpoint.checkpointer import has_checkpoint
 from segvit.errors import UserError
+from segvit.model_folder.files import MODEL_FOLDER
 from segvit.output_files import atomic_write_text
 from segvit.tracking.event_writer import RECORD
 
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
-# The model folder of a run.
-MODEL_FOLDER = "model"
 CONFIG = "config.yaml"
 # What an evaluation writes.
 EVALUATION_FILES = ("sem_seg_evaluation.json", "predictions", "tta")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from segvit.engine.run_folder import MODEL_FOLDER
+from segvit.model_folder.files import MODEL_FOLDER
 from segvit.model_folder.packing import pack_content
 from segvit.modeling.weights.weight_files import read_weight_file
 from segvit.visualization.curves import read_all_metrics

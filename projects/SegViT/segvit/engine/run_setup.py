@@ -22,7 +22,6 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from segvit.engine.run_folder import (
-    MODEL_FOLDER,
     clear,
     clear_evaluation,
     has_trained,
@@ -32,6 +31,7 @@ from segvit.engine.run_folder import (
     write_config,
 )
 from segvit.errors import UserError
+from segvit.model_folder.files import MODEL_FOLDER
 
 logger = logging.getLogger(__name__)
 

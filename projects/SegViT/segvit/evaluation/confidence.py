@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
 
 from segvit.modeling.postprocessing.confidence import confidence_of_scores
 
@@ -16,7 +18,6 @@ NUM_BINS = 15
 # Temperatures that are searched, and the accuracy of the logarithm of the result.
 RANGE = (0.05, 20.0)
 PRECISION = 1e-3
-GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def reliability(scores: torch.Tensor, truth: torch.Tensor, temperature: float) -
 def fit_temperature(scores: torch.Tensor, truth: torch.Tensor) -> float:
     """The temperature with the smallest negative log-likelihood of the true classes.
 
-    By golden-section search of its inverse, in which the likelihood is convex; in `RANGE`.
+    In `RANGE`; the likelihood is convex in the inverse of the temperature.
 
     Args:
         scores: (K, N).
@@ -63,19 +64,8 @@ def fit_temperature(scores: torch.Tensor, truth: torch.Tensor) -> float:
     own = logarithms.gather(0, truth[None])[0]
 
     def loss(logarithm: float) -> float:
-        factor = torch.tensor(-logarithm).exp().item()
+        factor = float(np.exp(-logarithm))
         return float(((factor * logarithms).logsumexp(dim=0) - factor * own).double().mean())
 
-    low, high = (float(torch.tensor(bound).log()) for bound in RANGE)
-    first, second = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-    first_loss, second_loss = loss(first), loss(second)
-    while high - low > PRECISION:
-        if first_loss <= second_loss:
-            high, second, second_loss = second, first, first_loss
-            first = high - GOLDEN * (high - low)
-            first_loss = loss(first)
-        else:
-            low, first, first_loss = first, second, second_loss
-            second = low + GOLDEN * (high - low)
-            second_loss = loss(second)
-    return float(torch.tensor((low + high) / 2).exp())
+    found = minimize_scalar(loss, bounds=np.log(RANGE), method="bounded", options={"xatol": PRECISION})
+    return float(np.exp(found.x))

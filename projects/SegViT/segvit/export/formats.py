@@ -145,7 +145,7 @@ def write_precision(
         source = Path(folder, "model.onnx")
         write_onnx(segmenter, size, metadata, source)
         write = convert_to_openvino if path.suffix == ".xml" else write_onnx_precision
-        write(source, path, precision, images)
+        write(source, path, metadata, precision=precision, images=images)
 
 
 @torch.no_grad()

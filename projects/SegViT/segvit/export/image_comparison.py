@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
@@ -25,8 +24,8 @@ from segvit.errors import UserError
 from segvit.evaluation.metrics import confusion_matrix, segmentation_metrics
 from segvit.export.agreement import FLOAT32, Agreement, Limits, require_agreement_on
 from segvit.export.formats import ImageSize, Runner
+from segvit.exported.exported_model import labels_at
 from segvit.images import image_format_of
-from segvit.modeling.postprocessing.score_bands import labels_of_bands, resize_bands
 
 
 @dataclass(frozen=True)
@@ -118,10 +117,6 @@ def mean_iou(score: Runner, images: Sequence[torch.Tensor], truths: Sequence[Pat
         truth = torch.from_numpy(read_label_map(path).astype(np.int64))
         truth[truth >= head.NUM_CLASSES] = head.IGNORE_VALUE
         (result,) = score(image)
-        size = (truth.shape[0], truth.shape[1])
-        if result.ndim == 3:
-            result = labels_of_bands(resize_bands([result], result.shape[1:], size), size)
-        else:
-            result = F.interpolate(result[None, None].double(), size=size, mode="nearest-exact")[0, 0].long()
-        matrix += confusion_matrix(result, truth, head.NUM_CLASSES, head.IGNORE_VALUE)
+        labels = labels_at(result, (truth.shape[0], truth.shape[1]))
+        matrix += confusion_matrix(labels, truth, head.NUM_CLASSES, head.IGNORE_VALUE)
     return segmentation_metrics(matrix.numpy(), [])["mIoU"]

@@ -36,18 +36,20 @@ def require_precision(precision: str, format: str, images: Sequence[torch.Tensor
         raise UserError("--precision int8 needs --calibration-images: some dozens of training images, or their folder")
 
 
-def write_onnx_precision(source: Path, target: Path, precision: str, images: Sequence[torch.Tensor]) -> None:
-    """Write an ONNX file in a lower precision; metadata are kept.
+def write_onnx_precision(
+    source: Path, target: Path, metadata: dict[str, str], *, precision: str, images: Sequence[torch.Tensor]
+) -> None:
+    """Write an ONNX file in a lower precision.
 
     Args:
         source: in float32.
         target: the file to write.
+        metadata: of the file.
         precision: "int8" or "float16".
         images: (1, 3, H, W) uint8 each, on which the ranges of activations are measured.
     """
     import onnx
 
-    metadata = {entry.key: entry.value for entry in onnx.load(source, load_external_data=False).metadata_props}
     if precision == "int8":
         _quantize_onnx(source, target, images)
         proto = onnx.load(target)

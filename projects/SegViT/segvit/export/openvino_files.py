@@ -17,18 +17,19 @@ from segvit.export.low_precision import float_products
 from segvit.exported.files import RT_INFO, import_openvino
 
 
-def convert_to_openvino(source: Path, target: Path, precision: str, images: Sequence[torch.Tensor]) -> None:
+def convert_to_openvino(
+    source: Path, target: Path, metadata: dict[str, str], *, precision: str, images: Sequence[torch.Tensor]
+) -> None:
     """Write an OpenVINO .xml file, with its weights in a .bin file beside it, from an ONNX file in float32.
 
     "bfloat16" keeps float32 weights, which are cast when the file is opened; "float16" weights are stored in half the
     bytes, and computed with in float32 on a CPU.
     """
-    import onnx
-
     openvino = import_openvino("--format openvino")
-    metadata = {entry.key: entry.value for entry in onnx.load(source, load_external_data=False).metadata_props}
     model = openvino.convert_model(source)
     if precision == "int8":
+        import onnx
+
         model = _quantize(model, images, float_products(onnx.load(source, load_external_data=False).graph))
     model.set_rt_info(json.dumps({**metadata, "precision": json.dumps(precision)}), RT_INFO)
     openvino.save_model(model, target, compress_to_fp16=precision == "float16")

@@ -70,13 +70,14 @@ class ExportedModel:
     def __call__(self, inputs: Sequence[ModelInput]) -> list[ModelOutput]:
         """The labels of each image; images of one size are run together."""
         if self.windows is not None:
-            return [self._labels_of(self.score_bands(one["image"], requested_size(one)), one) for one in inputs]
+            return [self._windowed_labels(one) for one in inputs]
         results: dict[int, ModelOutput] = {}
         for size in dict.fromkeys(one["image"].shape for one in inputs):
             indices = [index for index, one in enumerate(inputs) if one["image"].shape == size]
             outputs = self._run(torch.stack([inputs[index]["image"] for index in indices]))
             for index, output in zip(indices, outputs, strict=True):
-                results[index] = self._result(output, inputs[index])
+                labels = labels_at(output, requested_size(inputs[index]), self.label_dtype)
+                results[index] = {"sem_seg_labels": labels}
         return [results[index] for index in range(len(inputs))]
 
     def score_bands(self, image: torch.Tensor, output_size: Size) -> Iterator[torch.Tensor]:
@@ -91,16 +92,9 @@ class ExportedModel:
             bands = self.windows.bands(image, self.scores)
         return resize_bands(bands, (image.shape[-2], image.shape[-1]), output_size)
 
-    def _result(self, output: torch.Tensor, one: ModelInput) -> ModelOutput:
-        """Of labels (H, W) or scores (K, H, W). Labels are resized to the nearest pixel, scores before their argmax."""
-        if not self.gives_labels:
-            return self._labels_of(resize_bands([output], (output.shape[1], output.shape[2]), requested_size(one)), one)
-        # In float64, which holds every label.
-        resized = F.interpolate(output[None, None].double(), size=requested_size(one), mode="nearest-exact")
-        return {"sem_seg_labels": resized[0, 0].to(self.label_dtype)}
-
-    def _labels_of(self, bands: Iterable[torch.Tensor], one: ModelInput) -> ModelOutput:
-        return {"sem_seg_labels": labels_of_bands(bands, requested_size(one), self.label_dtype)}
+    def _windowed_labels(self, one: ModelInput) -> ModelOutput:
+        size = requested_size(one)
+        return {"sem_seg_labels": labels_of_bands(self.score_bands(one["image"], size), size, self.label_dtype)}
 
     def _run(self, images: torch.Tensor) -> torch.Tensor:
         """Run images (B, C, H, W). Raises UserError for a size that the file does not take."""
@@ -113,3 +107,14 @@ class ExportedModel:
                 f"{self.file.path} takes at least {smallest} pixels in both directions, not {size[0]} x {size[1]}"
             )
         return self.file.run(images)
+
+
+def labels_at(result: torch.Tensor, size: Size, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+    """Labels (H, W) of `size` from what a file returns for an image.
+
+    Scores (K, h, w) are resized before their argmax, labels (h, w) to the nearest pixel.
+    """
+    if result.ndim == 3:
+        return labels_of_bands(resize_bands([result], (result.shape[1], result.shape[2]), size), size, dtype)
+    # In float64, which holds every label.
+    return F.interpolate(result[None, None].double(), size=size, mode="nearest-exact")[0, 0].to(dtype)

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from segvit.classes.palette import Color
-from segvit.exported.exported_model import ExportedModel
 from segvit.images.raster_image import RasterImage, import_rasterio
 from segvit.inference.predictor import SegViTPredictor
 from segvit.modeling.postprocessing.score_bands import argmax_classes
@@ -63,7 +62,7 @@ def windows_of(predictor: SegViTPredictor) -> SlidingWindow:
     model = predictor.model
     if model.windows is not None:
         return model.windows
-    size = list(model.built_size if isinstance(model, ExportedModel) else model.backbone.img_size)
+    size = list(model.built_size)
     return SlidingWindow(
         size=size, stride=[max(length * 2 // 3, 1) for length in size], batch_size=4, accumulate_on_cpu=True
     )

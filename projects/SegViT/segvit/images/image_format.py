@@ -17,7 +17,7 @@ from yacs.config import CfgNode
 from segvit.errors import UserError
 from segvit.image_levels import Levels, to_uint8
 from segvit.image_reading import read_image
-from segvit.images.channel_files import StoredLevels, levels_of_array, levels_of_image, read_channels
+from segvit.images.channel_files import ARRAY_EXTENSIONS, StoredLevels, levels_of_array, levels_of_image, read_channels
 from segvit.images.given_images import ImageLike, load_image
 from segvit.images.level_range import LevelRange, range_of, shown_levels
 
@@ -72,7 +72,7 @@ class ImageFormat:
             OSError: the file does not exist or cannot be opened.
             UserError: it has another number of channels or kind of levels, is not an image, or is damaged.
         """
-        if self.is_rgb and not os.fspath(path).lower().endswith(".npy"):
+        if self.is_rgb and not os.fspath(path).lower().endswith(ARRAY_EXTENSIONS):
             return read_image(path, format=self.order, max_level=self.max_level)
         return self._pixels(read_channels(path, self.channels, max_level=self._accepted_level), path)
 

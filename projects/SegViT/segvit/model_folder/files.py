@@ -29,6 +29,8 @@ from segvit.model_folder.card import TrainingRecord, model_card
 from segvit.model_folder.plain_config import nested, plain_config, portable_keys
 from segvit.output_files import UNFINISHED, atomic_write_text
 
+# The model folder in the OUTPUT_DIR of a run.
+MODEL_FOLDER = "model"
 CONFIG, WEIGHTS = MODEL_CONFIG, MODEL_WEIGHTS
 CLASSES, METRICS, CARD = MODEL_CLASSES, "metrics.json", "README.md"
 

@@ -9,12 +9,10 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from segvit.errors import UserError
-from segvit.model_folder.files import CARD, CLASSES, CONFIG, METRICS, WEIGHTS, is_model_folder
+from segvit.model_folder.files import CARD, CLASSES, CONFIG, METRICS, MODEL_FOLDER, WEIGHTS, is_model_folder
 
 # The files of a hub repository that are downloaded.
 FILES = [CONFIG, WEIGHTS, CLASSES, METRICS, CARD]
-# The model folder in the OUTPUT_DIR of a run.
-IN_RUN = "model"
 # How many model folders a message lists.
 MOST_NAMED = 4
 
@@ -40,7 +38,7 @@ def find_model(name: str | os.PathLike[str], **hub_options: Any) -> Path:
 
 
 def _local_folder(path: Path) -> Path:
-    for folder in (path, path / IN_RUN):
+    for folder in (path, path / MODEL_FOLDER):
         if is_model_folder(folder):
             return folder
     checkpoints = [path] if path.suffix == ".pth" else sorted(path.glob("model_*.pth"), reverse=True)
