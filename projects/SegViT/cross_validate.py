@@ -23,13 +23,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 from tabulate import tabulate
 
 from segvit.cli_errors import user_errors
 from segvit.command_line.model_arguments import add_recipe, model_name, recipe_config_file
 from segvit.command_line.parser import CommandParser
+from segvit.command_line.series_arguments import add_series_folder
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import preflight, require_device_and_data
 from segvit.engine.run_setup import log_to_file
@@ -50,13 +50,7 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--unseen", nargs="+", default=[], metavar="GROUP", help="leave out these groups only (default: each one)"
     )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("output/unseen_groups"),
-        metavar="FOLDER",
-        help="the folder for runs and results (default: %(default)s)",
-    )
+    add_series_folder(parser, "output/unseen_groups")
     parser.add_overrides()
     return parser
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from segvit.errors import UserError
 from segvit.images import ImageFormat, image_format_of
+from segvit.images.channel_files import stored_form
 
 HEIGHT, WIDTH = 12, 17
 
@@ -142,3 +143,11 @@ def test_the_format_of_a_config_travels_as_json(tiny_cfg):
     tiny_cfg.INPUT.SHOWN_CHANNELS = [2]
     with pytest.raises(UserError, match=r"INPUT\.SHOWN_CHANNELS"):
         image_format_of(tiny_cfg)
+
+
+@pytest.mark.parametrize("shape", [(7, 9, 5), (9, 7, 5), (5, 7, 9), (5, 9, 7), (9, 7)])
+def test_the_header_of_an_array_tells_its_size_upright(tmp_path, shape):
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.float32))
+    form = stored_form(tmp_path / "a.npy")
+    assert form.size == tuple(length for length in shape if length != 5)
+    assert (form.channels, form.dtype) == (5 if len(shape) == 3 else 1, np.float32)

@@ -22,7 +22,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 from detectron2.config import CfgNode
 from tabulate import tabulate
@@ -30,6 +29,7 @@ from tabulate import tabulate
 from segvit.cli_errors import user_errors
 from segvit.command_line.model_arguments import add_recipe, model_name, recipe_config_file
 from segvit.command_line.parser import CommandParser
+from segvit.command_line.series_arguments import add_series_folder
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
 from segvit.engine.run_setup import log_to_file
@@ -54,13 +54,7 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--frozen", action="store_true", help="freeze the encoder and train the decoder only (default: train both)"
     )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("output/backbone_comparison"),
-        metavar="FOLDER",
-        help="the folder for runs and results (default: %(default)s)",
-    )
+    add_series_folder(parser, "output/backbone_comparison")
     parser.add_overrides()
     return parser
 

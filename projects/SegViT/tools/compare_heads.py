@@ -27,7 +27,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from detectron2.config import CfgNode
 from tabulate import tabulate
@@ -35,6 +34,7 @@ from tabulate import tabulate
 from segvit.cli_errors import user_errors
 from segvit.command_line.model_arguments import add_recipe, model_name, recipe_config_file
 from segvit.command_line.parser import CommandParser
+from segvit.command_line.series_arguments import add_seeds, add_series_folder
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
 from segvit.engine.run_setup import log_to_file
@@ -53,20 +53,8 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--heads", nargs="+", default=list(HEADS), metavar="NAME", help="the heads, see above (default: all)"
     )
-    parser.add_argument(
-        "--seeds",
-        nargs="+",
-        default=[],
-        metavar="N",
-        help="run each head with these seeds (default: the config's seed)",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("output/head_comparison"),
-        metavar="FOLDER",
-        help="the folder for runs and results (default: %(default)s)",
-    )
+    add_seeds(parser, of="head")
+    add_series_folder(parser, "output/head_comparison")
     parser.add_overrides("config overrides for all heads")
     return parser
 

@@ -28,6 +28,7 @@ from tabulate import tabulate
 
 from segvit.cli_errors import user_errors
 from segvit.command_line.parser import CommandParser
+from segvit.command_line.series_arguments import add_seeds, add_series_folder
 from segvit.config.loading import config_layers, find_config
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
@@ -60,20 +61,8 @@ def build_parser() -> CommandParser:
         metavar="FILE_OR_NAME",
         help="YAML file with data keys that override those of each config (default: CamVid)",
     )
-    parser.add_argument(
-        "--seeds",
-        nargs="+",
-        default=[],
-        metavar="N",
-        help="run each config with these seeds (default: the config's seed)",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("output/ablations"),
-        metavar="FOLDER",
-        help="the folder for runs and results (default: %(default)s)",
-    )
+    add_seeds(parser, of="config")
+    add_series_folder(parser, "output/ablations")
     parser.add_overrides("config overrides for all runs")
     return parser
 

@@ -54,8 +54,9 @@ class ChannelStatistics:
 
 def form_of(path: str | os.PathLike[str], channels: int | None, levels: str | None) -> ImageFormat:
     """The format of images like a file, where it is not given: its channels, and "raw" unless it has 8 bits."""
-    found, dtype = stored_form(path)
-    return ImageFormat(channels=channels or found, levels=levels or ("8bit" if dtype == np.uint8 else "raw"))
+    found = stored_form(path)
+    stored_levels = "8bit" if found.dtype == np.uint8 else "raw"
+    return ImageFormat(channels=channels or found.channels, levels=levels or stored_levels)
 
 
 def measure_channels(paths: Sequence[str | os.PathLike[str]], image_format: ImageFormat) -> ChannelStatistics:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segvit.errors import UserError
 from segvit.geo.tiled_prediction import segment_raster
-from segvit.images.channel_files import TIFF_EXTENSIONS, stored_size
+from segvit.images.channel_files import TIFF_EXTENSIONS, stored_form
 from segvit.images.raster_image import RasterImage, import_rasterio, is_georeferenced, reduced_size
 from segvit.inference.predictor import SegViTPredictor
 from segvit.inference.results import ResultFolder
@@ -37,7 +37,7 @@ class RasterResults:
         if path.suffix.lower() not in TIFF_EXTENSIONS or not os.path.isfile(path):
             return False
         try:
-            height, width = stored_size(path)
+            height, width = stored_form(path).size
         except (OSError, UserError):  # whoever reads it says what is wrong
             return False
         is_large = height * width > self.max_megapixels * MEGA

@@ -38,6 +38,14 @@ class StoredLevels(NamedTuple):
     missing: float | None = None
 
 
+class StoredForm(NamedTuple):
+    """What a file holds: (H, W) before rotation, the number of channels, and the type of its levels."""
+
+    size: tuple[int, int]
+    channels: int
+    dtype: np.dtype
+
+
 def read_channels(path: str | os.PathLike[str], channels: int, *, max_level: int = 0) -> StoredLevels:
     """The levels of a file with C channels.
 
@@ -62,34 +70,19 @@ def read_channels(path: str | os.PathLike[str], channels: int, *, max_level: int
         return levels_of_image(image, channels, name=path, max_level=max_level)
 
 
-def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """(H, W) of a file before rotation, from its header. Raises as `read_channels` does."""
-    suffix = Path(path).suffix.lower()
-    if suffix in ARRAY_EXTENSIONS:
-        shape = _read_array(path, mmap_mode="r").shape
-        return shape[-2:] if len(shape) == 2 else (sorted(shape)[-2], sorted(shape)[-1])
-    if suffix in TIFF_EXTENSIONS:
-        import tifffile
-
-        try:
-            with tifffile.TiffFile(path) as file:
-                page: Any = file.pages[0]
-                return page.imagelength, page.imagewidth
-        except (tifffile.TiffFileError, ValueError) as error:
-            raise UserError(f"{path}: not a TIFF, or damaged ({error})") from error
-    with open_image(path) as image:
-        return image.height, image.width
-
-
-def stored_form(path: str | os.PathLike[str]) -> tuple[int, np.dtype]:
-    """The number of channels of a file and the type of its levels. Raises as `read_channels` does.
+def stored_form(path: str | os.PathLike[str]) -> StoredForm:
+    """What the header of a file says. Raises as `read_channels` does.
 
     Of an array (C, H, W) or (H, W, C), the channels are the shorter end.
     """
     suffix = Path(path).suffix.lower()
     if suffix in ARRAY_EXTENSIONS:
         array = _read_array(path, mmap_mode="r")
-        return (1 if array.ndim == 2 else min(array.shape[0], array.shape[-1])), array.dtype
+        if array.ndim == 2:
+            return StoredForm((array.shape[0], array.shape[1]), 1, array.dtype)
+        axis = 0 if array.shape[0] < array.shape[-1] else -1
+        height, width = array.shape[1:] if axis == 0 else array.shape[:2]
+        return StoredForm((height, width), array.shape[axis], array.dtype)
     if suffix in TIFF_EXTENSIONS:
         import tifffile
 
@@ -97,13 +90,14 @@ def stored_form(path: str | os.PathLike[str]) -> tuple[int, np.dtype]:
             with tifffile.TiffFile(path) as file:
                 page: Any = file.pages[0]
                 is_palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
-                return (3 if is_palette else page.samplesperpixel), np.dtype(np.uint8 if is_palette else page.dtype)
+                channels, dtype = (3, np.uint8) if is_palette else (page.samplesperpixel, page.dtype)
+                return StoredForm((page.imagelength, page.imagewidth), channels, np.dtype(dtype))
         except (tifffile.TiffFileError, ValueError) as error:
             raise UserError(f"{path}: not a TIFF, or damaged ({error})") from error
     with open_image(path) as image:
         is_deep = image.mode.startswith("I") or ";16" in raw_mode_of(image)
         bands = DECODED_BANDS.get(image.mode, len(image.getbands()))
-        return bands, np.dtype(np.uint16 if is_deep else np.uint8)
+        return StoredForm((image.height, image.width), bands, np.dtype(np.uint16 if is_deep else np.uint8))
 
 
 def levels_of_array(array: np.ndarray, channels: int, *, name: object) -> StoredLevels:

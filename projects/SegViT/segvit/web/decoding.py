@@ -22,7 +22,7 @@ from PIL import Image
 from segvit.errors import UserError
 from segvit.image_levels import DAMAGE, to_colors
 from segvit.images import ImageFormat
-from segvit.images.channel_files import stored_size
+from segvit.images.channel_files import stored_form
 from segvit.web.limits import FORMATS, MEGA, Upload, UploadLimits
 
 # Memory of the process in bytes: a constant part for libraries, and the copies of an image in several modes.
@@ -86,7 +86,7 @@ def _decode(path: str, limits: UploadLimits, image_format: ImageFormat) -> np.nd
     name = Path(path).name
     if not image_format.is_rgb:
         try:
-            _check_size(stored_size(path)[::-1], name, limits)
+            _check_size(stored_form(path).size[::-1], name, limits)
             return image_format.read(path)
         except (OSError, ValueError) as error:
             raise UserError(str(error).replace(path, name)) from error

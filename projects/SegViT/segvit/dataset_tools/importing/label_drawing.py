@@ -122,13 +122,13 @@ def _has_channels(path: Path) -> bool:
         return False
     try:
         with Image.open(path):
-            return stored_form(path)[0] > len("RGBA")
+            return stored_form(path).channels > len("RGBA")
     except DAMAGE:
         return True
 
 
 def _open_channels(path: Path) -> _Opened:
-    channels, _ = stored_form(path)
+    channels = stored_form(path).channels
     pixels = read_channels(path, channels).array
     shown = shown_levels(pixels[..., [0, min(1, channels - 1), min(2, channels - 1)]])
     height, width = pixels.shape[:2]

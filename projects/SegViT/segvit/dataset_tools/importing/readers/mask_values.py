@@ -21,7 +21,7 @@ from segvit.dataset_tools.importing.source import IGNORED, Canvas, DrawingRules,
 from segvit.dataset_tools.preparation.readers import DamagedFileError
 from segvit.errors import UserError
 from segvit.image_reading import open_image
-from segvit.images.channel_files import stored_size
+from segvit.images.channel_files import stored_form
 from segvit.progress import progress_bar
 
 MaskKind = Literal["colors", "binary", "index"]
@@ -49,7 +49,7 @@ class MaskFile:
     @property
     def size(self) -> tuple[int, int]:
         """See `Labels`; read from the file."""
-        return stored_size(self.path)
+        return stored_form(self.path).size
 
     def draw(self, size: tuple[int, int], class_ids: Mapping[str, int], rules: DrawingRules) -> Canvas:
         """See `Labels`. Values without a class are ignored, and listed."""

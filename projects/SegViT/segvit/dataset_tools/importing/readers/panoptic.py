@@ -15,7 +15,7 @@ import numpy as np
 from segvit.data.label_reading import read_levels
 from segvit.dataset_tools.importing.source import IGNORED, UNLABELLED, Canvas, DrawingRules, Skipped
 from segvit.errors import UserError
-from segvit.images.channel_files import stored_size
+from segvit.images.channel_files import stored_form
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PanopticPng:
     @property
     def size(self) -> tuple[int, int]:
         """See `Labels`; read from the file."""
-        return stored_size(self.path)
+        return stored_form(self.path).size
 
     @classmethod
     def of_annotation(cls, annotation: Mapping[str, Any], folder: Path, names: Mapping[int, str]) -> PanopticPng:
