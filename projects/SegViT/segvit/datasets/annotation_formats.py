@@ -9,7 +9,7 @@ import itertools
 import mmap
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,12 +57,12 @@ def detect_formats(source: Path) -> list[DetectedFormat]:
         name = _format_of_file(source)
         return [DetectedFormat(name, TITLES[name], (source,))] if name else []
     files: dict[str, list[Path]] = {}
-    for path in itertools.islice(_files(source, (".json", ".xml")), MAX_SNIFFED):
+    for path in itertools.islice(files_under(source, (".json", ".xml")), MAX_SNIFFED):
         name = _format_of_file(path)
         if name:
             files.setdefault(name, []).append(path)
     if "labelme" in files:
-        files["labelme"] = list(_files(source, (".json",)))
+        files["labelme"] = list(files_under(source, (".json",)))
     if not files and _is_voc(source):
         files["voc"] = []
     if not files:
@@ -84,11 +84,12 @@ def import_hint(source: str | os.PathLike[str]) -> str:
     return f"; it looks like an export of {titles}: {COMMAND} {path} NEW_FOLDER makes a folder of it"
 
 
-def _files(folder: Path, extensions: Sequence[str]) -> Iterator[Path]:
+def files_under(folder: Path, extensions: tuple[str, ...] = IMAGE_EXTENSIONS) -> Iterator[Path]:
+    """Files with these extensions below a folder, sorted; without hidden files and folders."""
     for current, subfolders, names in os.walk(folder, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
         for name in sorted(names):
-            if name.lower().endswith(tuple(extensions)) and not name.startswith("."):
+            if name.lower().endswith(extensions) and not name.startswith("."):
                 yield Path(current, name)
 
 
@@ -128,7 +129,7 @@ def _yolo_files(folder: Path) -> list[Path]:
     """data.yaml and a text file of labels; empty if the folder is not YOLO's."""
     texts = [
         path
-        for path in itertools.islice(_files(folder, (".txt",)), MAX_SNIFFED)
+        for path in itertools.islice(files_under(folder, (".txt",)), MAX_SNIFFED)
         if "labels" in path.relative_to(folder).parts
     ]
     has_polygons = any(YOLO_LINE.match(line) for path in texts for line in _first_line(path))
@@ -144,7 +145,7 @@ def _first_line(path: Path) -> list[bytes]:
 def _has_masks(folder: Path) -> bool:
     """Whether some images are masks by their names or folders, and others are not."""
     kinds = set()
-    for path in itertools.islice(_files(folder, IMAGE_EXTENSIONS), 100 * MAX_SNIFFED):
+    for path in itertools.islice(files_under(folder), 100 * MAX_SNIFFED):
         within = path.relative_to(folder)
         kinds.add(any(MASK_NAME.search(part) for part in (*within.parent.parts, within.stem)))
         if len(kinds) == 2:

@@ -38,17 +38,12 @@ class Drawn:
 
     Attributes:
         pixels: (K + 1,) pixels of each class, and of ignored ones.
-        skipped: objects, or the image if it `is_skipped`.
+        skipped: objects, or the image, which then has no `pixels`.
     """
 
     pixels: np.ndarray | None = None
     fingerprint: Fingerprint | None = None
     skipped: list[Skipped] = field(default_factory=list)
-
-    @property
-    def is_skipped(self) -> bool:
-        """Whether there is no label map."""
-        return self.pixels is None
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from segvit.dataset_tools.importing.shapes import Placed
-from segvit.dataset_tools.importing.source import IGNORED, UNLABELLED, Canvas, DrawingRules, Region, Skipped
+from segvit.dataset_tools.importing.source import (
+    IGNORED,
+    UNLABELLED,
+    Canvas,
+    DrawingRules,
+    ReadOptions,
+    Region,
+    Skipped,
+    Source,
+    SourceImage,
+)
 from segvit.dataset_tools.preparation.readers import DamagedFileError
 from segvit.errors import UserError
 
@@ -56,3 +67,13 @@ class Regions:
             view = canvas.ids[top : top + mask.shape[0], left : left + mask.shape[1]]
             view[mask] = IGNORED if is_ignored else class_ids[region.class_name]
         return canvas
+
+
+def add_unannotated(
+    source: Source, key: str, path: Path, options: ReadOptions, *, lacks: str = "no annotation", split: str = ""
+) -> None:
+    """Add an image that nothing labels: as background by --unannotated background, else to what is skipped."""
+    if options.unannotated == "background":
+        source.images.append(SourceImage(key, path, Regions([]), split))
+    else:
+        source.skipped.append(Skipped(key, f"{lacks}; --unannotated background takes it as background"))

@@ -132,12 +132,14 @@ class RunLengths:
         return Placed(mask, left, top)
 
 
-def rectangle(left: float, top: float, right: float, bottom: float, rotation: float = 0.0) -> Points:
-    """The corners (4, 2) of a rectangle rotated clockwise about its centre by degrees."""
+def rectangle(
+    left: float, top: float, right: float, bottom: float, rotation: float = 0.0, *, pivot: Points | None = None
+) -> Points:
+    """The corners (4, 2) of a rectangle rotated clockwise by degrees about a point (2,), by default its centre."""
     corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=np.float64)
     if not rotation:
         return corners
-    center = corners.mean(axis=0)
+    center = corners.mean(axis=0) if pivot is None else pivot
     cosine, sine = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
     return (corners - center) @ np.array([[cosine, sine], [-sine, cosine]]) + center
 

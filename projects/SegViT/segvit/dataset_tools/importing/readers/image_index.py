@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from segvit.datasets.pairs import IMAGE_EXTENSIONS
+from segvit.datasets.annotation_formats import files_under
 from segvit.errors import UserError
 
 # Folder names that mean a split, in lower case.
@@ -26,15 +25,6 @@ def split_of(path: PurePosixPath | Path) -> str:
     """The split that a folder on the path names, or ""."""
     names = (SPLIT_NAMES.get(part.lower()) for part in path.parent.parts)
     return next((name for name in names if name), "")
-
-
-def files_under(root: Path, extensions: tuple[str, ...] = IMAGE_EXTENSIONS) -> Iterator[Path]:
-    """Files with these extensions below a folder, sorted; without hidden files and folders."""
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
-        for name in sorted(names):
-            if name.lower().endswith(extensions) and not name.startswith("."):
-                yield Path(folder, name)
 
 
 class ImageIndex:

@@ -132,12 +132,6 @@ def _shape(kind: str, value: Mapping[str, Any], size: tuple[int, int], options: 
         return Ellipse((x, y), (float(value["radiusX"]) * scale[0], float(value["radiusY"]) * scale[1]), rotation)
     if options.boxes == "skip":
         raise UserError("a rectangle, by --boxes skip")
-    corners = rectangle(x, y, x + float(value["width"]) * scale[0], y + float(value["height"]) * scale[1])
-    return Polygons([_turned(corners, rotation)])
-
-
-def _turned(corners: np.ndarray, rotation: float) -> np.ndarray:
-    """Label Studio rotates a rectangle about its top left corner, clockwise by degrees."""
-    angle = np.radians(rotation)
-    matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    return (corners - corners[0]) @ matrix + corners[0]
+    right, bottom = x + float(value["width"]) * scale[0], y + float(value["height"]) * scale[1]
+    # Label Studio rotates a rectangle about its top left corner.
+    return Polygons([rectangle(x, y, right, bottom, rotation, pivot=np.array([x, y]))])

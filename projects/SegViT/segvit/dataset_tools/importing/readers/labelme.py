@@ -14,10 +14,11 @@ import numpy as np
 from PIL import Image
 
 from segvit.dataset_tools.importing.readers.coco import load_json
-from segvit.dataset_tools.importing.readers.image_index import ImageIndex, files_under, split_of
-from segvit.dataset_tools.importing.regions import Regions
+from segvit.dataset_tools.importing.readers.image_index import ImageIndex, split_of
+from segvit.dataset_tools.importing.regions import Regions, add_unannotated
 from segvit.dataset_tools.importing.shapes import Polygons, Shape, Stamp, rectangle
 from segvit.dataset_tools.importing.source import BACKGROUND, ReadOptions, Region, Skipped, Source, SourceImage
+from segvit.datasets.annotation_formats import files_under
 from segvit.errors import UserError
 from segvit.image_levels import DAMAGE
 
@@ -43,20 +44,11 @@ def read_labelme(files: Sequence[Path], root: Path, options: ReadOptions) -> Sou
             assert isinstance(image.labels, Regions)
             names.update(region.class_name for region in image.labels.regions)
     source.colors = dict.fromkeys(sorted(names))
-    add_unannotated(source, index, annotated, options)
+    for image_file in files_under(index.root):
+        if image_file not in annotated:
+            key = index.key_of(image_file)
+            add_unannotated(source, key, image_file, options, split=split_of(Path(key)))
     return source
-
-
-def add_unannotated(source: Source, index: ImageIndex, annotated: set[Path], options: ReadOptions) -> None:
-    """Images that no annotation names: background by --unannotated background, else skipped."""
-    for image in files_under(index.root):
-        if image in annotated:
-            continue
-        key = index.key_of(image)
-        if options.unannotated == "background":
-            source.images.append(SourceImage(key, image, Regions([]), split_of(Path(key))))
-        else:
-            source.skipped.append(Skipped(key, "no annotation; --unannotated background takes it as background"))
 
 
 def embedded_image(path: Path) -> bytes:

@@ -7,9 +7,9 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from segvit.dataset_tools.importing.readers.image_index import files_under, split_of
+from segvit.dataset_tools.importing.readers.image_index import split_of
 from segvit.dataset_tools.importing.source import ReadOptions, Skipped
-from segvit.datasets.annotation_formats import MASK_NAME
+from segvit.datasets.annotation_formats import MASK_NAME, files_under
 from segvit.errors import UserError
 
 # Words at the start or end of a folder's or file's name that say that it holds images; those for masks: `MASK_NAME`.

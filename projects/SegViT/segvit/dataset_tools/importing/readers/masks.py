@@ -19,14 +19,11 @@ from segvit.dataset_tools.importing.readers.mask_values import (
     parse_ids,
     scan_masks,
 )
-from segvit.dataset_tools.importing.regions import Regions
+from segvit.dataset_tools.importing.regions import Regions, add_unannotated
 from segvit.dataset_tools.importing.source import Labels, ReadOptions, Region, Skipped, Source, SourceImage
+from segvit.datasets.benchmarks.pascal_voc import PASCAL_VOC_CLASSES
 from segvit.errors import UserError
 
-VOC_NAMES = (
-    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
-)
 # Object borders in VOC, which are ignored.
 VOC_BORDER = (224, 224, 192)
 # How many values an error message lists.
@@ -57,10 +54,7 @@ def read_masks(root: Path, options: ReadOptions, *, kind: MaskKind | None = None
         names, source.colors = _named_values(scan, listed, options.ids, root)
         source.images = [_image(pair, MaskFile(pair.mask, names, scan.kind)) for pair in paired.pairs]
     for key, path in paired.unmasked:
-        if options.unannotated == "background":
-            source.images.append(SourceImage(key, path, Regions([])))
-        else:
-            source.skipped.append(Skipped(key, "no mask; --unannotated background takes it as background"))
+        add_unannotated(source, key, path, options, lacks="no mask")
     return source
 
 
@@ -68,7 +62,7 @@ def read_voc(root: Path, options: ReadOptions) -> Source:
     """Read JPEGImages and SegmentationClass, with labelmap.txt or VOC's classes, and the lists of ImageSets."""
     listed = list(options.class_names) or (find_class_list(root) or (None, []))[1]
     if not listed:
-        listed = list(zip(VOC_NAMES, voc_colors(len(VOC_NAMES))))
+        listed = list(zip(PASCAL_VOC_CLASSES, voc_colors(len(PASCAL_VOC_CLASSES))))
     names: dict[Value, str | None] = {VOC_BORDER: None, IGNORED_PIXEL: None}
     for class_id, (name, color) in enumerate(listed):
         names[class_id] = names[color or voc_colors(class_id + 1)[-1]] = name

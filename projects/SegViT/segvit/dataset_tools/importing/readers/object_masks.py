@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from segvit.dataset_tools.importing.readers.image_index import files_under, split_of
+from segvit.dataset_tools.importing.readers.image_index import split_of
 from segvit.dataset_tools.importing.readers.mask_pairs import is_mask
 from segvit.dataset_tools.importing.readers.mask_values import MaskImage
-from segvit.dataset_tools.importing.regions import Regions
+from segvit.dataset_tools.importing.regions import Regions, add_unannotated
 from segvit.dataset_tools.importing.source import ReadOptions, Region, Skipped, Source, SourceImage
+from segvit.datasets.annotation_formats import files_under
 from segvit.errors import UserError
 
 # The class of masks whose names do not say one.
@@ -47,11 +48,10 @@ def read_object_masks(root: Path, options: ReadOptions) -> Source:
     source.colors = dict(sorted(source.colors.items()))
     for image in images:
         key = image.relative_to(options.images or root)
-        if image in regions or options.unannotated == "background":
-            labels = Regions(regions.get(image, []))
-            source.images.append(SourceImage(key.as_posix(), image, labels, split_of(key)))
+        if image in regions:
+            source.images.append(SourceImage(key.as_posix(), image, Regions(regions[image]), split_of(key)))
         else:
-            source.skipped.append(Skipped(key.as_posix(), "no mask; --unannotated background takes it as background"))
+            add_unannotated(source, key.as_posix(), image, options, lacks="no mask", split=split_of(key))
     return source
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from segvit.dataset_tools.importing.readers.image_index import ImageIndex, files_under, split_of
+from segvit.dataset_tools.importing.readers.image_index import ImageIndex, split_of
 from segvit.dataset_tools.importing.regions import Regions
 from segvit.dataset_tools.importing.shapes import Polygons, rectangle
 from segvit.dataset_tools.importing.source import (
@@ -21,6 +21,7 @@ from segvit.dataset_tools.importing.source import (
     Source,
     SourceImage,
 )
+from segvit.datasets.annotation_formats import files_under
 from segvit.errors import UserError
 
 
