@@ -11,7 +11,7 @@ from segvit.dataset_tools.splitting.stratification import stratify
 from segvit.errors import UserError
 
 
-def picture(seed):
+def random_image(seed):
     """An image of blocks; the same seed gives the same image."""
     return np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
 
@@ -22,7 +22,7 @@ def pool(count, classes=lambda number: [0], *, split="", seeds=None):
     for number in range(count):
         present = np.isin(np.arange(3), classes(number))
         name = f"{'abc'[number % 3]}_{number:03d}.png"
-        shown = fingerprint(picture(number if seeds is None else seeds[number]))
+        shown = fingerprint(random_image(number if seeds is None else seeds[number]))
         images.append(PooledImage(f"folder/{name}", name, split, present, shown))
     return images
 
@@ -48,7 +48,7 @@ def test_rare_classes_are_in_both_splits():
 def test_near_duplicates_stay_together():
     """Every image is there twice, once a little brighter."""
     images = pool(20, seeds=[number // 2 for number in range(20)])
-    brighter = np.clip(picture(0).astype(int) + 1, 0, 255).astype(np.uint8)
+    brighter = np.clip(random_image(0).astype(int) + 1, 0, 255).astype(np.uint8)
     images[1] = PooledImage("1", "b_001.png", "", images[1].classes, fingerprint(brighter))
     for seed in range(5):
         (splits,) = make_splits(images, SplitOptions(seed=seed)).assignments
