@@ -19,12 +19,15 @@ from segvit.errors import UserError
 @pytest.mark.slow
 @pytest.mark.skipif(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="SIGINT is ignored in background jobs")
 def test_an_interruption_of_the_first_process_ends_the_job(tmp_path):
-    command = [sys.executable, ROOT / "tests" / "helpers" / "launched_program.py", "--num-gpus", "2", tmp_path, "waits"]
+    program = ROOT / "tests" / "helpers" / "launched_program.py"
+    command = [sys.executable, program, "--config-file", "none", "--num-gpus", "2", tmp_path, "waits"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     try:
         files, deadline = [tmp_path / "pid0", tmp_path / "pid1"], time.monotonic() + TIMEOUT_SECONDS
-        while not all(file.is_file() and file.read_text() for file in files) and time.monotonic() < deadline:
+        while not all(file.is_file() and file.read_text() for file in files):
+            assert job.poll() is None, job.communicate()[1]
+            assert time.monotonic() < deadline, "the processes did not start"
             time.sleep(0.05)
         pids = [int(file.read_text()) for file in files]
         os.kill(job.pid, signal.SIGINT)
