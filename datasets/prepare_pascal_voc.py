@@ -10,9 +10,12 @@ from pathlib import Path
 from segvit.dataset_tools.preparation.benchmarks.pascal_voc import find_pascal_voc
 from segvit.dataset_tools.preparation.command import run_command
 from segvit.dataset_tools.preparation.distribution import Distribution
+from segvit.errors import UserError
 
 
 def find(options: argparse.Namespace) -> Distribution:
+    if options.sbd and options.without_sbd:
+        raise UserError(f"--sbd {options.sbd} and --without-sbd: leave one out")
     voc = options.voc or options.root / "VOCdevkit" / "VOC2012"
     sbd = None if options.without_sbd else options.sbd or options.root / "benchmark_RELEASE" / "dataset"
     return find_pascal_voc(options.root, voc, sbd)

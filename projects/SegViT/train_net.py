@@ -21,7 +21,7 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer, has_checkpoint, r
 from segvit.checkpoint.resume import load_newest
 from segvit.checkpoint.run_record import RunRecord
 from segvit.cli_errors import user_errors
-from segvit.command_line.model_arguments import config_file_of
+from segvit.command_line.model_arguments import config_file_of, names_weights
 from segvit.command_line.parser import CommandParser
 from segvit.config.continual_step import KEY, continual_step
 from segvit.dataset_tools.doctor.training_check import MEANINGLESS_METRICS, check_before_training
@@ -136,6 +136,11 @@ def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Check weights, datasets and the output folder. Raises UserError or OSError."""
     if not resumes(cfg, args):
         require_weights(cfg.MODEL.WEIGHTS, evaluates=args.eval_only)
+    elif args.eval_only and names_weights(args):
+        raise UserError(
+            f"--resume evaluates the newest checkpoint of OUTPUT_DIR {cfg.OUTPUT_DIR!r}, and not MODEL.WEIGHTS "
+            f"{cfg.MODEL.WEIGHTS!r}: leave it out, or the weights"
+        )
     needed = "TEST" if args.eval_only else "TRAIN"
     if not cfg.DATASETS[needed]:
         raise UserError(f"DATASETS.{needed} is empty: name a dataset, such as \"('folder_{needed.lower()}',)\"")

@@ -11,6 +11,7 @@ from data_cases import DATA_CASES, IMAGE, UNREADABLE
 from detectron2.data import DatasetCatalog
 from messages import MESSAGES
 from tool_cases import TOOL_CASES
+from unread_option_cases import UNREAD_OPTION_CASES
 from user_world import FOLDERS, PROJECT
 
 from helpers.processes import run_program
@@ -18,7 +19,7 @@ from segvit.cli_errors import describe, user_errors
 from segvit.d2 import load_config
 from segvit.data.dataset_mapper import build_mapper
 
-CASES = [*DATA_CASES, *CONFIG_CASES, *CHECKPOINT_CASES, *TOOL_CASES]
+CASES = [*DATA_CASES, *CONFIG_CASES, *CHECKPOINT_CASES, *TOOL_CASES, *UNREAD_OPTION_CASES]
 
 
 def require_mentions(message, mentions):

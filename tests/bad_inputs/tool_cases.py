@@ -142,7 +142,6 @@ EXPORTS = each(
         written("m.pt", ""),
     ),
     ("no weights", "MODEL.WEIGHTS", EXPORT),
-    ("rounds without images", "--rounds --images", (*EXPORT, "--rounds", "2")),
     ("0 rounds", "--rounds 0", (*EXPORT, "--rounds", "0")),
     ("pairs after the images", "MODEL.WEIGHTS", (*EXPORT, "--images", "HOME/data/images/val", *WEIGHTS)),
     ("video", "HOME/a.mp4 video", (*EXPORT, "--images", "HOME/a.mp4"), written("a.mp4", "")),

@@ -174,6 +174,15 @@ def metadata(path):
 
 
 @pytest.mark.slow
+def test_a_lower_precision_says_that_it_was_not_compared(tiny_cfg, tmp_path, capsys):
+    config, target = tmp_path / "c.yaml", tmp_path / "m.onnx"
+    config.write_text(save_weights(tiny_cfg, tmp_path).dump())
+    main = load_script(PROJECT / "tools" / "export_model.py").main
+    main(["--config-file", str(config), "--format", "onnx", "--precision", "float16", "--output", str(target)])
+    assert "float16 was not compared with the model: --images" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_a_file_that_does_not_agree_is_deleted(tiny_cfg, tmp_path):
     """The check fails because the weights are so large that scores become NaN."""
     save_weights(tiny_cfg, tmp_path)

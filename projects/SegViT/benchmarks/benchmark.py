@@ -122,6 +122,7 @@ def build_parser() -> CommandParser:
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
+    require_read_options(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.output:
@@ -133,6 +134,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     others = {Path(path).stem: load_config(find_model_or_config(path), args.opts, shared=True) for path in files}
     rows = train_rows(args, cfg, others, device) if args.train else inference_rows(args, cfg, others, device)
     report(args, device, rows)
+
+
+def require_read_options(args: argparse.Namespace) -> None:
+    """Raise UserError for an option that nothing would read."""
+    if args.labels_size and not args.labels:
+        raise UserError("--labels-size needs --labels: scores have the size of the input")
+    for option in ("labels", "present", "image", "compile") if args.train else ():
+        if getattr(args, option):
+            raise UserError(f"--{option} is for inference: leave it out with --train")
 
 
 def report(args: argparse.Namespace, device: torch.device, rows: list[Row]) -> None:

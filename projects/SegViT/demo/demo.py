@@ -208,7 +208,6 @@ def build_parser() -> CommandParser:
     )
     add(
         "--share",
-        default="auto",
         metavar="PART",
         help="the files that this process takes: INDEX/COUNT (0/8 to 7/8), all, or auto, by the variables of torchrun, "
         "srun and Slurm arrays (default: auto)",
@@ -223,7 +222,6 @@ def build_parser() -> CommandParser:
     add(
         "--megapixels",
         type=positive,
-        default=100,
         metavar="N",
         help="segment larger TIFFs from file to file (default: 100)",
     )
@@ -240,6 +238,10 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"--opacity {args.opacity} must be from 0 to 1")
     if args.max_frames is not None and args.webcam is None:
         parser.error("--max-frames needs --webcam")
+    of_files = [option for option in ("finished", "share", "megapixels") if getattr(args, option) is not None]
+    if of_files and args.webcam is not None:
+        parser.error(f"--{of_files[0]} is for files of --input: --webcam has none")
+    args.share, args.megapixels = args.share or "auto", args.megapixels or 100
     args.frames = args.frames or bool({"labels", "colors"}.intersection(args.kinds or ()))
     return args
 

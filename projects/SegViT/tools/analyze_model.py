@@ -24,6 +24,7 @@ from segvit.cli_errors import positive, user_errors
 from segvit.command_line.model_arguments import add_any_model, config_of, model_name
 from segvit.command_line.parser import CommandParser
 from segvit.engine.precision import build_precision
+from segvit.errors import UserError
 
 
 def build_parser() -> CommandParser:
@@ -57,6 +58,10 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Count and print the table or the JSON object."""
     args = build_parser().parse_args(argv)
+    if args.train and args.input_size:
+        raise UserError("--input-size is not for --train: training images have the size MODEL.VIT.IMG_SIZE")
+    if args.images and not args.train:
+        raise UserError(f"--images {args.images} needs --train: counts are those of one image")
     cfg = config_of(args)
     if args.train:
         _print_training_memory(cfg, args)

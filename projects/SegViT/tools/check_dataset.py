@@ -48,6 +48,9 @@ from segvit.errors import UserError
 from segvit.images import ImageFormat
 from segvit.output_files import atomic_write_text, require_folder
 
+# On the contact sheet.
+NUM_IMAGES = 12
+
 
 @user_errors()
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,7 +94,7 @@ def build_parser() -> CommandParser:
         help="the id of ignored pixels in a FOLDER (default: 255)",
     )
     parser.add_argument(
-        "--num-images", type=positive, default=12, metavar="N", help="images on the contact sheet (default: 12)"
+        "--num-images", type=positive, metavar="N", help=f"images on the contact sheet (default: {NUM_IMAGES})"
     )
     parser.add_argument(
         "--workers",
@@ -173,7 +176,7 @@ def write_channels(dataset: CheckedDataset, args: argparse.Namespace) -> int:
 
 
 def require_read_options(args: argparse.Namespace) -> None:
-    """Raise UserError for an option that nothing would read; set the ignore value of folders."""
+    """Raise UserError for an option that nothing would read; set the defaults of the others."""
     if args.ignore_value is not None and args.target in sem_seg_names():
         raise UserError(f"--ignore-value {args.ignore_value} is for folders: dataset {args.target!r} defines its own")
     args.ignore_value = 255 if args.ignore_value is None else args.ignore_value
@@ -181,6 +184,12 @@ def require_read_options(args: argparse.Namespace) -> None:
     for option in () if converts else ("map_ids", "palette", "unlisted_as_ignored"):
         if getattr(args, option):
             raise UserError(f"--{option.replace('_', '-')} needs --convert-to NEW_FOLDER or --convert-in-place")
+    if args.base is not None and not args.measure_channels:
+        raise UserError(f"--base {args.base} needs --measure-channels NEW_CONFIG, the config to write")
+    for option in ("output", "num_images") if args.measure_channels else ():
+        if getattr(args, option) is not None:
+            raise UserError(f"--{option.replace('_', '-')} is for the report, which --measure-channels does not write")
+    args.num_images = args.num_images or NUM_IMAGES
 
 
 def default_output(target: str) -> Path:

@@ -50,16 +50,19 @@ from segvit.output_files import atomic_write
 
 # Timed rounds over the images.
 ROUNDS = 3
+# Labels of an image that a file in a lower precision keeps.
+MIN_AGREEMENT = 0.9
 
 
 @user_errors()
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, export it and print how well the file agrees."""
-    args = build_parser().parse_args()
-    if args.rounds and not args.images:
-        raise UserError(f"--rounds {args.rounds} needs --images: there is nothing to time")
+    args = build_parser().parse_args(argv)
+    require_read_options(args)
     require_new_file(args)
-    paths = find_images(args.images)
+    paths = find_images(args.images, "--images")
+    calibration_paths = find_images(args.calibration_images, "--calibration-images")
+    truths = label_maps(paths, args.labels)
     if args.threads:
         torch.set_num_threads(args.threads)
     cfg = trained_config(args)
@@ -75,7 +78,7 @@ def main() -> None:
         dtype=torch.from_numpy(np.empty(0, image_format.dtype)).dtype,
     )
     images = read_images(paths, cfg, size)
-    calibration = read_images(find_images(args.calibration_images), cfg, size)
+    calibration = read_images(calibration_paths, cfg, size)
     require_precision(args.precision, args.format, calibration)
     print(f"exporting to {args.format}, which takes a minute for a large model ...", flush=True)
     agreement, comparison = export(source, size, images, args, calibration)
@@ -83,8 +86,10 @@ def main() -> None:
     print(f"{args.output}: {sum(file.stat().st_size for file in files) / 1e6:.1f} MB; {agreement.describe()}")
     if comparison is not None:
         print(f"{comparison.describe()} ({machine_name(torch.device('cpu'))}, {torch.get_num_threads()} threads)")
-    if args.labels:
-        print_mean_iou(source, paths, images, cfg, args)
+    elif args.precision != "float32":
+        print(f"{args.precision} was not compared with the model: --images compares their labels")
+    if truths:
+        print_mean_iou(source, truths, images, cfg, args)
 
 
 def build_parser() -> CommandParser:
@@ -111,10 +116,9 @@ def build_parser() -> CommandParser:
     )
     parser.add_argument(
         "--min-agreement",
-        type=float,
-        default=0.9,
+        type=share,
         metavar="X",
-        help="labels of each of --images that a lower precision must keep (default: 0.9)",
+        help=f"labels of each of --images that a lower precision must keep, 0 to 1 (default: {MIN_AGREEMENT})",
     )
     parser.add_argument("--static", action="store_true", help="accept one image size only; often faster (default: any)")
     parser.add_argument(
@@ -142,6 +146,25 @@ def build_parser() -> CommandParser:
     return parser
 
 
+def share(text: str) -> float:
+    """An argparse type: a number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return value
+
+
+def require_read_options(args: argparse.Namespace) -> None:
+    """Raise UserError for an option that nothing would read."""
+    for option in () if args.images else ("rounds", "labels", "min_agreement"):
+        if getattr(args, option) is not None:
+            raise UserError(f"--{option.replace('_', '-')} needs --images, the images to compare file and model on")
+    if args.min_agreement is not None and args.precision == "float32":
+        raise UserError("--min-agreement is for a lower --precision: files in float32 must keep 99.9 % of the labels")
+    if args.calibration_images and args.precision != "int8":
+        raise UserError(f"--calibration-images are for --precision int8: --precision {args.precision} needs none")
+
+
 def require_new_file(args: argparse.Namespace) -> None:
     """Raise UserError if the file exists, or has the extension of another format."""
     extension = FORMATS[args.format].extension
@@ -151,16 +174,25 @@ def require_new_file(args: argparse.Namespace) -> None:
         raise UserError(f"--output {args.output} exists; --overwrite replaces it")
 
 
-def find_images(inputs: Sequence[Path]) -> list[Path]:
-    """The image files among the inputs and in their folders. Raises UserError if one is missing or is a video."""
+def find_images(inputs: Sequence[Path], option: str) -> list[Path]:
+    """The image files of an option and in its folders. Raises UserError if one is missing or is a video."""
     for path in inputs:
         if not path.exists():
-            raise UserError(f"--images: no such file: {path}")
+            raise UserError(f"{option}: no such file: {path}")
     sources = Sources(inputs)
     for source in sources:
         if source.is_video:
-            raise UserError(f"--images: {source.path} is a video: name images")
+            raise UserError(f"{option}: {source.path} is a video: name images")
     return [source.path for source in sources]
+
+
+def label_maps(images: Sequence[Path], folder: Path | None) -> list[Path]:
+    """The label map of each image in the folder of --labels. Raises UserError if an image has none."""
+    truths = [] if folder is None else [folder / f"{path.stem}.png" for path in images]
+    missing = [path for path in truths if not path.is_file()]
+    if missing:
+        raise UserError(f"--labels: no such file: {missing[0]}")
+    return truths
 
 
 def export(
@@ -191,7 +223,8 @@ def export(
             raise ExportError(f"cannot export this model to {args.format}{remedy}: {error}") from error
         run = chosen.read(unfinished)
         agreement = require_agreement(run, source.model, size, limits=FLOAT32 if is_exact else RUNS)
-        limits = FLOAT32 if is_exact else Limits(labels=args.min_agreement, scores=math.inf)
+        lowest = MIN_AGREEMENT if args.min_agreement is None else args.min_agreement
+        limits = FLOAT32 if is_exact else Limits(labels=lowest, scores=math.inf)
         if not images:
             return agreement, None
         return agreement, compare_on_images(run, source.model, images, rounds=args.rounds or ROUNDS, limits=limits)
@@ -199,16 +232,12 @@ def export(
 
 def print_mean_iou(
     source: ExportSource,
-    paths: Sequence[Path],
+    truths: Sequence[Path],
     images: Sequence[torch.Tensor],
     cfg: CfgNode,
     args: argparse.Namespace,
 ) -> None:
-    """Print the mIoU of model and file on the label maps of --labels. Raises UserError if an image has none."""
-    truths = [args.labels / f"{path.stem}.png" for path in paths]
-    missing = [path for path in truths if not path.is_file()]
-    if missing:
-        raise UserError(f"--labels: no such file: {missing[0]}")
+    """Print the mIoU of model and file on the label map of each image."""
     file = mean_iou(FORMATS[args.format].read(args.output), images, truths, cfg)
     model = mean_iou(source.segmenter(gives_labels=False), images, truths, cfg)
     print(f"mIoU {file:.2f} against {model:.2f} of the model, {file - model:+.2f}")

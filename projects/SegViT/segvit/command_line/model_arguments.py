@@ -112,6 +112,12 @@ def weights_of(args: argparse.Namespace) -> Path | None:
     return weights
 
 
+def names_weights(args: argparse.Namespace) -> bool:
+    """Whether a command line names weights, and not only a config that does."""
+    is_trained = args.model is not None and Path(find_model_or_config(args.model)).is_dir()
+    return is_trained or weights_of(args) is not None or "MODEL.WEIGHTS" in args.opts[::2]
+
+
 def find_model_or_config(name: str) -> Path:
     """A model folder, or the file of a config. Raises UserError if the name means neither."""
     if Path(name).is_dir():

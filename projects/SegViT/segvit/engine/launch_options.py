@@ -74,15 +74,21 @@ def number_of_processes(args: argparse.Namespace) -> int:
     """The number of processes of the whole job.
 
     Raises:
-        UserError: if the number is below 1, if it is given both here and to torchrun, or if there are several machines
-            and no address of the first one.
+        UserError: if the number is below 1, if it is given both here and to torchrun, if the rank of this machine is
+            none of the job's, or if there are several machines and no address of the first one.
     """
     if min(args.num_gpus, args.num_machines) < 1:
         raise UserError(f"--num-gpus {args.num_gpus} and --num-machines {args.num_machines} must be at least 1")
     if started_by_torchrun():
-        if args.num_gpus * args.num_machines > 1:
-            raise UserError("torchrun has started the processes: leave out --num-gpus and --num-machines")
+        if args.num_gpus * args.num_machines > 1 or args.machine_rank or args.dist_url != "auto":
+            raise UserError(
+                "torchrun has started the processes: leave out --num-gpus, --num-machines, --machine-rank, --dist-url"
+            )
         return int(os.environ["WORLD_SIZE"])
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise UserError(
+            f"--machine-rank {args.machine_rank} must be from 0 to {args.num_machines - 1}, below --num-machines"
+        )
     if args.num_machines > 1 and args.dist_url == "auto":
         raise UserError(
             f"--num-machines {args.num_machines} needs the address of the first one and a free port there: "
