@@ -17,13 +17,14 @@ from yacs.config import CfgNode
 from segvit.assembly.compilation import compile_network
 from segvit.assembly.components import build_backbone, build_head, build_windows
 from segvit.assembly.configurable import configurable
-from segvit.assembly.heads.sem_seg_head import build_edge_loss, build_semantic_inference
+from segvit.assembly.heads.sem_seg_head import build_edge_loss, build_encoder_loss, build_semantic_inference
 from segvit.assembly.model_types import ModelInput, ModelOutput, requested_size
 from segvit.checkpoint.complete_weights import require_all_weights_for_inference
 from segvit.config.device import number_format
 from segvit.modeling import segvit as core
 from segvit.modeling.cast_weights import CastWeights
 from segvit.modeling.losses.edge_loss import EdgeLoss, EdgeTargets
+from segvit.modeling.losses.encoder_loss import EncoderLoss
 from segvit.modeling.losses.targets import (
     LossCounts,
     LossNormalizers,
@@ -47,6 +48,7 @@ class SegViT(nn.Module):
         sem_seg_head: stages to losses (training) or class and mask logits (inference).
         semantic_inference: class and mask logits to per-pixel class scores.
         edge_loss: of the edge head; None for a backbone without one (all but Shrunk++) or with frozen weights.
+        encoder_loss: of a linear classifier of a stage, in training; None for none.
         num_classes: K; in training, labels from K on are background, unless they are `ignore_value`.
         pixel_mean, pixel_std: per channel, in the order of INPUT.FORMAT.
         ignore_value: the label of pixels without a class, padded ones included.
@@ -80,12 +82,14 @@ class SegViT(nn.Module):
         label_dtype: torch.dtype = torch.int64,
         inference_dtype: torch.dtype = torch.float32,
         compile_mode: str | None = None,
+        encoder_loss: EncoderLoss | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
         self.semantic_inference = semantic_inference
         self.edge_loss = edge_loss
+        self.encoder_loss = encoder_loss
         self.num_classes = num_classes
         self.ignore_value = ignore_value
         self.windows = windows
@@ -112,6 +116,7 @@ class SegViT(nn.Module):
             "sem_seg_head": sem_seg_head,
             "semantic_inference": build_semantic_inference(cfg, sem_seg_head.output_modes),
             "edge_loss": build_edge_loss(cfg) if backbone.trains_edge_head else None,
+            "encoder_loss": None if backbone.frozen else build_encoder_loss(cfg, backbone.output_shape()),
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "pixel_mean": list(cfg.MODEL.PIXEL_MEAN),
             "pixel_std": list(cfg.MODEL.PIXEL_STD),
@@ -165,19 +170,19 @@ class SegViT(nn.Module):
 
     def _losses(self, batched_inputs: list[ModelInput], normalizers: LossNormalizers | None) -> dict[str, torch.Tensor]:
         # Targets and normalizers come first: all processes join the all-reduce, also one without any label.
-        labels, targets = self._labels_and_targets(batched_inputs)
-        edges = self._edge_targets(labels)
+        padded, targets, edges = self._targets(batched_inputs)
         if normalizers is None:
             normalizers = mean_over_processes(self._loss_counts(targets, edges), self.device)
         # Encode all images at the size of the labels.
-        padded = (labels.shape[1], labels.shape[2])
         preprocess = self.network.preprocess
         backbone, head = self._with_cast_weights()
         features = backbone(torch.stack([preprocess(inputs["image"], padded) for inputs in batched_inputs]))
-        # Decode, and compare with the targets; the edge head of Shrunk++ has a loss of its own.
+        # Decode, and compare with the targets; the encoder and the edge head of Shrunk++ may have losses of their own.
         losses = head(features, targets, normalizers)
         if self.edge_loss is not None and edges is not None:
             losses["loss_edge"] = self.edge_loss(features["edge_logits"], edges, normalizers)
+        if self.encoder_loss is not None:
+            losses["loss_encoder"] = self.encoder_loss(features, targets, normalizers)
         return losses
 
     def _with_cast_weights(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -194,31 +199,27 @@ class SegViT(nn.Module):
 
         Every process must call it: counts are averaged over all of them.
         """
-        labels, targets = self._labels_and_targets(batched_inputs)
-        return mean_over_processes(self._loss_counts(targets, self._edge_targets(labels)), self.device)
+        _, targets, edges = self._targets(batched_inputs)
+        return mean_over_processes(self._loss_counts(targets, edges), self.device)
 
     def _loss_counts(self, targets: list[MaskTargets], edges: EdgeTargets | None) -> LossCounts:
         counts = self.sem_seg_head.loss_counts(targets)
         if self.edge_loss is not None and edges is not None:
             counts |= self.edge_loss.loss_counts(edges)
+        if self.encoder_loss is not None:
+            counts |= self.encoder_loss.loss_counts(targets)
         return counts
 
-    def _edge_targets(self, labels: torch.Tensor) -> EdgeTargets | None:
-        """Of labels (B, H, W); None without an edge loss."""
-        if self.edge_loss is None:
-            return None
-        patch = self.backbone.size_divisibility
-        return self.edge_loss.targets(labels, (labels.shape[1] // patch, labels.shape[2] // patch))
-
-    def _labels_and_targets(self, batched_inputs: list[ModelInput]) -> tuple[torch.Tensor, list[MaskTargets]]:
-        """(B, H, W) labels, padded to one size, and the targets of each image."""
+    def _targets(self, batched_inputs: list[ModelInput]) -> tuple[Size, list[MaskTargets], EdgeTargets | None]:
+        """The size that all labels are padded to, the targets of each image, and those of an edge loss."""
         sizes = [self.backbone.img_size, *(inputs["image"].shape[-2:] for inputs in batched_inputs)]
         size = self.network.padded_size((max(size[0] for size in sizes), max(size[1] for size in sizes)))
         given = [send(inputs["sem_seg"], self.device).long() for inputs in batched_inputs]
         labels = torch.stack([pad_to_size(label_map, size, value=self.ignore_value) for label_map in given])
         ids = [label_ids(inputs["sem_seg"], inputs.get("sem_seg_ids")) for inputs in batched_inputs]
         targets = targets_of_labels(labels, num_classes=self.num_classes, ignore_value=self.ignore_value, ids=ids)
-        return labels, targets
+        grid = (size[0] // self.backbone.size_divisibility, size[1] // self.backbone.size_divisibility)
+        return size, targets, None if self.edge_loss is None else self.edge_loss.targets(labels, grid)
 
     def _segment(self, batched_inputs: list[ModelInput]) -> list[ModelOutput]:
         images = [inputs["image"] for inputs in batched_inputs]

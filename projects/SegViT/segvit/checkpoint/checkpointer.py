@@ -19,14 +19,16 @@ from segvit.checkpoint.positions import position_hint, resized_positions
 from segvit.checkpoint.run_record import RunRecord
 from segvit.errors import UserError
 from segvit.modeling.decoder.detail import new_detail_tensors
+from segvit.modeling.losses.encoder_loss import TENSOR as TRAINING_TENSOR
 from segvit.modeling.weights.weight_files import code_error, read_weight_file, require_content, require_finite
 from segvit.modeling.weights.weight_match import ShapeConflict, compare_weights
 from segvit.output_files import atomic_write, atomic_write_text, remove_unfinished
 
 logger = logging.getLogger(__name__)
 
-# Tensors whose first dimension counts classes: the queries (K, D), and the classifier's (K + 1, D) and (K + 1,).
-CLASS_TENSOR = re.compile(r"(^|\.)class_(queries|embed)\.(weight|bias)$")
+# Tensors whose first dimension counts classes: the queries (K, D), the classifier's (K + 1, D) and (K + 1,), and those
+# of the encoder's loss (K, C) and (K,).
+CLASS_TENSOR = re.compile(r"(^|\.)class_(queries|embed)\.(weight|bias)$|^encoder_loss\.classifier\.(weight|bias)$")
 
 # Fraction of the tensors that do not depend on the classes, which MODEL.WEIGHTS must contain in training.
 MIN_MATCH = 0.95
@@ -40,8 +42,8 @@ class SegViTCheckpointer(DetectionCheckpointer):
         save_dir: see `DetectionCheckpointer`.
         strict: every tensor must fit, as evaluation requires. False, for training from MODEL.WEIGHTS: tensors that
             depend on the classes keep their initial values, with a warning, if the number of classes differs; a detail
-            branch and up to 5 % of the others may be missing; any other difference in shape is an error. Resuming is
-            always strict.
+            branch, the encoder's loss and up to 5 % of the others may be missing; any other difference in shape is an
+            error. Resuming is always strict.
         new_tensors: if `strict` is False, a prefix of names: these tensors, which continual segmentation adds in this
             step, may be missing. All others, which are frozen, must fit.
         run: saved in every checkpoint, and compared with the one of each checkpoint that is loaded.
@@ -146,9 +148,12 @@ class SegViTCheckpointer(DetectionCheckpointer):
             checkpoint["model"] = resized_positions(self.model, checkpoint, self._path)
         adds_group = bool(self.new_tensors) and not self._must_be_exact
         expected = self.model.state_dict()
+        untrained = {name for name in expected if TRAINING_TENSOR.search(name) and name not in checkpoint["model"]}
         if adds_group:
             expected = {name: value for name, value in expected.items() if not name.startswith(self.new_tensors)}
-        match = compare_weights(expected, checkpoint["model"])
+        if not self._resumes:
+            expected = {name: value for name, value in expected.items() if name not in untrained}
+        match = compare_weights(expected, checkpoint["model"], ignored=None if self._resumes else TRAINING_TENSOR)
         of_classes = [conflict for conflict in match.conflicts if _depends_on_classes(conflict)]
         described = "\n  ".join([*_class_counts(of_classes), match.describe()])
         if not match.matched:
@@ -174,7 +179,7 @@ class SegViTCheckpointer(DetectionCheckpointer):
         incompatible = super()._load_model(checkpoint)
         # The log above names these; Detectron2 would log each of them again, as incompatible and as missing.
         incompatible.incorrect_shapes.clear()
-        renewed = {*detail, *(conflict.name for conflict in of_classes)}
+        renewed = {*detail, *untrained, *(conflict.name for conflict in of_classes)}
         incompatible.missing_keys[:] = [
             name
             for name in incompatible.missing_keys

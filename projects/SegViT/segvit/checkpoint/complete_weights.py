@@ -6,11 +6,12 @@ from torch import nn
 from torch.nn.modules.module import _IncompatibleKeys
 
 from segvit.errors import UserError
+from segvit.modeling.losses.encoder_loss import TENSOR as TRAINING_TENSOR
 from segvit.modeling.weights.weight_files import require_finite
 
 
 def require_all_weights_for_inference(model: nn.Module, incompatible_keys: _IncompatibleKeys) -> None:
-    """A `load_state_dict` post hook: a state dict loaded in evaluation mode must contain every tensor of the model.
+    """A `load_state_dict` post hook: a state dict loaded in evaluation mode must contain every tensor that predicts.
 
     Needed for Detectron2's `DefaultPredictor`, whose checkpointer skips tensors of another shape and goes on with
     random ones.
@@ -22,9 +23,10 @@ def require_all_weights_for_inference(model: nn.Module, incompatible_keys: _Inco
         return
     state = model.state_dict()
     require_finite(state, "the weights")
-    if not incompatible_keys.missing_keys:
+    names = [name for name in incompatible_keys.missing_keys if name in state and not TRAINING_TENSOR.search(name)]
+    if not names:
         return
-    missing = [f"{name} {tuple(state[name].shape)}" for name in incompatible_keys.missing_keys if name in state]
+    missing = [f"{name} {tuple(state[name].shape)}" for name in names]
     raise UserError(
         f"{len(missing)} of {len(state)} tensors of the model are missing in the checkpoint, or have another shape, "
         f"and would stay untrained: {', '.join(missing[:20])}. Use the config of the training (first compare "

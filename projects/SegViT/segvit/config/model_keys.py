@@ -119,6 +119,8 @@ LOSSES = (
     Key("MODEL.SEGVIT.CLASS_WEIGHTS", []),
     # Added to the weight, 1, of pixels near a class boundary in the focal loss, for outlines and thin classes.
     Key("MODEL.SEGVIT.BOUNDARY_WEIGHT", 0.0, at_least(0)),
+    # Weight of the loss of a linear classifier of the deepest stage, which trains the encoder beside the masks.
+    Key("MODEL.SEGVIT.ENCODER_WEIGHT", 0.0, at_least(0)),
     # Weight of the edge loss, which trains only the edge head; and in it, the weight of edge patches against others.
     Key("MODEL.SEGVIT.EDGE_WEIGHT", 1.0),
     Key("MODEL.SEGVIT.EDGE_CLASS_WEIGHT", 1.0),

@@ -98,7 +98,8 @@ def _detail(cfg: CfgNode) -> Overrides:
 
 # The heads, simplest first: name -> the config values that make it of a recipe with ATM.
 HEADS: dict[str, Callable[[CfgNode], Overrides]] = {
-    "linear": lambda cfg: _classifier(cfg, "linear"),
+    # Its own loss is that of the encoder: the recipe's would count it twice.
+    "linear": lambda cfg: {**_classifier(cfg, "linear"), "MODEL.SEGVIT.ENCODER_WEIGHT": 0.0},
     "segmenter": lambda cfg: _classifier(cfg, "segmenter"),
     "eomt": _eomt,
     "atm": lambda cfg: {"MODEL.SEGVIT.DETAIL.SOURCE": "none"},

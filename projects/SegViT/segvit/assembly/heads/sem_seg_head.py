@@ -21,6 +21,7 @@ from segvit.modeling.decoder.outputs import DecoderOutputs
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
 from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.losses.edge_loss import EdgeLoss
+from segvit.modeling.losses.encoder_loss import EncoderLoss
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
@@ -194,6 +195,22 @@ def build_edge_loss(cfg: CfgNode) -> EdgeLoss:
         ignore_value=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
         weight=cfg.MODEL.SEGVIT.EDGE_WEIGHT,
         edge_weight=cfg.MODEL.SEGVIT.EDGE_CLASS_WEIGHT,
+    )
+
+
+def build_encoder_loss(cfg: CfgNode, input_shape: dict[str, StageShape]) -> EncoderLoss | None:
+    """Build the loss of a linear classifier of the deepest stage; None if MODEL.SEGVIT.ENCODER_WEIGHT is 0."""
+    segvit = cfg.MODEL.SEGVIT
+    if not segvit.ENCODER_WEIGHT:
+        return None
+    in_feature = head_stages(cfg, input_shape)[0]
+    return EncoderLoss(
+        in_feature=in_feature,
+        in_dim=input_shape[in_feature].channels,
+        num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        weight=segvit.ENCODER_WEIGHT,
+        stride=segvit.MASK_LOSS_STRIDE,
+        weights_by_class=class_weights(cfg),
     )
 
 
