@@ -1,16 +1,19 @@
 """gpu_proof.py without a GPU: arguments, time limits, failed checks and the tables of its report."""
 
+import os
 import time
 
 import pytest
 import torch
 
 import gpu_proof
+from gpu import toy_runs
 from gpu.agreement import check_kind, relative_error
 from gpu.checks import Check, Part, run_parts
 from gpu.kinds import KINDS, small_config
 from gpu.report import TABLES, markdown, write_report
 from gpu.step_profile import union_length
+from gpu.toy_runs import ToyRuns
 from gpu.training_speed import MODELS
 
 
@@ -102,3 +105,25 @@ def test_a_kind_agrees_with_itself_on_the_cpu():
 def test_relative_error_and_length_of_a_union_of_intervals():
     assert relative_error(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 0.0])) == pytest.approx(2.0)
     assert union_length([(0, 2), (1, 3), (5, 6), (5, 5.5)]) == 4
+
+
+def test_torchrun_is_not_run_where_nccl_cannot_start(tmp_path):
+    """And its process ends together with those that it has started."""
+    runs = ToyRuns(tmp_path, iterations=60)
+    runs.run("NCCL", ["-c", "raise SystemExit('first\\nno driver')"])
+    runs.run("torchrun", ["-c", "import subprocess; subprocess.run(['cat'], stdin=subprocess.PIPE)"])
+    values = runs.torchrun()
+    assert not values["ok"] and "NCCL" in values["skipped"] and values["skipped"].endswith("no driver")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(runs.processes["torchrun"].pid, 0)
+
+
+def test_nccl_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(toy_runs, "NCCL_SECONDS", 0.1)
+    runs = ToyRuns(tmp_path, iterations=60)
+    runs.run("NCCL", ["-c", "import time; time.sleep(60)"])
+    assert "no answer" in runs.nccl_error()
+    assert runs.processes["NCCL"].poll() is not None
+    runs.run("NCCL", ["-c", "pass"])
+    monkeypatch.setattr(toy_runs, "NCCL_SECONDS", 60)
+    assert runs.nccl_error() == ""

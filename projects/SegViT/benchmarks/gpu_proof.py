@@ -53,6 +53,12 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--quick", action="store_true", help="a few checks of each part, to see that they start (default: all checks)"
     )
+    parser.add_argument(
+        "--iterations",
+        type=positive,
+        metavar="N",
+        help="iterations of the training runs on the toy scenes (default: 600, with --quick 60)",
+    )
     parser.add_argument("--commit", metavar="ID", help="commit of the code, for the report (default: what git says)")
     return parser
 
@@ -73,7 +79,7 @@ def run(args: argparse.Namespace) -> bool:
     """Whether all checks passed."""
     from gpu.report import Results, machine, write_report
 
-    toy_runs = ToyRuns(args.output / "toy", iterations=60 if args.quick else 600)
+    toy_runs = ToyRuns(args.output / "toy", iterations=args.iterations or (60 if args.quick else 600))
     builders = part_builders(toy_runs, rounds=3 if args.quick else 10)
     scale = args.seconds / sum(SECONDS[name] for name in args.parts)
     parts = [
@@ -124,8 +130,11 @@ def part_builders(toy_runs: ToyRuns, *, rounds: int) -> dict[str, Callable[[], S
         from gpu.inference_speed import compiled_inference_checks
         from gpu.training_speed import compiled_checks
 
-        base, large = compiled_checks()
-        return [base, *compiled_inference_checks(), large]
+        return [
+            *compiled_checks("ViT-B 512", ["default", "fewest-kernels"]),
+            *compiled_inference_checks(),
+            *compiled_checks("ViT-L 640", ["default"]),
+        ]
 
     return {
         "agreement": agreement,

@@ -118,5 +118,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
 def _one_line(values: Values) -> str:
     if "error" in values:
         return f"FAILED, {str(values['error'])[:300]}"
+    if "skipped" in values:
+        return f"SKIPPED, {values['skipped']}"
     shown = [f"{key} {value}" for key, value in values.items() if key != "ok" and len(str(value)) < 60]
     return ("ok, " if values["ok"] else "NOT OK, ") + ", ".join(shown)

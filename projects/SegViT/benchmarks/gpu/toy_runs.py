@@ -25,7 +25,21 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 BFLOAT16 = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16"]
 FLOAT16 = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "float16"]
 EMA_AND_PARTS = ["SOLVER.EMA.ENABLED", "True", "SOLVER.EMA.DECAY", "0.99", "SOLVER.ACCUM_STEPS", "2"]
-# Runs that are compared, with randomness in the forward pass.
+# Sums a number over one process by NCCL. It ends at once, as NCCL's threads may outlive an error for hours.
+NCCL = """
+import os, traceback, torch, torch.distributed as dist
+try:
+    dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=1)
+    dist.all_reduce(torch.ones(1, device="cuda"))
+    torch.cuda.synchronize()
+except Exception:
+    traceback.print_exc()
+    os._exit(1)
+os._exit(0)
+"""
+# How long the check of NCCL waits for that program.
+NCCL_SECONDS = 60
+# Runs that are compared, with randomness in the forward pass, have at most so many iterations.
 COMPARED_ITERATIONS = 120
 COMPARED = ["MODEL.SEGVIT.DROPOUT", "0.1", "MODEL.VIT.DROP_PATH_RATE", "0.1", "TEST.EVAL_PERIOD", "0"]
 
@@ -35,12 +49,13 @@ class ToyRuns:
 
     Args:
         folder: of data, logs and checkpoints.
-        iterations: of the runs whose mIoU is measured.
+        iterations: of the runs whose mIoU is measured; others have at most `COMPARED_ITERATIONS`.
     """
 
     def __init__(self, folder: Path, *, iterations: int) -> None:
         self.folder = folder
         self.iterations = iterations
+        self.few_iterations = min(COMPARED_ITERATIONS, iterations)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def checks(self) -> list[Check]:
@@ -52,7 +67,7 @@ class ToyRuns:
             # First of all, before the run is at its end.
             Check("SIGTERM and --resume", self.resume),
             *(Check(f"training in {name}", partial(self.accuracy, name)) for name in precisions),
-            Check("torchrun, one process over NCCL", partial(self.accuracy, "torchrun")),
+            Check("torchrun, one process over NCCL", self.torchrun),
         ]
 
     def generate(self) -> Values:
@@ -62,7 +77,8 @@ class ToyRuns:
 
     def start_all(self) -> Values:
         """Start the runs; none is waited for."""
-        long, short = (["SOLVER.MAX_ITER", str(count)] for count in (self.iterations, COMPARED_ITERATIONS))
+        long, short = (["SOLVER.MAX_ITER", str(count)] for count in (self.iterations, self.few_iterations))
+        self.run("NCCL", ["-c", NCCL])
         self.start("float32", long)
         self.start("bfloat16", [*long, *BFLOAT16])
         self.start("float16, EMA, 2 parts", [*long, *FLOAT16, *EMA_AND_PARTS])
@@ -73,20 +89,24 @@ class ToyRuns:
 
     def start(self, name: str, options: list[str], *, launcher: list[str] | None = None, resume: bool = False) -> None:
         """Start one run of the toy config."""
-        output = self.output(name)
-        output.mkdir(parents=True, exist_ok=True)
         config = CONFIGS / "quick_schedules" / "toy_scenes.yaml"
-        command = [sys.executable, *(launcher or []), str(TRAIN_NET), "--config-file", str(config)]
+        command = [*(launcher or []), str(TRAIN_NET), "--config-file", str(config)]
         command += ["--resume"] if resume else []
         common = ["MODEL.DEVICE", "cuda", "DATALOADER.NUM_WORKERS", "2", "TEST.EVAL_PERIOD", "100000"]
         common += ["SOLVER.WARMUP_ITERS", "20"]
+        self.run(name, [*command, *common, *options, "OUTPUT_DIR", str(self.output(name))])
+
+    def run(self, name: str, command: list[str]) -> None:
+        """Start Python in a process group of its own, by which the processes that it starts are killed, too."""
+        self.output(name).mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "DETECTRON2_DATASETS": str(self.folder / "datasets"), "OMP_NUM_THREADS": "2"}
-        with open(output / "output.txt", "ab") as log:
+        with open(self.output(name) / "output.txt", "ab") as log:
             self.processes[name] = subprocess.Popen(
-                [*command, *common, *options, "OUTPUT_DIR", str(output)],
+                [sys.executable, *command],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
+                start_new_session=True,
             )
 
     def output(self, name: str) -> Path:
@@ -95,22 +115,41 @@ class ToyRuns:
 
     def wait(self, name: str) -> int:
         """Wait for a run. Returns its exit code; a run whose check is out of time is killed."""
-        process = self.processes[name]
         try:
-            return process.wait()
+            return self.processes[name].wait()
         except BaseException:
-            process.kill()
+            self.kill(name)
             raise
 
     def finish(self, name: str) -> None:
         """Wait for a run. Raises RuntimeError with the end of its log where it failed."""
         code = self.wait(name)
         if code:
-            log = (self.output(name) / "output.txt").read_text(encoding="utf-8", errors="replace")
-            raise RuntimeError(f"exit code {code}: {log[-2500:]}")
+            raise RuntimeError(f"exit code {code}: {self.log(name)[-2500:]}")
+
+    def log(self, name: str) -> str:
+        """What a run has printed."""
+        return (self.output(name) / "output.txt").read_text(encoding="utf-8", errors="replace")
+
+    def torchrun(self) -> Values:
+        """The `accuracy` of torchrun's run, unless NCCL cannot start on this machine: then it could hang, and ends."""
+        reason = self.nccl_error()
+        if not reason:
+            return self.accuracy("torchrun")
+        self.kill("torchrun")
+        return {"ok": False, "skipped": f"not run: NCCL cannot start here: {reason}"}
+
+    def nccl_error(self) -> str:
+        """Why NCCL does not start; "" if it does."""
+        try:
+            code = self.processes["NCCL"].wait(timeout=NCCL_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill("NCCL")
+            return f"no answer within {NCCL_SECONDS} s"
+        return (self.log("NCCL").strip() or f"exit code {code}").splitlines()[-1] if code else ""
 
     def accuracy(self, name: str) -> Values:
-        """mIoU on the validation scenes, and the median time of an iteration beside the other runs."""
+        """mIoU on the validation scenes, and the loss at the end."""
         self.finish(name)
         results = json.loads((self.output(name) / "sem_seg_evaluation.json").read_text())["metrics"]
         mean_iou = results["mIoU"] or 0.0  # null where no class has a value
@@ -134,7 +173,7 @@ class ToyRuns:
             self.finish("interrupted")
             raise RuntimeError(f"exit code {code} after SIGTERM in place of {os.EX_TEMPFAIL}")
         stopped_at = (self.output("interrupted") / "last_checkpoint").read_text()
-        options = ["SOLVER.MAX_ITER", str(COMPARED_ITERATIONS), *COMPARED]
+        options = ["SOLVER.MAX_ITER", str(self.few_iterations), *COMPARED]
         self.start("interrupted", options, resume=True)
         for name in ("unbroken", "unbroken again", "interrupted"):
             self.finish(name)
@@ -155,6 +194,11 @@ class ToyRuns:
 
     def kill_all(self) -> None:
         """End what still runs."""
-        for process in self.processes.values():
-            if process.poll() is None:
-                process.kill()
+        for name in self.processes:
+            self.kill(name)
+
+    def kill(self, name: str) -> None:
+        """End a run with all its processes."""
+        if self.processes[name].poll() is None:
+            os.killpg(self.processes[name].pid, signal.SIGKILL)
+            self.processes[name].wait()
