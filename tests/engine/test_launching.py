@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -64,6 +65,18 @@ def test_a_defect_in_one_process_ends_a_job_of_torchrun(tmp_path):
     assert done.returncode not in (0, 2)
     assert "KeyError: 'injected'" in done.stderr_text
     assert not list(tmp_path.iterdir())
+
+
+def test_a_defect_in_a_process_of_torchrun_ends_it_at_once(tmp_path):
+    """An interpreter waits for its threads, and those of NCCL and gloo may wait for ever."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    ranks = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    environment = ranks | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    done = run_program(SCRIPT, "--config-file", "none", tmp_path, "leaves a thread", environment=environment)
+    assert done.returncode == 1
+    assert "KeyError: 'injected'" in done.stderr
 
 
 def launched(folder, deed):

@@ -1,8 +1,9 @@
-"""A script that the tests of `launch` start: each process writes its rank, one fails, or all wait for SIGTERM."""
+"""A script that the tests of `launch` start: processes write their ranks, fail, leave a thread or wait for SIGTERM."""
 
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -26,6 +27,9 @@ def work(args):
         raise UserError("image.png is damaged")
     if rank == 1 and deed == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if deed == "leaves a thread":
+        threading.Thread(target=threading.Event().wait).start()
+        raise KeyError("injected")
     if deed == "waits":
         signal.signal(signal.SIGTERM, lambda *_: exit(143))
         progress_bar(title="waiting", unit="it", total=1).update()

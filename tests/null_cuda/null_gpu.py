@@ -122,6 +122,11 @@ class Values(TorchDispatchMode):
         self.floats = floats
         self.bools = bools
 
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """What torch.compile has compiled reads nothing; without this, it would compile nothing."""
+        return True
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

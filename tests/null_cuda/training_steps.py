@@ -11,6 +11,8 @@ import contextlib
 import json
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,10 @@ FORMATS = ("float16", "bfloat16")
 WARMUP = 2
 
 
-def small_step(kind: str, precision: str) -> OptimizationStep:
-    """The trainer's step of a kind, on one batch of two images that is repeated."""
+def small_step(kind: str, precision: str, *options: str) -> OptimizationStep:
+    """The trainer's step of a kind, with options of the config, on one batch of two images that is repeated."""
     torch.manual_seed(0)
-    cfg = small_config(kind)
+    cfg = small_config(kind, *options)
     cfg.defrost()
     cfg.MODEL.DEVICE = "cuda"
     model = build_model(cfg).train()
@@ -54,11 +56,11 @@ def small_step(kind: str, precision: str) -> OptimizationStep:
     )
 
 
-def count_step(kind: str, precision: str, *, by_line: bool = False) -> Count:
+def count_step(make_step: Callable[[], OptimizationStep], *, by_line: bool = False) -> Count:
     """What the third step asks of the device."""
     # Of the reads, those of Shrunk++ are numbers of tokens, of which there are 64 in an image.
     with EventStorage(0) as storage, Values(integers=40):
-        step = small_step(kind, precision)
+        step = make_step()
         for step.iter in range(WARMUP):
             step.run_step()
             storage.step()
@@ -70,14 +72,16 @@ def count_step(kind: str, precision: str, *, by_line: bool = False) -> Count:
 
 def count_all() -> dict[str, dict[str, Any]]:
     """The counts of every kind in every format, by "kind, format"."""
-    return {f"{kind}, {name}": count_step(kind, name).as_dict() for kind in KINDS for name in FORMATS}
+    return {
+        f"{kind}, {name}": count_step(partial(small_step, kind, name)).as_dict() for kind in KINDS for name in FORMATS
+    }
 
 
 def main() -> None:
     with contextlib.redirect_stdout(sys.stderr):
         argument = sys.argv[1] if len(sys.argv) > 1 else ""
         if argument in KINDS:
-            counted = [(name, count_step(argument, name, by_line=True)) for name in FORMATS]
+            counted = [(name, count_step(partial(small_step, argument, name), by_line=True)) for name in FORMATS]
             text = "\n".join(count.report(f"{argument}, {name}") for name, count in counted)
         else:
             counts = count_all()

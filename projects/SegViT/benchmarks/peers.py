@@ -68,7 +68,8 @@ def _eomt(transformers: Any, num_classes: int, image_size: int) -> nn.Module:
         num_labels=num_classes,
     )
     model = transformers.EomtForUniversalSegmentation(config)
-    model.attn_mask_probs.zero_()  # As after training, which anneals masked attention away.
+    # As after training, which anneals masked attention away; on the CPU, where no block waits for a GPU to read it.
+    model.attn_mask_probs = torch.zeros_like(model.attn_mask_probs, device="cpu")
     return model
 
 

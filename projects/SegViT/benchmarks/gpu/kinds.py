@@ -75,7 +75,7 @@ KINDS: dict[str, tuple[str, list[str]]] = {
 }
 
 
-def small_config(kind: str) -> CfgNode:
-    """The config of one of `KINDS`, on the CPU."""
+def small_config(kind: str, *more: str) -> CfgNode:
+    """The config of one of `KINDS`, on the CPU, with further options."""
     file, options = KINDS[kind]
-    return load_config(str(CONFIGS / file), ["MODEL.DEVICE", "cpu", *options])
+    return load_config(str(CONFIGS / file), ["MODEL.DEVICE", "cpu", *options, *more])

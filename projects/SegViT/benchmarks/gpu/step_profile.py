@@ -71,9 +71,9 @@ def profile_steps(name: str) -> Values:
     }
 
 
-def trainer_step(name: str) -> OptimizationStep:
-    """The trainer's step of a model on one batch that is repeated, in bfloat16."""
-    cfg = full_config(name)
+def trainer_step(name: str, *options: str) -> OptimizationStep:
+    """The trainer's step of a model on one batch that is repeated, in bfloat16, with further options of the config."""
+    cfg = full_config(name, *options)
     model = build_full_model(cfg).train()
     batch = [random_input(tuple(cfg.MODEL.VIT.IMG_SIZE), 10, seed) for seed in range(BATCH)]
     return OptimizationStep(

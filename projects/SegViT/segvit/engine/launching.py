@@ -31,7 +31,7 @@ import torch.multiprocessing as mp
 from detectron2.utils import comm
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from segvit.cli_errors import INTERRUPTED, describe, is_explained
+from segvit.cli_errors import INTERRUPTED, describe, is_explained, user_errors
 from segvit.engine.launch_options import number_of_processes, started_by_torchrun
 from segvit.errors import END_OF_COMMAND, UserError
 
@@ -77,8 +77,24 @@ def launch(work: Work, args: argparse.Namespace) -> None:
             _spawn(work, args, Path(folder))
 
 
-@record  # writes the error file by which torchrun reports the process that failed first
 def _join_torchrun(work: Work, args: argparse.Namespace) -> None:
+    """Work as one of torchrun's processes, and end at once after an error, as `_work_in_process` does.
+
+    The threads of NCCL and gloo can keep an interpreter with an error from shutting down, and torchrun waits for it.
+    """
+    try:
+        with user_errors():
+            _work_in_torchrun(work, args)
+    except (Exception, SystemExit) as error:
+        if not dist.is_initialized():  # it has left the group, or never joined it
+            raise
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        _exit_now(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+
+
+@record  # writes the error file by which torchrun reports the process that failed first
+def _work_in_torchrun(work: Work, args: argparse.Namespace) -> None:
     _join_group(
         "env://",
         rank=int(os.environ["RANK"]),

@@ -44,7 +44,7 @@ class SegmenterHead(nn.Module):
         # Project the patch tokens and append the class tokens.
         stage = features[self.in_feature]
         patches = self.input_proj(map_to_tokens(stage))  # (B, N, C)
-        classes = self.class_tokens.expand(len(patches), -1, -1)  # (B, K, C)
+        classes = self.class_tokens.squeeze(0).expand(len(patches), -1, -1)  # (B, K, C)
 
         # Let patches and classes attend to each other.
         tokens = self.norm(self.blocks(torch.cat([patches, classes], dim=1)))

@@ -99,13 +99,16 @@ class TokenEmbedding(GridTensors):
 
     def _add_prefix_and_positions(self, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """(B, N, C) -> (B, T + N, C). The position embedding is resized if the grid differs from `grid_size`."""
+        # Parameters (1, T, C) are broadcast without their first dimension: also where there is one image, their
+        # gradients are then sums over images in the parameters' own layout, not slices, of which DDP warns.
         tokens = (self.cls_token, self.dist_token, self.reg_token)
-        prefix = [token.expand(patches.shape[0], -1, -1) for token in tokens if token is not None]
+        prefix = [token.squeeze(0).expand(patches.shape[0], -1, -1) for token in tokens if token is not None]
         if self.pos_embed is None:
             return torch.cat([*prefix, patches], dim=1)
         # Where it is compiled, timm would also resize to the same grid.
         is_same = torch.compiler.is_dynamo_compiling() and grid == self.grid_size
         positions = self.pos_embed if is_same else self.resized(self.pos_embed, self.grid_size, grid)
+        positions = positions.squeeze(0)
         if self.positions_cover_prefix:
             return torch.cat([*prefix, patches], dim=1) + positions
         return torch.cat([*prefix, patches + positions], dim=1)
