@@ -56,6 +56,7 @@ VALUES = [
     ("SOLVER.STEPS", "(5,)", "'WarmupMultiStepLR'"),
     ("SOLVER.EMA.DECAY", "0.9", "SOLVER.EMA.ENABLED"),
     ("MODEL.VIT.EDGE.SHARE", "0.5", "MODEL.VIT.REDUCTION 'shrunk++'"),
+    ("MODEL.VIT.MERGE.SHARE", "0.5", "MODEL.VIT.REDUCTION 'merge'"),
     ("MODEL.SEGVIT.DETAIL.DIM", "32", "MODEL.SEGVIT.DETAIL.SOURCE 'image'"),
     ("MODEL.SEGVIT.DETAIL.STRIDE", "2", "MODEL.SEGVIT.DETAIL.SOURCE 'image'"),
     ("INPUT.MAX_SIZE_TEST", "64", "INPUT.MIN_SIZE_TEST"),
@@ -108,6 +109,11 @@ COMBINATIONS = [
         "reduction in a missing block",
         "MODEL.VIT.REDUCTION_BLOCK 7",
         ("MODEL.VIT.REDUCTION", "shrunk", "MODEL.VIT.REDUCTION_BLOCK", "7"),
+    ),
+    Case(
+        "merging in a missing block",
+        "MODEL.VIT.MERGE.BLOCK 7",
+        ("MODEL.VIT.REDUCTION", "merge", "MODEL.VIT.MERGE.BLOCK", "7"),
     ),
     Case(
         "detail from a stem that the encoder lacks",

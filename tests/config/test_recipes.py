@@ -55,6 +55,7 @@ ADE_B14 = ADE_B._replace(crop=518, base=(2048, 518), stride=345, test_short=518)
 B_SIZES, L_SIZES = ((5, 7, 11), 0.1), ((7, 15, 23), 0.3)
 VIT_B = Encoder("vit_base_patch16_384", "augreg_in21k_ft_in1k", *B_SIZES, IMAGENET, (384, 12), False)
 VIT_L = Encoder("vit_large_patch16_384", "augreg_in21k_ft_in1k", *L_SIZES, HALF, (512, 16), False)
+BEIT_B = Encoder("beitv2_base_patch16_224", "in1k_ft_in22k", *B_SIZES, IMAGENET, (384, 12), True)
 BEIT_L = Encoder("beitv2_large_patch16_224", "in1k_ft_in22k", *L_SIZES, IMAGENET, (512, 16), True)
 DINO2_B = Encoder("vit_base_patch14_reg4_dinov2", "lvd142m", *B_SIZES, IMAGENET, (384, 12), True)
 DINO2_L = Encoder("vit_large_patch14_reg4_dinov2", "lvd142m", *L_SIZES, IMAGENET, (512, 16), True)
@@ -67,6 +68,10 @@ RECIPES = {
     "ade20k/segvit_vit_large_640_shrunk": (ADE_L, VIT_L),
     "ade20k/segvitv2_beitv2_large_640": (ADE_L, BEIT_L),
     "ade20k/segvitv2_beitv2_large_640_shrunk_pp": (ADE_L, BEIT_L),
+    "ade20k/segvitv2_beitv2_base_512": (ADE_B, BEIT_B),
+    "ade20k/segvitv2_beitv2_base_512_shrunk_pp": (ADE_B, BEIT_B),
+    "ade20k/segvitv2_vit_base_512_cells": (ADE_B, VIT_B),
+    "ade20k/segvitv2_vit_large_640_cells": (ADE_L, VIT_L),
     "ade20k/segvitv2_vit_base_512_shrunk_pp": (ADE_B, VIT_B),
     "ade20k/segvitv2_vit_large_640_shrunk_pp": (ADE_L, VIT_L),
     "ade20k/segvitv2_dinov2_base_518": (ADE_B14, DINO2_B),
@@ -195,6 +200,8 @@ def test_the_decoder_reads_the_stages_of_the_recipe(name):
     elif name.endswith("_shrunk_pp"):  # ours: block and up-sampling
         block = {23: 4, 11: 2}[last]
         reduction, upsampling, stages = "shrunk++", "nearest", [block - 1, last]
+    elif name.endswith("_cells"):
+        reduction = "cells"
     assert stages == list(vit.OUT_INDICES)
     assert [f"block{index}" for index in reversed(stages)] == cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES
     assert reduction == vit.REDUCTION

@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate a config's model and print the results."""
     args = build_parser().parse_args(argv)
     cfg = trained_config(args, whole_image_overrides(args.opts))
-    if cfg.MODEL.VIT.REDUCTION != "shrunk++":
-        raise UserError(f"MODEL.VIT.REDUCTION {cfg.MODEL.VIT.REDUCTION!r} has no edge head: only 'shrunk++' has")
+    if cfg.MODEL.VIT.REDUCTION not in ("shrunk++", "cells"):
+        raise UserError(f"MODEL.VIT.REDUCTION {cfg.MODEL.VIT.REDUCTION!r} has no edge head: 'shrunk++' or 'cells' has")
     quality = evaluate_edges(cfg)
     if args.json:
         print(json.dumps(quality))

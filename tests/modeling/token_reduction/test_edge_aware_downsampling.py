@@ -125,7 +125,7 @@ def test_padding_for_a_gpu_keeps_the_same_tokens(monkeypatch):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"kind": "shrink"}, "kind 'shrink' must be 'none', 'shrunk' or 'shrunk"),
+        ({"kind": "shrink"}, "kind 'shrink' must be 'none', 'shrunk', 'shrunk"),
         ({"block_index": 0}, "block_index 0 must lie in 1 to 3"),
         ({"block_index": 4}, "block_index 4 must lie in 1 to 3"),
         ({"edge_block_index": 3}, "edge_block_index 3 must lie in 0 to `block_index` 2"),

@@ -15,12 +15,12 @@ from segvit.modeling.decoder.detail import DetailBranch
 def build_random_model(cfg: CfgNode, *, device: str = "cpu") -> SegViT:
     """The config's model in eval mode, with random weights (or none, on the "meta" device); no weight file is read.
 
-    Shrunk++ keeps the share MODEL.VIT.EDGE.SHARE of the tokens, whatever MODEL.VIT.EDGE.SELECTION is: with a random
-    edge head, the number of tokens above a threshold would mean nothing.
+    Shrunk++ and cells keep the share MODEL.VIT.EDGE.SHARE of the tokens, whatever MODEL.VIT.EDGE.SELECTION is, and
+    merging the share MODEL.VIT.MERGE.SHARE: with random weights, a threshold would mean nothing.
     """
     cfg = without_pretrained(cfg)
     cfg.MODEL.DEVICE = device
-    cfg.MODEL.VIT.EDGE.SELECTION = "topk"
+    cfg.MODEL.VIT.EDGE.SELECTION = cfg.MODEL.VIT.MERGE.SELECTION = "topk"
     with torch.device(device):
         model = build_model(cfg).eval()
     # A detail branch that has learnt nothing, as at the start, would leave the masks on the coarse grid.

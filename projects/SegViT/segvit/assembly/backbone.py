@@ -12,16 +12,15 @@ from yacs.config import CfgNode
 from segvit.assembly.configurable import configurable
 from segvit.assembly.detail_keys import configured_pixel_stage
 from segvit.assembly.encoder_weights import encoder_weights
+from segvit.assembly.reduction_keys import reduction_config, reduction_keys
 from segvit.assembly.stage_shape import StageShape
 from segvit.config.device import number_format
 from segvit.config.keys import config_keys
-from segvit.errors import UserError
 from segvit.images import image_format_of
 from segvit.modeling.cast_weights import hold_cast_weights
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
 from segvit.modeling.token_reduction.edge_head import EdgeHead
-from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
 from segvit.modeling.token_reduction.token_set import Stage, stage_of_dtype
 
 # The config keys of the encoders' arguments, for error messages.
@@ -34,13 +33,7 @@ ENCODER_KEYS = {
     "keep_prefix_tokens": "MODEL.VIT.KEEP_PREFIX_TOKENS",
     "pretrained": "MODEL.VIT.PRETRAINED",
     "pretrained_min_match": "MODEL.VIT.PRETRAINED_MIN_MATCH",
-    "kind": "MODEL.VIT.REDUCTION",
-    "mode": "MODEL.VIT.REDUCTION_SAMPLING",
-    "block_index": "MODEL.VIT.REDUCTION_BLOCK",
-    "edge_block_index": "MODEL.VIT.EDGE.BLOCK",
-    "selection": "MODEL.VIT.EDGE.SELECTION",
-    "threshold": "MODEL.VIT.EDGE.THRESHOLD",
-    "keep_ratio": "MODEL.VIT.EDGE.SHARE",
+    "resample_patches": "MODEL.VIT.RESAMPLE_PATCHES",
     "pixel_stage": "MODEL.SEGVIT.DETAIL.SOURCE",
 }
 
@@ -136,9 +129,10 @@ class PlainViT(EncoderBackbone):
             "depth": vit.DEPTH,
             "num_heads": vit.NUM_HEADS,
         }
-        with config_keys(**ENCODER_KEYS):
+        with config_keys(**ENCODER_KEYS, **reduction_keys(vit)):
             encoder = build_vit_encoder(
                 **encoder_weights(cfg),
+                resample_patches=vit.RESAMPLE_PATCHES,
                 img_size=tuple(vit.IMG_SIZE),
                 in_chans=image_format_of(cfg).channels,
                 out_indices=list(vit.OUT_INDICES),
@@ -191,22 +185,3 @@ def frozen_dtype(vit: CfgNode, device_type: str) -> torch.dtype:
     if not vit.FROZEN:
         return torch.float32
     return number_format(vit.FROZEN_PRECISION, device_type, key="MODEL.VIT.FROZEN_PRECISION")
-
-
-def reduction_config(vit: CfgNode) -> ReductionConfig | None:
-    """The token reduction of a config node MODEL.VIT; None for none."""
-    if vit.REDUCTION == "none":
-        if vit.REDUCTION_SAMPLING != "nearest_q":
-            raise UserError(
-                f"MODEL.VIT.REDUCTION_SAMPLING {vit.REDUCTION_SAMPLING!r} fits MODEL.VIT.REDUCTION 'shrunk', not 'none'"
-            )
-        return None
-    return ReductionConfig(
-        kind=vit.REDUCTION,
-        block_index=vit.REDUCTION_BLOCK,
-        mode=vit.REDUCTION_SAMPLING,
-        edge_block_index=vit.EDGE.BLOCK,
-        selection=vit.EDGE.SELECTION,
-        threshold=vit.EDGE.THRESHOLD,
-        keep_ratio=vit.EDGE.SHARE,
-    )

@@ -27,6 +27,7 @@ PLAIN_ONLY = {
     "INIT_STD": 0.0,
     "FINAL_NORM": False,
     "REDUCTION": "none",
+    "RESAMPLE_PATCHES": False,
 }
 
 

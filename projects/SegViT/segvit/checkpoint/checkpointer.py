@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 # of the encoder's loss (K, C) and (K,).
 CLASS_TENSOR = re.compile(r"(^|\.)class_(queries|embed)\.(weight|bias)$|^encoder_loss\.classifier\.(weight|bias)$")
 
+# Part of the names of what a token reduction learns: its edge head, and how it makes the tokens of cells.
+OF_REDUCTION = "encoder.reduction."
+
 # Fraction of the tensors that do not depend on the classes, which MODEL.WEIGHTS must contain in training.
 MIN_MATCH = 0.95
 
@@ -42,8 +45,8 @@ class SegViTCheckpointer(DetectionCheckpointer):
         save_dir: see `DetectionCheckpointer`.
         strict: every tensor must fit, as evaluation requires. False, for training from MODEL.WEIGHTS: tensors that
             depend on the classes keep their initial values, with a warning, if the number of classes differs; a detail
-            branch, the encoder's loss and up to 5 % of the others may be missing; any other difference in shape is an
-            error. Resuming is always strict.
+            branch, the encoder's loss, a token reduction and up to 5 % of the others may be missing; any other
+            difference in shape is an error. Resuming is always strict.
         new_tensors: if `strict` is False, a prefix of names: these tensors, which continual segmentation adds in this
             step, may be missing. All others, which are frozen, must fit.
         run: saved in every checkpoint, and compared with the one of each checkpoint that is loaded.
@@ -162,7 +165,8 @@ class SegViTCheckpointer(DetectionCheckpointer):
             hint = position_hint(conflict.name for conflict in match.conflicts)
             raise UserError(f"{self._path} does not fit the model: {described}{hint}")
         detail = new_detail_tensors(match.missing, checkpoint["model"])
-        lacking = [name for name in match.missing if not CLASS_TENSOR.search(name) and name not in detail]
+        added = {*detail, *(name for name in match.missing if OF_REDUCTION in name)}
+        lacking = [name for name in match.missing if not CLASS_TENSOR.search(name) and name not in added]
         if len(lacking) > (1 - MIN_MATCH) * len(self.model.state_dict()):
             raise UserError(
                 f"{self._path} contains too little of the model (encoders alone: MODEL.VIT.PRETRAINED): {described}"

@@ -42,7 +42,9 @@ ENCODER = (
     # Stochastic depth of the last block; it grows linearly from 0 at the first.
     Key("MODEL.VIT.DROP_PATH_RATE", 0.1, between(0, 1)),
     # Token reduction from block REDUCTION_BLOCK (0-based) on. "shrunk" keeps every second token of every second row
-    # (v1, section 3.4); "shrunk++" keeps these and the tokens on class boundaries (v2, section 3.4).
+    # (v1, section 3.4); "shrunk++" keeps these and the tokens on class boundaries (v2, section 3.4). By cells of 2 x 2
+    # patches (ours): "cells", one token for each cell without a class boundary, from the first block on; "merge", the
+    # same for cells of similar tokens, in inference, for models that are trained without it.
     Key("MODEL.VIT.REDUCTION", "none"),
     Key("MODEL.VIT.REDUCTION_BLOCK", 8),
     # How that block keeps the tokens of "shrunk": "nearest_q" samples its queries (v1's choice); "nearest_qkv" drops
@@ -55,6 +57,14 @@ ENCODER = (
     Key("MODEL.VIT.EDGE.SELECTION", "threshold"),
     Key("MODEL.VIT.EDGE.THRESHOLD", 0.7),
     Key("MODEL.VIT.EDGE.SHARE", 0.36),
+    # The block of "merge" before which tokens are merged, and the cells that are not: "topk" keeps the fraction SHARE
+    # of all tokens; "threshold" keeps cells whose mean cosine of tokens is below THRESHOLD.
+    Key("MODEL.VIT.MERGE.BLOCK", 1),
+    Key("MODEL.VIT.MERGE.SELECTION", "topk"),
+    Key("MODEL.VIT.MERGE.THRESHOLD", 0.9),
+    Key("MODEL.VIT.MERGE.SHARE", 0.6),
+    # Attention counts a merged token as the four that it stands for.
+    Key("MODEL.VIT.MERGE.WEIGH_SIZES", True),
     # Recompute blocks in the backward pass: less memory, about a third more time.
     Key("MODEL.VIT.GRADIENT_CHECKPOINTING", False),
     # Train only the decoder: the encoder gets no gradients, no drop path and no updates of its statistics.
@@ -68,6 +78,8 @@ ENCODER = (
     Key("MODEL.VIT.FUSED_ATTENTION", True),
     # Overrides of the architecture, for small models trained from scratch. 0 keeps timm's value.
     Key("MODEL.VIT.PATCH_SIZE", 0, at_least(0)),
+    # Resample the patch embedding of pre-trained weights to another PATCH_SIZE, as in FlexiViT; False refuses them.
+    Key("MODEL.VIT.RESAMPLE_PATCHES", False),
     Key("MODEL.VIT.EMBED_DIM", 0, at_least(0)),
     Key("MODEL.VIT.DEPTH", 0, at_least(0)),
     Key("MODEL.VIT.NUM_HEADS", 0, at_least(0)),

@@ -124,7 +124,9 @@ def _relative_depth(cfg: CfgNode, before: int, after: int) -> Overrides:
         "MODEL.VIT.OUT_INDICES": [moved(index) for index in vit.OUT_INDICES],
         "MODEL.SEM_SEG_HEAD.IN_FEATURES": [f"block{moved(index)}" for index in features],
     }
-    if vit.REDUCTION != "none":
+    if vit.REDUCTION == "merge":
+        overrides["MODEL.VIT.MERGE.BLOCK"] = round(vit.MERGE.BLOCK * after / before)
+    elif vit.REDUCTION in ("shrunk", "shrunk++"):
         overrides["MODEL.VIT.REDUCTION_BLOCK"] = max(round(vit.REDUCTION_BLOCK * after / before), 1)
     return overrides
 

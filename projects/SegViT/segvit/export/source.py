@@ -18,6 +18,7 @@ from segvit.datasets.dataset_classes import class_list_of
 from segvit.errors import UserError
 from segvit.export.exportable_segmenter import ExportableSegmenter
 from segvit.images import image_format_of
+from segvit.modeling.token_reduction.cell_reduction import CellReduction
 from segvit.modeling.token_reduction.downsampling import EdgeAwareQueryDownsampling
 
 # Keys that prediction reads besides those with an entry of their own.
@@ -78,12 +79,15 @@ def load_source(cfg: CfgNode) -> ExportSource:
 
 
 def require_static_selection(model: nn.Module) -> None:
-    """Raise UserError for Shrunk++ by threshold, whose number of tokens depends on the image."""
-    if any(isinstance(one, EdgeAwareQueryDownsampling) and one.selection != "topk" for one in model.modules()):
+    """Raise UserError for a reduction by threshold, whose number of tokens depends on the image."""
+    kinds = (EdgeAwareQueryDownsampling, CellReduction)
+    dynamic = [one for one in model.modules() if isinstance(one, kinds) and one.selection != "topk"]
+    if dynamic:
+        node = "MODEL.VIT.MERGE" if dynamic[0].edge_head is None else "MODEL.VIT.EDGE"
         raise UserError(
-            "MODEL.VIT.EDGE.SELECTION 'threshold' keeps another number of tokens for every image, which no exported "
-            "graph can: append MODEL.VIT.EDGE.SELECTION topk (and MODEL.VIT.EDGE.SHARE, the share of tokens to keep); "
-            "the weights stay the same"
+            f"{node}.SELECTION 'threshold' keeps another number of tokens for every image, which no exported graph "
+            f"can: append {node}.SELECTION topk (and {node}.SHARE, the share of tokens to keep); the weights stay the "
+            "same"
         )
 
 

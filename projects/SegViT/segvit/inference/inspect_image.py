@@ -5,11 +5,12 @@ Shape shorthand: H x W pixels, P patch, h x w grid, N = h*w patches, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from detectron2.data import transforms as T
 
 from segvit.assembly.meta_arch import SegViT
@@ -99,7 +100,7 @@ def inspect_pixels(predictor: SegViTPredictor, image: np.ndarray) -> ModelView:
     return ModelView(
         image=np.ascontiguousarray(predictor.image_format.to_rgb(model_input.image)),
         edge_scores=None if edge_logits is None else edge_scores(edge_logits)[0].cpu().numpy(),
-        kept=kept_patches(features[model.sem_seg_head.in_features[0]], grid),
+        kept=kept_patches(features, model.sem_seg_head.in_features[0], grid),
         masks=outputs["pred_masks"][0].float().sigmoid().cpu().numpy(),
         probabilities=class_probabilities(outputs)[0].float().cpu().numpy(),
         patch_size=patch_size,
@@ -117,11 +118,14 @@ def network_of(predictor: SegViTPredictor) -> SegViT:
     return predictor.model
 
 
-def kept_patches(stage: Stage, grid: tuple[int, int]) -> np.ndarray:
-    """(h, w) bool: the patches whose tokens a stage of one image contains.
+def kept_patches(features: Mapping[str, Stage], name: str, grid: tuple[int, int]) -> np.ndarray:
+    """(h, w) bool: the patches of one image that have a token of their own in a stage.
 
-    A dense stage has either the whole grid or, after query downsampling, every other row and column of it.
+    A dense stage without cells has either the whole grid or, after query downsampling, every other row and column.
     """
+    stage, own_tokens = features[name], features.get("own_tokens")
+    if isinstance(own_tokens, torch.Tensor):
+        return own_tokens[0, 0].bool().cpu().numpy()
     kept = np.zeros(grid, dtype=bool)
     if isinstance(stage, TokenSet):
         kept.flat[stage.indices[0].cpu().numpy()] = True

@@ -1,5 +1,7 @@
 """Rotary and relative position arguments of timm blocks, for full grids and for the tokens that a reduction kept.
 
+The token of a cell of 2 x 2 patches has the position of the cell's centre, half a patch from theirs.
+
 Each class maps a grid, and optionally the kept tokens, to a function `block_kwargs(index)` that returns the keyword
 arguments of one block. It is a function so that the position biases of two blocks need not be in memory together.
 
@@ -8,6 +10,7 @@ Shape shorthand: B images, h x w grid, N = h*w patch tokens, T prefix tokens, M 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -16,13 +19,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvit.modeling.grid_tensors import Grid, GridTensors, is_exporting
+from segvit.modeling.token_reduction.cell_tokens import CellTokens, corners
 from segvit.modeling.token_reduction.token_set import KeptTokens
 
 BlockKwargs = Callable[[int], dict[str, Any]]
+Kept = KeptTokens | CellTokens
 
 
-def mask_kwargs(kept: KeptTokens | None) -> dict[str, Any]:
-    """The attention mask of padded tokens, as a keyword argument of a block; empty if nothing is padded."""
+def mask_kwargs(kept: Kept | None) -> dict[str, Any]:
+    """The attention mask of the kept tokens, as a keyword argument of a block; empty for none."""
     mask = None if kept is None else kept.key_mask
     return {} if mask is None else {"attn_mask": mask}
 
@@ -30,7 +35,7 @@ def mask_kwargs(kept: KeptTokens | None) -> dict[str, Any]:
 class AbsolutePositions(nn.Module):
     """Positions are part of the tokens (ViT, DeiT, MAE, CLIP, DINO, DINOv2): blocks get the mask of padded tokens."""
 
-    def forward(self, grid: tuple[int, int], kept: KeptTokens | None = None) -> BlockKwargs:
+    def forward(self, grid: tuple[int, int], kept: Kept | None = None) -> BlockKwargs:
         kwargs = mask_kwargs(kept)
         return lambda index: kwargs
 
@@ -46,6 +51,7 @@ class RotaryPositions(nn.Module):
     """
 
     kept_embedding: torch.Tensor
+    kept_shifted_embedding: torch.Tensor
 
     def __init__(self, *, rope: Any, num_prefix_tokens: int, grid_size: Grid) -> None:
         super().__init__()
@@ -53,9 +59,16 @@ class RotaryPositions(nn.Module):
         self.num_prefix_tokens = num_prefix_tokens
         self.grid_size = grid_size
         self.register_buffer("kept_embedding", rope.eval().get_embed(shape=list(grid_size)), persistent=False)
+        # The same for places half a patch below and to the right, the centres of cells.
+        self.shifted_rope = shifted_by_half_a_patch(rope)
+        if self.shifted_rope is not None:
+            shifted = self.shifted_rope.get_embed(shape=list(grid_size))
+            self.register_buffer("kept_shifted_embedding", shifted, persistent=False)
 
-    def forward(self, grid: tuple[int, int], kept: KeptTokens | None = None) -> BlockKwargs:
+    def forward(self, grid: tuple[int, int], kept: Kept | None = None) -> BlockKwargs:
         rope = self._embedding(grid)  # (N, 2 d): sines and cosines
+        if isinstance(kept, CellTokens):
+            rope = torch.cat([rope, self._cell_embedding(grid)])  # (N + Q, 2 d)
         if kept is not None:
             patch_indices = kept.keep_indices[:, self.num_prefix_tokens :] - self.num_prefix_tokens
             rope = rope[patch_indices][:, None]  # (B or 1, 1, M - T, 2 d)
@@ -68,6 +81,22 @@ class RotaryPositions(nn.Module):
         if is_exporting() or is_random or grid != self.grid_size:
             return self.rope.get_embed(shape=list(grid))
         return self.kept_embedding
+
+    def _cell_embedding(self, grid: Grid) -> torch.Tensor:
+        """(Q, 2 d): at the centre of each cell, half a patch below and to the right of its first patch."""
+        shifted = self.kept_shifted_embedding
+        if is_exporting() or grid != self.grid_size:
+            shifted = self.shifted_rope.get_embed(shape=list(grid))
+        return corners(shifted[None], grid)[0, 0]
+
+
+def shifted_by_half_a_patch(rope: Any) -> Any:
+    """A copy of timm's rotary embedding for places half a patch further; None for a kind without an offset."""
+    if not hasattr(rope, "grid_offset"):
+        return None
+    shifted = copy.deepcopy(rope)
+    shifted.grid_offset += 0.5
+    return shifted
 
 
 class RelativePositions(GridTensors):
@@ -86,27 +115,33 @@ class RelativePositions(GridTensors):
         self.shared_table = tables[0] if len(tables) == 1 else None
         self.grid_size = grid_size
 
-    def forward(self, grid: tuple[int, int], kept: KeptTokens | None = None) -> BlockKwargs:
+    def forward(self, grid: tuple[int, int], kept: Kept | None = None) -> BlockKwargs:
         # The row of the table for each pair of tokens.
         device = (self.tables[0] if self.shared_table is None else self.shared_table).device
-        rows = relative_rows(grid, device)[None]  # (1, 1 + N, 1 + N)
-        key_mask = None
-        if kept is not None:
-            rows = rows[0][kept.keep_indices[:, :, None], kept.keep_indices[:, None]]  # (B or 1, M, M)
-            key_mask = kept.key_mask
+        if isinstance(kept, CellTokens):
+            rows = relative_rows_of_cells(kept)  # (B, M, M)
+        else:
+            rows = relative_rows(grid, device)[None]  # (1, 1 + N, 1 + N)
+            if kept is not None:
+                rows = rows[0][kept.keep_indices[:, :, None], kept.keep_indices[:, None]]  # (B or 1, M, M)
 
         # The bias, from each block's own table or once for all blocks.
         if self.shared_table is None:
-            return lambda index: self._bias_kwargs(self.tables[index], grid, rows, key_mask)
-        kwargs = self._bias_kwargs(self.shared_table, grid, rows, key_mask)
+            return lambda index: self._bias_kwargs(self.tables[index], grid, rows, kept)
+        kwargs = self._bias_kwargs(self.shared_table, grid, rows, kept)
         return lambda index: kwargs
 
     def _bias_kwargs(
-        self, table: torch.Tensor, grid: tuple[int, int], rows: torch.Tensor, key_mask: torch.Tensor | None
+        self, table: torch.Tensor, grid: tuple[int, int], rows: torch.Tensor, kept: Kept | None
     ) -> dict[str, Any]:
-        bias = self._resize(table, grid)[rows].permute(0, 3, 1, 2)  # (B or 1, heads, M, M)
+        table = self._resize(table, grid)
+        if isinstance(kept, CellTokens):
+            table = with_half_distances(table, grid)
+        bias = table[rows].permute(0, 3, 1, 2)  # (B or 1, heads, M, M)
+        key_mask = None if kept is None else kept.key_mask
         if key_mask is not None:
-            bias = bias.masked_fill(~key_mask, float("-inf"))
+            is_bool = key_mask.dtype == torch.bool
+            bias = bias.masked_fill(~key_mask, float("-inf")) if is_bool else bias + key_mask.to(bias.dtype)
         return {"shared_rel_pos_bias": bias.contiguous()}
 
     def _resize(self, table: torch.Tensor, grid: Grid) -> torch.Tensor:
@@ -138,11 +173,38 @@ def relative_rows(grid: Grid, device: torch.device) -> torch.Tensor:
     # The rows of patch pairs, by vertical and then by horizontal distance: (h, 1, h, 1) and (w, 1, w).
     width, pairs = 2 * grid[1] - 1, (2 * grid[0] - 1) * (2 * grid[1] - 1)
     rows = width * vertical[:, None, :, None] + horizontal[:, None]
-    # After them come those of the class token as query, as key, and as both.
-    rows = F.pad(rows.flatten(2).flatten(0, 1), (1, 0, 1, 0))
-    rows[:1] = pairs
-    rows[:, :1] = pairs + 1
-    rows[:1, :1] = pairs + 2
+    return _with_class_token(rows.flatten(2).flatten(0, 1), pairs)
+
+
+def relative_rows_of_cells(kept: CellTokens) -> torch.Tensor:
+    """(B, M, M) int64: as `relative_rows`, of kept tokens, in a table `with_half_distances`."""
+    height, width = (4 * length - 3 for length in kept.grid)
+    vertical, horizontal = (places[:, :, None] - places[:, None] for places in kept.half_patches)
+    rows = width * (vertical + height // 2) + horizontal + width // 2
+    return _with_class_token(rows, height * width)
+
+
+def with_half_distances(table: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """A BEiT table with rows for half distances between its own: ((4h - 3) * (4w - 3) + 3, heads).
+
+    The centre of a cell is half a patch from those of its patches, in both directions. The bias at such a distance is
+    the mean of the four around it, which are the distances to the cell's four patches; whole distances stay exact.
+    """
+    pairs = table[:-3].unflatten(0, (2 * grid[0] - 1, 2 * grid[1] - 1)).permute(2, 0, 1)[None]
+    doubled = (4 * grid[0] - 3, 4 * grid[1] - 3)
+    pairs = F.interpolate(pairs, size=doubled, mode="bilinear", align_corners=True)
+    return torch.cat([pairs[0].permute(1, 2, 0).flatten(0, 1), table[-3:]])
+
+
+def _with_class_token(rows: torch.Tensor, pairs: int) -> torch.Tensor:
+    """(..., M, M) rows of pairs of patches -> (..., 1 + M, 1 + M): after `pairs` rows come those of the class token,
+
+    as query, as key, and as both.
+    """
+    rows = F.pad(rows, (1, 0, 1, 0))
+    rows[..., :1, :] = pairs
+    rows[..., :, :1] = pairs + 1
+    rows[..., :1, :1] = pairs + 2
     return rows
 
 

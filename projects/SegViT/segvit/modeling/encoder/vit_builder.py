@@ -12,12 +12,13 @@ from timm.layers import HybridEmbed
 from torch import nn
 
 from segvit.errors import ArgumentError
+from segvit.modeling.encoder.attention_positions import RotaryPositions
 from segvit.modeling.encoder.conv_stem import ConvStem
 from segvit.modeling.encoder.token_embedding import TokenEmbedding
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
 from segvit.modeling.encoder.vit_families import TimmViT, family_of
 from segvit.modeling.initialization import initialize_linear_layers
-from segvit.modeling.token_reduction.reduction_builder import ReductionConfig, build_reduction
+from segvit.modeling.token_reduction.reduction_builder import CELL_KINDS, ReductionConfig, build_reduction
 from segvit.modeling.tokens import padded_size
 from segvit.modeling.weights.pretrained import load_pretrained_encoder, require_weights_of_tag
 
@@ -29,6 +30,7 @@ def build_vit_encoder(
     out_indices: list[int],
     pretrained: str = "",
     pretrained_min_match: float = 0.95,
+    resample_patches: bool = False,
     keep_prefix_tokens: bool = True,
     final_norm: bool = False,
     reduction: ReductionConfig | None = None,
@@ -44,9 +46,9 @@ def build_vit_encoder(
         name: a timm model name, such as "vit_base_patch16_384"; with a tag only if `pretrained` is given.
         img_size: (H, W) in pixels that positions are made for; rounded up to whole patches.
         out_indices: 0-based blocks that become stages; blocks after the last of them are dropped.
-        pretrained, pretrained_min_match: see `load_pretrained_encoder`; "" for random weights.
-        keep_prefix_tokens: whether blocks see the class and register tokens; the official SegViT drops them.
-        final_norm: whether to apply timm's final norm to the last block's output; the official SegViT does not.
+        pretrained, pretrained_min_match, resample_patches: see `load_pretrained_encoder`; "" for random weights.
+        keep_prefix_tokens, final_norm: whether blocks see the class and register tokens, and whether timm's final norm
+            is applied to the last block's output; neither in the official SegViT.
         reduction: token reduction; None for none.
         init_std: std of Linear layers' initial weights, residual outputs scaled by 1 / sqrt(2 depth); 0 keeps timm's.
         fused_attention: whether blocks use `scaled_dot_product_attention`; docs/efficiency.md says when not to.
@@ -60,16 +62,14 @@ def build_vit_encoder(
     require_weights_of_tag(name, pretrained)
     vit = create_timm_vit(name, img_size=img_size, **timm_options)
     require_prefix_tokens(vit, keep_prefix_tokens)
-    if init_std > 0:
-        initialize_linear_layers(vit, init_std, residual_scale=1 / math.sqrt(2 * len(vit.blocks)))
-    if pretrained:
-        load_pretrained_encoder(vit, name=name, pretrained=pretrained, pretrained_min_match=pretrained_min_match)
+    initialize(vit, name, init_std, pretrained, pretrained_min_match, resample_patches)
     drop_unused_blocks(vit, out_indices)
     set_fused_attention(vit, fused_attention)
 
     # Take it apart. Positions come first, because they may take parameters out of the model.
     positions = family_of(type(vit)).positions(vit)
     embedding = TokenEmbedding(vit=vit, keep_prefix_tokens=keep_prefix_tokens, pixel_stage=pixel_stage)
+    require_positions_of_cells(positions, reduction)
     token_reduction = build_reduction(reduction, list(vit.blocks), vit.embed_dim, embedding.num_prefix_tokens, init_std)
     return PlainViTEncoder(
         embedding=embedding,
@@ -82,6 +82,22 @@ def build_vit_encoder(
         edge_block_index=None if reduction is None else reduction.edge_block_index,
         gradient_checkpointing=gradient_checkpointing,
     )
+
+
+def initialize(
+    vit: TimmViT, name: str, init_std: float, pretrained: str, pretrained_min_match: float, resample_patches: bool
+) -> None:
+    """Give a timm model its initial or pre-trained weights, see `build_vit_encoder`."""
+    if init_std > 0:
+        initialize_linear_layers(vit, init_std, residual_scale=1 / math.sqrt(2 * len(vit.blocks)))
+    if pretrained:
+        load_pretrained_encoder(
+            vit,
+            name=name,
+            pretrained=pretrained,
+            pretrained_min_match=pretrained_min_match,
+            resample_patches=resample_patches,
+        )
 
 
 def create_timm_vit(name: str, *, img_size: tuple[int, int], stem: str = "linear", **options: Any) -> TimmViT:
@@ -152,4 +168,13 @@ def require_prefix_tokens(vit: TimmViT, keep_prefix_tokens: bool) -> None:
     if family_of(type(vit)).needs_prefix_tokens and not keep_prefix_tokens:
         raise ArgumentError(
             "keep_prefix_tokens", f"must be True for {type(vit).__name__} models, whose attention needs them"
+        )
+
+
+def require_positions_of_cells(positions: nn.Module, reduction: ReductionConfig | None) -> None:
+    """Raise ArgumentError if a reduction makes tokens of cells and the encoder has no positions between patches."""
+    is_rotary = isinstance(positions, RotaryPositions) and positions.shifted_rope is None
+    if reduction is not None and reduction.kind in CELL_KINDS and is_rotary:
+        raise ArgumentError(
+            "kind", f"{reduction.kind!r} needs positions between patches, which this encoder's rotary embedding lacks"
         )

@@ -5,14 +5,19 @@ Shape shorthand: B images, H x W pixels, h x w grid, N = h*w patch tokens, T pre
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from segvit.modeling.encoder.attention_positions import BlockKwargs, Kept
 from segvit.modeling.encoder.token_embedding import TokenEmbedding
+from segvit.modeling.token_reduction.cell_reduction import CellReduction
+from segvit.modeling.token_reduction.cell_tokens import CellTokens
 from segvit.modeling.token_reduction.downsampling import TokenReduction
 from segvit.modeling.token_reduction.reducing_block import run_reducing_block
-from segvit.modeling.token_reduction.token_set import KeptTokens, Stage, TokenSet
+from segvit.modeling.token_reduction.token_set import Stage, TokenSet
 from segvit.modeling.tokens import tokens_to_map
 
 
@@ -25,9 +30,9 @@ class PlainViTEncoder(nn.Module):
         blocks: timm's pre-norm blocks; the last one is in `out_indices`.
         norm: applied to the output of the last block; Identity in the official SegViT.
         out_indices: 0-based indices of the blocks whose outputs are returned.
-        reduction: chooses the tokens to keep (Shrunk, Shrunk++); None keeps all tokens.
-        reduction_block_index: index of the block that returns the kept tokens only.
-        edge_block_index: index of the block whose input the edge head of Shrunk++ reads.
+        reduction: chooses the tokens to keep (Shrunk, Shrunk++, cells); None keeps all tokens.
+        reduction_block_index: index of the block that returns the kept tokens only; that takes them, for cells.
+        edge_block_index: index of the block whose input the edge head reads.
         gradient_checkpointing: recompute blocks in the backward pass instead of storing their activations.
     """
 
@@ -39,7 +44,7 @@ class PlainViTEncoder(nn.Module):
         blocks: nn.ModuleList,
         norm: nn.Module,
         out_indices: list[int],
-        reduction: TokenReduction | None = None,
+        reduction: TokenReduction | CellReduction | None = None,
         reduction_block_index: int | None = None,
         edge_block_index: int | None = None,
         gradient_checkpointing: bool = False,
@@ -64,38 +69,36 @@ class PlainViTEncoder(nn.Module):
 
         Returns:
             "block<i>" for each i in `out_indices`: a map (B, C, h, w). From the reducing block on: a map of half the
-            height and width, rounded up (Shrunk), or a `TokenSet` (Shrunk++). Shrunk++ adds "edge_logits" (B, 2, h, w);
-            a `pixel_stage` of the embedding its map, of the images padded to whole patches.
+            height and width, rounded up (Shrunk), or a `TokenSet` (Shrunk++); of cells, a map (B, C, h, w) in which the
+            patches of a cell share its token, with "own_tokens" (B, 1, h, w), False for such patches. An edge head
+            adds "edge_logits" (B, 2, h, w); a `pixel_stage` of the embedding its map, of the images padded to whole
+            patches.
         """
-        # Images to tokens (B, T + N, C), and the position arguments of the blocks.
+        # Images to tokens (B, T + N, C).
         tokens, grid, pixels = self.embedding(images)
-        block_kwargs = self.positions(grid)
         edge_head = None if self.reduction is None else self.reduction.edge_head
         edge_logits: torch.Tensor | None = None
-        kept: KeptTokens | None = None
+        kept: Kept | None = None
+        block_kwargs: BlockKwargs | None = None
         stages: dict[str, Stage] = {} if pixels is None else {self.embedding.pixel_stage: pixels}
 
         for index, block in enumerate(self.blocks):
-            # Shrunk++: predict class boundaries from the tokens that enter this block.
+            # Predict class boundaries from the tokens that enter this block.
             if edge_head is not None and index == self.edge_block_index:
                 edge_logits = edge_head(self._patch_tokens(tokens), grid)
                 stages["edge_logits"] = edge_logits
 
-            if self.reduction is not None and index == self.reduction_block_index:
-                # The reducing block reads all tokens and returns those that are kept; later blocks see only these.
-                kept = self.reduction(grid, edge_logits, device=tokens.device)
-                kept_block_kwargs = self.positions(grid, kept)
-                tokens = run_reducing_block(
-                    block,
-                    tokens,
-                    kept,
-                    grid,
-                    mode=self.reduction.mode,
-                    block_kwargs=block_kwargs(index),
-                    kept_block_kwargs=kept_block_kwargs(index),
-                    query_conv=self.reduction.query_conv,
-                )
-                block_kwargs = kept_block_kwargs
+            # Cells: one token in place of the four of some cells, from here on.
+            if index == self.reduction_block_index and isinstance(self.reduction, CellReduction):
+                tokens, cells = self.reduction(tokens, grid, edge_logits)
+                stages["own_tokens"] = cells.own_tokens
+                kept, block_kwargs = cells, None
+
+            # The position arguments of the blocks.
+            if block_kwargs is None:
+                block_kwargs = self.positions(grid, kept)
+            if index == self.reduction_block_index and not isinstance(kept, CellTokens):
+                tokens, kept, block_kwargs = self._run_reducing_block(tokens, grid, edge_logits, block_kwargs(index))
             elif self.gradient_checkpointing and self.training:
                 tokens = checkpoint(block, tokens, use_reentrant=False, **block_kwargs(index))
             else:
@@ -108,6 +111,29 @@ class PlainViTEncoder(nn.Module):
                 stages[f"block{index}"] = self._stage(tokens, grid, kept)
         return stages
 
+    def _run_reducing_block(
+        self,
+        tokens: torch.Tensor,
+        grid: tuple[int, int],
+        edge_logits: torch.Tensor | None,
+        block_kwargs: dict[str, Any],
+    ) -> tuple[torch.Tensor, Kept, BlockKwargs]:
+        """Shrunk(++): the block reads all tokens and returns those that are kept; later blocks see only these."""
+        reduction, index = cast(TokenReduction, self.reduction), cast(int, self.reduction_block_index)
+        kept = reduction(grid, edge_logits, device=tokens.device)
+        kept_block_kwargs = self.positions(grid, kept)
+        tokens = run_reducing_block(
+            self.blocks[index],
+            tokens,
+            kept,
+            grid,
+            mode=reduction.mode,
+            block_kwargs=block_kwargs,
+            kept_block_kwargs=kept_block_kwargs(index),
+            query_conv=reduction.query_conv,
+        )
+        return tokens, kept, kept_block_kwargs
+
     def stage_shapes(self) -> dict[str, tuple[int, int | None]]:
         """Channels and stride in pixels of each stage; the stride of a `TokenSet`, which is no map, is None."""
         shapes: dict[str, tuple[int, int | None]] = {}
@@ -116,7 +142,7 @@ class PlainViTEncoder(nn.Module):
         first_reduced = len(self.blocks) if self.reduction_block_index is None else self.reduction_block_index
         for index in self.out_indices:
             stride: int | None = self.embedding.patch_size[0]
-            if self.reduction is not None and index >= first_reduced:
+            if self.reduction is not None and index >= first_reduced and not isinstance(self.reduction, CellReduction):
                 stride = 2 * self.embedding.patch_size[0] if self.reduction.keeps_grid else None
             shapes[f"block{index}"] = (self.embed_dim, stride)
         return shapes
@@ -125,11 +151,13 @@ class PlainViTEncoder(nn.Module):
         """(B, T + N, C) -> (B, N, C)."""
         return tokens[:, self.embedding.num_prefix_tokens :]
 
-    def _stage(self, tokens: torch.Tensor, grid: tuple[int, int], kept: KeptTokens | None) -> Stage:
+    def _stage(self, tokens: torch.Tensor, grid: tuple[int, int], kept: Kept | None) -> Stage:
         """The patch tokens as a map, or as a `TokenSet` if the kept ones form no grid."""
         patches = self._patch_tokens(tokens)
         if kept is None:
             return tokens_to_map(patches, grid)
+        if isinstance(kept, CellTokens):
+            return tokens_to_map(kept.restore(patches), grid)
         if kept.grid is not None:
             return tokens_to_map(patches, kept.grid)
         num_prefix_tokens = self.embedding.num_prefix_tokens

@@ -136,23 +136,33 @@ def top_tokens(scores: torch.Tensor, coarse: torch.Tensor, count: int) -> torch.
 def tokens_above_threshold(
     scores: torch.Tensor, coarse: torch.Tensor, threshold: float
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Kept indices (B, M), sorted, padded at the end; and the validity mask (B, M), None if nothing is padded.
+    """`kept_indices` of the coarse grid (N,) and of the tokens whose scores (B, N) exceed the threshold."""
+    return kept_indices((scores > threshold) | coarse)
 
-    The host waits for a GPU once, for the largest number of kept tokens. The length of a batch on a GPU is a multiple
-    of `LENGTH_STEP`, so that memory and kernels of one length serve the next batch; a CPU would compute more padding
-    for nothing. A single image is never padded.
+
+def kept_indices(is_kept: torch.Tensor, count: int | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Indices (B, M) of kept tokens, sorted, padded at the end; and the validity mask (B, M), None without padding.
+
+    Without `count`, the host waits for a GPU once, for the largest number of kept tokens. The length of a batch on a
+    GPU is a multiple of `LENGTH_STEP`, so that memory and kernels of one length serve the next batch; a CPU would
+    compute more padding for nothing. A single image is never padded.
+
+    Args:
+        is_kept: (B, N) bool.
+        count: the number of kept tokens, if it is known and the same in every image.
     """
-    is_kept = (scores > threshold) | coarse  # (B, N)
-    counts = is_kept.sum(dim=1)
-    longest = int(counts.max())
     # A stable sort moves kept indices to the front in order; the dropped ones after them serve as padding.
     indices = is_kept.int().argsort(dim=1, descending=True, stable=True)
-    on_cpu = scores.device.type == "cpu"
+    if count is not None:
+        return indices[:, :count], None
+    counts = is_kept.sum(dim=1)
+    longest = int(counts.max())
+    on_cpu = is_kept.device.type == "cpu"
     # A GPU is not asked whether all images keep equally many tokens: that would be a second wait.
-    if len(scores) == 1 or (on_cpu and bool((counts == longest).all())):
+    if len(is_kept) == 1 or (on_cpu and bool((counts == longest).all())):
         return indices[:, :longest], None
-    length = longest if on_cpu else padded_length(longest, scores.shape[1])
-    return indices[:, :length], torch.arange(length, device=scores.device) < counts[:, None]
+    length = longest if on_cpu else padded_length(longest, is_kept.shape[1])
+    return indices[:, :length], torch.arange(length, device=is_kept.device) < counts[:, None]
 
 
 def padded_length(longest: int, num_tokens: int) -> int:

@@ -1,4 +1,4 @@
-"""`ReductionConfig` and the builder of Shrunk and Shrunk++."""
+"""`ReductionConfig` and the builder of Shrunk, Shrunk++ and the reductions by cells."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import nn
 
 from segvit.errors import ArgumentError
 from segvit.modeling.initialization import initialize_linear_layers
+from segvit.modeling.token_reduction.cell_reduction import CellReduction
 from segvit.modeling.token_reduction.downsampling import (
     EdgeAwareQueryDownsampling,
     QueryDownsampling,
@@ -23,11 +24,14 @@ class ReductionConfig:
     """Where an encoder drops tokens, and which ones.
 
     Attributes:
-        kind: "shrunk" (SegViT v1, section 3.4) or "shrunk++" (v2, section 3.4).
-        block_index: 0-based index of the reducing block, at least 1; later blocks see the kept tokens only.
-        mode: Shrunk: how the reducing block runs, see `run_reducing_block`. Shrunk++ supports "nearest_q" only.
+        kind: "shrunk" (SegViT v1, section 3.4), "shrunk++" (v2, section 3.4), or "cells" or "merge", see
+            `CellReduction`.
+        block_index: 0-based index of the reducing block. Shrunk(++): at least 1, and later blocks see the kept tokens
+            only; "merge": any, and this block, too, sees them only; "cells": 0.
+        mode: Shrunk: how the reducing block runs, see `run_reducing_block`. Others support "nearest_q" only.
         edge_block_index: Shrunk++: the edge head reads the input of this block; 0 for the patch embedding, as in v2.
-        selection, threshold, keep_ratio: Shrunk++: see `EdgeAwareQueryDownsampling`.
+        selection, threshold, keep_ratio: see `EdgeAwareQueryDownsampling` and `CellReduction`.
+        weighs_sizes: see `CellReduction`.
     """
 
     kind: str
@@ -37,6 +41,16 @@ class ReductionConfig:
     selection: str = "threshold"
     threshold: float = 0.7
     keep_ratio: float = 0.36
+    weighs_sizes: bool = False
+
+    @property
+    def has_edge_head(self) -> bool:
+        """Whether an edge head chooses."""
+        return self.kind in ("shrunk++", "cells")
+
+
+# Reductions to tokens of cells, which run in the block before the reducing one.
+CELL_KINDS = ("cells", "merge")
 
 
 def build_reduction(
@@ -45,7 +59,7 @@ def build_reduction(
     embed_dim: int,
     num_prefix_tokens: int,
     init_std: float,
-) -> TokenReduction | None:
+) -> TokenReduction | CellReduction | None:
     """Build the module that chooses tokens; None for none.
 
     Args:
@@ -62,8 +76,20 @@ def build_reduction(
     check_reduction(config, blocks)
     if config.kind == "shrunk":
         return QueryDownsampling(num_prefix_tokens=num_prefix_tokens, embed_dim=embed_dim, mode=config.mode)
-    edge_head = EdgeHead(embed_dim=embed_dim)
-    initialize_linear_layers(edge_head, init_std or 0.02)
+    edge_head = None
+    if config.has_edge_head:
+        edge_head = EdgeHead(embed_dim=embed_dim)
+        initialize_linear_layers(edge_head, init_std or 0.02)
+    if edge_head is None or config.kind == "cells":
+        return CellReduction(
+            num_prefix_tokens=num_prefix_tokens,
+            embed_dim=embed_dim,
+            edge_head=edge_head,
+            selection=config.selection,
+            threshold=config.threshold,
+            keep_ratio=config.keep_ratio,
+            weighs_sizes=config.weighs_sizes,
+        )
     return EdgeAwareQueryDownsampling(
         num_prefix_tokens=num_prefix_tokens,
         edge_head=edge_head,
@@ -75,14 +101,16 @@ def build_reduction(
 
 def check_reduction(config: ReductionConfig, blocks: Sequence[nn.Module]) -> None:
     """Raise ArgumentError if a choice is unknown, out of range, or does not fit the blocks."""
-    if config.kind not in ("shrunk", "shrunk++"):
-        raise ArgumentError("kind", f"{config.kind!r} must be 'none', 'shrunk' or 'shrunk++'")
+    if config.kind not in ("shrunk", "shrunk++", *CELL_KINDS):
+        raise ArgumentError("kind", f"{config.kind!r} must be 'none', 'shrunk', 'shrunk++', 'cells' or 'merge'")
     if config.mode not in MODES:
         raise ArgumentError("mode", f"{config.mode!r} must be 'nearest_q', 'nearest_qkv' or 'conv_q'")
-    if config.kind == "shrunk++" and config.mode != "nearest_q":
-        raise ArgumentError("mode", f"{config.mode!r} fits `kind` 'shrunk', not 'shrunk++'")
-    if not 0 < config.block_index < len(blocks):
-        raise ArgumentError("block_index", f"{config.block_index} must lie in 1 to {len(blocks) - 1}")
+    if config.kind != "shrunk" and config.mode != "nearest_q":
+        raise ArgumentError("mode", f"{config.mode!r} fits `kind` 'shrunk', not {config.kind!r}")
+    first = 0 if config.kind in CELL_KINDS else 1
+    last = 0 if config.kind == "cells" else len(blocks) - 1
+    if not first <= config.block_index <= last:
+        raise ArgumentError("block_index", f"{config.block_index} must lie in {first} to {last}")
     if config.mode == "conv_q" and not can_split(blocks[config.block_index]):
         raise ArgumentError(
             "mode", "'conv_q' needs the blocks of timm's VisionTransformer: set 'nearest_q' or 'nearest_qkv'"

@@ -28,7 +28,12 @@ HUB_FILE = "model.safetensors"
 
 
 def load_pretrained_encoder(
-    encoder: nn.Module, *, name: str, pretrained: str, pretrained_min_match: float = 0.95
+    encoder: nn.Module,
+    *,
+    name: str,
+    pretrained: str,
+    pretrained_min_match: float = 0.95,
+    resample_patches: bool = False,
 ) -> None:
     """Load weights into a timm model in place, and log which tensors matched and which did not.
 
@@ -38,6 +43,9 @@ def load_pretrained_encoder(
         pretrained: a timm tag such as "augreg_in21k_ft_in1k", or the path of a `.safetensors`, `torch.save` or AugReg
             `.npz` file in a layout that timm can read.
         pretrained_min_match: minimum fraction of the encoder's tensors that the weights must provide, 0 to 1.
+        resample_patches: if the weights have another patch size, make their patch embedding one of the encoder's: that
+            which gives an image whose patches are resized the nearest tokens (FlexiViT, Beyer et al. 2023, arXiv
+            2212.08013, section 3.4, by timm's `resample_patch_embed`). False: an error.
 
     Raises:
         UserError: the file cannot be read safely, its layout is unknown, or it holds NaN or infinite values.
@@ -53,12 +61,12 @@ def load_pretrained_encoder(
     if path is None:
         weights, origin = hub_weights(name, pretrained)
     elif path.suffix == ".npz":
-        weights = flax_weights(encoder, path)
+        weights = flax_weights(encoder, path, resample_patches=resample_patches)
     else:
         weights = unwrap(read_weight_file(path), origin)
 
     # Rename them as in timm, and compare.
-    weights = convert_layout(encoder, weights, origin)
+    weights = convert_layout(encoder, weights, origin, resample_patches=resample_patches)
     weights = adapt_image_channels(encoder, weights)
     match = compare_weights(encoder.state_dict(), weights, ignored=NOT_OF_THE_ENCODER)
     require_finite({tensor: weights[tensor] for tensor in match.matched}, origin)

@@ -45,20 +45,23 @@ def unwrap(content: dict[str, Any], origin: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix("backbone."): tensor for name, tensor in weights.items()}
 
 
-def convert_layout(encoder: nn.Module, weights: dict[str, torch.Tensor], origin: str) -> dict[str, torch.Tensor]:
+def convert_layout(
+    encoder: nn.Module, weights: dict[str, torch.Tensor], origin: str, *, resample_patches: bool = False
+) -> dict[str, torch.Tensor]:
     """Rename weights as in `encoder`, and resize position embeddings and relative tables to its grid.
 
     Args:
         encoder: a timm model.
         weights: in any layout that timm can read.
         origin: the file or address, for error messages.
+        resample_patches: see `load_pretrained_encoder`.
 
     Raises:
         ArgumentError: the patch size differs (timm would resample the kernel without a word).
         UserError: timm cannot read the layout.
     """
     for name, tensor in weights.items():
-        if PATCH_KERNEL.search(name) and tensor.ndim == 4:
+        if PATCH_KERNEL.search(name) and tensor.ndim == 4 and not resample_patches:
             _require_patch_size(encoder, tensor.shape[-2], tensor.shape[-1], origin)
     _assume_square_source(encoder)
     convert = sys.modules[type(encoder).__module__].checkpoint_filter_fn  # timm keeps it beside the model's class
@@ -88,7 +91,7 @@ def adapt_image_channels(encoder: nn.Module, weights: dict[str, torch.Tensor]) -
     return {**weights, name: adapt_input_conv(expected.shape[1], kernel)}
 
 
-def flax_weights(encoder: nn.Module, path: Path) -> dict[str, torch.Tensor]:
+def flax_weights(encoder: nn.Module, path: Path, *, resample_patches: bool = False) -> dict[str, torch.Tensor]:
     """Read an AugReg `.npz` file under timm's names; position embeddings keep their grid.
 
     timm copies such a file into a model and does not report what it copied. So it is copied into a model whose weights
@@ -105,7 +108,7 @@ def flax_weights(encoder: nn.Module, path: Path) -> dict[str, torch.Tensor]:
     shapes = _npz_shapes(path)
     probe: Any = copy.deepcopy(encoder)
     for name, shape in shapes.items():
-        if name.endswith("embedding/kernel") and len(shape) == 4:
+        if name.endswith("embedding/kernel") and len(shape) == 4 and not resample_patches:
             _require_patch_size(encoder, shape[0], shape[1], str(path))
         if name.endswith("pos_embedding"):
             probe.pos_embed = nn.Parameter(torch.empty(shape))
@@ -142,7 +145,7 @@ def _require_patch_size(encoder: nn.Module, height: int, width: int, origin: str
         raise ArgumentError(
             "pretrained",
             f"{origin} was trained on patches of {height} x {width} pixels, but the encoder has patches of {rows} x "
-            f"{columns}; choose a `name` or `patch_size` that agrees with the file",
+            f"{columns}; choose a `name` or `patch_size` that agrees with the file, or `resample_patches` True",
         )
 
 

@@ -1,0 +1,45 @@
+"""`reduction_config`: the token reduction that a config describes, and the keys that its arguments come from."""
+
+from __future__ import annotations
+
+from yacs.config import CfgNode
+
+from segvit.errors import UserError
+from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
+
+
+def reduction_config(vit: CfgNode) -> ReductionConfig | None:
+    """The token reduction of a config node MODEL.VIT; None for none."""
+    if vit.REDUCTION == "none":
+        if vit.REDUCTION_SAMPLING != "nearest_q":
+            raise UserError(
+                f"MODEL.VIT.REDUCTION_SAMPLING {vit.REDUCTION_SAMPLING!r} fits MODEL.VIT.REDUCTION 'shrunk', not 'none'"
+            )
+        return None
+    choice = vit.MERGE if vit.REDUCTION == "merge" else vit.EDGE
+    blocks = {"cells": 0, "merge": vit.MERGE.BLOCK}
+    return ReductionConfig(
+        kind=vit.REDUCTION,
+        block_index=blocks.get(vit.REDUCTION, vit.REDUCTION_BLOCK),
+        mode=vit.REDUCTION_SAMPLING,
+        edge_block_index=vit.EDGE.BLOCK,
+        selection=choice.SELECTION,
+        threshold=choice.THRESHOLD,
+        keep_ratio=choice.SHARE,
+        weighs_sizes=vit.REDUCTION == "merge" and vit.MERGE.WEIGH_SIZES,
+    )
+
+
+def reduction_keys(vit: CfgNode) -> dict[str, str]:
+    """The config keys of the arguments of `ReductionConfig`, for error messages."""
+    merges = vit.REDUCTION == "merge"
+    node = "MODEL.VIT.MERGE" if merges else "MODEL.VIT.EDGE"
+    return {
+        "kind": "MODEL.VIT.REDUCTION",
+        "mode": "MODEL.VIT.REDUCTION_SAMPLING",
+        "block_index": f"{node}.BLOCK" if merges else "MODEL.VIT.REDUCTION_BLOCK",
+        "edge_block_index": "MODEL.VIT.EDGE.BLOCK",
+        "selection": f"{node}.SELECTION",
+        "threshold": f"{node}.THRESHOLD",
+        "keep_ratio": f"{node}.SHARE",
+    }
