@@ -42,7 +42,13 @@ def build_parser() -> CommandParser:
     add_trained_model(parser)
     parser.add_argument("--dataset", metavar="NAME", help="the dataset (default: the first of DATASETS.TEST)")
     parser.add_argument("--output", type=Path, metavar="PNG", help="a reliability diagram to write (default: none)")
-    parser.add_argument("--pixels", type=positive, default=NUM_PIXELS, metavar="N", help=f"(default: {NUM_PIXELS})")
+    parser.add_argument(
+        "--pixels",
+        type=positive,
+        default=NUM_PIXELS,
+        metavar="N",
+        help=f"pixels to draw at random (default: {NUM_PIXELS})",
+    )
     parser.add_argument("--dry-run", action="store_true", help="measure only (default: store the temperature)")
     parser.add_overrides()
     return parser

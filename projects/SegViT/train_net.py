@@ -1,6 +1,9 @@
 """Train or evaluate SegViT.
 
 python train_net.py --model NAME [--output FOLDER] [--num-gpus N] [--resume | --overwrite] [--eval-only] [KEY VALUE ...]
+
+NAME is a config for a new model, such as custom/segvit_scratch_320x240 with DATASETS.FOLDER /path/to/your/folder, or a
+trained model to continue from or, with --eval-only, to evaluate.
 """
 
 from __future__ import annotations

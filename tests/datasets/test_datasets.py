@@ -148,4 +148,6 @@ def test_a_missing_or_unknown_dataset_is_named(tmp_path, monkeypatch):
         require_datasets(["camvid_sem_seg_val"])
     with pytest.raises(ValueError, match=r"^unknown dataset 'nothing'; near: "):
         require_datasets(["nothing"])
+    with pytest.raises(ValueError, match=r"'folder_vall' .*DATASETS.FOLDER"):
+        require_datasets(["folder_vall"])
     require_datasets([])

@@ -47,6 +47,15 @@ def test_an_array_file_has_its_channels_first_or_last(tmp_path, layout):
     assert np.array_equal(raw(1).read(tmp_path / "b.npy"), expected[..., :1])
 
 
+def test_as_rgb_a_tiff_of_five_channels_is_no_damaged_file(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", levels(5, np.uint16), photometric="minisblack", planarconfig="contig")
+    with pytest.raises(UserError, match=r"a\.tif: .*5 channels of uint16.*--measure-channels"):
+        ImageFormat().read(tmp_path / "a.tif")
+    (tmp_path / "b.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:60])
+    with pytest.raises(UserError, match=r"b\.tif: .*damaged"):
+        ImageFormat().read(tmp_path / "b.tif")
+
+
 def test_png_of_twelve_bits_and_with_alpha(tmp_path):
     grey = levels(1, np.uint16, high=4095)
     Image.fromarray(grey[..., 0]).save(tmp_path / "grey.png")

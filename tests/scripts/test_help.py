@@ -53,7 +53,7 @@ def faults(name, keywords):
     is_remainder = "nargs" in keywords and ast.unparse(keywords["nargs"]) == "argparse.REMAINDER"
     takes_value = "action" not in keywords and not is_remainder
     may_be_left_out = is_option and not is_remainder and "required" not in keywords and name not in WITHOUT_DEFAULT
-    if may_be_left_out and "default: " not in text:
+    if may_be_left_out and "default: " not in text and not text.endswith("(needed)"):
         found.append("no default")
     if is_option and takes_value and not {"metavar", "choices"} & set(keywords):
         found.append("no metavar")

@@ -65,9 +65,9 @@ def read_image(image_file: str, max_level: int) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", metavar="FILE", help="the ONNX file of export_model.py, needed (default: none)")
-    parser.add_argument("--input", metavar="IMAGE", help="the image to segment, needed (default: none)")
-    parser.add_argument("--output", metavar="PNG", help="the file to write, needed (default: none)")
+    parser.add_argument("--model", metavar="FILE", help="the ONNX file of export_model.py (needed)")
+    parser.add_argument("--input", metavar="IMAGE", help="the image to segment (needed)")
+    parser.add_argument("--output", metavar="PNG", help="the file to write (needed)")
     parser.add_argument("former", nargs="*", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if len(args.former) == 3:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -73,5 +73,22 @@ def _describe_damage(path: str | os.PathLike[str], error: Exception) -> str:
         return "empty (0 bytes): download it again, or remove it from the dataset"
     if isinstance(error, Image.DecompressionBombError):
         return f"too large ({error}): cut it into tiles"
+    channels, dtype = _tiff_channels(path) if isinstance(error, UnidentifiedImageError) else (0, "")
+    if channels:
+        remedy = "check_dataset.py FOLDER --measure-channels NEW_CONFIG.yaml writes a config that reads it"
+        return f"a TIFF with {channels} channels of {dtype}: {remedy} (docs/channels.md)"
     reason = "in no image format that Pillow reads" if isinstance(error, UnidentifiedImageError) else error
     return f"not an image, or damaged ({reason}): download it again, or remove it from the dataset"
+
+
+def _tiff_channels(path: str | os.PathLike[str]) -> tuple[int, str]:
+    """The channels of a TIFF and the type of its levels, if INPUT.CHANNELS or INPUT.LEVELS can read it; else 0."""
+    import tifffile  # needed for these files alone
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page: Any = file.pages[0]
+            channels, dtype = int(page.samplesperpixel), str(page.dtype)
+    except (OSError, ValueError, tifffile.TiffFileError):
+        return 0, ""
+    return (0, "") if (channels, dtype) in ((1, "uint8"), (3, "uint8"), (4, "uint8")) else (channels, dtype)

@@ -139,8 +139,9 @@ def add_label_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--ids",
         default="",
-        metavar="RULE",
-        help="ids of masks: from-one (0 is void), or such as 0=ignore,7=road (default: as they are)",
+        metavar="RULE-or-FILE",
+        help="ids of masks: from-one (0 is void), such as 0=ignore,7=road, or a file with lines such as: 7 road "
+        "(default: as they are)",
     )
     group.add_argument(
         "--ignored",

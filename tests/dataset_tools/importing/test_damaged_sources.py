@@ -130,6 +130,43 @@ def test_images_without_annotation_are_skipped_or_background(export):
     assert len(list((folder.parent / "all").glob("annotations/*/d.png"))) == 1
 
 
+def test_an_export_without_its_images_names_them(export, capsys):
+    folder = export("label_studio")
+    for image in list(folder.glob("images/*")):
+        image.rename(image.with_stem(f"renamed_{image.stem}"))
+    with pytest.raises(SystemExit, match="2"):
+        run(folder)
+    error = capsys.readouterr().err
+    assert "no such image" in error and "--classes" not in error
+
+
+def test_an_export_of_which_no_object_can_be_drawn_is_refused(export, capsys):
+    folder = export("yolo")
+    for path in folder.rglob("labels/**/*.txt"):
+        path.write_text("0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(SystemExit, match="2"):
+        run(folder)
+    assert "--boxes fill" in capsys.readouterr().err
+    assert [path.name for path in folder.parent.iterdir()] == ["export"]
+    assert run(folder, "--boxes", "fill") == 0
+
+
+def test_ids_are_named_by_a_file(export, capsys):
+    folder = export("index")
+    names = folder.parent / "names.txt"
+    (folder / "classes.txt").unlink()
+    ids = range(1, 1 + len(CLASSES))
+    assert run(folder) == 0 and "--ids FILE" in capsys.readouterr().out
+    names.write_text("0 ignore\n" + "".join(f"{number}: my {name}\n" for number, name in zip(ids, CLASSES)))
+    target = folder.parent / "named"
+    assert TOOL.main([str(folder), str(target), "--workers", "1", "--ids", str(names)]) == 0
+    assert [it["name"] for it in json.loads((target / "classes.json").read_text())] == [f"my {it}" for it in CLASSES]
+    names.write_text("1 road\nsky\n")
+    with pytest.raises(SystemExit, match="2"):
+        TOOL.main([str(folder), str(folder.parent / "other"), "--ids", str(names)])
+    assert "names.txt: line 2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".tif"])
 def test_images_of_five_channels_are_imported(export, suffix):
     folder = export("coco")

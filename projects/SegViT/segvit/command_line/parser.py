@@ -35,7 +35,7 @@ class CommandParser(argparse.ArgumentParser):
         """Take KEY VALUE pairs at the end of the command, as `opts`, also after options with several values."""
         # No positional argument: one of argparse's would take the options that follow another positional.
         self.set_defaults(opts=[])
-        self.epilog = f"KEY VALUE ...  {of}, after all options"
+        self.epilog = f"KEY VALUE ...  {of}, after all options; docs/configuration.md lists the keys"
         self._takes_overrides = True
 
     def parse_known_args(  # type: ignore[override]
@@ -88,7 +88,7 @@ def warn(message: str) -> None:
 
 def add_output(parser: CommandParser, what: str, *, former: str, metavar: str = "FOLDER") -> None:
     """Add --output, and the positional argument that gave it formerly; `parse_with_output` reads both."""
-    parser.add_argument("--output", type=Path, metavar=metavar, help=f"{what}, needed (default: none)")
+    parser.add_argument("--output", type=Path, metavar=metavar, help=f"{what} (needed)")
     parser.add_argument(former, nargs="?", type=Path, help=argparse.SUPPRESS)
 
 

@@ -28,6 +28,8 @@ MASK_WORDS = (
 MASK_NAME = re.compile(
     rf"^(?:{MASK_WORDS})(?=[_\-. ]|$)|(?:(?<=[_\-. ])|^|(?<=train)|(?<=val)|(?<=test))(?:{MASK_WORDS})$", re.IGNORECASE
 )
+# The XML of LabelMe's web page, which is recognized to say that it is not read.
+WEB_LABELME = "labelme_xml"
 COMMAND = "python projects/SegViT/tools/import_dataset.py"
 
 
@@ -48,6 +50,7 @@ TITLES = {
     "yolo": "YOLO",
     "voc": "PASCAL VOC",
     "masks": "images and masks",
+    WEB_LABELME: "the web LabelMe (XML)",
 }
 
 
@@ -77,7 +80,7 @@ def detect_formats(source: Path) -> list[DetectedFormat]:
 def import_hint(source: str | os.PathLike[str]) -> str:
     """ "; FOLDER looks like COCO: ... converts it" if a folder or file is a tool's export, else ""."""
     path = Path(source)
-    detected = detect_formats(path) if path.exists() else []
+    detected = [it for it in detect_formats(path) if it.name != WEB_LABELME] if path.exists() else []
     if not detected:
         return ""
     titles = " and ".join(it.title for it in detected)
@@ -99,6 +102,8 @@ def _format_of_file(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(HEAD)
             if path.suffix.lower() == ".xml":
+                if b"<annotation>" in head and b"<pt>" in head:
+                    return WEB_LABELME
                 is_cvat = b"<annotations>" in head and (b"<meta>" in head or b"<image " in head)
                 return "cvat" if is_cvat else ""
             if not head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith((b"{", b"[")):

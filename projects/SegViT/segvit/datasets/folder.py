@@ -18,10 +18,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segvit.classes.class_list import ClassList, read_class_list
 from segvit.datasets.annotation_formats import import_hint
-from segvit.datasets.registration import register_sem_seg_split
+from segvit.datasets.registration import FOLDER_PREFIX, register_sem_seg_split
 from segvit.errors import END_OF_COMMAND, UserError
-
-PREFIX = "folder_"
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +79,7 @@ def register_folder(folder: str | os.PathLike[str], *, ignore_label: int = 255) 
     _unregister_folders(folder)
     for split in split_names(folder):
         register_sem_seg_split(
-            PREFIX + split,
+            FOLDER_PREFIX + split,
             folder=folder,
             split=split,
             stuff_classes=classes.names,
@@ -122,7 +120,7 @@ def split_names(folder: Path) -> list[str]:
 def _unregister_folders(folder: Path) -> None:
     """Remove the splits of the folder registered before; even of the same one, since its classes may have changed."""
     for name in DatasetCatalog.list():
-        if name.startswith(PREFIX):
+        if name.startswith(FOLDER_PREFIX):
             previous = Path(MetadataCatalog.get(name).get("image_folder", ""))
             if folder not in previous.parents:
                 logger.warning("dataset %s was %s and is now replaced by that of %s", name, previous, folder)
@@ -131,8 +129,8 @@ def _unregister_folders(folder: Path) -> None:
 
 
 def _check_names(used: tuple[str, ...]) -> None:
-    known = [name for name in DatasetCatalog.list() if name.startswith(PREFIX)]
-    folder_names = [name for name in used if name.startswith(PREFIX)]
+    known = [name for name in DatasetCatalog.list() if name.startswith(FOLDER_PREFIX)]
+    folder_names = [name for name in used if name.startswith(FOLDER_PREFIX)]
     if not folder_names:
         raise UserError(
             f"DATASETS.FOLDER is set, but DATASETS.TRAIN and DATASETS.TEST are {used} and name none of its datasets "

@@ -12,8 +12,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from segvit.classes.palette import Color
 from segvit.datasets.benchmarks.ade20k_full import refuse_full_ade20k
 from segvit.datasets.pairs import load_sem_seg_pairs
-from segvit.errors import UserError
+from segvit.errors import END_OF_COMMAND, UserError
 
+# Begins the names of the splits of DATASETS.FOLDER (`datasets/folder.py`).
+FOLDER_PREFIX = "folder_"
 # The values of a dataset's `evaluator_type` that mean label maps of class ids.
 EVALUATORS = ("sem_seg", "cityscapes_sem_seg")
 
@@ -79,6 +81,9 @@ def require_datasets(names: Iterable[str]) -> None:
                 f"dataset {name!r}: {error}; datasets/README.md explains how to get and prepare each dataset"
             ) from error
         except KeyError as error:
+            if str(name).startswith(FOLDER_PREFIX):
+                remedy = f"{END_OF_COMMAND}DATASETS.FOLDER /path/to/folder"
+                raise UserError(f"dataset {name!r} is a split of your own folder: {remedy}") from error
             raise UserError(f"unknown dataset {name!r}; near: {', '.join(nearest_names(str(name)))}") from error
         except ValueError as error:
             raise UserError(f"dataset {name!r}: {error}") from error

@@ -26,7 +26,13 @@ def argument_parser(description: str | None = None) -> CommandParser:
     add("--output", type=Path, metavar="FOLDER", help="the folder of the run (default: OUTPUT_DIR of the config)")
     add("--resume", action="store_true", help="continue from the newest checkpoint in OUTPUT_DIR (default: start anew)")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS and do not train (default: train)")
-    add("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine, one per GPU (default: 1)")
+    add(
+        "--num-gpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes on this machine: one per GPU or, without a GPU, per CPU core (default: 1)",
+    )
     add("--num-machines", type=int, default=1, metavar="N", help="machines of the job (default: 1)")
     add("--machine-rank", type=int, default=0, metavar="I", help="index of this machine, from 0 (default: 0)")
     add(

@@ -22,6 +22,8 @@ LISTS = (
 # "name:r,g,b:parts:actions" of CVAT, and "r g b name" of CamVid.
 LABELMAP_LINE = re.compile(r"([^:]+):(\d+),(\d+),(\d+):.*")
 COLOR_FIRST_LINE = re.compile(r"(\d+)\s+(\d+)\s+(\d+)\s+(\S.*)")
+# "7 road", "7: road", "7=road" and "7,road" of --ids.
+ID_LINE = re.compile(r"(\d+)\s*[\s:=,;]\s*(\S.*)")
 
 
 def find_class_list(folder: Path) -> tuple[Path, NamesAndColors] | None:
@@ -38,6 +40,23 @@ def parse_classes(text: str) -> NamesAndColors:
     if "" in names or len(set(names)) < len(names):
         raise UserError(f"--classes {text!r} is no file, and not different names separated by commas")
     return [(name, None) for name in names]
+
+
+def read_ids(path: Path) -> dict[int, str]:
+    """The ids and names in a file with lines such as "7 road". Raises UserError, naming file and line."""
+    found: dict[int, str] = {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = ID_LINE.fullmatch(line.strip())
+        if match is None or int(match[1]) in found:
+            raise UserError(
+                f"{path}: line {number} is {line.strip()!r}, but should be an id and a name, such as: 7 road"
+            )
+        found[int(match[1])] = match[2].strip()
+    if not found:
+        raise UserError(f"{path}: holds no class")
+    return found
 
 
 def read_classes(path: Path) -> NamesAndColors:

@@ -17,6 +17,7 @@ from segvit.dataset_tools.importing.source import (
     UNLABELLED,
     ReadOptions,
     Source,
+    first_reason,
 )
 from segvit.errors import UserError
 
@@ -100,6 +101,8 @@ def plan_classes(
     is_added = to_background and BACKGROUND not in kept
     names = [BACKGROUND, *kept] if is_added else list(kept)
     if not kept:
+        if not source.images and source.skipped:
+            raise UserError(f"no image can be imported: {first_reason(source.skipped)}")
         raise UserError("the source has no class: name them by --classes")
     ids = {name: names.index(_plain(name)) for name in {*source.colors, *given} if _plain(name) in names}
     ids |= {name: IGNORED for name in {*source.colors, *given} if name.lower() in ignored}

@@ -21,7 +21,7 @@ from segvit.dataset_tools.importing.dataset_writing import (
 )
 from segvit.dataset_tools.importing.image_names import unique_stems
 from segvit.dataset_tools.importing.label_drawing import DrawingJob, LabelDrawer
-from segvit.dataset_tools.importing.source import DrawingRules, Skipped, Source
+from segvit.dataset_tools.importing.source import IGNORED, DrawingRules, Skipped, Source, first_reason
 from segvit.dataset_tools.parallel import run_in_processes
 from segvit.dataset_tools.preparation.readers import read_index_png
 from segvit.dataset_tools.splitting import PooledImage, SplitOptions, Splits, make_splits
@@ -56,13 +56,14 @@ def import_source(
 
     Raises:
         FileExistsError: `target` exists.
-        UserError: no image is left, or see `make_splits`.
+        UserError: no image or no object is left, or see `make_splits`.
     """
     skipped = list(source.skipped)
     with new_folder(target) as folder:
         imported = _draw_all(source, plan, folder / LABELS, rules, workers, skipped)
         if not imported:
-            raise UserError(f"no image can be imported: {_reasons(skipped)}")
+            raise UserError(f"no image can be imported: {first_reason(skipped)}")
+        _require_objects(plan, imported, skipped)
         plan, imported, notes = _without_unused(plan, imported, drop_unused)
         made = make_splits([_pooled(it) for it in imported], splits)
         folders = [Path()] if len(made.assignments) == 1 else [Path(f"fold{k + 1}") for k in range(splits.folds)]
@@ -110,6 +111,15 @@ def _draw_all(
     return imported
 
 
+def _require_objects(plan: ClassPlan, imported: Sequence[Imported], skipped: Sequence[Skipped]) -> None:
+    """Raise UserError if something was skipped and no pixel has a class but that of unlabelled pixels."""
+    pixels = np.sum([it.pixels[:-1] for it in imported], axis=0)
+    if plan.unlabelled != IGNORED:
+        pixels[plan.unlabelled] = 0
+    if skipped and not pixels.any():
+        raise UserError(f"no pixel gets a class: {first_reason(skipped)}")
+
+
 def _without_unused(
     plan: ClassPlan, imported: list[Imported], drop_unused: bool
 ) -> tuple[ClassPlan, list[Imported], list[str]]:
@@ -122,9 +132,9 @@ def _without_unused(
     added = plan.unlabelled if plan.is_background_added else None
     dropped = unused if drop_unused else [class_id for class_id in unused if class_id == added]
     stay = [plan.names[class_id] for class_id in unused if class_id not in dropped]
-    notes = [f"{len(stay)} classes have no pixel: {', '.join(stay)} (--drop-unused leaves them out)"] if stay else []
+    notes = [f"classes without a pixel: {', '.join(stay)} (--drop-unused leaves them out)"] if stay else []
     named = [plan.names[class_id] for class_id in dropped if class_id != added]
-    notes += [f"{len(named)} classes without a pixel are left out: {', '.join(named)}"] if named else []
+    notes += [f"classes without a pixel are left out: {', '.join(named)}"] if named else []
     if not dropped:
         return plan, imported, notes
     smaller, new_ids = plan.without(dropped)
@@ -145,11 +155,3 @@ def _left_out(imported: Sequence[Imported], made: Splits) -> list[Skipped]:
         for it, splits in zip(imported, zip(*made.assignments))
         if not any(splits)
     ]
-
-
-def _reasons(skipped: Sequence[Skipped]) -> str:
-    """The first of what is skipped."""
-    if not skipped:
-        return "the source has none"
-    more = f", and {len(skipped) - 1} more" if len(skipped) > 1 else ""
-    return f"{skipped[0]}{more}"

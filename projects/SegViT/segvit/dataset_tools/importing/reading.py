@@ -15,7 +15,7 @@ from segvit.dataset_tools.importing.readers.masks import read_masks, read_voc
 from segvit.dataset_tools.importing.readers.object_masks import read_object_masks
 from segvit.dataset_tools.importing.readers.yolo import read_yolo
 from segvit.dataset_tools.importing.source import ReadOptions, Source
-from segvit.datasets.annotation_formats import TITLES, DetectedFormat, detect_formats
+from segvit.datasets.annotation_formats import TITLES, WEB_LABELME, DetectedFormat, detect_formats
 from segvit.errors import UserError
 
 # Readers of formats with annotation files.
@@ -60,6 +60,10 @@ def read_source(path: Path, options: ReadOptions, *, format: str = AUTO, annotat
         if not files:
             raise UserError(f"--annotations {annotations!r} fits none of {', '.join(it.name for it in detected.files)}")
         return FILE_READERS[detected.name](files, root, options)
+    if detected.name == WEB_LABELME:
+        raise UserError(
+            f"{detected.files[0]}: XML of the web LabelMe is not read: convert it to COCO or to LabelMe's JSON"
+        )
     if detected.name == "voc":
         return read_voc(root, options)
     return read_masks(root, options) if has_pairs(root, options) else read_object_masks(root, options)

@@ -32,6 +32,14 @@ class Skipped:
         return f"{self.what}: {self.why}"
 
 
+def first_reason(skipped: Sequence[Skipped]) -> str:
+    """The first of what is skipped, and how many more there are."""
+    if not skipped:
+        return "the source has none"
+    more = f", and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+    return f"{skipped[0]}{more}"
+
+
 @dataclass(frozen=True)
 class DrawingRules:
     """Choices that the command's options set.

@@ -16,6 +16,7 @@ import numpy as np
 
 from segvit.classes.palette import Color
 from segvit.data.label_reading import read_levels
+from segvit.dataset_tools.importing.class_files import read_ids
 from segvit.dataset_tools.importing.shapes import Placed
 from segvit.dataset_tools.importing.source import IGNORED, Canvas, DrawingRules, Skipped
 from segvit.dataset_tools.preparation.readers import DamagedFileError
@@ -134,7 +135,9 @@ def scan_masks(paths: Sequence[Path], *, kind: MaskKind | None, has_many_classes
 
 
 def parse_ids(text: str, names: Sequence[str], values: Sequence[Value]) -> dict[Value, str | None]:
-    """The value of --ids: "from-one" (0 is ignored, 1 is the first class), or OLD=NAME,... where NAME may be "ignore".
+    """The value of --ids: "from-one" (0 is ignored, 1 is the first class), OLD=NAME,... or a file of ids and names.
+
+    The name "ignore" means ignored pixels.
 
     Args:
         text: the option.
@@ -148,10 +151,18 @@ def parse_ids(text: str, names: Sequence[str], values: Sequence[Value]) -> dict[
         numbered: dict[Value, str | None] = {0: None, IGNORED_PIXEL: None}
         numbered.update(enumerate(listed, start=1))
         return numbered
+    if Path(text).is_file():
+        return _with_ignored(read_ids(Path(text)))
     if not re.fullmatch(r"\d+=[^,=]+(,\d+=[^,=]+)*", text):
-        raise UserError(f"--ids {text!r} must be {FROM_ONE} or OLD=NAME,... such as 0=ignore,7=road,8=car")
+        expected = f"{FROM_ONE}, OLD=NAME,... such as 0=ignore,7=road,8=car, or a file with lines such as: 7 road"
+        raise UserError(f"--ids {text!r} must be {expected}")
     pairs = [pair.split("=") for pair in text.split(",")]
-    given: dict[Value, str | None] = {int(old): None if name == "ignore" else name.strip() for old, name in pairs}
+    return _with_ignored({int(old): name.strip() for old, name in pairs})
+
+
+def _with_ignored(names: Mapping[int, str]) -> dict[Value, str | None]:
+    """Value -> class name; None for 255, unless it has a name, and for the name "ignore"."""
+    given: dict[Value, str | None] = {value: None if name == "ignore" else name for value, name in names.items()}
     return {IGNORED_PIXEL: None} | given
 
 

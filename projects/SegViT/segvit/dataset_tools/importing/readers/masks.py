@@ -9,6 +9,7 @@ from segvit.classes.palette import Color, voc_colors
 from segvit.dataset_tools.importing.class_files import NamesAndColors, find_class_list
 from segvit.dataset_tools.importing.readers.mask_pairs import MaskPair, pair_masks
 from segvit.dataset_tools.importing.readers.mask_values import (
+    FROM_ONE,
     IGNORED_PIXEL,
     MAX_COLORS,
     MaskFile,
@@ -52,6 +53,8 @@ def read_masks(root: Path, options: ReadOptions, *, kind: MaskKind | None = None
     else:
         source.unlabelled = "ignored"
         names, source.colors = _named_values(scan, listed, options.ids, root)
+        if scan.kind == "index" and not listed and options.ids in ("", FROM_ONE):
+            source.notes.append("ids have no names: --ids 1=NAME,2=NAME,... or --ids FILE, with lines such as: 7 road")
         source.images = [_image(pair, MaskFile(pair.mask, names, scan.kind)) for pair in paired.pairs]
     for key, path in paired.unmasked:
         add_unannotated(source, key, path, options, lacks="no mask")
@@ -126,7 +129,7 @@ def _named_values(
         raise UserError(
             f"{root}: masks hold ids from {values[0]} to {values[-1]}, and {_listed(unnamed)} are not among the "
             f"{len(listed)} classes, which are numbered from 0: is 0 void (--ids from-one), or have the classes other "
-            "ids (--ids 0=ignore,7=road,...)?"
+            "ids (--ids 0=ignore,7=road,... or --ids FILE with lines such as: 7 road)?"
         )
     return numbered | {IGNORED_PIXEL: None}, dict(listed)
 
