@@ -141,45 +141,6 @@ def test_predictions_of_paths_images_arrays_and_lists_agree(model, image, tmp_pa
     assert np.array_equal(np.asarray(result.overlay(0.0)), image)
 
 
-def test_a_hub_repository_is_read_from_the_cache_offline(model, image, tmp_path):
-    """The layout of huggingface_hub's cache: what a first download leaves behind."""
-    repository, commit = tmp_path / "cache" / "models--someone--street", "0" * 40
-    model.save_pretrained(repository / "snapshots" / commit)
-    model.save_pretrained(repository / "snapshots" / ("1" * 40))
-    (repository / "snapshots" / ("1" * 40) / "classes.json").write_text(
-        (repository / "snapshots" / commit / "classes.json").read_text().replace("road", "track")
-    )
-    (repository / "refs").mkdir()
-    (repository / "refs" / "v2").write_text("1" * 40)
-    (repository / "refs" / "main").write_text(commit)
-    loaded = segvit.from_pretrained("someone/street", cache_dir=tmp_path / "cache", local_files_only=True)
-    assert np.array_equal(loaded.predict(image).labels, model.predict(image).labels)
-    other = segvit.from_pretrained("someone/street", revision="v2", cache_dir=tmp_path / "cache", local_files_only=True)
-    assert other.classes.names[0] == "track"
-    with pytest.raises(OSError):
-        segvit.from_pretrained("someone/other", cache_dir=tmp_path / "cache", local_files_only=True)
-
-
-def test_a_model_is_pushed_as_a_folder(model, monkeypatch, tmp_path):
-    """`push_to_hub` uploads the files of the model folder to a hub, here a folder."""
-    from huggingface_hub import HfApi
-
-    def create(self, repo_id, **_):
-        return type("Url", (), {"repo_id": repo_id})()
-
-    def upload(self, *, folder_path, **_):
-        shutil.copytree(folder_path, tmp_path / "hub")
-        return "commit"
-
-    monkeypatch.setattr(HfApi, "create_repo", create)
-    monkeypatch.setattr(HfApi, "upload_folder", upload)
-    model.push_to_hub("someone/street")
-    assert 'from_pretrained("someone/street")' in (tmp_path / "hub" / "README.md").read_text()
-    files = {path.name for path in (tmp_path / "hub").iterdir()}
-    assert files == {"config.yaml", "model.safetensors", "classes.json", "metrics.json", "README.md"}
-    assert segvit.from_pretrained(tmp_path / "hub").classes.names == NAMES
-
-
 def test_options_of_a_loaded_model(model, tmp_path):
     model.save_pretrained(tmp_path / "model")
     loaded = segvit.from_pretrained(

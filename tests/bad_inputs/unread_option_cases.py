@@ -76,6 +76,15 @@ UNREAD_OPTION_CASES = [
             "--sbd --without-sbd",
             ("--root", "HOME/root", "--sbd", "HOME/sbd", "--without-sbd"),
         ),
+        *(
+            (
+                "import_dataset",
+                f"{words[0]} of {kind}",
+                words[0],
+                ("HOME/data", "HOME/new", "--format", kind, *words),
+            )
+            for kind, *words in (("coco", "--ids", "from-one"), ("yolo", "--holes"), ("index", "--boxes", "skip"))
+        ),
         ("train_net", "--machine-rank", "--machine-rank 1 --num-machines", ("--machine-rank", "1")),
         (
             "train_net",

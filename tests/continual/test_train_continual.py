@@ -2,16 +2,17 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultPredictor, HookBase
 
-from helpers.folders import write_folder
+import segvit
+from helpers.folders import COLORS, write_folder
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
 from segvit.config.continual_step import training_labels
@@ -22,6 +23,7 @@ from segvit.d2 import load_config
 from segvit.datasets.benchmarks.toy_scenes import CLASS_IDS
 from segvit.engine import Trainer
 from segvit.errors import UserError
+from segvit.inference import SegViTPredictor
 
 PROTOCOL = {"GROUPS": [["sky", "hill", "ground", "water"], ["building", "tree"], ["pole", "sign", "ball", "fence"]]}
 
@@ -174,7 +176,7 @@ def test_steps_of_0_iterations_are_taken_from_the_weights(config_file, tmp_path)
         step_configs(cfg, "continual", tmp_path)
 
 
-def test_classes_of_a_folder_are_added_to_a_trained_model(config_file, tmp_path):
+def test_classes_of_a_folder_are_added_to_a_trained_model(config_file, tmp_path, bgr_image):
     """The folder labels grass, road and sky; the model has learnt sky from the toy scenes."""
     plain_cfg = load_config(config_file, ["OUTPUT_DIR", str(tmp_path / "plain")])
     plain_cfg.MODEL.SEM_SEG_HEAD.NAME, plain_cfg.MODEL.SEGVIT.CONTINUAL.GROUPS = "AttentionToMaskHead", []
@@ -208,9 +210,18 @@ def test_classes_of_a_folder_are_added_to_a_trained_model(config_file, tmp_path)
     assert all(torch.equal(new[name], value) for name, value in old.items())
     assert MetadataCatalog.get("toy_scenes_sem_seg_train").stuff_classes
     cfg = load_config(folder / "step_1" / "config.yaml", ["MODEL.WEIGHTS", str(folder / "step_1.pth")])
-    assert DefaultPredictor(cfg)(np.zeros((24, 32, 3), np.uint8))["sem_seg"].shape[0] == 12
+    scores = DefaultPredictor(cfg)(bgr_image)["sem_seg"]
+    assert scores.shape[0] == 12
     metrics = json.loads((folder / "step_1" / "result.json").read_text())["metrics"]
     assert metrics["mIoU_new"] is not None and metrics["IoU-sky"] is not None and metrics["IoU-hill"] is None
+    # The model folder has old and new classes in their colours, metrics and labels.
+    model = segvit.from_pretrained(shutil.copytree(folder / "step_1" / "model", tmp_path / "copied"))
+    toy = MetadataCatalog.get("toy_scenes_sem_seg_train")
+    assert model.classes.names == (*toy.stuff_classes, "grass", "road")
+    assert list(model.classes.colors) == [*map(tuple, toy.stuff_colors), COLORS[0], COLORS[1]]
+    assert model.metrics["mIoU"] == pytest.approx(metrics["mIoU_all"]) and "IoU-hill" not in model.metrics
+    for labels in (model.predict(bgr_image[..., ::-1]).labels, SegViTPredictor(tmp_path / "copied")(bgr_image)):
+        assert (labels == scores.argmax(0).numpy()).mean() >= 0.9999
 
 
 def test_a_step_refuses_weights_without_a_tensor_of_its_frozen_part(config_file, finished, tmp_path):

@@ -59,6 +59,17 @@ def test_hooks_are_the_commands_of_make_lint():
     assert all(find_spec(program) for program in programs)
 
 
+def test_every_extra_is_explained_and_installed_alike():
+    extras = set(re.findall(r'^        "(\w+)": ', (ROOT / "setup.py").read_text(encoding="utf-8"), re.MULTILINE))
+    install = (ROOT / "INSTALL.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", install, re.MULTILINE)) == extras
+    listed = {
+        name: re.findall(r'--editable "\.\[(.+?)\]"', (ROOT / name).read_text(encoding="utf-8"))
+        for name in ("Makefile", "INSTALL.md")
+    }
+    assert listed["Makefile"] == listed["INSTALL.md"] and set(listed["Makefile"][0].split(",")) <= extras
+
+
 @pytest.mark.parametrize("step", ["torch==", "setuptools", "--editable", "install_detectron2"])
 def test_the_container_installs_as_the_documents_do(step):
     by_hand = next(body for body in blocks(ROOT / "INSTALL.md", "bash") if "--editable" in body)

@@ -47,6 +47,17 @@ def test_training_writes_a_model_folder_of_its_best_checkpoint(trained):
     assert len(folder.classes.names) == 10
 
 
+def test_eval_only_takes_a_model_folder_as_the_config_file(trained, toy_scenes_root, tmp_path):
+    """With its own weights, and the metrics that it holds; the folder stays as it was."""
+    folder = trained / "model"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    words = ["--eval-only", "--config-file", folder, "--output", tmp_path / "out"]
+    done = run_program(PROJECT / "train_net.py", *words, environment={"DETECTRON2_DATASETS": str(toy_scenes_root)})
+    assert done.returncode == 0, done.stderr
+    assert evaluation(tmp_path / "out")["metrics"]["mIoU"] == pytest.approx(read_model_folder(folder).metrics["mIoU"])
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_the_log_warns_of_a_changed_batch_with_an_unchanged_learning_rate(trained):
     assert "SOLVER.IMS_PER_BATCH is 2, but SOLVER.BASE_LR 0.001 was chosen for 4" in (trained / "log.txt").read_text()
 

@@ -35,6 +35,7 @@ def folder(tmp_path_factory):
     model.cfg.INPUT.MIN_SIZE_TEST, model.cfg.INPUT.MAX_SIZE_TEST = 40, 100
     model.cfg.TEST.CONFIDENCE_TEMPERATURE, model.cfg.INPUT.FORMAT = 1.7, "BGR"
     model.save_pretrained(folder)
+    (folder / "metrics.json").write_text('{"mIoU": 61.25, "IoU-sky": 90.0}')
     return folder
 
 
@@ -68,6 +69,8 @@ def require_equal(file, folder, image, opts=()):
     """Labels, scores, confidence, names and colours of file and folder are equal."""
     exported, model = (SegViTPredictor(one, opts=opts, array_format="RGB") for one in (file, folder))
     assert exported.class_names == model.class_names == NAMES and exported.class_colors == model.class_colors
+    assert exported.metrics == model.metrics == {"mIoU": 61.25, "IoU-sky": 90.0}
+    assert exported.cfg.INPUT == model.cfg.INPUT and exported.cfg.TEST == model.cfg.TEST
     images = [image, image[:50], image]
     for result, expected in zip(exported.predict(images), model.predict(images), strict=True):
         assert len(np.unique(expected.labels)) > 1 and (result.labels == expected.labels).mean() >= 0.9999

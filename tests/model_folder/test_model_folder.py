@@ -166,7 +166,7 @@ def test_a_checkpoint_without_a_config_needs_one(checkpoint, tiny_cfg, tmp_path)
 def test_an_interrupted_write_leaves_the_folder_as_it_was(checkpoint, tmp_path, monkeypatch):
     path = checkpoint()
     folder = pack_checkpoint(path, tmp_path / "model", metrics={"mIoU": 1.0})
-    monkeypatch.setattr("segvit.model_folder.files.save_file", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("segvit.model_folder.replacement.save_file", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         pack_checkpoint(path, folder, metrics={"mIoU": 2.0})
     assert read_model_folder(folder).metrics == {"mIoU": 1.0}

@@ -93,7 +93,7 @@ def temporary_folder(target: Path) -> Iterator[Path]:
     """
     folder = target.with_name(f".{target.name}-{os.getpid()}")
     for left_over in target.parent.glob(f".{glob.escape(target.name)}-[0-9]*"):
-        if not _is_running(left_over.name.rpartition("-")[2]):
+        if not is_running(left_over.name.rpartition("-")[2]):
             shutil.rmtree(left_over, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -102,7 +102,7 @@ def temporary_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_running(process_id: str) -> bool:
+def is_running(process_id: str) -> bool:
     """Whether a process of this id may still be running."""
     try:
         os.kill(int(process_id), 0)

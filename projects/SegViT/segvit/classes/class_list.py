@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,18 @@ class ClassList:
     def with_default_colors(cls, names: Sequence[str]) -> ClassList:
         """These names, with colours that can be told apart."""
         return cls(names=tuple(names), colors=tuple(distinct_colors(len(names))), colors_given=False)
+
+    @classmethod
+    def with_known_colors(cls, names: Sequence[str], known: Iterable[ClassList]) -> ClassList:
+        """These names, each with the colour that the first of the known lists gives it, or a colour of its own."""
+        given: dict[str, Color] = {}
+        for classes in known:
+            for name, color in zip(classes.names, classes.colors, strict=True):
+                if name in names and color not in given.values():
+                    given.setdefault(name, color)
+        others = (color for color in distinct_colors(2 * len(names)) if color not in given.values())
+        colors = tuple(given[name] if name in given else next(others) for name in names)
+        return cls(names=tuple(names), colors=colors, colors_given=bool(given))
 
     @classmethod
     def numbered(cls, num_classes: int) -> ClassList:

@@ -18,7 +18,7 @@ from segvit.errors import UserError
 from segvit.exported.files import is_exported
 from segvit.inference.loaded_model import load_checkpoint, load_folder
 from segvit.inference.predictor import SegViTPredictor
-from segvit.model_folder.finding import find_model
+from segvit.model_folder.finding import find_model, holds_model
 from segvit.model_folder.loading import default_device
 
 FOLDER = "a model folder, the OUTPUT_DIR of a run, or user/name on the Hugging Face hub"
@@ -119,13 +119,17 @@ def names_weights(args: argparse.Namespace) -> bool:
 
 
 def find_model_or_config(name: str) -> Path:
-    """A model folder, or the file of a config. Raises UserError if the name means neither."""
-    if Path(name).is_dir():
+    """A model folder, or the file of a config. Raises UserError if the name means neither.
+
+    A folder without a model, such as that of a dataset, does not hide a config of the same name.
+    """
+    is_folder = Path(name).is_dir()
+    if is_folder and holds_model(name):
         return find_model(name)
     try:
         return find_config(name)
     except UserError as no_config:
-        if name.count("/") != 1 or Path(name).exists():
+        if not is_folder and (name.count("/") != 1 or Path(name).exists()):
             raise UserError(f"--model {name}: {no_config}, nor a model folder") from no_config
     return find_model(name)
 

@@ -143,6 +143,8 @@ def run_or_load_step(cfg: CfgNode, method: str, hooks: Callable[[], list[HookBas
     metrics = Trainer.test(cfg, model)
     result = None
     if comm.is_main_process():
+        known = {name: value for group in metrics.values() for name, value in group.items() if not math.isnan(value)}
+        pack_checkpoint(checkpoint, folder / MODEL_FOLDER, cfg=cfg, metrics=known)
         result = _step_result(cfg, step, method, metrics, checkpoint)
         atomic_write_text(result_file, json.dumps(asdict(result), indent=2))
     return comm.all_gather(result)[0]
@@ -167,8 +169,6 @@ def train_step(
     SegViTCheckpointer(model, str(checkpoint.parent), run=RunRecord.of(cfg), save_to_disk=comm.is_main_process()).save(
         checkpoint.stem
     )
-    if comm.is_main_process():
-        pack_checkpoint(checkpoint, Path(cfg.OUTPUT_DIR, MODEL_FOLDER), cfg=cfg)
     comm.synchronize()
 
 

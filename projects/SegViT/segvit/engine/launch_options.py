@@ -13,6 +13,7 @@ from segvit.command_line.model_arguments import add_any_model, config_of
 from segvit.command_line.parser import CommandParser
 from segvit.errors import UserError
 from segvit.model_folder.files import MODEL_FOLDER
+from segvit.model_folder.finding import holds_model
 
 # The environment variables that torchrun sets in each process.
 TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -54,7 +55,7 @@ def run_config(args: argparse.Namespace) -> CfgNode:
     """
     chosen = dict(zip(args.opts[::2], args.opts[1::2])).get("OUTPUT_DIR")
     output = args.output
-    if output is None and chosen is None and args.model and Path(args.model).exists():
+    if output is None and chosen is None and args.model and holds_model(args.model):
         if not args.eval_only:
             raise UserError(f"--model {args.model} is trained further: name a folder for it by --output")
         output = Path("output", "evaluation", evaluated_name(Path(args.model)))

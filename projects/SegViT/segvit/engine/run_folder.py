@@ -34,6 +34,7 @@ FILES = (
     "model_*.pth",
     MODEL_FOLDER,
     ".*.unfinished*",
+    f".{MODEL_FOLDER}[.-]*",
     "log.txt*",
     *EVALUATION_FILES,
     "non_finite",

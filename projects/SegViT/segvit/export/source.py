@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
@@ -18,6 +19,7 @@ from segvit.datasets.dataset_classes import class_list_of
 from segvit.errors import UserError
 from segvit.export.exportable_segmenter import ExportableSegmenter
 from segvit.images import image_format_of
+from segvit.model_folder.files import WEIGHTS, is_model_folder, read_model_folder
 from segvit.modeling.token_reduction.cell_reduction import CellReduction
 from segvit.modeling.token_reduction.downsampling import EdgeAwareQueryDownsampling
 
@@ -94,9 +96,11 @@ def require_static_selection(model: nn.Module) -> None:
 def metadata_of(cfg: CfgNode) -> dict[str, str]:
     """Name -> JSON: class names, RGB colours, ignored label, and the format and test size of images.
 
-    "config" holds the keys that prediction reads besides these.
+    "config" holds the keys that prediction reads besides these, and "metrics" those of a model folder.
     """
     classes = class_list_of(cfg)
+    folder = Path(cfg.MODEL.WEIGHTS).parent
+    is_of_folder = bool(cfg.MODEL.WEIGHTS) and is_model_folder(folder) and Path(cfg.MODEL.WEIGHTS).name == WEIGHTS
     images = image_format_of(cfg)
     values = {
         "class_names": list(classes.names),
@@ -110,6 +114,7 @@ def metadata_of(cfg: CfgNode) -> dict[str, str]:
         "short_side": cfg.INPUT.MIN_SIZE_TEST,
         "max_long_side": cfg.INPUT.MAX_SIZE_TEST,
         "config": {key: value_of(cfg, key) for key in CARRIED},
+        "metrics": dict(read_model_folder(folder).metrics) if is_of_folder else {},
         "torch": str(torch.__version__),
     }
     return {name: json.dumps(value) for name, value in values.items()}

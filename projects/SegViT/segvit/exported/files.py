@@ -43,7 +43,7 @@ class ExportedFile:
 
 def is_exported(path: object) -> bool:
     """Whether a path names a file that `open_exported` reads."""
-    return isinstance(path, str | os.PathLike) and Path(path).suffix.lower() in READERS
+    return isinstance(path, str | os.PathLike) and Path(path).suffix.lower() in READERS and not Path(path).is_dir()
 
 
 def open_exported(path: str | os.PathLike[str]) -> ExportedFile:

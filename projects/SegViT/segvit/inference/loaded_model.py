@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from yacs.config import CfgNode
@@ -19,6 +20,7 @@ from segvit.errors import UserError
 from segvit.exported.exported_model import ExportedModel
 from segvit.exported.files import is_exported, open_exported
 from segvit.model_folder.files import read_model_folder
+from segvit.model_folder.finding import find_model
 from segvit.model_folder.loading import folder_config, label_type, load_model
 from segvit.model_folder.plain_config import plain_config
 from segvit.modeling.postprocessing.image_sizes import Size
@@ -44,11 +46,13 @@ class LoadedModel(NamedTuple):
         cfg: its config; of an exported file, the keys of its preprocessing.
         model: it.
         classes: names and colours by class id.
+        metrics: of the weights, by name, in percent; empty if they are not known.
     """
 
     cfg: CfgNode
     model: SegViT | ExportedModel
     classes: ClassList
+    metrics: Mapping[str, float] = MappingProxyType({})
 
     @property
     def fixed_size(self) -> Size | None:
@@ -70,7 +74,7 @@ def load(
     if Path(source).is_dir() or is_exported(source):
         if weights is not None:
             raise UserError(f"{source} is a whole model, which has weights: leave out {weights}")
-        return load_folder(source, opts) if Path(source).is_dir() else load_exported(source, opts)
+        return load_folder(find_model(source), opts) if Path(source).is_dir() else load_exported(source, opts)
     return load_checkpoint(load_config(find_config(os.fspath(source)), opts, trains=False), weights)
 
 
@@ -86,7 +90,7 @@ def load_folder(path: str | os.PathLike[str], opts: Sequence[Any] = ()) -> Loade
     """
     folder = read_model_folder(path)
     cfg = folder_config(folder, {**pairs_of(opts), **LABELS_ONLY})
-    return LoadedModel(cfg, load_model(cfg), folder.classes)
+    return LoadedModel(cfg, load_model(cfg), folder.classes, folder.metrics)
 
 
 def load_exported(path: str | os.PathLike[str], opts: Sequence[Any] = ()) -> LoadedModel:
@@ -112,7 +116,7 @@ def load_exported(path: str | os.PathLike[str], opts: Sequence[Any] = ()) -> Loa
     colors = tuple((color[0], color[1], color[2]) for color in file.metadata["palette"])
     classes = ClassList(names=tuple(names), colors=colors, colors_given=True)
     model = ExportedModel(file, windows=build_windows(cfg), label_dtype=label_type(len(names)))
-    return LoadedModel(cfg, model, classes)
+    return LoadedModel(cfg, model, classes, file.metadata.get("metrics", {}))
 
 
 def load_checkpoint(cfg: CfgNode, weights: str | os.PathLike[str] | None) -> LoadedModel:

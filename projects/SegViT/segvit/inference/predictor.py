@@ -41,13 +41,13 @@ class SegViTPredictor:
         confidence: NumPy (H, W) float32 from 1/K to 1, see `confidence_of_scores`; its temperature is
             TEST.CONFIDENCE_TEMPERATURE.
     `predict` returns these three, and images of the classes, as one `Segmentation`.
-    Class i is `class_names[i]` and drawn in `class_colors[i]` (RGB).
+    Class i is `class_names[i]` and drawn in `class_colors[i]` (RGB). `metrics` are in percent, {} if not known.
 
     Thread-safe: any number of threads may share one predictor.
 
     Args:
-        cfg: a model folder; an .onnx or OpenVINO .xml file of export_model.py; or a config, the path to one, or the
-            name of a shipped one (see `find_config`).
+        cfg: a model folder, or the OUTPUT_DIR of a run that has written one; an .onnx or OpenVINO .xml file of
+            export_model.py; or a config, the path to one, or the name of a shipped one (see `find_config`).
         weights: the checkpoint, MODEL.WEIGHTS by default; a model folder and an exported file have their own.
         opts: KEY VALUE pairs that override the config, such as ("MODEL.DEVICE", "cuda").
             A model folder runs on a GPU, if there is one; an exported file on the CPU.
@@ -79,7 +79,8 @@ class SegViTPredictor:
 
     def _use(self, loaded: LoadedModel, array_format: str) -> None:
         self.array_format = array_format
-        self.cfg, self.model, self.classes = loaded
+        self.cfg, self.model, self.classes, metrics = loaded
+        self.metrics = dict(metrics)
         self.image_format = image_format_of(self.cfg)
         self._fixed_size = loaded.fixed_size
         self._label_dtype = np.uint8 if self.num_classes <= 255 else np.int32

@@ -10,8 +10,9 @@ README.md           the model card
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import save_file
 from yacs.config import CfgNode
 
 from segvit.classes.class_list import MODEL_CLASSES, ClassList, read_model_classes
@@ -27,12 +27,18 @@ from segvit.config.loading import MODEL_CONFIG, MODEL_WEIGHTS, config_layers
 from segvit.errors import UserError
 from segvit.model_folder.card import TrainingRecord, model_card
 from segvit.model_folder.plain_config import nested, plain_config, portable_keys
-from segvit.output_files import UNFINISHED, atomic_write_text
+from segvit.model_folder.replacement import replaced_folder, write_tensors
+from segvit.output_files import atomic_write_text
+
+logger = logging.getLogger(__name__)
 
 # The model folder in the OUTPUT_DIR of a run.
 MODEL_FOLDER = "model"
 CONFIG, WEIGHTS = MODEL_CONFIG, MODEL_WEIGHTS
 CLASSES, METRICS, CARD = MODEL_CLASSES, "metrics.json", "README.md"
+FILES = (CONFIG, WEIGHTS, CLASSES, METRICS, CARD)
+# Begins the names of metrics of one class.
+OF_CLASS = ("IoU-", "ACC-", "BoundaryIoU-")
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,26 @@ def read_model_folder(path: str | os.PathLike[str]) -> ModelFolder:
         raise UserError(
             f"{folder / CLASSES} has {len(classes.names)} classes, but MODEL.SEM_SEG_HEAD.NUM_CLASSES is {number}"
         )
-    metrics = json.loads(_text(folder / METRICS) or "{}")
+    metrics = _read_metrics(folder / METRICS, classes)
     return ModelFolder(path=folder, cfg=cfg, classes=classes, metrics=metrics, card=_text(folder / CARD))
+
+
+def _read_metrics(path: Path, classes: ClassList) -> dict[str, float]:
+    """The metrics; none, with a warning, if they are those of other classes. Raises UserError if they are malformed."""
+    try:
+        metrics = json.loads(_text(path) or "{}")
+        values = {str(name): float(value) for name, value in metrics.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f'{path} must hold names and numbers, such as {{"mIoU": 61.2}}: {error}') from error
+    others = [
+        name
+        for name in values
+        for kind in OF_CLASS
+        if name.startswith(kind) and name.removeprefix(kind) not in classes.names
+    ]
+    if others:
+        logger.warning("%s is of a model with other classes (%s): its metrics are left out", path, others[0])
+    return {} if others else values
 
 
 def write_model_folder(
@@ -99,33 +123,31 @@ def write_model_folder(
     name: str = "",
     card: str = "",
 ) -> Path:
-    """Write a model folder, complete or not at all; an existing model folder is replaced.
+    """Write a model folder, complete or not at all; an existing model folder is replaced, but keeps other files.
 
-    The card gets the folder's name or `name`, unless its text is given.
+    The card gets the folder's name or `name`, unless its text is given. Metrics that are NaN, as those of classes
+    without a pixel, are left out.
 
     Raises:
         UserError: the folder exists and holds something else.
         OSError: it cannot be written.
     """
-    target = Path(folder).absolute()
+    target = Path(folder).resolve()
     if target.exists() and not is_model_folder(target) and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists and is no model folder: choose another path")
     values = portable_keys(cfg)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}{UNFINISHED}")
-    temporary.mkdir(parents=True)
-    try:
+    metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    if os.fsencode(target).decode("utf-8", "replace") != str(target):
+        raise UserError(f"{str(target)!r} is not in UTF-8: safetensors cannot read such a path")
+    with replaced_folder(target, own=FILES) as temporary:
         (temporary / CONFIG).write_text(_config_text(values), encoding="utf-8")
-        save_file(_copies(weights), temporary / WEIGHTS)
-        shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)  # safetensors lets only the owner read its file
+        write_tensors(weights, temporary / WEIGHTS)
         _write_json(temporary / CLASSES, _class_entries(classes, values["MODEL.SEM_SEG_HEAD.IGNORE_VALUE"]))
-        _write_json(temporary / METRICS, dict(metrics))
+        _write_json(temporary / METRICS, metrics)
         card = card or model_card(
             name=name or target.name, values=values, classes=classes, metrics=metrics, record=record
         )
         (temporary / CARD).write_text(card, encoding="utf-8")
-        _replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
@@ -140,27 +162,13 @@ def _config_text(values: Mapping[str, Any]) -> str:
     return yaml.safe_dump(nested(values), default_flow_style=None, width=120, allow_unicode=True)
 
 
-def _replace(new: Path, target: Path) -> None:
-    """Rename a folder to the name of another one, which is deleted."""
-    old = target.with_name(f".{target.name}.{os.getpid()}.old{UNFINISHED}")
-    if target.exists():
-        os.replace(target, old)
-    os.replace(new, target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _copies(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors of their own in main memory: the format holds no shared ones."""
-    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
-
-
 def _class_entries(classes: ClassList, ignore_value: int) -> dict[str, Any]:
     entries = [{"name": name, "color": list(color)} for name, color in zip(classes.names, classes.colors, strict=True)]
     return {"classes": entries, "ignore_value": ignore_value, "background": len(entries)}
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _write_json(path: Path, content: Any) -> None:

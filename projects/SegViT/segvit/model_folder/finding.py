@@ -9,10 +9,9 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from segvit.errors import UserError
-from segvit.model_folder.files import CARD, CLASSES, CONFIG, METRICS, MODEL_FOLDER, WEIGHTS, is_model_folder
+from segvit.model_folder.files import CONFIG, FILES, MODEL_FOLDER, WEIGHTS, is_model_folder
+from segvit.model_folder.replacement import moved_away
 
-# The files of a hub repository that are downloaded.
-FILES = [CONFIG, WEIGHTS, CLASSES, METRICS, CARD]
 # How many model folders a message lists.
 MOST_NAMED = 4
 
@@ -32,15 +31,25 @@ def find_model(name: str | os.PathLike[str], **hub_options: Any) -> Path:
     if path.exists():
         return _local_folder(path)
     text = os.fspath(name)
+    for old in moved_away(path.resolve()):
+        raise UserError(f"{text}: a save of this model folder was interrupted; the model before it is {old}: rename it")
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
         raise UserError(f"{text} is neither a model folder nor the name of a hub repository, such as user/name")
-    return Path(snapshot_download(text, allow_patterns=FILES, **hub_options))
+    try:
+        return Path(snapshot_download(text, allow_patterns=list(FILES), **hub_options))
+    except OSError as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise OSError(f"{text} is no folder here, and cannot be read from the hub: {reason}") from error
+
+
+def holds_model(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a model folder, or the OUTPUT_DIR of a run that has written one."""
+    return is_model_folder(path) or is_model_folder(Path(path, MODEL_FOLDER))
 
 
 def _local_folder(path: Path) -> Path:
-    for folder in (path, path / MODEL_FOLDER):
-        if is_model_folder(folder):
-            return folder
+    if holds_model(path):
+        return path if is_model_folder(path) else path / MODEL_FOLDER
     checkpoints = [path] if path.suffix == ".pth" else sorted(path.glob("model_*.pth"), reverse=True)
     if checkpoints:
         best = next((file for file in checkpoints if file.name == "model_best.pth"), checkpoints[0])

@@ -10,12 +10,12 @@ from typing import Any
 from timm.models import clean_state_dict
 from yacs.config import CfgNode
 
-from segvit.classes.class_list import ClassList
+from segvit.classes.class_list import MODEL_CLASSES, ClassList, read_model_classes
 from segvit.config.unread_keys import READ
-from segvit.datasets.dataset_classes import class_list_of
+from segvit.datasets.dataset_classes import class_list_of, dataset_class_lists
 from segvit.errors import UserError
 from segvit.model_folder.card import TrainingRecord
-from segvit.model_folder.files import write_model_folder
+from segvit.model_folder.files import MODEL_FOLDER, is_model_folder, write_model_folder
 from segvit.model_folder.plain_config import OWN_DEFAULTS, plain_config
 from segvit.modeling.weights.weight_files import read_weight_file, require_finite
 
@@ -86,8 +86,18 @@ def _recorded_config(content: Mapping[str, Any], checkpoint: Path) -> CfgNode:
 
 
 def _classes(recorded: Sequence[str], cfg: CfgNode) -> ClassList:
-    """The names that the checkpoint records, with the colours of the dataset that has the same names."""
+    """The names that the checkpoint records, with the colours of the model that the training began with, and those of
+    its datasets."""
     known = class_list_of(cfg)
     if not recorded or tuple(recorded) == known.names:
         return known
-    return ClassList.with_default_colors(recorded)
+    return ClassList.with_known_colors(recorded, [*_initial_classes(cfg), *dataset_class_lists(cfg)])
+
+
+def _initial_classes(cfg: CfgNode) -> list[ClassList]:
+    """The classes in the model folder of MODEL.WEIGHTS: around it, of its run, or of its continual step."""
+    if not cfg.MODEL.WEIGHTS:
+        return []
+    weights = Path(cfg.MODEL.WEIGHTS)
+    folders = (weights.parent, weights.parent / MODEL_FOLDER, weights.with_suffix("") / MODEL_FOLDER)
+    return [read_model_classes(folder / MODEL_CLASSES) for folder in folders if is_model_folder(folder)]

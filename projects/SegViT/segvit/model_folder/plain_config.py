@@ -10,6 +10,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from segvit import __version__
 from segvit.config.continual_step import KEY as CONTINUAL
 from segvit.config.continual_step import continual_step
 from segvit.config.model_keys import MODEL_KEYS
@@ -55,7 +56,13 @@ def plain_config(*layers: Mapping[str, Any], origin: str = "") -> CfgNode:
     for layer in layers:
         unknown = [key for key in layer if key not in checked and key not in READ]
         if unknown:
-            raise UserError(f"{origin}there is no config key {', nor '.join(unknown)}")
+            raise UserError(
+                f"{origin}there is no config key {', nor '.join(unknown)} in version {__version__} of segvit"
+            )
+        if layer.get("VERSION", cfg.VERSION) != cfg.VERSION:
+            raise UserError(
+                f"{origin}VERSION {layer['VERSION']} is not {cfg.VERSION}, that of configs of segvit {__version__}"
+            )
         known = {key: value for key, value in layer.items() if key in checked}
         require_types(known.items(), cfg, origin=origin)
         cfg.merge_from_list([item for pair in known.items() for item in pair])

@@ -41,11 +41,13 @@ def read_source(path: Path, options: ReadOptions, *, format: str = AUTO, annotat
         annotations: a pattern of names, such as "instances_*.json": other annotation files are not read.
 
     Raises:
-        UserError: the source does not exist, its format cannot be told, or it is damaged.
+        UserError: the source does not exist, its format cannot be told, it is damaged, or an option is not for it.
     """
     if not path.exists():
         raise UserError(f"{path} does not exist")
     root = path if path.is_dir() else path.parent
+    if format != AUTO:
+        _require_read(format, options, annotations)
     if format == "voc":
         return read_voc(root, options)
     if format in ("colors", "binary", "index"):
@@ -55,6 +57,7 @@ def read_source(path: Path, options: ReadOptions, *, format: str = AUTO, annotat
     detected = DetectedFormat("masks", TITLES["masks"], ())
     if not (options.images and options.masks) and not options.mask_suffix:
         detected = _choose(path, detect_formats(path), format)
+    _require_read(detected.name, options, annotations)
     if detected.name in FILE_READERS:
         files = [file for file in detected.files if not annotations or fnmatch.fnmatch(file.name, annotations)]
         if not files:
@@ -67,6 +70,20 @@ def read_source(path: Path, options: ReadOptions, *, format: str = AUTO, annotat
     if detected.name == "voc":
         return read_voc(root, options)
     return read_masks(root, options) if has_pairs(root, options) else read_object_masks(root, options)
+
+
+def _require_read(format: str, options: ReadOptions, annotations: str) -> None:
+    """Raise UserError for an option that the reader of a format would not read."""
+    of_masks = {"--masks": options.masks, "--mask-suffix": options.mask_suffix, "--ids": options.ids}
+    of_files = {"--annotations": annotations, "--boxes": options.boxes, "--holes": options.holes}
+    unread = of_masks if format in FILE_READERS else of_files
+    if format in FILE_READERS and format != "coco":
+        unread = {**unread, "--holes": options.holes}
+    for option, value in unread.items():
+        if value:
+            raise UserError(
+                f"{option} is not for {TITLES.get(format, format)}: leave it out, or choose another --format"
+            )
 
 
 def _choose(path: Path, detected: Sequence[DetectedFormat], format: str) -> DetectedFormat:
