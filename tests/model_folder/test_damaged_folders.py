@@ -10,6 +10,8 @@ import pytest
 from safetensors import SafetensorError
 
 import segvit
+from helpers.repository import PROJECT
+from helpers.scripts import load_script
 from segvit.command_line.model_arguments import find_model_or_config
 from segvit.config.loading import CONFIGS
 from segvit.errors import UserError
@@ -156,6 +158,14 @@ def test_weights_that_cannot_be_written_name_the_folder(save, folder, monkeypatc
         save(folder, mIoU=6.0)
     assert caught.value.errno == number and caught.value.filename == str(folder)
     assert read_model_folder(folder).metrics == {}
+
+
+@pytest.mark.parametrize("words", [[], ["--overwrite"]])
+def test_a_training_does_not_write_into_a_model_folder(folder, words):
+    program = load_script(PROJECT / "train_net.py")
+    args = program.build_parser().parse_args(["--model", "toy_scenes", "--output", str(folder), *words])
+    with pytest.raises(UserError, match=r"OUTPUT_DIR .* is a model folder"):
+        program.check(args)
 
 
 def test_folders_with_names_of_configs_and_files(folder, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 from segvit.command_line.model_arguments import add_any_model, config_of
 from segvit.command_line.parser import CommandParser
 from segvit.errors import UserError
-from segvit.model_folder.files import MODEL_FOLDER
+from segvit.model_folder.files import MODEL_FOLDER, is_model_folder
 from segvit.model_folder.finding import holds_model
 
 # The environment variables that torchrun sets in each process.
@@ -51,8 +51,19 @@ def run_config(args: argparse.Namespace) -> CfgNode:
     """The config of a run: that of the model, its overrides, and --output as OUTPUT_DIR.
 
     Raises:
-        UserError: see `config_of`; a model folder names no folder for the run, or --output and OUTPUT_DIR differ.
+        UserError: see `config_of`; a model folder names no folder for the run, --output and OUTPUT_DIR differ, or a
+            training would write into a model folder.
     """
+    cfg = _read_run_config(args)
+    if not args.eval_only and is_model_folder(cfg.OUTPUT_DIR):
+        raise UserError(
+            f"OUTPUT_DIR {cfg.OUTPUT_DIR!r} is a model folder, whose config and metrics a training would replace: "
+            "choose another one"
+        )
+    return cfg
+
+
+def _read_run_config(args: argparse.Namespace) -> CfgNode:
     chosen = dict(zip(args.opts[::2], args.opts[1::2])).get("OUTPUT_DIR")
     output = args.output
     if output is None and chosen is None and args.model and holds_model(args.model):
