@@ -76,6 +76,10 @@ UNREAD_OPTION_CASES = [
             "--sbd --without-sbd",
             ("--root", "HOME/root", "--sbd", "HOME/sbd", "--without-sbd"),
         ),
+        ("compare_heads", "SEED", "--seeds SEED", (*CONFIG, "--seeds", "1", "2", "SEED", "3")),
+        ("toy_demo", "OUTPUT_DIR", "OUTPUT_DIR HOME/other train_net.py", ("OUTPUT_DIR", "HOME/other")),
+        ("benchmark", "MODEL.DEVICE", "MODEL.DEVICE cuda --device", (*CONFIG, "MODEL.DEVICE", "cuda")),
+        ("export_model", "MODEL.DEVICE", "MODEL.DEVICE cuda CPU", (*EXPORT, "MODEL.DEVICE", "cuda")),
         *(
             (
                 "import_dataset",

@@ -115,7 +115,7 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--output", type=Path, metavar="PNG", help="draw the ratios into this file (default: no drawing)"
     )
-    parser.add_overrides("overrides of all configs")
+    parser.add_overrides("overrides of all configs", device="--device names it")
     return parser
 
 

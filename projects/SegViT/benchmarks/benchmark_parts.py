@@ -45,7 +45,7 @@ def build_parser() -> CommandParser:
         )
         part.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: PyTorch's choice)")
         part.add_argument("--json", action="store_true", help="print one JSON object (default: a table)")
-        part.add_overrides()
+        part.add_overrides(device="everything runs on the CPU")
         if measure is mapper:
             part.add_argument(
                 "--images", type=positive, default=100, metavar="N", help="images per round (default: 100)"

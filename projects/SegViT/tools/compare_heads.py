@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown or not heads:
         raise UserError(f"--heads {' '.join(unknown)}: heads are {', '.join(HEADS)}")
     cfg = shared_config(recipe_config_file(args), args.opts)
-    seeds = parse_seeds(args.seeds, cfg)
+    seeds = parse_seeds(args.seeds, cfg, args.opts)
     require_device_and_data(cfg)
     configs = {head: head_config(cfg, head) for head in heads}
     require_folder(args.output, origin="--output")

@@ -142,7 +142,7 @@ def build_parser() -> CommandParser:
         "--labels", type=Path, metavar="FOLDER", help="label maps of --images, for their mIoU (default: none)"
     )
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: PyTorch's choice)")
-    parser.add_overrides()
+    parser.add_overrides(device="models are exported and compared on the CPU")
     return parser
 
 

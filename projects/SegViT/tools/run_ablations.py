@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run every ablation and write the table. Returns the exit code."""
     args = build_parser().parse_args(argv)
     configs = {name: ablation_config(CONFIGS / f"{name}.yaml", on=args.on, opts=args.opts) for name in chosen(args.run)}
-    seeds = parse_seeds(args.seeds, next(iter(configs.values())))
+    seeds = parse_seeds(args.seeds, next(iter(configs.values())), args.opts)
     for cfg in configs.values():
         require_device_and_data(cfg)
     require_folder(args.output, origin="--output")

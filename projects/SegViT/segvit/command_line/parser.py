@@ -30,13 +30,24 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **more)
         self._former = dict(former or {})
         self._takes_overrides = False
+        self._unread: dict[str, str] = {}
 
-    def add_overrides(self, of: str = "config overrides") -> None:
-        """Take KEY VALUE pairs at the end of the command, as `opts`, also after options with several values."""
+    def add_overrides(self, of: str = "config overrides", *, trains: bool = False, device: str = "") -> None:
+        """Take KEY VALUE pairs at the end of the command, as `opts`, also after options with several values.
+
+        Args:
+            of: what they are, for --help.
+            trains: the command trains in OUTPUT_DIR; the key is refused by others.
+            device: why MODEL.DEVICE has no effect; the key is then refused, unless it is cpu.
+        """
         # No positional argument: one of argparse's would take the options that follow another positional.
         self.set_defaults(opts=[])
         self.epilog = f"KEY VALUE ...  {of}, after all options; docs/configuration.md lists the keys"
         self._takes_overrides = True
+        if not trains:
+            self._unread["OUTPUT_DIR"] = "it is the folder of train_net.py and train_continual.py"
+        if device:
+            self._unread["MODEL.DEVICE"] = device
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -52,6 +63,9 @@ class CommandParser(argparse.ArgumentParser):
         if any(word.startswith("-") for word in unknown):
             return parsed, unknown
         parsed.opts = [*unknown, *pairs]
+        for key, value in zip(parsed.opts[::2], parsed.opts[1::2]):
+            if key in self._unread and value != "cpu":
+                self.error(f"{key} {value} would have no effect: {self._unread[key]}")
         return parsed, []
 
     def _current(self, word: str) -> str:

@@ -43,7 +43,7 @@ def argument_parser(description: str | None = None) -> CommandParser:
         help="where the processes meet, such as tcp://HOST:PORT; machines need one, a single machine does not "
         "(default: auto)",
     )
-    parser.add_overrides()
+    parser.add_overrides(trains=True)
     return parser
 
 

@@ -139,8 +139,14 @@ def run_seeds(
     return [SeededRuns(name, of_name) for name, of_name in by_name.items()], failures
 
 
-def parse_seeds(words: Sequence[str], cfg: CfgNode) -> list[int]:
-    """The given seeds, each once, or the config's seed. Raises UserError for a word that is not a seed."""
+def parse_seeds(words: Sequence[str], cfg: CfgNode, opts: Sequence[object] = ()) -> list[int]:
+    """The given seeds, each once, or the config's seed, which the overrides may set.
+
+    Raises:
+        UserError: a word is no seed, or seeds are given and the overrides set one, too.
+    """
+    if words and "SEED" in opts[::2]:
+        raise UserError(f"--seeds {' '.join(words)} and SEED: leave one out")
     wrong = [word for word in words if not word.isdecimal()]
     if wrong:
         raise UserError(f"--seeds {' '.join(wrong)}: seeds are whole numbers from 0")
