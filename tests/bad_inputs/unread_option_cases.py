@@ -78,6 +78,13 @@ UNREAD_OPTION_CASES = [
         ),
         ("compare_heads", "SEED", "--seeds SEED", (*CONFIG, "--seeds", "1", "2", "SEED", "3")),
         ("toy_demo", "OUTPUT_DIR", "OUTPUT_DIR HOME/other train_net.py", ("OUTPUT_DIR", "HOME/other")),
+        (
+            "draw_predictions",
+            "TEST.AUG",
+            "TEST.AUG.ENABLED --eval-only",
+            (*CONFIG, "--output", "HOME/output/a.png", *WEIGHTS, "TEST.AUG.ENABLED", "True"),
+            checkpoint(),
+        ),
         ("benchmark", "MODEL.DEVICE", "MODEL.DEVICE cuda --device", (*CONFIG, "MODEL.DEVICE", "cuda")),
         ("export_model", "MODEL.DEVICE", "MODEL.DEVICE cuda CPU", (*EXPORT, "MODEL.DEVICE", "cuda")),
         *(

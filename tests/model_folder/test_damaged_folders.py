@@ -168,6 +168,12 @@ def test_a_training_does_not_write_into_a_model_folder(folder, words):
         program.check(args)
 
 
+@pytest.mark.parametrize("opts", [["TEST.AUG.ENABLED", True], ["MODEL.DEVICE"]])
+def test_a_predictor_refuses_overrides_that_it_would_not_read(folder, opts):
+    with pytest.raises(UserError, match=opts[0]):
+        SegViTPredictor(folder, opts=opts)
+
+
 def test_folders_with_names_of_configs_and_files(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("toy_scenes", "images").mkdir(parents=True)

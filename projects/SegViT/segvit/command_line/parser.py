@@ -14,6 +14,8 @@ KEY = re.compile(
     r"(MODEL|INPUT|DATASETS|DATALOADER|SOLVER|TEST|GLOBAL|TRACKING)(\.\w+)+(=.*)?"
     r"|(VERSION|OUTPUT_DIR|SEED|CUDNN_BENCHMARK|VIS_PERIOD)(=.*)?"
 )
+# Values that ask for what happens anyway, where a key has no effect.
+HARMLESS = ("cpu", "False")
 # The former option in front of the pairs.
 FORMER_OVERRIDES = "--opts"
 
@@ -37,7 +39,7 @@ class CommandParser(argparse.ArgumentParser):
 
         Args:
             of: what they are, for --help.
-            trains: the command trains in OUTPUT_DIR; the key is refused by others.
+            trains: the command trains in OUTPUT_DIR or tests at several scales; these keys are refused by others.
             device: why MODEL.DEVICE has no effect; the key is then refused, unless it is cpu.
         """
         # No positional argument: one of argparse's would take the options that follow another positional.
@@ -46,6 +48,9 @@ class CommandParser(argparse.ArgumentParser):
         self._takes_overrides = True
         if not trains:
             self._unread["OUTPUT_DIR"] = "it is the folder of train_net.py and train_continual.py"
+            self._unread["TEST.AUG.ENABLED"] = (
+                "images are segmented at one scale, whole or by windows; train_net.py --eval-only tests several"
+            )
         if device:
             self._unread["MODEL.DEVICE"] = device
 
@@ -64,7 +69,7 @@ class CommandParser(argparse.ArgumentParser):
             return parsed, unknown
         parsed.opts = [*unknown, *pairs]
         for key, value in zip(parsed.opts[::2], parsed.opts[1::2]):
-            if key in self._unread and value != "cpu":
+            if key in self._unread and value not in HARMLESS:
                 self.error(f"{key} {value} would have no effect: {self._unread[key]}")
         return parsed, []
 

@@ -66,6 +66,10 @@ def load(
     source: CfgNode | str | os.PathLike[str], weights: str | os.PathLike[str] | None, opts: Sequence[Any]
 ) -> LoadedModel:
     """The model of a folder, an exported file, or a config and a checkpoint, see `SegViTPredictor`."""
+    if len(opts) % 2:
+        raise UserError(f"overrides are KEY VALUE pairs: {opts[-1]} has no value")
+    if str(pairs_of(opts).get("TEST.AUG.ENABLED", False)) != "False":
+        raise UserError("TEST.AUG.ENABLED: predictors use one scale; train_net.py --eval-only tests several")
     if isinstance(source, CfgNode):
         cfg = source.clone()
         cfg.defrost()
