@@ -34,6 +34,8 @@ def test_tiffs_with_a_place_or_many_pixels_become_geotiffs(tiny_cfg, tmp_path, m
     options = {"count": 5, "height": 40, "width": 60, "dtype": "float32", "crs": "EPSG:32633", "transform": TRANSFORM}
     with rasterio.open(scenes / "placed.tif", "w", driver="GTiff", **options) as file:
         file.write(image)
+    with rasterio.open(scenes / "holes.tif", "w", driver="GTiff", nodata=0, **options) as file:
+        file.write(np.where(np.arange(60) < 20, 0, image))
     tifffile.imwrite(scenes / "plain.tif", image.transpose(1, 2, 0), photometric="minisblack", planarconfig="contig")
     large = np.zeros((1100, 1000, 5), np.float32)
     tifffile.imwrite(scenes / "large.tif", large, photometric="minisblack", planarconfig="contig")
@@ -52,9 +54,11 @@ def test_tiffs_with_a_place_or_many_pixels_become_geotiffs(tiny_cfg, tmp_path, m
     with rasterio.open(tmp_path / "results" / "labels" / "placed.tif") as file:
         placed = file.read(1)
         assert file.transform == TRANSFORM and file.crs.to_epsg() == 32633
+    with rasterio.open(tmp_path / "results" / "labels" / "holes.tif") as file:
+        assert file.nodata == 255 and np.array_equal(file.read(1) == 255, np.arange(60)[None] < 20 + np.zeros((40, 1)))
     with Image.open(tmp_path / "results" / "labels" / "plain.png") as plain:
         assert (np.asarray(plain) == placed).mean() > 0.999
     with rasterio.open(tmp_path / "results" / "labels" / "large.tif") as file:
         assert file.shape == (1100, 1000)
     overlays = {path.name for path in (tmp_path / "results" / "overlays").iterdir()}
-    assert overlays == {"placed.png", "plain.png", "large.png"}
+    assert overlays == {"placed.png", "holes.png", "plain.png", "large.png"}

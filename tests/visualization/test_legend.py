@@ -40,6 +40,11 @@ def test_an_images_legend_lists_its_classes(image):
     assert {COLORS[3], COLORS[17]} <= legend_colors and not {COLORS[0], COLORS[4]} & legend_colors
 
 
+def test_pixels_without_a_class_are_not_listed(image):
+    drawn = overlay(10).draw_image(image, labels_of([3, 255]))
+    assert np.array_equal(drawn[60:], overlay(10).draw_image(image, labels_of([3]))[60:])
+
+
 @pytest.mark.parametrize("count", [10, 40])
 def test_frames_with_other_classes_have_the_same_size(image, count):
     drawn = [overlay(count).draw_frame(image, labels_of(ids)) for ids in ([0], [0, 3, 5], range(count))]

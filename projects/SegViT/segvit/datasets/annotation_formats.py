@@ -19,7 +19,7 @@ from segvit.datasets.pairs import IMAGE_EXTENSIONS
 MAX_SNIFFED = 64
 # The beginning of a file in which its format shows.
 HEAD = 1 << 16
-YOLO_LINE = re.compile(rb"\d+( +-?\d*\.?\d+(e-?\d+)?){4,}\s*$")
+YOLO_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\d+(?:\.0+)?( +-?\d*\.?\d+(e-?\d+)?){4,}\s*$")
 # Folders and names of images' masks, such as masks/, train_labels/ and a_gt.png.
 MASK_WORDS = (
     r"segmentationclass(?:raw)?|segmentations?|groundtruths?|ground_truth|annotations?|annots?|masks?|labels?|"
@@ -88,12 +88,21 @@ def import_hint(source: str | os.PathLike[str]) -> str:
 
 
 def files_under(folder: Path, extensions: tuple[str, ...] = IMAGE_EXTENSIONS) -> Iterator[Path]:
-    """Files with these extensions below a folder, sorted; without hidden files and folders."""
+    """Files with these extensions below a folder, sorted; without hidden files and folders.
+
+    Links to folders are followed, but not to one that holds the link.
+    """
     for current, subfolders, names in os.walk(folder, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
+        visible = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
+        subfolders[:] = [name for name in visible if not _holds_itself(Path(current, name))]
         for name in sorted(names):
             if name.lower().endswith(extensions) and not name.startswith("."):
                 yield Path(current, name)
+
+
+def _holds_itself(folder: Path) -> bool:
+    """Whether a folder is a link to one of the folders that it is in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def _format_of_file(path: Path) -> str:

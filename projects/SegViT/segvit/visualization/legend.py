@@ -42,8 +42,12 @@ class LegendOverlay:
         self._opacity = opacity
 
     def draw_image(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """(H + L, at least W, 3) for an image (H, W, 3) uint8 RGB and its labels (H, W), listing its classes."""
-        legend = self._legend(np.unique(labels).tolist(), image.shape[1])
+        """(H + L, at least W, 3) for an image (H, W, 3) uint8 RGB and its labels (H, W), listing its classes.
+
+        Ids without a class, such as those of pixels without data, are not listed.
+        """
+        ids = np.unique(labels)
+        legend = self._legend(ids[(ids >= 0) & (ids < len(self._names))].tolist(), image.shape[1])
         return self._draw(image, labels, legend)
 
     def draw_frame(self, frame: np.ndarray, labels: np.ndarray) -> np.ndarray:

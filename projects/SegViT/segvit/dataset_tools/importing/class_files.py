@@ -19,6 +19,7 @@ LISTS = (
     *("classes.json", "classes.txt", "labelmap.txt", "label_colors.txt", "class_dict.csv", "dataset_meta.json"),
     *("labels.txt", "codes.txt"),
 )
+LIST_EXTENSIONS = (".json", ".txt", ".csv")
 # "name:r,g,b:parts:actions" of CVAT, and "r g b name" of CamVid.
 LABELMAP_LINE = re.compile(r"([^:]+):(\d+),(\d+),(\d+):.*")
 COLOR_FIRST_LINE = re.compile(r"(\d+)\s+(\d+)\s+(\d+)\s+(\S.*)")
@@ -34,8 +35,11 @@ def find_class_list(folder: Path) -> tuple[Path, NamesAndColors] | None:
 
 def parse_classes(text: str) -> NamesAndColors:
     """The value of --classes: a file, or names separated by commas."""
-    if Path(text).is_file():
-        return read_classes(Path(text))
+    path = Path(text)
+    if path.is_file():
+        return read_classes(path)
+    if path.suffix in LIST_EXTENSIONS or "/" in text:
+        raise UserError(f"--classes {text}: there is no such file")
     names = [name.strip() for name in text.split(",")]
     if "" in names or len(set(names)) < len(names):
         raise UserError(f"--classes {text!r} is no file, and not different names separated by commas")

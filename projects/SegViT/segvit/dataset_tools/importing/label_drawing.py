@@ -104,6 +104,9 @@ def _open(source: SourceImage) -> _Opened:
             orientation = int(image.getexif().get(ORIENTATION, 1))
             pixels = _colors(image)
     except DAMAGE as error:
+        if isinstance(error, ValueError) and source.path.suffix.lower() in TIFF_EXTENSIONS:
+            # Pillow opens some TIFFs, such as four planes of 16 bits, that it cannot decode.
+            return _open_channels(source.path)
         raise UserError(f"not an image, or damaged ({error})") from error
     upright = stored[::-1] if orientation in TRANSPOSED_ORIENTATIONS else stored
     return _Opened(stored, upright, orientation, None if pixels is None else fingerprint(pixels))

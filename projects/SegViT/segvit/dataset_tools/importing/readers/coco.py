@@ -11,7 +11,7 @@ import numpy as np
 
 from segvit.classes.palette import Color
 from segvit.dataset_tools.importing.readers.image_index import SPLIT_NAMES, ImageIndex, split_of
-from segvit.dataset_tools.importing.readers.panoptic import PanopticPng, segment_folder
+from segvit.dataset_tools.importing.readers.panoptic import PanopticPng, id_text, segment_folder
 from segvit.dataset_tools.importing.regions import Regions
 from segvit.dataset_tools.importing.shapes import Polygons, RunLengths, Shape, rectangle
 from segvit.dataset_tools.importing.source import Labels, ReadOptions, Region, Skipped, Source, SourceImage
@@ -35,8 +35,8 @@ def read_coco(files: Sequence[Path], root: Path, options: ReadOptions) -> Source
     is_panoptic = False
     for path in files:
         content = load_json(path)
-        if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in KEYS):
-            raise UserError(f"{path}: a COCO file is an object with the lists {', '.join(KEYS)}")
+        if not isinstance(content, dict) or not all(_is_list_of_objects(content.get(key)) for key in KEYS):
+            raise UserError(f"{path}: a COCO file is an object with {', '.join(KEYS)}, each a list of objects")
         is_panoptic |= any("segments_info" in item for item in content["annotations"][:1])
         _read_file(path, content, index, source, options)
     if is_panoptic:
@@ -52,11 +52,16 @@ def load_json(path: Path) -> Any:
         raise UserError(f"{path}: damaged or not JSON ({error}): export it again") from error
 
 
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
 def _read_file(path: Path, content: dict[str, Any], index: ImageIndex, source: Source, options: ReadOptions) -> None:
     names = _class_names(path, content, source)
-    of_image: dict[Any, list[dict[str, Any]]] = {}
+    of_image: dict[str, list[dict[str, Any]]] = {}
     for annotation in content["annotations"]:
-        of_image.setdefault(annotation.get("image_id"), []).append(annotation)
+        of_image.setdefault(id_text(annotation.get("image_id")), []).append(annotation)
+    _skip_orphans(path, content, of_image, source)
     split = split_of_file(path)
     for record in content["images"]:
         name = str(record.get("file_name", ""))
@@ -64,8 +69,8 @@ def _read_file(path: Path, content: dict[str, Any], index: ImageIndex, source: S
         if image is None:
             source.skipped.append(Skipped(name, f"there is no such image, or several, in {index.root}"))
             continue
-        size = int(record.get("height", 0)), int(record.get("width", 0))
-        annotations = of_image.get(record.get("id"), [])
+        size = int(record.get("height") or 0), int(record.get("width") or 0)
+        annotations = of_image.get(id_text(record.get("id")), [])
         if any("segments_info" in item for item in annotations):
             labels: Labels = PanopticPng.of_annotation(annotations[0], segment_folder(path), names)
         else:
@@ -76,6 +81,17 @@ def _read_file(path: Path, content: dict[str, Any], index: ImageIndex, source: S
         source.images.append(SourceImage(index.key_of(image), image, labels, split or split_of(PurePosixPath(name))))
 
 
+def _skip_orphans(
+    path: Path, content: dict[str, Any], of_image: dict[str, list[dict[str, Any]]], source: Source
+) -> None:
+    """List the annotations of images that the file does not name."""
+    orphans = [image for image in of_image if image not in {id_text(it.get("id")) for it in content["images"]}]
+    count = sum(len(of_image[image]) for image in orphans)
+    if count:
+        what = f"{path.name}: {count} annotation{'s' if count > 1 else ''}"
+        source.skipped.append(Skipped(what, f"the file lists no image of the id {orphans[0]}"))
+
+
 def split_of_file(path: Path) -> str:
     """The split in the name of an annotation file, such as instances_val2017.json, or of the folder that it is in."""
     words = path.stem.lower().replace("-", "_").replace(".", "_").split("_")
@@ -83,16 +99,16 @@ def split_of_file(path: Path) -> str:
     return named or SPLIT_NAMES.get(path.parent.name.lower(), "")
 
 
-def _class_names(path: Path, content: dict[str, Any], source: Source) -> dict[int, str]:
-    """Category id -> name; adds the classes to the source. Ids with one name become one class."""
+def _class_names(path: Path, content: dict[str, Any], source: Source) -> dict[str, str]:
+    """Category id, as text, -> name; adds the classes to the source. Ids with one name become one class."""
     categories = content["categories"]
-    names: dict[int, str] = {}
+    names: dict[str, str] = {}
     colors: dict[str, Color | None] = {}
     for category in categories:
         name = str(category.get("name", "")).strip()
         if not name or "id" not in category:
             raise UserError(f"{path}: a category needs a name and an id, not {category!r}")
-        names[int(category["id"])] = name
+        names[id_text(category["id"])] = name
         color = category.get("color")
         colors.setdefault(name, (color[0], color[1], color[2]) if isinstance(color, list) else None)
     if len(colors) < len(names):
@@ -119,14 +135,14 @@ def _roboflow_root(content: dict[str, Any]) -> str:
 
 def _regions(
     annotations: Sequence[dict[str, Any]],
-    names: dict[int, str],
+    names: dict[str, str],
     what: str,
     source: Source,
     options: ReadOptions,
 ) -> Iterator[Region]:
     for annotation in annotations:
         number = f"{what} {annotation.get('id', '?')}"
-        name = names.get(annotation.get("category_id", -1))
+        name = names.get(id_text(annotation.get("category_id")))
         if name is None:
             source.skipped.append(Skipped(number, f"category {annotation.get('category_id')} is not in the list"))
             continue

@@ -17,7 +17,8 @@ SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "val2017", "val2014", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "test2017"), "test"),
 }
-# Label Studio puts eight hexadecimal digits in front of the names of uploaded files.
+# Label Studio puts eight hexadecimal digits in front of the names of uploaded files, writes spaces as underscores, and
+# drops other characters.
 UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
 
 
@@ -42,9 +43,11 @@ class ImageIndex:
         self.root = root
         self._by_name: dict[str, list[Path]] = {}
         self._by_stem: dict[str, list[Path]] = {}
+        self._by_upload: dict[str, list[Path]] = {}
         for path in files_under(root):
             self._by_name.setdefault(_normal(path.name), []).append(path)
             self._by_stem.setdefault(_normal(path.stem), []).append(path)
+            self._by_upload.setdefault(_uploaded(path.name), []).append(path)
 
     def find(self, name: str, *, near: Path | None = None, split: str = "") -> Path | None:
         """The file that an annotation calls `name`, a path or URL; None if there is none or more than one.
@@ -53,7 +56,12 @@ class ImageIndex:
         whose folders agree with most of the name's, then one in `near`, then one in a folder of the split.
         """
         for wanted in _readings(name):
-            files = self._by_name.get(_normal(wanted.name)) or self._by_stem.get(_normal(wanted.stem), [])
+            # The same name, the same but for the extension or for the case, the same after an upload.
+            files = (
+                self._by_name.get(_normal(wanted.name))
+                or self._by_stem.get(_normal(wanted.stem))
+                or self._by_upload.get(_uploaded(wanted.name), [])
+            )
             files = [path for path in files if not wanted.suffix or _same_kind(path, wanted)] or files
             if files:
                 return self._closest(files, wanted, near, split)
@@ -97,6 +105,11 @@ def _readings(name: str) -> Iterator[PurePosixPath]:
 
 def _same_kind(path: Path, wanted: PurePosixPath) -> bool:
     return path.suffix.lower() == wanted.suffix.lower()
+
+
+def _uploaded(name: str) -> str:
+    """A name as web servers store it, in lower case: Django's rule for names of uploaded files."""
+    return re.sub(r"[^-\w.]", "", _normal(name).strip().replace(" ", "_")).lower()
 
 
 def _normal(name: str) -> str:

@@ -33,7 +33,8 @@ LOSSY_FRACTION, LOSSY_MARGIN = 0.97, 48
 # More different colours than this are no colours of classes, but a photo or a mask with blurred borders.
 MAX_COLORS = 256
 FROM_ONE = "from-one"
-IGNORED_PIXEL = 255
+# Ignored pixels; the larger one in masks of 16 bits, whose classes may have the smaller one as id.
+IGNORED_PIXEL, IGNORED_PIXEL_OF_16_BITS = 255, 65535
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,18 @@ def scan_masks(paths: Sequence[Path], *, kind: MaskKind | None, has_many_classes
         found = "binary"
     values = [value for value, _ in (colors if found == "colors" else grey).most_common()]
     return MaskScan(found, values, unreadable)
+
+
+def ignored_pixels(num_classes: int, values: Sequence[Value]) -> dict[Value, str | None]:
+    """The ids of ignored pixels, each with None: 255 is none of them if there are classes of larger ids.
+
+    Args:
+        num_classes: in the list of classes; 0 without one.
+        values: that occur in the masks.
+    """
+    largest = max((value for value in values if isinstance(value, int) and value < IGNORED_PIXEL_OF_16_BITS), default=0)
+    has_larger_ids = num_classes > IGNORED_PIXEL or (not num_classes and largest > IGNORED_PIXEL)
+    return {IGNORED_PIXEL_OF_16_BITS: None} | ({} if has_larger_ids else {IGNORED_PIXEL: None})
 
 
 def parse_ids(text: str, names: Sequence[str], values: Sequence[Value]) -> dict[Value, str | None]:

@@ -17,6 +17,7 @@ from segvit.dataset_tools.importing.readers.mask_values import (
     MaskKind,
     MaskScan,
     Value,
+    ignored_pixels,
     parse_ids,
     scan_masks,
 )
@@ -43,6 +44,8 @@ def read_masks(root: Path, options: ReadOptions, *, kind: MaskKind | None = None
     scan = scan_masks(
         [pair.mask for pair in paired.pairs], kind=kind, has_many_classes=len(listed) > 2 or bool(options.ids)
     )
+    if len(scan.unreadable) == len(paired.pairs):
+        raise UserError(f"{root}: no mask can be read: {scan.unreadable[0].why}")
     source = Source(f"masks ({scan.kind})", [], {}, skipped=list(paired.skipped))
     if found:
         source.notes.append(f"the classes are those of {found[0].name}")
@@ -120,18 +123,19 @@ def _named_values(
     if scan.kind == "colors":
         return _named_colors(scan, listed, root)
     values = sorted(value for value in scan.values if isinstance(value, int))
+    ignored = ignored_pixels(len(listed), values)
     if not listed:
-        named: dict[Value, str | None] = {value: f"class {value}" for value in values if value != IGNORED_PIXEL}
-        return named | {IGNORED_PIXEL: None}, {name: None for name in named.values() if name}
+        named: dict[Value, str | None] = {value: f"class {value}" for value in values if value not in ignored}
+        return named | ignored, {name: None for name in named.values() if name}
     numbered: dict[Value, str | None] = {number: name for number, (name, _) in enumerate(listed)}
-    unnamed = [value for value in values if value not in numbered and value != IGNORED_PIXEL]
+    unnamed = [value for value in values if value not in numbered and value not in ignored]
     if unnamed:
         raise UserError(
             f"{root}: masks hold ids from {values[0]} to {values[-1]}, and {_listed(unnamed)} are not among the "
             f"{len(listed)} classes, which are numbered from 0: is 0 void (--ids from-one), or have the classes other "
             "ids (--ids 0=ignore,7=road,... or --ids FILE with lines such as: 7 road)?"
         )
-    return numbered | {IGNORED_PIXEL: None}, dict(listed)
+    return numbered | ignored, dict(listed)
 
 
 def _named_colors(

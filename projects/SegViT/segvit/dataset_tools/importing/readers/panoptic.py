@@ -31,10 +31,17 @@ class PanopticPng:
         return stored_form(self.path).size
 
     @classmethod
-    def of_annotation(cls, annotation: Mapping[str, Any], folder: Path, names: Mapping[int, str]) -> PanopticPng:
-        """The labels of an entry of "annotations"; segments of unknown categories keep the number as their class."""
+    def of_annotation(cls, annotation: Mapping[str, Any], folder: Path, names: Mapping[str, str]) -> PanopticPng:
+        """The labels of an entry of "annotations"; `names` has the categories by `id_text`.
+
+        Segments of unknown categories keep the number as their class.
+        """
         segments = [
-            (int(it["id"]), names.get(it["category_id"], f"category {it['category_id']}"), bool(it.get("iscrowd")))
+            (
+                int(it["id"]),
+                names.get(id_text(it["category_id"]), f"category {it['category_id']}"),
+                bool(it.get("iscrowd")),
+            )
             for it in annotation["segments_info"]
         ]
         return cls(folder / annotation["file_name"], segments)
@@ -55,6 +62,11 @@ class PanopticPng:
             canvas_ids[number] = IGNORED if is_crowd and rules.crowd == "ignored" else class_ids[name]
         table = np.array([canvas_ids.get(int(number), UNLABELLED) for number in numbers], dtype=np.int32)
         return Canvas(table[indices].reshape(size), skipped)
+
+
+def id_text(value: Any) -> str:
+    """An id as text: tools write 7, 7.0 and "7" for the same one."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def segment_folder(path: Path) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from segvit.classes.class_list import read_text
 from segvit.dataset_tools.importing.readers.image_index import ImageIndex, split_of
 from segvit.dataset_tools.importing.regions import Regions
 from segvit.dataset_tools.importing.shapes import Polygons, rectangle
@@ -35,13 +36,13 @@ class YoloText:
     size: tuple[int, int] | None = None
 
     def draw(self, size: tuple[int, int], class_ids: Mapping[str, int], rules: DrawingRules) -> Canvas:
-        """See `Labels`."""
+        """See `Labels`. Raises UserError if the file is no text in UTF-8."""
         skipped: list[Skipped] = []
         canvas = Regions(list(self._regions(size, skipped))).draw(size, class_ids, rules)
         return Canvas(canvas.ids, skipped + canvas.skipped)
 
     def _regions(self, size: tuple[int, int], skipped: list[Skipped]) -> Iterator[Region]:
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path is not None else []
+        lines = _text(self.path).splitlines() if self.path is not None else []
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -51,7 +52,7 @@ class YoloText:
                 skipped.append(Skipped(f"line {number}", str(error)))
 
     def _region(self, words: Sequence[str], size: tuple[int, int], what: str) -> Region:
-        class_id = int(words[0])
+        class_id = int(float(words[0]))
         if class_id not in self.names:
             raise UserError(f"class {class_id} is not among the {len(self.names)} names")
         values = np.array(words[1:], dtype=np.float64)
@@ -97,15 +98,22 @@ def _names(files: Sequence[Path], root: Path) -> dict[int, str]:
     for path in files:
         if path.suffix in (".yaml", ".yml"):
             try:
-                names = yaml.safe_load(path.read_text(encoding="utf-8")).get("names", [])
-            except (yaml.YAMLError, AttributeError) as error:
+                names = yaml.safe_load(_text(path)).get("names", [])
+                numbered = names.items() if isinstance(names, dict) else enumerate(names)
+                return {int(number): str(name) for number, name in sorted(numbered)}
+            except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
                 raise UserError(f"{path}: damaged or not YOLO's ({error})") from error
-            numbered = names.items() if isinstance(names, dict) else enumerate(names)
-            return {int(number): str(name) for number, name in sorted(numbered)}
     for path in (root / "classes.txt", root / "labels" / "classes.txt"):
         if path.is_file():
-            return dict(enumerate(path.read_text(encoding="utf-8").splitlines()))
+            return dict(enumerate(_text(path).splitlines()))
     raise UserError(f"{root}: no data.yaml with names and no classes.txt: name the classes by --classes")
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _key(path: Path) -> str:
