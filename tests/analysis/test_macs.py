@@ -68,23 +68,25 @@ class BilinearUpsampling(nn.Module):
         return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
 
 
-def tiny_model():
-    """3 -> 4 channels at half the size, 4 -> 5 classes, upsampling."""
+def tiny_model(channels=3):
+    """4 channels at half the size, 4 -> 5 classes, upsampling."""
     return SegViT(
-        encoder=nn.Conv2d(3, 4, 2, stride=2, bias=False),
+        encoder=nn.Conv2d(channels, 4, 2, stride=2, bias=False),
         head=nn.Sequential(nn.Dropout(0.5), nn.Conv2d(4, 5, 1)),
         inference=BilinearUpsampling(),
         patch_size=2,
-        pixel_mean=[0.0, 0.0, 0.0],
-        pixel_std=[1.0, 1.0, 1.0],
+        pixel_mean=channels * [0.0],
+        pixel_std=channels * [1.0],
     )
 
 
-def test_parameters_and_macs_are_counted_by_part():
-    model = tiny_model()
-    assert count_params(model) == {"total": 48 + 25, "backbone": 48, "sem_seg_head": 25}
+@pytest.mark.parametrize("channels", [3, 5])
+def test_parameters_and_macs_are_counted_by_part(channels):
+    model = tiny_model(channels)
+    weights = channels * 4 * 4
+    assert count_params(model) == {"total": weights + 25, "backbone": weights, "sem_seg_head": 25}
     macs = count_macs(model, (8, 12))
-    expected = {"backbone": 3 * 4 * 4 * 24, "sem_seg_head": 4 * 5 * 24, "inference": 4 * 5 * 8 * 12}
+    expected = {"backbone": weights * 24, "sem_seg_head": 4 * 5 * 24, "inference": 4 * 5 * 8 * 12}
     assert macs == {"total": sum(expected.values()), **expected}
     assert all(isinstance(value, int) for value in macs.values())
 

@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
 from helpers.short_runs import overrides
-from helpers.tiny_models import use_shrunk_pp
+from helpers.tiny_models import use_channels, use_shrunk_pp
 from segvit.analysis.training_memory import CLASSES_PER_IMAGE
 from segvit.d2.solver import build_optimizer
 
@@ -38,7 +38,8 @@ def measured_peak(cfg, parts=1):
     count = min(CLASSES_PER_IMAGE, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
     height, width = cfg.MODEL.VIT.IMG_SIZE
     labels = (torch.arange(width) * count // width).to(torch.uint8).expand(height, width).contiguous()
-    image = torch.zeros(3, height, width, dtype=torch.uint8)
+    dtype = torch.uint8 if cfg.INPUT.LEVELS == "8bit" else torch.float32
+    image = torch.zeros(cfg.INPUT.CHANNELS, height, width, dtype=dtype)
     batch = [{"image": image, "sem_seg": labels, "sem_seg_ids": torch.arange(count)}] * (IMAGES // parts)
 
     def step():
@@ -61,7 +62,7 @@ def measured_peak(cfg, parts=1):
     return held + peak
 
 
-@pytest.mark.parametrize("kind", ["plain", "frozen", "recomputed", "parts", "shrunk++"])
+@pytest.mark.parametrize("kind", ["plain", "frozen", "recomputed", "parts", "shrunk++", "channels"])
 def test_the_peak_is_the_measured_one(cfg, kind):
     parts = 1
     if kind == "frozen":
@@ -72,6 +73,8 @@ def test_the_peak_is_the_measured_one(cfg, kind):
         parts = cfg.SOLVER.ACCUM_STEPS = IMAGES
     elif kind == "shrunk++":
         use_shrunk_pp(cfg, SELECTION="topk", SHARE=0.4)
+    elif kind == "channels":
+        use_channels(cfg, 5)
     estimate = estimate_training_memory(cfg)
     assert estimate.peak == pytest.approx(measured_peak(cfg, parts), rel=0.1)
 

@@ -12,7 +12,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from helpers.doctor import diagnose
-from helpers.repository import CONFIGS
+from helpers.repository import CONFIGS, PROJECT
+from helpers.scripts import load_script
 from segvit.config.loading import load_config
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.data.label_reading import read_label_map
@@ -24,6 +25,7 @@ from segvit.evaluation import SemSegConfusionEvaluator
 from segvit.image_reading import read_image
 
 hf = pytest.importorskip("datasets")
+TOOL = load_script(PROJECT / "tools" / "check_dataset.py")
 NAMES = ["grass", "road", "sky"]
 HEIGHT, WIDTH = 24, 32
 
@@ -138,6 +140,29 @@ def test_what_cannot_be_read_is_named(tmp_path, monkeypatch, name, opts, message
     name = name.replace("FOLDER", str(tmp_path)) if name.count(":") > 1 else "hf:nothing"
     with pytest.raises(UserError, match=message):
         config(tmp_path, "DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", "()", *opts)
+
+
+def test_check_dataset_reads_splits_and_names_the_rows_of_faults(tmp_path, monkeypatch):
+    monkeypatch.setattr(hf.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    splits = hf.DatasetDict(train=table(3, shift=1), validation=table(2, first=3, shift=1))
+    splits = splits.rename_columns({"image": "pixels", "annotation": "mask"})
+    splits.save_to_disk(str(tmp_path / "dataset"))
+    target, columns = f"hf:{tmp_path / 'dataset'}:train,validation", ("--hf-columns", "pixels", "mask")
+    report = ("--output", str(tmp_path / "report"), "--workers", "1")
+    assert TOOL.main([target, *columns, "--hf-reduce-labels", *report]) == 0
+    splits_found = json.loads((tmp_path / "report" / "report.json").read_text())["splits"]
+    assert [len(split) > 0 for split in splits_found] == [True, True]
+    assert (tmp_path / "report" / "contact_sheet.png").is_file()
+    assert TOOL.main([target, *columns, *report]) == 1  # ids from 1 to 3, of three classes
+    assert "HF_REDUCE_LABELS" in (tmp_path / "report" / "report.json").read_text()
+    table(2, shift=5).save_to_disk(str(tmp_path / "wrong"))
+    assert TOOL.main([f"hf:{tmp_path / 'wrong'}:train", *report]) == 1
+    assert "000001.png: ids" in (tmp_path / "report" / "report.json").read_text()
+    for options in (["--convert-to", str(tmp_path / "new")], ["--hf-columns", "pixels", "none"]):
+        with pytest.raises(SystemExit, match="2"):
+            TOOL.main([target, *options, *report])
+    with pytest.raises(SystemExit, match="2"):
+        TOOL.main([str(tmp_path), "--hf-reduce-labels", *report])
 
 
 def test_a_model_with_its_number_of_classes_does_not_open_the_dataset(tmp_path):

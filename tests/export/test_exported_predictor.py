@@ -8,6 +8,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+import tifffile
 import torch
 
 import segvit
@@ -23,14 +24,22 @@ OPTIONS = {**SIZES, "segvit_init_std": 0.2, "vit_init_std": 0.1}
 WINDOWS = ["TEST.WINDOW.ENABLED", "True", "TEST.WINDOW.SIZE", "[32, 48]", "TEST.WINDOW.STRIDE", "[21, 32]"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def make_model(**options):
+    """A model whose masks decide, so that several classes win."""
     torch.manual_seed(0)
-    model = segvit.create_model("vit_tiny_patch16_224", classes=NAMES, img_size=(32, 48), output="diagonal", **OPTIONS)
+    model = segvit.create_model(
+        "vit_tiny_patch16_224", classes=NAMES, img_size=(32, 48), output="diagonal", **OPTIONS, **options
+    )
     with torch.no_grad():
         for name, value in model.named_parameters():
             if "class_embed" in name:
-                value.zero_()  # masks decide, and several classes win
+                value.zero_()
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    model = make_model()
     folder = tmp_path_factory.mktemp("exported") / "model"
     model.cfg.INPUT.MIN_SIZE_TEST, model.cfg.INPUT.MAX_SIZE_TEST = 40, 100
     model.cfg.TEST.CONFIDENCE_TEMPERATURE, model.cfg.INPUT.FORMAT = 1.7, "BGR"
@@ -39,11 +48,11 @@ def folder(tmp_path_factory):
     return folder
 
 
-def export(folder, target, name, *, gives_labels=False, is_dynamic=True, **low):
+def export(folder, target, name, *, gives_labels=False, is_dynamic=True, pixels=None, **low):
     from segvit.d2 import load_config
 
     source = load_source(load_config(folder))
-    size = ImageSize(32, 48, is_dynamic=is_dynamic, patch_size=source.patch_size)
+    size = ImageSize(32, 48, is_dynamic=is_dynamic, patch_size=source.patch_size, **pixels or {})
     metadata = {**source.metadata, "result": json.dumps("labels" if gives_labels else "scores")}
     metadata["smallest_side"] = json.dumps(size.smallest)
     segmenter, path = source.segmenter(gives_labels=gives_labels), target / f"model{FORMATS[name].extension}"
@@ -88,6 +97,19 @@ def test_an_onnx_file_is_its_model(onnx_file, folder, image, opts):
 def test_an_openvino_file_is_its_model(folder, image, tmp_path):
     pytest.importorskip("openvino")
     require_equal(export(folder, tmp_path, "openvino"), folder, image)
+
+
+@pytest.mark.parametrize("name", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_a_file_of_five_channels_of_floating_point_levels_is_its_model(tmp_path, name):
+    pytest.importorskip("openvino" if name == "openvino" else "onnxruntime")
+    make_model(channels=5, levels="raw").save_pretrained(tmp_path / "model")
+    path = export(tmp_path / "model", tmp_path, name, pixels={"channels": 5, "dtype": torch.float32})
+    levels = np.random.default_rng(0).normal(size=(9, 12, 5)).astype(np.float32).repeat(5, axis=0).repeat(5, axis=1)
+    tifffile.imwrite(tmp_path / "a.tif", levels, photometric="minisblack", planarconfig="contig")
+    exported, expected = (SegViTPredictor(one)(tmp_path / "a.tif") for one in (path, tmp_path / "model"))
+    assert len(np.unique(expected)) > 1 and (exported == expected).mean() >= 0.9999
+    with pytest.raises(UserError, match=r"INPUT\.CHANNELS"):
+        SegViTPredictor(path)(np.zeros((20, 30, 4), np.float32))
 
 
 @pytest.mark.slow

@@ -29,6 +29,12 @@ def use_windows(cfg, **settings):
         window[key] = value
 
 
+def use_channels(cfg, channels):
+    """Images of so many channels of floating-point levels."""
+    cfg.INPUT.CHANNELS, cfg.INPUT.LEVELS = channels, "raw"
+    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = channels * [0.5], channels * [0.3]
+
+
 def use_shrunk_pp(cfg, **edge):
     """Shrunk++ at block 1 of 3, by default with a threshold at the median of random scores.
 

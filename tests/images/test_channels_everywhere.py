@@ -16,7 +16,7 @@ from segvit.dataset_tools.doctor import check_dataset, open_dataset
 from segvit.errors import ArgumentError, UserError
 from segvit.images import ImageFormat
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
-from segvit.web.limits import UploadLimits
+from segvit.web.limits import EXTENSIONS, UploadLimits
 from segvit.web.uploads import read_upload
 
 RAW = ImageFormat(channels=5, levels="raw", fill=5 * (0.0,))
@@ -111,12 +111,26 @@ def test_the_doctor_reads_five_channels_and_finds_flat_and_missing_ones(tmp_path
     assert any(finding.kind == "unreadable_image" for finding in as_rgb.findings)
 
 
-def test_an_upload_of_five_channels_is_decoded_and_shown(tmp_path):
+@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+def test_an_upload_of_five_channels_is_decoded_and_shown(tmp_path, suffix):
     levels = five_floats(tmp_path / "a.tif")
-    upload = read_upload(tmp_path / "a.tif", UploadLimits(seconds=60), RAW)
+    np.save(tmp_path / "a.npy", levels)
+    assert suffix in EXTENSIONS
+    upload = read_upload(tmp_path / f"a{suffix}", UploadLimits(seconds=60), RAW)
     assert np.array_equal(upload.pixels, levels) and upload.image.shape == (32, 48, 3)
-    with pytest.raises(UserError, match=r"^a\.tif.*INPUT\.CHANNELS"):
-        read_upload(tmp_path / "a.tif", UploadLimits(seconds=60), ImageFormat(channels=4, levels="raw"))
+    with pytest.raises(UserError, match=rf"^a\{suffix}.*INPUT\.CHANNELS"):
+        read_upload(tmp_path / f"a{suffix}", UploadLimits(seconds=60), ImageFormat(channels=4, levels="raw"))
+
+
+def test_an_array_of_colours_can_be_uploaded_and_a_large_one_is_refused_by_its_header(tmp_path):
+    colors = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", colors)
+    assert np.array_equal(read_upload(tmp_path / "a.npy", UploadLimits(seconds=60)).image, colors)
+    with pytest.raises(UserError, match=r"^a\.npy.*megapixels"):
+        read_upload(tmp_path / "a.npy", UploadLimits(seconds=60, max_megapixels=0.0005))
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00nothing")
+    with pytest.raises(UserError, match=r"^a\.npy: not a NumPy array"):
+        read_upload(tmp_path / "a.npy", UploadLimits(seconds=60))
 
 
 def test_levels_that_only_some_images_have_are_refused_elsewhere():

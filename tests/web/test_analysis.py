@@ -109,8 +109,8 @@ def test_decoding_over_the_memory_limit_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(png_of_size(12_000, 12_000))
     code = (
         "import sys; from segvit.web import decoding; from segvit.web.limits import UploadLimits\n"
-        "decoding.limit_resources(UploadLimits(max_megapixels=1, seconds=1000))\n"
-        "decoding.limit_resources = lambda limits: None; decoding.BASE_MEMORY = 0; decoding.main()"
+        "decoding.limit_resources(UploadLimits(max_megapixels=1, seconds=1000), 3)\n"
+        "decoding.limit_resources = lambda limits, channels: None; decoding.BASE_MEMORY = 0; decoding.main()"
     )
     limits = json.dumps({"max_megapixels": 150, "seconds": 1000})
     command = [sys.executable, "-c", code, str(tmp_path / "a.png"), limits, "{}"]

@@ -1,6 +1,7 @@
 """Check a dataset before training on it, and convert colours or other ids in its label maps to class ids.
 
     check_dataset.py NAME-or-FOLDER [--output FOLDER]
+    check_dataset.py hf:PATH:SPLIT[,SPLIT] [--hf-columns IMAGES LABELS] [--hf-classes FILE] [--hf-reduce-labels]
     check_dataset.py NAME-or-FOLDER --measure-channels NEW_CONFIG.yaml [--base CONFIG.yaml]
     check_dataset.py FOLDER --convert-to NEW_FOLDER [--palette FILE] [--unlisted-as-ignored] [--map-ids RULE]
 
@@ -20,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import segvit.data  # noqa: F401  (registers the datasets)
-from segvit.cli_errors import from_zero, positive, user_errors
+from segvit.cli_errors import positive, user_errors
 from segvit.command_line.parser import CommandParser
 from segvit.dataset_tools.channel_statistics import form_of, measure_channels, write_channel_config
 from segvit.dataset_tools.conversion import (
@@ -42,7 +43,9 @@ from segvit.dataset_tools.doctor import (
     draw_samples,
     open_dataset,
 )
+from segvit.dataset_tools.doctor.arguments import add_hugging_face_options, add_image_options, open_target
 from segvit.dataset_tools.doctor.checked_dataset import CheckedDataset
+from segvit.datasets.hugging_face import PREFIX
 from segvit.datasets.registration import sem_seg_names
 from segvit.errors import UserError
 from segvit.images import ImageFormat
@@ -57,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Check, report and convert. Returns the exit code."""
     args = build_parser().parse_args(argv)
     require_read_options(args)
-    dataset = open_dataset(args.target, ignore_value=args.ignore_value)
+    dataset = open_target(args)
     if args.measure_channels:
         return write_channels(dataset, args)
     args.channels, args.levels = args.channels or 3, args.levels or "8bit"
@@ -104,6 +107,7 @@ def build_parser() -> CommandParser:
         help="threads that read files (default: %(default)s)",
     )
     add_image_options(parser)
+    add_hugging_face_options(parser)
     parser.add_argument(
         "--base", type=Path, metavar="CONFIG", help="the _BASE_ of the config of --measure-channels (default: none)"
     )
@@ -142,24 +146,6 @@ def build_parser() -> CommandParser:
     return parser
 
 
-def add_image_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name the `ImageFormat`."""
-    parser.add_argument(
-        "--max-level", type=from_zero, default=0, metavar="LEVEL", help="INPUT.MAX_LEVEL of the config (default: 0)"
-    )
-    parser.add_argument(
-        "--channels",
-        type=positive,
-        metavar="C",
-        help="INPUT.CHANNELS of the config (default: 3; with --measure-channels, those of the first image)",
-    )
-    parser.add_argument(
-        "--levels",
-        choices=("8bit", "raw", "percentile"),
-        help="INPUT.LEVELS of the config (default: 8bit; with --measure-channels, raw for images of more bits)",
-    )
-
-
 def write_channels(dataset: CheckedDataset, args: argparse.Namespace) -> int:
     """Measure the channels of the first split, train, and write them as a config. Returns the exit code."""
     if args.base is not None and not args.base.is_file():
@@ -181,6 +167,12 @@ def require_read_options(args: argparse.Namespace) -> None:
         raise UserError(f"--ignore-value {args.ignore_value} is for folders: dataset {args.target!r} defines its own")
     args.ignore_value = 255 if args.ignore_value is None else args.ignore_value
     converts = args.convert_to or args.convert_colors or args.convert_in_place
+    is_hf = args.target.startswith(PREFIX)
+    if converts and is_hf:
+        raise UserError(f"{args.target}: its label maps are in tables, which are not converted: convert folders")
+    for option in () if is_hf else ("hf_columns", "hf_classes", "hf_reduce_labels"):
+        if getattr(args, option):
+            raise UserError(f"--{option.replace('_', '-')} is for datasets hf:PATH:SPLIT")
     for option in () if converts else ("map_ids", "palette", "unlisted_as_ignored"):
         if getattr(args, option):
             raise UserError(f"--{option.replace('_', '-')} needs --convert-to NEW_FOLDER or --convert-in-place")
@@ -194,7 +186,7 @@ def require_read_options(args: argparse.Namespace) -> None:
 
 def default_output(target: str) -> Path:
     """A folder with the name of the dataset."""
-    name = Path(target).resolve().name if Path(target).is_dir() else target
+    name = Path(target).resolve().name if Path(target).is_dir() else target.rpartition("/")[2].replace(":", "_")
     return Path("output", "check_dataset", name)
 
 

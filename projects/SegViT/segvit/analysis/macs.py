@@ -53,7 +53,7 @@ def count_macs(model: SegViT, size: tuple[int, int]) -> MacCounts:
         model: on any device; left unchanged.
     """
     model = weightless_copy(model).eval()
-    images = torch.empty(1, 3, *size, device="meta")
+    images = torch.empty(1, len(model.pixel_mean), *size, device="meta")
     stages, backbone = _run_and_count(model.encoder, images)
     outputs, sem_seg_head = _run_and_count(model.head, stages)
     _, inference = _run_and_count(model.inference, outputs, size)

@@ -6,10 +6,10 @@ under the config's autocast, and `LiveMemory` follows which tensors are alive.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from torch import nn
@@ -21,6 +21,7 @@ from segvit.analysis.live_memory import LiveMemory
 from segvit.assembly.backbone import frozen_dtype
 from segvit.assembly.model_types import ModelInput
 from segvit.d2 import SegViT
+from segvit.images import image_format_of
 from segvit.modeling.cast_weights import hold_cast_weights
 
 # Classes in each image: as many as images of ADE20K have.
@@ -72,7 +73,9 @@ def estimate_training_memory(
     weights = _size([*model.parameters(), *buffers])
     average = gradients + _size(buffers) if averages else 0
     optimizer = STATES_PER_WEIGHT * gradients
-    batch = [_labelled_image(model.backbone.img_size, model.num_classes)] * images
+    image_format = image_format_of(cfg)
+    pixels = np.zeros((image_format.channels, *model.backbone.img_size), image_format.dtype)
+    batch = [_labelled(torch.from_numpy(pixels), model.num_classes)] * images
     on_gpu = torch.device(cfg.MODEL.DEVICE).type == "cuda"
     with FusedBiasedAttention() if on_gpu else nullcontext():
         activations, peak = _memory_of_step(model, batch, dtype=dtype, parts=parts)
@@ -131,13 +134,14 @@ def _replace_tensors(model: nn.Module) -> None:
             setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
 
 
-def _labelled_image(size: Sequence[int], num_classes: int) -> ModelInput:
-    """An image and labels as the mapper gives them: stripes of classes."""
+def _labelled(image: torch.Tensor, num_classes: int) -> ModelInput:
+    """An image (C, H, W) and labels as the mapper gives them: stripes of classes."""
     count = min(CLASSES_PER_IMAGE, num_classes)
-    columns = (torch.arange(size[1]) * count // size[1]).to(torch.uint8)
+    height, width = image.shape[1:]
+    columns = (torch.arange(width) * count // width).to(torch.uint8)
     return {
-        "image": torch.zeros(3, *size, dtype=torch.uint8),
-        "sem_seg": columns.expand(*size).contiguous(),
+        "image": image,
+        "sem_seg": columns.expand(height, width).contiguous(),
         "sem_seg_ids": torch.arange(count),
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from functools import lru_cache
 from importlib import import_module
@@ -51,20 +52,14 @@ def register_hugging_face(cfg: CfgNode, *, model_names_classes: bool = False) ->
         if not path or not split:
             key = "DATASETS.TRAIN" if name in cfg.DATASETS.TRAIN else "DATASETS.TEST"
             raise UserError(f"{key} {name!r} must be hf:PATH_OR_NAME:SPLIT, such as hf:/path/to/folder:train")
-        if name in DatasetCatalog:
-            DatasetCatalog.remove(name)
-            MetadataCatalog.remove(name)
-        image, labels = _columns(cfg)
-        source = _Source(
-            path=str(Path(path).resolve()) if Path(path).exists() else path,
-            split=split,
-            image=image,
-            labels=labels,
+        register_split(
+            path,
+            split,
+            columns=_columns(cfg),
             reduces=cfg.DATASETS.HF_REDUCE_LABELS,
             classes=cfg.DATASETS.HF_CLASSES,
+            ignore_value=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
         )
-        DatasetCatalog.register(name, lambda name=name, source=source: source.records(name))
-        MetadataCatalog.get(name).set(evaluator_type="sem_seg", ignore_label=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
     needs_classes = not cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES and not model_names_classes
     for name in names:
         if Path(name.removeprefix(PREFIX).rpartition(":")[0]).is_dir() or (needs_classes and name == names[0]):
@@ -73,6 +68,33 @@ def register_hugging_face(cfg: CfgNode, *, model_names_classes: bool = False) ->
                 DatasetCatalog.get(name)
     if names and needs_classes:
         cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = len(MetadataCatalog.get(names[0]).stuff_classes)
+
+
+def register_split(
+    path: str, split: str, *, columns: Sequence[str], reduces: bool, classes: str, ignore_value: int
+) -> str:
+    """Register one split, in place of an earlier one, and return its name; `DatasetCatalog.get` opens it.
+
+    Args:
+        path: of a folder, or the name of a dataset on the hub.
+        columns, reduces, classes: DATASETS.HF_COLUMNS, HF_REDUCE_LABELS and HF_CLASSES.
+        ignore_value: the id of ignored pixels.
+    """
+    name = f"{PREFIX}{path}:{split}"
+    if name in DatasetCatalog:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    source = _Source(
+        path=str(Path(path).resolve()) if Path(path).exists() else path,
+        split=split,
+        image=columns[0],
+        labels=columns[1],
+        reduces=reduces,
+        classes=classes,
+    )
+    DatasetCatalog.register(name, lambda: source.records(name))
+    MetadataCatalog.get(name).set(evaluator_type="sem_seg", ignore_label=ignore_value)
+    return name
 
 
 def _columns(cfg: CfgNode) -> tuple[str, str]:

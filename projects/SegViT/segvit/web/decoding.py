@@ -22,10 +22,11 @@ from PIL import Image
 from segvit.errors import UserError
 from segvit.image_levels import DAMAGE, to_colors
 from segvit.images import ImageFormat
-from segvit.images.channel_files import stored_form
+from segvit.images.channel_files import ARRAY_EXTENSIONS, stored_form
 from segvit.web.limits import FORMATS, MEGA, Upload, UploadLimits
 
-# Memory of the process in bytes: a constant part for libraries, and the copies of an image in several modes.
+# Memory of the process in bytes: a constant part for libraries, and the copies of an image of three channels in several
+# modes.
 BASE_MEMORY = 1000 * MEGA
 MEMORY_PER_PIXEL = 40
 
@@ -33,9 +34,10 @@ MEMORY_PER_PIXEL = 40
 def main() -> None:
     path, limits_json, format_json = sys.argv[1:]
     limits = UploadLimits(**json.loads(limits_json))
-    limit_resources(limits)
+    image_format = ImageFormat.from_json(format_json)
+    limit_resources(limits, image_format.channels)
     try:
-        upload = decode(path, limits, ImageFormat.from_json(format_json))
+        upload = decode(path, limits, image_format)
     except UserError as error:
         answer(refusal=str(error))
     except MemoryError:
@@ -50,13 +52,13 @@ def answer(**values: object) -> None:
     sys.stdout.flush()
 
 
-def limit_resources(limits: UploadLimits) -> None:
+def limit_resources(limits: UploadLimits, channels: int) -> None:
     """Limit memory and, for a process whose parent has died, processor time."""
     if sys.platform != "linux":
         return  # Other systems do not enforce these limits.
     import resource
 
-    memory = round(BASE_MEMORY + MEMORY_PER_PIXEL * limits.max_megapixels * MEGA)
+    memory = round(BASE_MEMORY + MEMORY_PER_PIXEL * max(channels / 3, 1) * limits.max_megapixels * MEGA)
     seconds = math.ceil(limits.seconds) + 1
     for kind, limit in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds)):
         hard = resource.getrlimit(kind)[1]
@@ -84,7 +86,7 @@ def decode(path: str, limits: UploadLimits, image_format: ImageFormat) -> Upload
 def _decode(path: str, limits: UploadLimits, image_format: ImageFormat) -> np.ndarray:
     """(H, W, C) pixels of a file within the limits."""
     name = Path(path).name
-    if not image_format.is_rgb:
+    if not image_format.is_rgb or Path(path).suffix.lower() in ARRAY_EXTENSIONS:
         try:
             _check_size(stored_form(path).size[::-1], name, limits)
             return image_format.read(path)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# No other formats: for some, Pillow starts external programs.
+from segvit.images.channel_files import ARRAY_EXTENSIONS
+
+# No other formats: for some, Pillow starts external programs. Arrays are read by NumPy.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", *ARRAY_EXTENSIONS)
 MEGA = 1_000_000
 
 

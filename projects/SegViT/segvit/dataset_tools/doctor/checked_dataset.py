@@ -15,6 +15,7 @@ from segvit.dataset_tools.doctor.finding import Finding
 from segvit.datasets.annotation_formats import import_hint
 from segvit.datasets.benchmarks.ade20k_full import refuse_full_ade20k
 from segvit.datasets.folder import require_free_ignore_value, require_layout, split_names
+from segvit.datasets.hugging_face import PREFIX, register_split
 from segvit.datasets.pairs import ANNOTATION_EXTENSIONS, IMAGE_EXTENSIONS, files_by_stem
 from segvit.datasets.registration import (
     folders_of,
@@ -81,6 +82,24 @@ def open_dataset(target: str, *, ignore_value: int = 255) -> CheckedDataset:
             f"{target!r} is neither a folder nor the name (or first part of the name) of a semantic segmentation "
             f"dataset whose folder exists; near: {', '.join(nearest_names(target))}"
         )
+    return _open_registered(target, names)
+
+
+def open_hugging_face(
+    target: str, *, columns: Sequence[str], reduces: bool, classes: str, ignore_value: int
+) -> CheckedDataset:
+    """Open "hf:PATH_OR_NAME:SPLIT" or "hf:PATH_OR_NAME:SPLIT,SPLIT", see `register_split`.
+
+    Raises:
+        UserError: `target` has another form, or cannot be opened.
+    """
+    path, _, splits = target.removeprefix(PREFIX).rpartition(":")
+    if not path or not all(splits.split(",")):
+        raise UserError(f"{target!r} must be hf:PATH_OR_NAME:SPLIT, such as hf:/path/to/folder:train,validation")
+    options = {"columns": columns, "reduces": reduces, "classes": classes, "ignore_value": ignore_value}
+    names = [register_split(path, split, **options) for split in dict.fromkeys(splits.split(","))]
+    for name in names:
+        DatasetCatalog.get(name)  # sets its classes
     return _open_registered(target, names)
 
 

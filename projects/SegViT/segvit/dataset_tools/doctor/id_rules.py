@@ -36,12 +36,13 @@ def _shift_message(present: set[int], num_classes: int, ignore_value: int) -> st
         return (
             f"ids run from {min(present)} to {num_classes}, but {num_classes} classes have the ids 0 to "
             f"{num_classes - 1}: they are shifted by one; check_dataset.py FOLDER --convert-to NEW_FOLDER "
-            "--map-ids from-one subtracts 1"
+            "--map-ids from-one subtracts 1, in datasets hf:... DATASETS.HF_REDUCE_LABELS True"
         )
     return (
         f"ids run from 0 to {num_classes}, one more than there are classes, and the ignore value {ignore_value} never "
         f"occurs. Either 0 is an ignored background (check_dataset.py FOLDER --convert-to NEW_FOLDER "
-        f"--map-ids from-one makes 0 {ignore_value} and subtracts 1 from the others), or "
+        f"--map-ids from-one makes 0 {ignore_value} and subtracts 1 from the others, in datasets hf:... "
+        "DATASETS.HF_REDUCE_LABELS True does), or "
         f"{num_classes} is void (--map-ids {num_classes}=ignore), or the list lacks a class"
     )
 

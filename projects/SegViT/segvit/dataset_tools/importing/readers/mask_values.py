@@ -144,7 +144,7 @@ def ignored_pixels(num_classes: int, values: Sequence[Value]) -> dict[Value, str
     """
     largest = max((value for value in values if isinstance(value, int) and value < IGNORED_PIXEL_OF_16_BITS), default=0)
     has_larger_ids = num_classes > IGNORED_PIXEL or (not num_classes and largest > IGNORED_PIXEL)
-    return {IGNORED_PIXEL_OF_16_BITS: None} | ({} if has_larger_ids else {IGNORED_PIXEL: None})
+    return dict.fromkeys([IGNORED_PIXEL_OF_16_BITS] + ([] if has_larger_ids else [IGNORED_PIXEL]))
 
 
 def parse_ids(text: str, names: Sequence[str], values: Sequence[Value]) -> dict[Value, str | None]:
