@@ -6,6 +6,7 @@ Shape shorthand: H x W pixels, C channels, K classes.
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -25,9 +26,9 @@ SIZE, IGNORED = (100, 150), 255
 PLACE = {"crs": "EPSG:32633", "transform": from_origin(400000, 5000000, 10, 10)}
 
 
-def write_raster(path, array, **options):
-    """Write (C, H, W) in small tiles."""
-    tiles = {"tiled": True, "blockxsize": 16, "blockysize": 16}
+def write_raster(path, array, *, block=16, **options):
+    """Write (C, H, W) in tiles."""
+    tiles = {"tiled": True, "blockxsize": block, "blockysize": block}
     settings = {"count": len(array), "height": array.shape[1], "width": array.shape[2], "dtype": array.dtype}
     with rasterio.open(path, "w", driver="GTiff", **settings, **tiles, **options) as file:
         file.write(array)
@@ -113,6 +114,20 @@ def test_parts_of_three_channels_follow_the_order_of_the_config(tmp_path):
     for order, channels in (("RGB", image), ("BGR", image[::-1])):
         with RasterImage(source, ImageFormat(order=order)) as raster:
             assert np.array_equal(raster.read(7, 9, 20, 30), channels[:, 7:27, 9:39].transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("block", [16, 512])
+def test_a_reduced_image_decodes_each_block_once(tmp_path, block):
+    image = random_image(3, np.uint8, (1000, 1500))
+    source = write_raster(tmp_path / "a.tif", image, block=block, compress="deflate", **PLACE)
+    with RasterImage(source, ImageFormat()) as raster:
+        start = time.process_time()
+        raster.read(0, 0, 1000, 1500)
+        whole = time.process_time() - start
+        reduced = raster.reduced(300)
+        assert time.process_time() - start < 20 * whole + 0.1
+    assert reduced.shape == (200, 300, 3)
+    assert np.array_equal(reduced, image.transpose(1, 2, 0)[2::5, 2::5])
 
 
 MEMORY = """

@@ -22,8 +22,10 @@ from segvit.images.level_range import LevelRange, range_of
 
 # The tags of a TIFF that place its pixels on a map: scale, tie points, matrix.
 PLACE_TAGS = (33550, 33922, 34264)
-# Blocks of the file that GDAL keeps, in MB.
-CACHE_MB = 128
+# Decoded blocks of the file that GDAL keeps, in bytes: rasterio's `Env` passes an integer on as it is.
+CACHE_BYTES = 32 * 2**20
+# A whole image is read in parts of about so many columns and pixels, or of the file's blocks if they are larger.
+PART_WIDTH, PART_PIXELS = 512, 2**20
 # Longest side of the reduced image whose percentiles scale the whole.
 REDUCED_SIDE = 1024
 
@@ -75,7 +77,7 @@ class RasterImage:
         self.path = path
         self.image_format = image_format
         rasterio = import_rasterio(path)
-        self._environment = rasterio.Env(GDAL_CACHEMAX=CACHE_MB)
+        self._environment = rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES)
         self._environment.__enter__()
         try:
             self._file = open_raster(path)
@@ -107,7 +109,7 @@ class RasterImage:
 
     def reduced(self, longest: int) -> np.ndarray:
         """(h, w, C): the whole image with this longest side, or less."""
-        return self._pixels(self._levels(out_shape=reduced_size(self.size, longest)))
+        return self._pixels(self._reduced_levels(longest))
 
     def has_data(self, top: int, left: int, height: int, width: int) -> np.ndarray | None:
         """(h, w) bool: pixels that have data in any channel; None if the file has no pixels without data."""
@@ -124,7 +126,7 @@ class RasterImage:
         """The percentiles of the whole image, by a reduced copy of it."""
         if self.image_format.levels != "percentile":
             return None
-        levels = self._levels(out_shape=reduced_size(self.size, REDUCED_SIDE)).array.astype(np.float32)
+        levels = self._reduced_levels(REDUCED_SIDE).array.astype(np.float32)
         if self._file.nodata is not None:
             levels[levels == self._file.nodata] = np.nan
         levels[~np.isfinite(levels)] = np.nan
@@ -132,6 +134,30 @@ class RasterImage:
 
     def _pixels(self, stored: StoredLevels) -> np.ndarray:
         return self.image_format.scaled(stored, self.path, self._range)
+
+    def _reduced_levels(self, longest: int) -> StoredLevels:
+        """Evenly spaced rows and columns, of a reduced copy in the file if there is one, else of its blocks in turn.
+
+        GDAL would read row after row, and decode the blocks of each row again where they do not fit its cache.
+        """
+        size = reduced_size(self.size, longest)
+        if self._file.overviews(1):
+            return self._levels(out_shape=size)
+        rows, columns = (_evenly_spaced(length, count) for length, count in zip(self.size, size))
+        block_height, block_width = self._file.block_shapes[0]
+        width = -(-PART_WIDTH // block_width) * block_width
+        height = max(PART_PIXELS // width // block_height, 1) * block_height
+        bands = []
+        for top in range(0, self.size[0], height):
+            of_band = rows[(rows >= top) & (rows < top + height)] - top
+            parts = []
+            for left in range(0, self.size[1], width):
+                of_part = columns[(columns >= left) & (columns < left + width)] - left
+                window = self._window(top, left, min(height, self.size[0] - top), min(width, self.size[1] - left))
+                levels = self._levels(window=window)
+                parts.append(levels.array[of_band][:, of_part])
+            bands.append(np.concatenate(parts, axis=1))
+        return levels._replace(array=np.concatenate(bands))
 
     def _levels(self, *, window: Any = None, out_shape: tuple[int, int] | None = None) -> StoredLevels:
         shape = None if out_shape is None else (len(self._indexes), *out_shape)
@@ -153,6 +179,11 @@ class RasterImage:
     ) -> None:
         self._file.close()
         self._environment.__exit__(kind, error, traceback)
+
+
+def _evenly_spaced(length: int, count: int) -> np.ndarray:
+    """(count,) positions below `length`: the centres of as many equal parts."""
+    return ((np.arange(count) + 0.5) * length / count).astype(np.int64)
 
 
 def reduced_size(size: tuple[int, int], longest: int) -> tuple[int, int]:

@@ -96,8 +96,10 @@ def open_hugging_face(
     path, _, splits = target.removeprefix(PREFIX).rpartition(":")
     if not path or not all(splits.split(",")):
         raise UserError(f"{target!r} must be hf:PATH_OR_NAME:SPLIT, such as hf:/path/to/folder:train,validation")
-    options = {"columns": columns, "reduces": reduces, "classes": classes, "ignore_value": ignore_value}
-    names = [register_split(path, split, **options) for split in dict.fromkeys(splits.split(","))]
+    names = [
+        register_split(path, split, columns=columns, reduces=reduces, classes=classes, ignore_value=ignore_value)
+        for split in dict.fromkeys(splits.split(","))
+    ]
     for name in names:
         DatasetCatalog.get(name)  # sets its classes
     return _open_registered(target, names)
