@@ -91,10 +91,7 @@ def build_parser() -> CommandParser:
         "--output", type=Path, metavar="FOLDER", help="folder of the report (default: output/check_dataset/<name>)"
     )
     parser.add_argument(
-        "--ignore-value",
-        type=int,
-        metavar="ID",
-        help="the id of ignored pixels in a FOLDER (default: 255)",
+        "--ignore-value", type=int, metavar="ID", help="the id of ignored pixels in a FOLDER (default: 255)"
     )
     parser.add_argument(
         "--num-images", type=positive, metavar="N", help=f"images on the contact sheet (default: {NUM_IMAGES})"

@@ -85,7 +85,8 @@ def _skip_orphans(
     path: Path, content: dict[str, Any], of_image: dict[str, list[dict[str, Any]]], source: Source
 ) -> None:
     """List the annotations of images that the file does not name."""
-    orphans = [image for image in of_image if image not in {id_text(it.get("id")) for it in content["images"]}]
+    listed = {id_text(it.get("id")) for it in content["images"]}
+    orphans = [image for image in of_image if image not in listed]
     count = sum(len(of_image[image]) for image in orphans)
     if count:
         what = f"{path.name}: {count} annotation{'s' if count > 1 else ''}"
