@@ -95,6 +95,17 @@ def test_tokens_are_padded_to_the_largest_image():
     assert torch.equal(kept.key_mask, kept.valid[:, None, None])
 
 
+def test_the_compiler_does_not_warn_of_the_number_of_kept_tokens(caplog):
+    def shares(scores):
+        indices, valid = tokens_above_threshold(scores * 1, torch.zeros(scores.shape[1], dtype=torch.bool), 0.4)
+        return indices.float().mean(), valid
+
+    scores = torch.tensor([[0.1, 0.5, 0.9], [0.1, 0.2, 0.9]])
+    mean, valid = torch.compile(shares, backend="eager")(scores)
+    assert mean == shares(scores)[0] and valid.tolist() == [[True, True], [True, False]]
+    assert not [record for record in caplog.records if record.name.startswith("torch._dynamo")]
+
+
 @pytest.mark.parametrize(("longest", "length"), [(1, 64), (64, 64), (65, 128), (190, 192), (193, 200)])
 def test_a_batch_on_a_gpu_is_padded_to_multiples(longest, length):
     assert padded_length(longest, 200) == length

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -97,7 +98,7 @@ class ToyRuns:
         self.run(name, [*command, *common, *options, "OUTPUT_DIR", str(self.output(name))])
 
     def run(self, name: str, command: list[str]) -> None:
-        """Start Python in a process group of its own, by which the processes that it starts are killed, too."""
+        """Start Python."""
         self.output(name).mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "DETECTRON2_DATASETS": str(self.folder / "datasets"), "OMP_NUM_THREADS": "2"}
         with open(self.output(name) / "output.txt", "ab") as log:
@@ -106,7 +107,6 @@ class ToyRuns:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                start_new_session=True,
             )
 
     def output(self, name: str) -> Path:
@@ -198,7 +198,16 @@ class ToyRuns:
             self.kill(name)
 
     def kill(self, name: str) -> None:
-        """End a run with all its processes."""
+        """End a run with all its processes; those of torchrun have sessions of their own."""
         if self.processes[name].poll() is None:
-            os.killpg(self.processes[name].pid, signal.SIGKILL)
+            for process_id in [*descendants(self.processes[name].pid), self.processes[name].pid]:
+                with suppress(ProcessLookupError):
+                    os.kill(process_id, signal.SIGKILL)
             self.processes[name].wait()
+
+
+def descendants(process_id: int) -> list[int]:
+    """The processes that a process has started, and those that they have started, on Linux."""
+    lists = Path("/proc", str(process_id), "task").glob("*/children")
+    children = [int(word) for path in lists for word in path.read_text().split()]
+    return [*children, *(later for child in children for later in descendants(child))]

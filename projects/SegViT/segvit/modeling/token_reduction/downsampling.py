@@ -133,6 +133,7 @@ def top_tokens(scores: torch.Tensor, coarse: torch.Tensor, count: int) -> torch.
     return indices.sort(dim=1).values
 
 
+@torch.compiler.disable(reason="the host reads the number of kept tokens")
 def tokens_above_threshold(
     scores: torch.Tensor, coarse: torch.Tensor, threshold: float
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
