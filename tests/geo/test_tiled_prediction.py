@@ -100,6 +100,20 @@ def test_an_error_leaves_no_file_and_names_the_source(make_predictor, tmp_path):
     assert not list(tmp_path.glob("*labels*"))
 
 
+def test_an_interruption_leaves_no_file(make_predictor, tmp_path, monkeypatch):
+    source = write_raster(tmp_path / "a.tif", random_image(5), **PLACE)
+    written = []
+
+    def interrupt(labels, *place):
+        written.extend(tmp_path.glob(".labels*"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RasterImage, "has_data", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        segment_raster(make_predictor(), source, tmp_path / "labels.tif", progress=False)
+    assert len(written) == 1 and [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
 def test_a_place_on_a_map_is_recognized(tmp_path):
     assert is_georeferenced(write_raster(tmp_path / "a.tif", random_image(1), **PLACE))
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):

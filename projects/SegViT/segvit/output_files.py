@@ -42,7 +42,9 @@ def atomic_write(target: str | os.PathLike[str], *, sync: bool = False) -> Itera
         if sync:
             _fsync(target.parent)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary)):
+        # An error in copying names the source first; a full disk is the target's.
+        is_full = error.errno == errno.ENOSPC and error.filename2 == str(temporary)
+        if error.errno is None or not (is_full or error.filename in (None, str(temporary))):
             raise
         raise OSError(error.errno, error.strerror, str(target)) from error
     except RuntimeError as error:

@@ -1,5 +1,6 @@
 """Damaged and interrupted imports: nothing half-written, and a list of what was skipped and why."""
 
+import errno
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from helpers.annotation_exports import EXPORTS, Scene
 from helpers.folders import CLASSES, HEIGHT, WIDTH, block_image, label_map
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
+from segvit import output_files
 from segvit.dataset_tools.importing import import_run
 from segvit.output_files import new_folder
 
@@ -85,6 +87,24 @@ def test_an_interruption_leaves_nothing(export, monkeypatch):
     monkeypatch.setattr(import_run, "make_splits", interrupt)
     with pytest.raises(SystemExit, match="130"):
         run(folder)
+    assert [path.name for path in folder.parent.iterdir()] == ["export"]
+
+
+def test_a_full_disk_is_that_of_the_target(export, monkeypatch, capsys):
+    folder = export("coco")
+
+    def no_links(source, target):
+        raise OSError(errno.EXDEV, "another disk", str(source), None, str(target))
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))  # as shutil does
+
+    monkeypatch.setattr(output_files.os, "link", no_links)
+    monkeypatch.setattr(output_files.shutil, "copyfile", full)
+    with pytest.raises(SystemExit, match="2"):
+        run(folder)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert str(folder.parent / ".new") in error and str(folder / "images") not in error
     assert [path.name for path in folder.parent.iterdir()] == ["export"]
 
 
