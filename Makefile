@@ -16,6 +16,7 @@ $(VENV)/.ready: setup.py scripts/install_detectron2.py
 	$(PIP) install --quiet "setuptools<81" wheel
 	$(BIN)/python -c "import torch" 2>/dev/null || $(PIP) install torch==2.11.0 torchvision==0.26.0
 	$(BIN)/python -c "from importlib.metadata import version; print('torch==' + version('torch'))" > $(VENV)/torch.txt
+	@echo "installing SegViT and what it needs: minutes without output"
 	$(PIP) install --quiet --no-build-isolation --constraint $(VENV)/torch.txt --editable ".[detectron2,dev,export,openvino,demo,geo,examples,augmentation,huggingface]"
 	$(BIN)/python scripts/install_detectron2.py
 	touch $@

@@ -72,7 +72,7 @@ def serves_the_page(command, workspace):
             server.wait(200)
 
 
-EXPORT_DEMO = next(command for command in commands() if "tools/export_model.py" in command)
+EXPORT_DEMO = next(command for command in commands() if "tools/export_model.py --model output/demo" in command)
 
 
 def exports_the_demo(command, workspace):

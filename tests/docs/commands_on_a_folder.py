@@ -45,19 +45,19 @@ def checks_data(command, workspace):
 
 
 def measures_channels(command, workspace):
-    output = workspace.shell(with_a_folder(command, workspace))
+    output = workspace.once("own.yaml", lambda: workspace.shell(with_a_folder(command, workspace)))
     assert "mean" in output
     written = yaml.safe_load((workspace.folder / "own.yaml").read_text())
     assert written["INPUT"]["CHANNELS"] == 3 and len(written["MODEL"]["PIXEL_STD"]) == 3 and written["_BASE_"]
 
 
 def segments_a_scene(command, workspace):
-    trains_on_a_folder(CUSTOM_RUN, workspace)
+    trains_on_a_folder(OWN_RUN, workspace)
     place = {"crs": "EPSG:32633", "transform": from_origin(400000, 5000000, 10, 10)}
     options = {"driver": "GTiff", "count": 3, "height": 40, "width": 60, "dtype": "uint8", **place}
     with rasterio.open(workspace.folder / "scene.tif", "w", **options) as file:
         file.write(block_image(7)[:40, :60].transpose(2, 0, 1))
-    workspace.shell(command.replace("output/mine/model", "output/custom_scratch/model"))
+    workspace.shell(command)
     with rasterio.open(workspace.folder / "output/scene/labels/scene.tif") as file:
         assert file.crs.to_epsg() == 32633
 
@@ -68,39 +68,63 @@ def trains_on_a_folder(command, workspace):
     workspace.once(command, lambda: workspace.shell(command, overrides))
 
 
-CUSTOM_RUN = (
-    "OMP_NUM_THREADS=1 python projects/SegViT/train_net.py --num-gpus 2 "
-    "--config-file projects/SegViT/configs/custom/segvit_scratch.yaml DATASETS.FOLDER /path/to/folder"
+OWN_RUN = (
+    "python projects/SegViT/train_net.py --model custom/segvit_scratch_320x240 --output output/mine "
+    "DATASETS.FOLDER /path/to/folder"
+)
+MEASURE = (
+    "python projects/SegViT/tools/check_dataset.py /path/to/folder --measure-channels own.yaml "
+    "--base projects/SegViT/configs/custom/segvit_scratch_320x240.yaml"
+)
+CHANNELS_RUN = (
+    "python projects/SegViT/train_net.py --config-file own.yaml --output output/own_channels "
+    "DATASETS.FOLDER /path/to/folder"
 )
 
 
+def trains_on_measured_channels(command, workspace):
+    measures_channels(MEASURE, workspace)
+    command = with_a_folder(command, workspace)
+    workspace.once(command, lambda: workspace.shell(command, {**TINY_INPUT, **TWO_STEPS}))
+
+
 def predicts_for_a_folder(command, workspace):
-    trains_on_a_folder(CUSTOM_RUN, workspace)
+    trains_on_a_folder(OWN_RUN, workspace)
     command = with_a_folder(command, workspace)
     workspace.shell(command)
-    written = re.search(r"OUTPUT_DIR (\S+)|--output (\S+)", command)
-    run = Path(workspace.folder, (written and (written[1] or written[2])) or "output/custom_scratch")
+    written = re.search(r"--output (\S+)", command)
+    run = Path(workspace.folder, written[1] if written else "output/evaluation/mine")
     images = [run] if run.suffix == ".png" else list(run.glob("predictions/colors/*.png"))
     assert len(images) == (1 if run.suffix == ".png" else 2)
 
 
 def segments_other_images(command, workspace):
-    trains_on_a_folder(CUSTOM_RUN, workspace)
-    images = workspace.folder / "other"
+    if "own_channels" in command:
+        trains_on_measured_channels(CHANNELS_RUN, workspace)
+    else:
+        trains_on_a_folder(OWN_RUN, workspace)
+    output = re.search(r"--output (\S+)", command)[1]
+    images = workspace.folder / f"images_of_{Path(output).name}"
     images.mkdir()
     Image.fromarray(block_image(7)).save(images / "a.png")
     workspace.shell(command.replace("/path/to/images", str(images)))
-    assert (workspace.folder / "output/new_images/overlays/a.png").is_file()
+    assert (workspace.folder / output / "overlays" / "a.png").is_file()
+
+
+def exports_the_own_model(command, workspace):
+    trains_on_a_folder(OWN_RUN, workspace)
+    assert "labels agree" in workspace.shell(command)
 
 
 def imports_an_export(command, workspace):
-    """On an export of each tool, to a new folder of the test's own."""
+    """On an export of each tool, of LabelMe for "my", to a new folder of the test's own."""
     tool = re.search(r"/path/to/(\w+)_export", command)[1]
+    writer = EXPORTS["labelme" if tool == "my" else tool][0]
     export = workspace.folder / f"{tool}_export"
 
     def write():
         scenes = [Scene(stem, block_image(ord(stem)), label_map(ord(stem))) for stem in "abcd"]
-        EXPORTS[tool][0](export, scenes, CLASSES)
+        writer(export, scenes, CLASSES)
         (export / "train.txt").write_text("a\nb\n")
         (export / "val.txt").write_text("c.png 1\nd\n")
 
@@ -120,7 +144,9 @@ COVERAGE = {
     r"python projects/SegViT/demo/demo\.py --model output/mine/model --input scene\.tif .*": segments_a_scene,
     r"python projects/SegViT/tools/import_dataset\.py .*": imports_an_export,
     r"python projects/SegViT/tools/check_dataset\.py .*": checks_data,
+    TRAIN + r"--config-file own\.yaml .*": trains_on_measured_channels,
+    r"python .*(--eval-only|draw_predictions\.py) --model output/mine .*": predicts_for_a_folder,
+    r"python projects/SegViT/tools/export_model\.py --model output/mine .*": exports_the_own_model,
     r"(OMP_NUM_THREADS=1 )?" + TRAIN + r".* DATASETS\.FOLDER .*": trains_on_a_folder,
-    r"python projects/SegViT/demo/demo\.py --model output/custom_scratch/.*": segments_other_images,
-    r"python .*--(config-file|model) output/custom_scratch(/config\.yaml)? .*": predicts_for_a_folder,
+    r"python projects/SegViT/demo/demo\.py --model output/(mine|own_channels) --input /path.*": segments_other_images,
 }

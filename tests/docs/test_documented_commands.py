@@ -70,8 +70,9 @@ def test_commands_that_follow_each_other_train_into_different_folders():
         if not words or {"--resume", "--eval-only"} & set(words) or "--config-file" not in words:
             continue
         given = dict(pairwise(words))
-        shipped = yaml.safe_load((ROOT / given["--config-file"]).read_text(encoding="utf-8"))
-        folder = given.get("OUTPUT_DIR") or shipped.get("OUTPUT_DIR", "./output")
+        config = ROOT / given["--config-file"]  # or one that another command writes
+        shipped = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
+        folder = given.get("OUTPUT_DIR") or given.get("--output") or shipped.get("OUTPUT_DIR", "./output")
         # The machines of one run have one command each.
         users.setdefault(folder, set()).add(re.sub(r"--machine-rank \d", "", command))
     assert users
