@@ -49,7 +49,9 @@ def test_paths_in_backticks_exist(doc):
         if "/" in token:
             places = (ROOT, doc.parent, PROJECT, PACKAGE)
             is_config = (PROJECT / "configs" / f"{token}.yaml").exists()  # as --model names it
-            assert is_config or any((place / token).exists() for place in places), f"{doc.name} names `{token}`: no such path"
+            assert is_config or any((place / token).exists() for place in places), (
+                f"{doc.name} names `{token}`: no such path"
+            )
         elif token.endswith((".py", ".md", ".yaml", ".toml")):
             assert token in files or (ROOT / token).exists(), f"{doc.name} names `{token}`: no such file"
 
