@@ -174,6 +174,15 @@ def test_a_predictor_refuses_overrides_that_it_would_not_read(folder, opts):
         SegViTPredictor(folder, opts=opts)
 
 
+def test_a_file_in_place_of_a_folder_names_the_folder_or_how_to_make_one(folder, tmp_path):
+    (tmp_path / "model_best.pth").touch()
+    for load in (SegViTPredictor, segvit.from_pretrained, lambda path: find_model_or_config(str(path))):
+        with pytest.raises(UserError, match=r"model\.safetensors is a file of the model folder"):
+            load(folder / "model.safetensors")
+        with pytest.raises(UserError, match=r"pack_model\.py .*model_best\.pth"):
+            load(tmp_path / "model_best.pth")
+
+
 def test_folders_with_names_of_configs_and_files(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("toy_scenes", "images").mkdir(parents=True)

@@ -18,7 +18,7 @@ from segvit.errors import UserError
 from segvit.exported.files import is_exported
 from segvit.inference.loaded_model import load_checkpoint, load_folder
 from segvit.inference.predictor import SegViTPredictor
-from segvit.model_folder.finding import find_model, holds_model
+from segvit.model_folder.finding import CHECKPOINTS, find_model, holds_model
 from segvit.model_folder.loading import default_device
 
 FOLDER = "a model folder, the OUTPUT_DIR of a run, or user/name on the Hugging Face hub"
@@ -124,7 +124,7 @@ def find_model_or_config(name: str) -> Path:
     A folder without a model, such as that of a dataset, does not hide a config of the same name.
     """
     is_folder = Path(name).is_dir()
-    if is_folder and holds_model(name):
+    if is_folder and holds_model(name) or Path(name).is_file() and Path(name).suffix in CHECKPOINTS:
         return find_model(name)
     try:
         return find_config(name)

@@ -20,7 +20,7 @@ from segvit.errors import UserError
 from segvit.exported.exported_model import ExportedModel
 from segvit.exported.files import is_exported, open_exported
 from segvit.model_folder.files import read_model_folder
-from segvit.model_folder.finding import find_model
+from segvit.model_folder.finding import CHECKPOINTS, find_model
 from segvit.model_folder.loading import folder_config, label_type, load_model
 from segvit.model_folder.plain_config import plain_config
 from segvit.modeling.postprocessing.image_sizes import Size
@@ -79,6 +79,8 @@ def load(
         if weights is not None:
             raise UserError(f"{source} is a whole model, which has weights: leave out {weights}")
         return load_folder(find_model(source), opts) if Path(source).is_dir() else load_exported(source, opts)
+    if Path(source).suffix in CHECKPOINTS:
+        find_model(source)  # raises an error that names its folder, or the command that makes one of it
     return load_checkpoint(load_config(find_config(os.fspath(source)), opts, trains=False), weights)
 
 

@@ -12,6 +12,8 @@ from segvit.errors import UserError
 from segvit.model_folder.files import CONFIG, FILES, MODEL_FOLDER, WEIGHTS, is_model_folder
 from segvit.model_folder.replacement import moved_away
 
+# Files of weights, which lack a config or its defaults.
+CHECKPOINTS = (".pth", ".safetensors")
 # How many model folders a message lists.
 MOST_NAMED = 4
 
@@ -50,6 +52,8 @@ def holds_model(path: str | os.PathLike[str]) -> bool:
 def _local_folder(path: Path) -> Path:
     if holds_model(path):
         return path if is_model_folder(path) else path / MODEL_FOLDER
+    if path.is_file() and is_model_folder(path.parent):
+        raise UserError(f"{path} is a file of the model folder {path.parent}: name the folder")
     checkpoints = [path] if path.suffix == ".pth" else sorted(path.glob("model_*.pth"), reverse=True)
     if checkpoints:
         best = next((file for file in checkpoints if file.name == "model_best.pth"), checkpoints[0])
