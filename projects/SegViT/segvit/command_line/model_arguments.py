@@ -124,7 +124,7 @@ def find_model_or_config(name: str) -> Path:
     A folder without a model, such as that of a dataset, does not hide a config of the same name.
     """
     is_folder = Path(name).is_dir()
-    if is_folder and holds_model(name) or Path(name).is_file() and Path(name).suffix in CHECKPOINTS:
+    if (is_folder and holds_model(name)) or (Path(name).is_file() and Path(name).suffix in CHECKPOINTS):
         return find_model(name)
     try:
         return find_config(name)
