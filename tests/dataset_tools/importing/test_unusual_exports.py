@@ -172,3 +172,79 @@ def test_planes_of_16_bits_that_pillow_opens_and_cannot_decode(masks):
     tifffile.imwrite(folder / "images" / "a.tif", planes, photometric="minisblack", planarconfig="separate")
     labels, skipped = run(folder)
     assert set(labels) == {"a", "b", "c"} and not skipped
+
+
+DAMAGED_ANNOTATIONS = {
+    "coco": (
+        COCO,
+        lambda it: it["annotations"][0].update(segmentation={"size": [HEIGHT, WIDTH], "counts": [5, -5, 768]}),
+    ),
+    "coco_panoptic": ("annotations/panoptic_default.json", lambda it: it["annotations"][0].pop("file_name")),
+    "labelme": ("a.json", lambda it: it["shapes"].__setitem__(0, None)),
+    "label_studio": ("export.json", lambda it: it.__setitem__(0, None)),
+}
+
+
+@pytest.mark.parametrize("tool", DAMAGED_ANNOTATIONS)
+def test_one_damaged_annotation_is_listed_and_the_rest_is_imported(export, tool):
+    folder = export(tool)
+    name, edit = DAMAGED_ANNOTATIONS[tool]
+    change(next(folder.rglob(name.rpartition("/")[2])), edit)
+    labels, skipped = run(folder)
+    assert len(skipped) == 1 and set(labels) >= {"b", "c"}
+
+
+def test_sizes_that_are_no_numbers_leave_out_their_image(export):
+    folder = export("cvat")
+    path = folder / "annotations.xml"
+    path.write_text(
+        path.read_text().replace(f'width="{WIDTH}"', 'width="wide"', 1).replace('z_order="0"', 'z_order=""', 1)
+    )
+    labels, skipped = run(folder)
+    assert set(labels) == {"b", "c"} and len(skipped) == 1 and "wide" in skipped[0]
+
+
+def test_texts_of_yolo_may_lie_beside_the_images_and_begin_with_empty_files(export):
+    folder = export("yolo")
+    for path in [*folder.rglob("labels/**/*.txt"), *folder.rglob("images/**/*.jpg")]:
+        path.rename(folder / path.name)
+    (folder / "a.txt").write_text("")
+    labels, skipped = run(folder)
+    assert not skipped and len(np.unique(labels["a"])) == 1 and len(np.unique(labels["b"])) > 1
+
+
+def test_texts_of_yolo_without_an_image_are_listed(export, capsys):
+    folder = export("yolo")
+    for path in folder.rglob("labels/**/*.txt"):
+        path.rename(folder / path.name)
+    refused(folder)
+    assert "a.txt: there is no such image" in capsys.readouterr().err
+
+
+def test_the_name_of_a_mask_may_hold_the_images_extension(masks):
+    folder = masks(np.resize(np.array([0, 1, 2], np.uint8), (HEIGHT, WIDTH)), ".png.tif")
+    assert set(run(folder)[0]) == {"a", "b", "c"}
+
+
+def test_masks_of_fractional_levels_are_refused(masks, capsys):
+    refused(masks(np.resize(np.array([0, 1, 2], np.float32), (HEIGHT, WIDTH)), ".tif"))
+    assert "fractional" in capsys.readouterr().err
+
+
+def test_ids_below_0_are_ignored_and_listed(masks):
+    labels, skipped = run(masks(np.resize(np.array([-1, 0, 1], np.int32), (HEIGHT, WIDTH)), ".tif"))
+    assert np.unique(labels["a"]).tolist() == [0, 1, 255] and len(skipped) == 3 and "-1" in skipped[0]
+
+
+def test_images_too_large_to_decode_name_the_remedy(masks, monkeypatch):
+    folder = masks(np.resize(np.array([0, 1, 2], np.uint8), (HEIGHT, WIDTH)))
+    Image.fromarray(block_image(0).repeat(4, 0).repeat(4, 1)).save(folder / "images" / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2 * HEIGHT * WIDTH)
+    labels, skipped = run(folder)
+    assert set(labels) == {"b", "c"} and "tiles" in skipped[0]
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path, capsys):
+    (tmp_path / "export.zip").write_bytes(b"PK")
+    refused(tmp_path / "export.zip")
+    assert "unpack" in capsys.readouterr().err

@@ -141,19 +141,16 @@ def _is_voc(folder: Path) -> bool:
 
 def _yolo_files(folder: Path) -> list[Path]:
     """data.yaml and a text file of labels; empty if the folder is not YOLO's."""
-    texts = [
-        path
-        for path in itertools.islice(files_under(folder, (".txt",)), MAX_SNIFFED)
-        if "labels" in path.relative_to(folder).parts
-    ]
-    has_polygons = any(YOLO_LINE.match(line) for path in texts for line in _first_line(path))
+    texts = itertools.islice(files_under(folder, (".txt",)), 100 * MAX_SNIFFED)
+    labels = next((path for path in texts if is_yolo_text(path)), None)
     lists = [path for path in (folder / "data.yaml", folder / "dataset.yaml") if path.is_file()]
-    return [*(lists or sorted(folder.glob("*.yaml"))), *texts[:1]] if has_polygons else []
+    return [*(lists or sorted(folder.glob("*.yaml"))), labels] if labels is not None else []
 
 
-def _first_line(path: Path) -> list[bytes]:
+def is_yolo_text(path: Path) -> bool:
+    """Whether the first line that is not empty is a polygon or box of YOLO."""
     with path.open("rb") as file:
-        return [file.readline(HEAD)]
+        return YOLO_LINE.match(file.read(HEAD).lstrip(b"\r\n").partition(b"\n")[0]) is not None
 
 
 def _has_masks(folder: Path) -> bool:

@@ -103,6 +103,10 @@ def _open(source: SourceImage) -> _Opened:
             stored = image.height, image.width
             orientation = int(image.getexif().get(ORIENTATION, 1))
             pixels = _colors(image)
+    except Image.DecompressionBombError as error:
+        raise UserError(
+            f"larger than {2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} megapixels: cut it into tiles"
+        ) from error
     except DAMAGE as error:
         if isinstance(error, ValueError) and source.path.suffix.lower() in TIFF_EXTENSIONS:
             # Pillow opens some TIFFs, such as four planes of 16 bits, that it cannot decode.

@@ -27,6 +27,7 @@ FILE_READERS: dict[str, Callable[[Sequence[Path], Path, ReadOptions], Source]] =
     "yolo": read_yolo,
 }
 AUTO = "auto"
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 # All values of --format.
 FORMATS = (AUTO, *FILE_READERS, "voc", "colors", "binary", "index", "objects")
 
@@ -96,6 +97,8 @@ def _choose(path: Path, detected: Sequence[DetectedFormat], format: str) -> Dete
         raise UserError(f"{path} holds annotations of several formats: choose one of {titles}")
     if format != AUTO:
         raise UserError(f"{path}: no annotation of {TITLES.get(format, format)} found")
+    if path.suffix.lower() in ARCHIVES:
+        raise UserError(f"{path} is an archive: unpack it, and name the folder")
     raise UserError(
         f"{path}: no annotations found; formats are {', '.join(FORMATS[1:])} (see docs/custom_data.md). Masks are in a "
         "folder such as masks/ or annotations/, end in _mask or _gt, or are named by --images FOLDER --masks FOLDER"

@@ -127,7 +127,7 @@ class RunLengths:
                 raise ValueError(f"run lengths of an image of {given[1]} x {given[0]} pixels")
             left, top, width, height = (int(value) for value in coco_mask.toBbox(encoded))
             mask = coco_mask.decode(encoded)[top : top + height, left : left + width].astype(bool)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise UserError(f"damaged run lengths ({error})") from error
         return Placed(mask, left, top)
 

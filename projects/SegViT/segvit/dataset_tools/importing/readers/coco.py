@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from segvit.classes.palette import Color
-from segvit.dataset_tools.importing.readers.image_index import SPLIT_NAMES, ImageIndex, split_of
+from segvit.dataset_tools.importing.readers.image_index import SPLIT_NAMES, ImageIndex, annotated_size, split_of
 from segvit.dataset_tools.importing.readers.panoptic import PanopticPng, id_text, segment_folder
 from segvit.dataset_tools.importing.regions import Regions
 from segvit.dataset_tools.importing.shapes import Polygons, RunLengths, Shape, rectangle
@@ -67,17 +67,20 @@ def _read_file(path: Path, content: dict[str, Any], index: ImageIndex, source: S
         name = str(record.get("file_name", ""))
         image = index.find(name, near=path.parent, split=split)
         if image is None:
-            source.skipped.append(Skipped(name, f"there is no such image, or several, in {index.root}"))
+            what = name or f"{path.name}: image {record.get('id', '?')} without a file_name"
+            source.skipped.append(Skipped(what, f"there is no such image, or several, in {index.root}"))
             continue
-        size = int(record.get("height") or 0), int(record.get("width") or 0)
         annotations = of_image.get(id_text(record.get("id")), [])
-        if any("segments_info" in item for item in annotations):
-            labels: Labels = PanopticPng.of_annotation(annotations[0], segment_folder(path), names)
-        else:
-            labels = Regions(
-                list(_regions(annotations, names, f"{path.name}: annotation", source, options)),
-                size if all(size) else None,
-            )
+        try:
+            if any("segments_info" in item for item in annotations):
+                labels: Labels = PanopticPng.of_annotation(annotations[0], segment_folder(path), names)
+            else:
+                size = annotated_size(record.get("height"), record.get("width"))
+                regions = list(_regions(annotations, names, f"{path.name}: annotation", source, options))
+                labels = Regions(regions, size)
+        except UserError as error:
+            source.skipped.append(Skipped(name, f"its annotation has {error}"))
+            continue
         source.images.append(SourceImage(index.key_of(image), image, labels, split or split_of(PurePosixPath(name))))
 
 

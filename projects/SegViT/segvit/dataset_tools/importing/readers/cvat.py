@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from segvit.classes.palette import Color
-from segvit.dataset_tools.importing.readers.image_index import SPLIT_NAMES, ImageIndex, split_of
+from segvit.dataset_tools.importing.readers.image_index import SPLIT_NAMES, ImageIndex, annotated_size, split_of
 from segvit.dataset_tools.importing.regions import Regions
 from segvit.dataset_tools.importing.shapes import Ellipse, Polygons, Shape, Stamp, rectangle
 from segvit.dataset_tools.importing.source import ReadOptions, Region, Skipped, Source, SourceImage
@@ -66,10 +66,14 @@ def _read_image(
     if image is None:
         source.skipped.append(Skipped(name, f"there is no such image, or several, in {index.root}"))
         return None
-    size = int(element.get("height", 0)), int(element.get("width", 0))
+    try:
+        size = annotated_size(element.get("height"), element.get("width"))
+    except UserError as error:
+        source.skipped.append(Skipped(name, f"its annotation has {error}"))
+        return None
     regions = list(_regions(element, f"{name}: ", source, options))
     split = subset or SPLIT_NAMES.get(path.stem.lower(), "") or split_of(PurePosixPath(name))
-    return SourceImage(index.key_of(image), image, Regions(regions, size if all(size) else None), split)
+    return SourceImage(index.key_of(image), image, Regions(regions, size), split)
 
 
 def _regions(element: Element, prefix: str, source: Source, options: ReadOptions) -> Iterator[Region]:
@@ -83,12 +87,12 @@ def _regions(element: Element, prefix: str, source: Source, options: ReadOptions
             source.skipped.append(Skipped(what, why))
             continue
         try:
-            drawn = _shape(shape, options)
+            drawn, order = _shape(shape, options), int(shape.get("z_order") or 0)
         except (ValueError, TypeError) as error:
             source.skipped.append(Skipped(what, f"damaged: {error}"))
             continue
         source.colors.setdefault(label, None)
-        yield Region(label, drawn, order=int(shape.get("z_order", 0)), what=what)
+        yield Region(label, drawn, order=order, what=what)
 
 
 def _shape(shape: Element, options: ReadOptions) -> Shape:

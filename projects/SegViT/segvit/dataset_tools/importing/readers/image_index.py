@@ -28,6 +28,16 @@ def split_of(path: PurePosixPath | Path) -> str:
     return next((name for name in names if name), "")
 
 
+def annotated_size(height: object, width: object) -> tuple[int, int] | None:
+    """(H, W) of an image as an annotation says; None if it does not. Raises UserError for other things than numbers."""
+    if not height or not width:
+        return None
+    try:
+        return int(str(height)), int(str(width))
+    except ValueError as error:
+        raise UserError(f"a size of {width!r} x {height!r} pixels") from error
+
+
 class ImageIndex:
     """All image files below a folder.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from segvit.dataset_tools.importing.readers.brush import decode_brush
 from segvit.dataset_tools.importing.readers.coco import load_json, split_of_file
-from segvit.dataset_tools.importing.readers.image_index import ImageIndex, split_of
+from segvit.dataset_tools.importing.readers.image_index import ImageIndex, annotated_size, split_of
 from segvit.dataset_tools.importing.regions import Regions
 from segvit.dataset_tools.importing.shapes import Ellipse, Polygons, Shape, Stamp, rectangle
 from segvit.dataset_tools.importing.source import ReadOptions, Region, Skipped, Source, SourceImage
@@ -33,8 +33,12 @@ def read_label_studio(files: Sequence[Path], root: Path, options: ReadOptions) -
         content = load_json(path)
         if not isinstance(content, list):
             raise UserError(f"{path}: an export of Label Studio is a list of tasks")
-        for task in content:
-            image = _read_task(task, path, index, source, options)
+        for number, task in enumerate(content, start=1):
+            try:
+                image = _read_task(task, path, index, source, options)
+            except (AttributeError, TypeError, KeyError) as error:
+                source.skipped.append(Skipped(f"{path.name}: task {number}", f"damaged or not a task: {error}"))
+                continue
             if image is not None:
                 source.images.append(image)
                 assert isinstance(image.labels, Regions)
@@ -58,7 +62,7 @@ def _read_task(
         source.skipped.append(Skipped(key, "no annotation; --unannotated background takes it as background"))
         return None
     regions = list(_regions(results or [], f"{key}: ", source, options))
-    sizes = {(it["original_height"], it["original_width"]) for it in results or [] if "original_width" in it}
+    sizes = {annotated_size(it.get("original_height"), it.get("original_width")) for it in results or []} - {None}
     return SourceImage(key, image, Regions(regions, sizes.pop() if len(sizes) == 1 else None), _split(path, key))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from segvit.dataset_tools.importing.readers.coco import load_json
-from segvit.dataset_tools.importing.readers.image_index import ImageIndex, split_of
+from segvit.dataset_tools.importing.readers.image_index import ImageIndex, annotated_size, split_of
 from segvit.dataset_tools.importing.regions import Regions, add_unannotated
 from segvit.dataset_tools.importing.shapes import Polygons, Shape, Stamp, rectangle
 from segvit.dataset_tools.importing.source import BACKGROUND, ReadOptions, Region, Skipped, Source, SourceImage
@@ -35,7 +35,7 @@ def read_labelme(files: Sequence[Path], root: Path, options: ReadOptions) -> Sou
     for path in files:
         try:
             image = _read_file(path, root, index, source, options)
-        except (UserError, KeyError, TypeError) as error:
+        except (UserError, KeyError, TypeError, AttributeError) as error:
             source.skipped.append(Skipped(path.relative_to(root).as_posix(), f"damaged or not LabelMe's: {error}"))
             continue
         if image is not None:
@@ -62,10 +62,10 @@ def embedded_image(path: Path) -> bytes:
 def _read_file(path: Path, root: Path, index: ImageIndex, source: Source, options: ReadOptions) -> SourceImage | None:
     content = load_json(path)
     name = str(content["imagePath"])
-    size = int(content.get("imageHeight") or 0), int(content.get("imageWidth") or 0)
+    size = annotated_size(content.get("imageHeight"), content.get("imageWidth"))
     key = path.relative_to(root)
     shapes = list(_regions(content["shapes"], f"{key.as_posix()}: shape", source, options))
-    labels = Regions(shapes, size if all(size) else None)
+    labels = Regions(shapes, size)
     image = index.find(name, near=path.parent)
     if image is not None:
         return SourceImage(index.key_of(image), image, labels, split_of(Path(index.key_of(image))))
@@ -78,11 +78,13 @@ def _read_file(path: Path, root: Path, index: ImageIndex, source: Source, option
 def _regions(shapes: Sequence[dict[str, Any]], what: str, source: Source, options: ReadOptions) -> Iterator[Region]:
     for number, shape in enumerate(shapes, start=1):
         try:
-            drawn = _shape(shape, options)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            drawn, label = _shape(shape, options), str(shape["label"]).strip() or BACKGROUND
+        except KeyError as error:
+            source.skipped.append(Skipped(f"{what} {number}", f"has no {error}"))
+        except (ValueError, TypeError, IndexError, AttributeError) as error:
             source.skipped.append(Skipped(f"{what} {number}", str(error)))
-            continue
-        yield Region(str(shape["label"]).strip() or BACKGROUND, drawn, what=f"{what} {number}")
+        else:
+            yield Region(label, drawn, what=f"{what} {number}")
 
 
 def _shape(shape: dict[str, Any], options: ReadOptions) -> Shape:

@@ -10,6 +10,7 @@ from pathlib import Path
 from segvit.dataset_tools.importing.readers.image_index import split_of
 from segvit.dataset_tools.importing.source import ReadOptions, Skipped
 from segvit.datasets.annotation_formats import MASK_NAME, files_under
+from segvit.datasets.pairs import IMAGE_EXTENSIONS
 from segvit.errors import UserError
 
 # Words at the start or end of a folder's or file's name that say that it holds images; those for masks: `MASK_NAME`.
@@ -104,6 +105,8 @@ def _is_mask(short: Path, options: ReadOptions) -> bool:
 def _key(short: Path, mask_suffix: str) -> str:
     """The path without its extension and the words for images and masks."""
     stem = short.stem.removesuffix(mask_suffix) if mask_suffix else short.stem
+    if Path(stem).suffix.lower() in IMAGE_EXTENSIONS:  # a.jpg.png is the mask of a.jpg
+        stem = Path(stem).stem
     parts = [_without_words(part) for part in (*short.parent.parts, stem)]
     return unicodedata.normalize("NFC", "/".join(part for part in parts if part))
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from segvit.classes.palette import Color
-from segvit.data.label_reading import read_levels
+from segvit.data.label_reading import LOSSY_FORMATS, read_levels
 from segvit.dataset_tools.importing.class_files import read_ids
 from segvit.dataset_tools.importing.shapes import Placed
 from segvit.dataset_tools.importing.source import IGNORED, Canvas, DrawingRules, Skipped
@@ -200,6 +200,8 @@ def _is_nearly_binary(path: Path) -> bool:
     """Whether a mask in a lossy format, or an animation's first frame, is black and white."""
     try:
         with open_image(path) as image:
+            if image.format not in LOSSY_FORMATS and getattr(image, "n_frames", 1) == 1:
+                return False
             levels = np.asarray(image.convert("L"))
     except (OSError, UserError):
         return False

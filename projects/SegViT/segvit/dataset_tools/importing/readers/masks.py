@@ -122,7 +122,8 @@ def _named_values(
         return names, {name: colors.get(name) for name in names.values() if name is not None}
     if scan.kind == "colors":
         return _named_colors(scan, listed, root)
-    values = sorted(value for value in scan.values if isinstance(value, int))
+    # Ids below 0 mean ignored pixels; drawing lists them.
+    values = sorted(value for value in scan.values if isinstance(value, int) and value >= 0)
     ignored = ignored_pixels(len(listed), values)
     if not listed:
         named: dict[Value, str | None] = {value: f"class {value}" for value in values if value not in ignored}

@@ -34,17 +34,13 @@ class PanopticPng:
     def of_annotation(cls, annotation: Mapping[str, Any], folder: Path, names: Mapping[str, str]) -> PanopticPng:
         """The labels of an entry of "annotations"; `names` has the categories by `id_text`.
 
-        Segments of unknown categories keep the number as their class.
+        Segments of unknown categories keep the number as their class. Raises UserError if an entry lacks something.
         """
-        segments = [
-            (
-                int(it["id"]),
-                names.get(id_text(it["category_id"]), f"category {it['category_id']}"),
-                bool(it.get("iscrowd")),
-            )
-            for it in annotation["segments_info"]
-        ]
-        return cls(folder / annotation["file_name"], segments)
+        try:
+            segments = [_segment(it, names) for it in annotation["segments_info"]]
+            return cls(folder / annotation["file_name"], segments)
+        except KeyError as error:
+            raise UserError(f"no {error}") from error
 
     def draw(self, size: tuple[int, int], class_ids: Mapping[str, int], rules: DrawingRules) -> Canvas:
         """See `Labels`. Numbers without a segment are unlabelled."""
@@ -62,6 +58,11 @@ class PanopticPng:
             canvas_ids[number] = IGNORED if is_crowd and rules.crowd == "ignored" else class_ids[name]
         table = np.array([canvas_ids.get(int(number), UNLABELLED) for number in numbers], dtype=np.int32)
         return Canvas(table[indices].reshape(size), skipped)
+
+
+def _segment(entry: Mapping[str, Any], names: Mapping[str, str]) -> tuple[int, str, bool]:
+    category = id_text(entry["category_id"])
+    return int(entry["id"]), names.get(category, f"category {category}"), bool(entry.get("iscrowd"))
 
 
 def id_text(value: Any) -> str:

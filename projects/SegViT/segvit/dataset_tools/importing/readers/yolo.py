@@ -22,7 +22,7 @@ from segvit.dataset_tools.importing.source import (
     Source,
     SourceImage,
 )
-from segvit.datasets.annotation_formats import files_under
+from segvit.datasets.annotation_formats import files_under, is_yolo_text
 from segvit.errors import UserError
 
 
@@ -70,7 +70,9 @@ class YoloText:
 
 
 def read_yolo(files: Sequence[Path], root: Path, options: ReadOptions) -> Source:
-    """Read a YOLO dataset: `labels/.../a.txt` belongs to `images/.../a.jpg`, and images without a file are background.
+    """Read a YOLO dataset: `labels/.../a.txt`, or `a.txt` beside it, belongs to `images/.../a.jpg`.
+
+    Images without a file are background.
 
     Args:
         files: data.yaml, the list of names; classes.txt, or --classes, serves, too.
@@ -80,10 +82,13 @@ def read_yolo(files: Sequence[Path], root: Path, options: ReadOptions) -> Source
     names = dict(enumerate(name for name, _ in options.class_names)) or _names(files, root)
     index = ImageIndex(options.images or root)
     source = Source("YOLO", [], dict.fromkeys(names.values()))
+    images = {_key(Path(index.key_of(image))) for image in files_under(index.root)}
     texts = {
-        _key(path.relative_to(root)): path
+        key: path
         for path in files_under(root, (".txt",))
-        if "labels" in path.relative_to(root).parts
+        if (key := _key(path.relative_to(root))) in images
+        or "labels" in path.relative_to(root).parts
+        or is_yolo_text(path)
     }
     for image in files_under(index.root):
         key = index.key_of(image)
