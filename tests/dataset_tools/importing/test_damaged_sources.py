@@ -187,6 +187,19 @@ def test_ids_are_named_by_a_file(export, capsys):
     assert "names.txt: line 2" in capsys.readouterr().err
 
 
+def test_colours_are_named_by_a_file(export, capsys):
+    folder = export("colors")
+    (folder / "class_dict.csv").unlink()
+    assert run(folder, "--mask-suffix", "_L") == 0 and "--classes FILE" in capsys.readouterr().out
+    colors = [it["color"] for it in json.loads((folder.parent / "new" / "classes.json").read_text())]
+    names = folder.parent / "colors.txt"
+    names.write_text("".join(f"{red} {green} {blue} my {index}\n" for index, (red, green, blue) in enumerate(colors)))
+    options = ["--mask-suffix", "_L", "--classes", str(names)]
+    assert TOOL.main([str(folder), str(folder.parent / "named"), "--workers", "1", *options]) == 0
+    found = json.loads((folder.parent / "named" / "classes.json").read_text())
+    assert [(it["name"], it["color"]) for it in found] == [(f"my {i}", color) for i, color in enumerate(colors)]
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".tif"])
 def test_images_of_five_channels_are_imported(export, suffix):
     folder = export("coco")

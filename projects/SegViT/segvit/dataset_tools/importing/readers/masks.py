@@ -28,6 +28,11 @@ from segvit.errors import UserError
 
 # Object borders in VOC, which are ignored.
 VOC_BORDER = (224, 224, 192)
+# Notes for classes that are named by their value.
+NAMELESS = {
+    "index": "ids have no names: --ids 1=NAME,2=NAME,... or --ids FILE, with lines such as: 7 road",
+    "colors": "colours have no names: --classes FILE, with lines such as: 128 64 128 road; other colours are ignored",
+}
 # How many values an error message lists.
 MAX_LISTED = 12
 
@@ -56,8 +61,8 @@ def read_masks(root: Path, options: ReadOptions, *, kind: MaskKind | None = None
     else:
         source.unlabelled = "ignored"
         names, source.colors = _named_values(scan, listed, options.ids, root)
-        if scan.kind == "index" and not listed and options.ids in ("", FROM_ONE):
-            source.notes.append("ids have no names: --ids 1=NAME,2=NAME,... or --ids FILE, with lines such as: 7 road")
+        if not listed and options.ids in ("", FROM_ONE):
+            source.notes.append(NAMELESS[scan.kind])
         source.images = [_image(pair, MaskFile(pair.mask, names, scan.kind)) for pair in paired.pairs]
     for key, path in paired.unmasked:
         add_unannotated(source, key, path, options, lacks="no mask")
