@@ -3,12 +3,14 @@
 Shape shorthand: H x W pixels, K classes.
 """
 
+import gc
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from segvit.d2 import get_segvit_cfg
+from helpers.tiny_models import IGNORED, tiny_config
 from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 
 # Property tests draw the same examples everywhere and every time, and none fails because its machine is slow.
@@ -20,28 +22,17 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
-NUM_CLASSES, IGNORED = 5, 255
+
+def pytest_collection_finish():
+    """The garbage collector leaves out what has been imported until here, which it would search again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
 def tiny_cfg():
-    """Three blocks of width 48 on 8 x 8 patches, two stages, K = 5; trained at 32 x 48."""
-    cfg = get_segvit_cfg()
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = [120.0, 115.0, 105.0], [60.0, 57.0, 58.0]
-    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = NUM_CLASSES, IGNORED
-    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block2", "block1"]
-    vit, segvit = cfg.MODEL.VIT, cfg.MODEL.SEGVIT
-    vit.NAME, vit.IMG_SIZE, vit.OUT_INDICES = "vit_tiny_patch16_224", [32, 48], [1, 2]
-    vit.PATCH_SIZE, vit.EMBED_DIM, vit.DEPTH, vit.NUM_HEADS = 8, 48, 3, 3
-    vit.INIT_STD, vit.DROP_PATH_RATE = 0.15, 0.0
-    segvit.HIDDEN_DIM, segvit.NUM_HEADS, segvit.NUM_LAYERS = 24, 2, 1
-    segvit.INIT_STD, segvit.DROPOUT = 0.2, 0.0
-    cfg.INPUT.FORMAT = "RGB"
-    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (32,), 48
-    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 0, 4096
-    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "absolute", [32, 48]
-    return cfg
+    """See `tiny_config`."""
+    return tiny_config()
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """`analyze_model.py` on the ADE20K recipes, and `benchmark.py` on a tiny model."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -10,6 +8,7 @@ from PIL import Image
 
 import measurements
 from baselines import build_models
+from helpers.processes import run_program
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
 from helpers.short_runs import overrides
@@ -61,9 +60,9 @@ def test_analyze_model_counts_equal_the_papers(model, capsys):
 
 def test_standard_output_of_analyze_model_json_is_one_json_object():
     """In a process of its own, so that output of libraries counts."""
-    command = [sys.executable, PROJECT / "tools" / "analyze_model.py", "--config-file", BASE]
     options = ["--input-size", "64", "96", "--json", *TINY]
-    result = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    result = run_program(PROJECT / "tools" / "analyze_model.py", "--config-file", BASE, *options)
+    assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["input"] == [64, 96]
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 import segvit
 from segvit.errors import ArgumentError
@@ -58,6 +60,21 @@ def test_losses_in_evaluation_mode_have_nothing_random(model):
     validated = plain.eval()(images, labels)
     assert all(torch.allclose(validated[name], expected[name], atol=1e-6) for name in expected)
     assert before.keys() == noisy.state_dict().keys()
+
+
+class Noise(nn.Module):
+    """A module with dropout of its own, of a type that no list names."""
+
+    def forward(self, values):
+        return F.dropout(values, p=0.5, training=self.training)
+
+
+def test_losses_in_evaluation_mode_have_nothing_random_whatever_modules_a_head_has(model):
+    decoder = model.network.sem_seg_head.decoder
+    decoder.class_embed = nn.Sequential(decoder.class_embed, Noise())
+    images, labels = torch.randint(256, (1, 3, 32, 48), dtype=torch.uint8), torch.randint(4, (1, 32, 48))
+    first, second = model.eval()(images, labels), model(images, labels)
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_metrics_and_card_hold_until_the_weights_change(model, tmp_path):

@@ -13,6 +13,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_model
 
 import segvit
 import segvit.data
+from helpers.config_models import meta_model
 from segvit.analysis.from_config import build_random_model
 from segvit.assembly.stage_shape import StageShape
 from segvit.config.continual_step import continual_step
@@ -59,7 +60,8 @@ def each(paths):
 @each(BUILT)
 def test_a_config_builds_its_model_and_optimizer(path, cfg):
     """On the meta device, without memory for weights."""
-    model = build_random_model(cfg, device="meta")
+    is_custom = path.parent.name == "custom"
+    model = build_random_model(cfg, device="meta") if is_custom else meta_model(name_of(path).removesuffix(".yaml"))
     assert type(model) is META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
     scores = model([{"image": torch.zeros(3, *cfg.MODEL.VIT.IMG_SIZE, device="meta")}])[0]["sem_seg"]

@@ -1,14 +1,13 @@
 """Recipes of the papers and ours: hyper-parameters, windows, encoders, variants, parameters and MACs of each config."""
 
-from functools import cache
 from typing import NamedTuple
 
 import pytest
 import timm
 
+from helpers.config_models import macs_of, meta_model
 from helpers.repository import CONFIGS
-from segvit.analysis import count_macs, count_params
-from segvit.analysis.from_config import build_random_model
+from segvit.analysis import count_params
 from segvit.config.loading import config_layers
 from segvit.d2 import get_segvit_cfg, load_config
 from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
@@ -117,11 +116,6 @@ def load(name):
     return load_config(CONFIGS / f"{name}.yaml")
 
 
-@cache
-def build(name):
-    return build_random_model(load(name), device="meta")
-
-
 def test_the_table_lists_every_recipe():
     folders = {name.partition("/")[0] for name in RECIPES}
     files = [path for folder in folders for path in (CONFIGS / folder).glob("segvit*.yaml")]
@@ -211,7 +205,7 @@ def test_the_decoder_reads_the_stages_of_the_recipe(name):
 
 @pytest.mark.parametrize("name", BUILT)
 def test_the_model_is_built_as_its_config_says(name):
-    model, (recipe, encoder) = build(name), RECIPES[name]
+    model, (recipe, encoder) = meta_model(name), RECIPES[name]
     patch = model.backbone.size_divisibility
     assert recipe.crop % patch == 0 and model.backbone.img_size == (recipe.crop, recipe.crop)
     assert len(model.backbone.encoder.blocks) == encoder.stages[-1] + 1
@@ -233,7 +227,7 @@ def test_the_variant_for_one_gpu_differs_in_precision_and_world_size_only(name):
 
 
 def test_the_variant_for_one_gpu_builds_an_encoder_with_gradient_checkpointing():
-    assert build("ade20k/segvit_vit_base_512_1gpu").backbone.encoder.gradient_checkpointing
+    assert meta_model("ade20k/segvit_vit_base_512_1gpu").backbone.encoder.gradient_checkpointing
 
 
 @EACH_RECIPE
@@ -271,11 +265,10 @@ def test_no_file_changes_the_batch_without_the_learning_rate(path):
 
 @pytest.mark.parametrize("name", GMACS)
 def test_macs_equal_those_of_the_official_release(name):
-    macs = count_macs(build(name).network, tuple(load(name).MODEL.VIT.IMG_SIZE))
-    assert macs["total"] == pytest.approx(GMACS[name] * 1e9, rel=5e-3)
+    assert macs_of(name)["total"] == pytest.approx(GMACS[name] * 1e9, rel=5e-3)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_equal_those_of_the_official_release(name):
     total, backbone, head = PARAMETERS[name]
-    assert count_params(build(name).network) == {"total": total, "backbone": backbone, "sem_seg_head": head}
+    assert count_params(meta_model(name).network) == {"total": total, "backbone": backbone, "sem_seg_head": head}

@@ -4,12 +4,12 @@ import re
 import subprocess
 import urllib.request
 import zlib
+from itertools import chain
 
 import torch
-from commands_on_camvid import SHRUNK_PP_RUN, trains_small_on_camvid
 from documents import ROOT, commands
 from PIL import Image
-from tiny_settings import NARROW, TINY_INPUT
+from tiny_settings import SHALLOW, TINY_INPUT, TINY_VIT
 
 from helpers.folders import block_image
 from segvit.analysis.from_config import build_random_model
@@ -75,22 +75,35 @@ def serves_the_page(command, workspace):
 EXPORT_DEMO = next(command for command in commands() if "tools/export_model.py --model output/demo" in command)
 
 
+def prepare_a_shallow_model(workspace, config, overrides, name):
+    """Random weights as `name`.pth, and packed as the folder `name`."""
+    cfg = load_config(ROOT / config, list(chain.from_iterable(overrides.items())))
+    torch.save({"model": build_random_model(cfg).state_dict()}, workspace.folder / f"{name}.pth")
+    pack_checkpoint(workspace.folder / f"{name}.pth", workspace.folder / name, cfg=cfg)
+
+
 def exports_the_demo(command, workspace):
     workspace.once("the demo's model", lambda: prepare_the_demo(workspace))
-    exported = workspace.once(EXPORT_DEMO, lambda: workspace.shell(EXPORT_DEMO))
-    assert "labels agree on" in exported
+
+    def export():
+        prepare_a_shallow_model(workspace, DEMO_CONFIG, SHALLOW, "shallow_demo")
+        return workspace.shell(EXPORT_DEMO.replace("--model output/demo ", "--model shallow_demo "))
+
+    assert "labels agree on" in workspace.once(EXPORT_DEMO, export)
     if command != EXPORT_DEMO:
         workspace.shell(command)
         assert Image.open(workspace.folder / "output/demo/labels.png").mode == "P"
 
 
 def compares_an_export(command, workspace):
-    trains_small_on_camvid(SHRUNK_PP_RUN.replace("_shrunk_pp", ""), workspace)
-    folder = f"{workspace.environment['DETECTRON2_DATASETS']}/camvid/images/val"
-    # More than two patches in both directions.
+    """Of random weights, at a size of more than two patches in both directions."""
     size = {"INPUT.MIN_SIZE_TEST": "48", "INPUT.MAX_SIZE_TEST": "72"}
+    overrides = {**TINY_INPUT, **TINY_VIT, **SHALLOW, **size}
+    prepare_a_shallow_model(workspace, re.search(r"--config-file (\S+)", command)[1], overrides, "shallow_camvid")
+    folder = f"{workspace.environment['DETECTRON2_DATASETS']}/camvid/images/val"
     command = re.sub(r"--images \S+", f"--images {folder}", command)
-    output = workspace.shell(command, {**TINY_INPUT, **NARROW, **size})
+    command = re.sub(r"output/camvid_320x240/model_final\.pth", "shallow_camvid.pth", command)
+    output = workspace.shell(command, overrides)
     assert re.search(r"^2 images: labels agree on .* ratio [\d.]+", output, re.MULTILINE)
 
 

@@ -9,7 +9,7 @@ import yaml
 from commands_of_training import on_one_cpu
 from PIL import Image
 from rasterio.transform import from_origin
-from tiny_settings import TINY_INPUT, TINY_VIT, TRAIN, TWO_STEPS
+from tiny_settings import SHALLOW, TINY_INPUT, TINY_VIT, TRAIN, TWO_STEPS
 
 from helpers.annotation_exports import EXPORTS, Scene
 from helpers.folders import CLASSES, block_image, label_map, write_folder
@@ -63,7 +63,7 @@ def segments_a_scene(command, workspace):
 
 
 def trains_on_a_folder(command, workspace):
-    overrides = {**TINY_INPUT, **TWO_STEPS, **({} if "scratch" in command else TINY_VIT)}
+    overrides = {**TINY_INPUT, **TWO_STEPS, **(SHALLOW if "scratch" in command else TINY_VIT)}
     command = on_one_cpu(with_a_folder(command, workspace))
     workspace.once(command, lambda: workspace.shell(command, overrides))
 

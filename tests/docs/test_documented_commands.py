@@ -24,6 +24,8 @@ from documents import ROOT, commands
 from PIL import Image
 from workspace import Workspace
 
+from helpers.forked_python import forked_python
+
 COMMANDS = commands()
 # The first pattern that matches a whole command says how it is tested.
 COVERAGE = {
@@ -94,9 +96,9 @@ def outcomes(request, tmp_path_factory, data):
     """Command -> future of its smoke run. All that were selected start at once, two at a time."""
     if shutil.which("bash") is None:
         pytest.skip("the commands are written for bash")
-    workspace = Workspace(tmp_path_factory.mktemp("workspace"), data)
     selected = [item.callspec.params["command"] for item in request.session.items if "outcomes" in item.fixturenames]
-    with ThreadPoolExecutor(2) as pool:
+    with forked_python() as python, ThreadPoolExecutor(2) as pool:
+        workspace = Workspace(tmp_path_factory.mktemp("workspace"), data, python)
         yield {command: pool.submit(coverage(command), command, workspace) for command in selected if coverage(command)}
         pool.shutdown(cancel_futures=True)
 

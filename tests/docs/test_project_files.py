@@ -1,7 +1,6 @@
 """The notebook runs; citation, workflow, hooks and container agree with the documents."""
 
 import re
-import sys
 from importlib.util import find_spec
 
 import nbformat
@@ -11,6 +10,7 @@ from documents import ROOT, blocks
 from nbclient import NotebookClient
 
 import segvit
+from helpers.forked_python import forked_python
 
 NOTEBOOK = ROOT / "projects" / "SegViT" / "demo" / "own_images.ipynb"
 
@@ -18,7 +18,6 @@ NOTEBOOK = ROOT / "projects" / "SegViT" / "demo" / "own_images.ipynb"
 def test_the_notebook_runs(tmp_path, monkeypatch):
     for name in ("projects", "datasets"):
         (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.setenv("PATH", f"{sys.exec_prefix}/bin:/usr/bin:/bin")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "commit the notebook without outputs"
     smaller = {"ITERATIONS = 1000": "ITERATIONS = 2", "--num-train 400 --num-val 40": "--num-train 4 --num-val 2"}
@@ -26,7 +25,10 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
         assert sum(long in cell.source for cell in notebook.cells) == 1
         for cell in notebook.cells:
             cell.source = cell.source.replace(long, short)
-    NotebookClient(notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    resources = {"metadata": {"path": tmp_path}}
+    with forked_python() as python:
+        monkeypatch.setenv("PATH", python["PATH"])
+        NotebookClient(notebook, timeout=240, kernel_name="python3", resources=resources).execute()
     shown = [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
     assert sum("image/png" in data for data in shown) == 2  # the contact sheet and the overlay
     assert (tmp_path / "output" / "notebook" / "run" / "model" / "model.safetensors").is_file()

@@ -29,6 +29,12 @@ TINY_VIT = {
     "MODEL.SEGVIT.NUM_HEADS": "2",
     "MODEL.SEGVIT.NUM_LAYERS": "1",
 }
+# For models that are exported: a graph of every operation, in fewer copies.
+SHALLOW = {
+    "MODEL.VIT.DEPTH": "1",
+    "MODEL.VIT.OUT_INDICES": "[0]",
+    "MODEL.SEM_SEG_HEAD.IN_FEATURES": "['block0']",
+}
 # For models that keep the depth of their config.
 NARROW = {"MODEL.VIT.EMBED_DIM": "24", "MODEL.SEGVIT.HIDDEN_DIM": "12"}
 

@@ -2,26 +2,21 @@
 
 import itertools
 import os
-import re
 import shlex
 import subprocess
-import sys
 import threading
 from concurrent.futures import Future
-from pathlib import Path
 
 from documents import ROOT
 
-from helpers.processes import run_program
-
-# What bash would expand, redirect or run in sequence.
-NEEDS_BASH = r"[|&;<>$*?~`#\n]"
+from helpers.processes import TIMEOUT_SECONDS
 
 
 class Workspace:
     """A folder that looks like the repository's root to commands, and what has been run in it."""
 
-    def __init__(self, folder, data):
+    def __init__(self, folder, data, python):
+        """Args: `python` are the variables of `forked_python`."""
         self.folder = folder
         for name in ("projects", "datasets", "scripts"):
             (folder / name).symlink_to(ROOT / name)
@@ -30,7 +25,7 @@ class Workspace:
             "DETECTRON2_DATASETS": str(data),
             "OMP_NUM_THREADS": "1",
             "CUDA_VISIBLE_DEVICES": "",
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            **python,
         }
         self._numbers = itertools.count()
         self._lock = threading.Lock()
@@ -57,22 +52,16 @@ class Workspace:
         return (self.folder / output / "log.txt").read_text(encoding="utf-8")
 
     def shell(self, command, overrides=None):
-        """Run a command with KEY VALUE pairs after it -> its standard output. It must succeed.
-
-        bash runs it; a plain `python script.py ...` runs in a forked process, which saves the seconds that it takes to
-        import PyTorch.
-        """
+        """Run a command with KEY VALUE pairs after it -> its standard output. It must succeed."""
         pairs = shlex.join(item for pair in (overrides or {}).items() for item in pair)
-        done = self._run(f"{command} {pairs}".replace("\\\n", " "))
-        assert done.returncode == 0, f"{command} {pairs}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-        return done.stdout
-
-    def _run(self, command):
-        script = re.match(r"\s*(?:OMP_NUM_THREADS=1 )?python ((?:projects|datasets|scripts)/\S+\.py) ", command)
-        if script and not re.search(NEEDS_BASH, command):
-            words = shlex.split(command[script.end() :])
-            options = {"environment": self.environment, "working_directory": self.folder}
-            return run_program(self.folder / script[1], *words, **options)
-        return subprocess.run(
-            ["bash", "-c", command], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=240
+        line = f"{command} {pairs}".replace("\\\n", " ")
+        done = subprocess.run(
+            ["bash", "-c", line],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
         )
+        assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        return done.stdout

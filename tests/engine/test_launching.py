@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from helpers.forked_python import run_under_torchrun
 from helpers.processes import TIMEOUT_SECONDS, Program, run_program
 from helpers.repository import ROOT
 from segvit.engine.launch_options import TORCHRUN_VARIABLES, argument_parser, number_of_processes
@@ -58,12 +59,11 @@ def test_processes_meet_and_leave(starter, tmp_path):
         assert written == {"world": 2, "local": rank, "sum": 3.0}
 
 
-@pytest.mark.slow
 def test_a_defect_in_one_process_ends_a_job_of_torchrun(tmp_path):
     """The other process waits for it in an all-reduce."""
-    done = run_command(*TORCHRUN, tmp_path, "defect")
+    done = run_under_torchrun(SCRIPT, "--config-file", "none", tmp_path, "defect")
     assert done.returncode not in (0, 2)
-    assert "KeyError: 'injected'" in done.stderr_text
+    assert "KeyError: 'injected'" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

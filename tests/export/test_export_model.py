@@ -3,6 +3,7 @@
 Shape shorthand: B images, H x W pixels, K classes.
 """
 
+import functools
 import json
 import warnings
 
@@ -16,27 +17,24 @@ from PIL import Image
 from helpers.processes import run_program
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
-from segvit.export import FORMATS, ExportError, ImageSize, load_source, require_agreement
+from segvit.export import FORMATS, ExportError, ImageSize, formats, load_source, require_agreement
 
 pytest.importorskip("onnxruntime")
 K = 5
 
 
 def use_reduction(cfg, kind, upsampling):
-    cfg.MODEL.VIT.REDUCTION, cfg.MODEL.VIT.REDUCTION_BLOCK = kind, 2
-    cfg.MODEL.SEGVIT.QUERY_UPSAMPLING, cfg.MODEL.SEGVIT.UPSAMPLING_LAYERS = upsampling, 1
-    cfg.MODEL.VIT.EDGE.SELECTION = "topk"
+    """After the first of two blocks."""
+    vit, segvit = cfg.MODEL.VIT, cfg.MODEL.SEGVIT
+    use_blocks(cfg, 2)
+    vit.REDUCTION, vit.REDUCTION_BLOCK, vit.EDGE.SELECTION = kind, 1, "topk"
+    segvit.QUERY_UPSAMPLING, segvit.UPSAMPLING_LAYERS, segvit.OUTPUT = upsampling, 1, "diagonal"
 
 
-def config_of(cfg, kind):
-    cfg.MODEL.SEGVIT.OUTPUT = "diagonal"
-    if kind == "shrunk":
-        use_reduction(cfg, "shrunk", "learned")
-    elif kind == "shrunk++":
-        use_reduction(cfg, "shrunk++", "nearest")
-    elif kind == "detail":
-        cfg.MODEL.SEGVIT.DETAIL.SOURCE = "image"
-    return cfg
+def use_blocks(cfg, depth):
+    """Fewer copies of the same operations, because exporters take seconds for each; one stage for each block."""
+    cfg.MODEL.VIT.DEPTH, cfg.MODEL.VIT.OUT_INDICES = depth, list(range(depth))
+    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = [f"block{index}" for index in reversed(range(depth))]
 
 
 def save_weights(cfg, folder):
@@ -50,65 +48,79 @@ def save_weights(cfg, folder):
     return cfg
 
 
-def export(cfg, folder, name, *, gives_labels=False, is_dynamic=True):
-    """Export a config's model: the path of the file, the source and the image size."""
+def export(cfg, folder, *names, gives_labels=False, is_dynamic=True):
+    """Export a config's model to formats: the files' runners by format, the source and the image size."""
     source = load_source(save_weights(cfg, folder))
     size = ImageSize(32, 48, is_dynamic=is_dynamic, patch_size=source.patch_size)
-    path = folder / f"model{FORMATS[name].extension}"
-    FORMATS[name].write(source.segmenter(gives_labels=gives_labels), size, {**source.metadata, "result": "{}"}, path)
-    return path, source, size
+    segmenter, runners = source.segmenter(gives_labels=gives_labels), {}
+    for name in names:
+        path = folder / f"model{FORMATS[name].extension}"
+        FORMATS[name].write(segmenter, size, {**source.metadata, "result": "{}"}, path)
+        runners[name] = FORMATS[name].read(path)
+    return runners, source, size
+
+
+@pytest.fixture
+def one_graph(monkeypatch):
+    """torch.export runs once for all formats of a model that are made of its graph."""
+    monkeypatch.setattr(formats, "_exported", functools.cache(formats._exported))
+
+
+def require_agreement_of_each(runners, source, size):
+    """On batches and images of several sizes."""
+    for name, run in runners.items():
+        agreement = require_agreement(run, source.model, size)
+        assert agreement.labels >= 0.999 and agreement.scores <= 1e-4, name
+        assert len({batch[0] for batch in agreement.batches}) > 2, name
+        assert len({batch[1:] for batch in agreement.batches}) > 3, name
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["shrunk", "shrunk++", "detail"])
-def test_onnx_files_accept_any_size(tiny_cfg, tmp_path, kind):
+@pytest.mark.usefixtures("one_graph")
+def test_files_of_shrunk_models_with_detail_accept_any_size(tiny_cfg, tmp_path):
     """The plain encoder is exported in the test of the tool."""
-    path, source, size = export(config_of(tiny_cfg, kind), tmp_path, "onnx")
-    agreement = require_agreement(FORMATS["onnx"].read(path), source.model, size)
-    assert agreement.labels >= 0.999 and agreement.scores <= 1e-4
-    assert len({batch[0] for batch in agreement.batches}) > 2 and len({batch[1:] for batch in agreement.batches}) > 3
+    use_reduction(tiny_cfg, "shrunk", "learned")
+    tiny_cfg.MODEL.SEGVIT.DETAIL.SOURCE = "image"
+    require_agreement_of_each(*export(tiny_cfg, tmp_path, "torch_export", "onnx", "torchscript"))
+
+
+@pytest.mark.slow
+def test_onnx_files_of_shrunk_pp_models_accept_any_size(tiny_cfg, tmp_path):
+    use_reduction(tiny_cfg, "shrunk++", "nearest")
+    require_agreement_of_each(*export(tiny_cfg, tmp_path, "onnx"))
 
 
 def test_torchscript_files_accept_any_size(tiny_cfg, tmp_path):
-    """Files of torch.export are tested with a continual model."""
-    path, source, size = export(config_of(tiny_cfg, "plain"), tmp_path, "torchscript")
-    assert require_agreement(FORMATS["torchscript"].read(path), source.model, size).scores <= 1e-4
+    tiny_cfg.MODEL.SEGVIT.OUTPUT = "diagonal"
+    require_agreement_of_each(*export(tiny_cfg, tmp_path, "torchscript"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["torchscript", "torch_export"])
-def test_files_with_detail_accept_any_size(tiny_cfg, tmp_path, name):
-    path, source, size = export(config_of(tiny_cfg, "detail"), tmp_path, name)
-    assert require_agreement(FORMATS[name].read(path), source.model, size).scores <= 1e-4
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["onnx", "torch_export"])
-def test_one_class_with_the_output_mix_is_exported_for_any_size_without_a_warning(tiny_cfg, tmp_path, name):
+@pytest.mark.usefixtures("one_graph")
+def test_one_class_with_the_output_mix_is_exported_for_any_size_without_a_warning(tiny_cfg, tmp_path):
+    use_blocks(tiny_cfg, 1)
     tiny_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, tiny_cfg.MODEL.SEGVIT.OUTPUT = 1, "mix"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        path, source, size = export(tiny_cfg, tmp_path, name)
-        run = FORMATS[name].read(path)
+        exported = export(tiny_cfg, tmp_path, "torch_export", "onnx")
     assert [str(warning.message) for warning in caught if warning.category is not DeprecationWarning] == []
-    assert require_agreement(run, source.model, size).scores <= 1e-4
+    require_agreement_of_each(*exported)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["torchscript", "torch_export"])
-def test_files_of_continual_models_return_all_classes_at_any_size(tiny_cfg, tmp_path, name):
+def test_files_of_continual_models_return_all_classes_at_any_size(tiny_cfg, tmp_path):
     head, continual = tiny_cfg.MODEL.SEM_SEG_HEAD, tiny_cfg.MODEL.SEGVIT.CONTINUAL
+    use_blocks(tiny_cfg, 1)
     head.NAME, tiny_cfg.MODEL.SEGVIT.OUTPUT = "ContinualHead", "diagonal"
     continual.PROTOCOL, continual.CLASS_ORDER, continual.STEP = "2-2", [3, 0, 4, 1, 2], -1
-    path, source, size = export(tiny_cfg, tmp_path, name)
-    run = FORMATS[name].read(path)
-    assert require_agreement(run, source.model, size).scores <= 1e-4
-    assert run(size.example()).amax(dim=(0, 2, 3)).min() > 0
+    runners, source, size = export(tiny_cfg, tmp_path, "torch_export", "torchscript")
+    require_agreement_of_each(runners, source, size)
+    for run in runners.values():
+        assert run(size.example()).amax(dim=(0, 2, 3)).min() > 0
 
 
 def test_a_file_may_return_labels(tiny_cfg, tmp_path):
-    path, source, size = export(tiny_cfg, tmp_path, "torchscript", gives_labels=True, is_dynamic=False)
-    run = FORMATS["torchscript"].read(path)
+    runners, source, size = export(tiny_cfg, tmp_path, "torchscript", gives_labels=True, is_dynamic=False)
+    run = runners["torchscript"]
     labels = run(size.example())
     assert labels.shape == (2, 32, 48) and labels.dtype == torch.int64
     agreement = require_agreement(run, source.model, size)
@@ -128,7 +140,8 @@ def test_a_file_of_another_model_is_refused(tiny_cfg, tmp_path):
 
 
 def test_shrunk_pp_by_threshold_is_refused(tiny_cfg):
-    config_of(tiny_cfg, "shrunk++").MODEL.VIT.EDGE.SELECTION = "threshold"
+    use_reduction(tiny_cfg, "shrunk++", "nearest")
+    tiny_cfg.MODEL.VIT.EDGE.SELECTION = "threshold"
     with pytest.raises(ValueError, match=r"append MODEL\.VIT\.EDGE\.SELECTION topk"):
         load_source(tiny_cfg)
 

@@ -6,6 +6,7 @@
 
 import datetime
 import functools
+import gc
 import multiprocessing
 import os
 import runpy
@@ -52,7 +53,7 @@ def _run_as_one_of_two(rank, work, folder, arguments):
 
 
 class Program:
-    """A script that runs as `python script *arguments` would, on the CPU with one thread.
+    """A script that runs as `python script *arguments` would, on the CPU with one thread; a module after "-m".
 
     Processes that it would spawn are forked, too: what starts true programs is tests/engine/test_launching.py.
     """
@@ -66,7 +67,7 @@ class Program:
         words = [str(script), *map(str, arguments)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **(environment or {})}
         folder = working_directory or os.getcwd()
-        self._process = fork_server().Process(target=_run_script, args=(words, environment, self._files, folder))
+        self._process = fork_server().Process(target=_write_files, args=(words, environment, self._files, folder))
         self._process.start()
 
     def wait(self, timeout=TIMEOUT_SECONDS):
@@ -99,19 +100,29 @@ def run_program(script, *arguments, timeout=TIMEOUT_SECONDS, **options):
     return Program(script, *arguments, **options).wait(timeout)
 
 
-def _run_script(words, environment, files, working_directory):
+def _write_files(words, environment, files, working_directory):
+    run_script(words, environment, [os.open(file, os.O_WRONLY) for file in files], working_directory)
+
+
+def run_script(words, environment, files, working_directory):
+    """Run it in this process, which is forked for it, with the descriptors of two open files for its output."""
+    gc.freeze()  # the collector would touch, and so copy, the memory that the server's processes share
     for stream, file in zip((sys.stdout, sys.stderr), files):
         stream.flush()
-        os.dup2(os.open(file, os.O_WRONLY), stream.fileno())
+        os.dup2(file, stream.fileno())
     os.chdir(working_directory)
     os.environ.clear()
     os.environ.update(environment)
     torch.set_num_threads(1)
     _register_ade20k(environment.get("DETECTRON2_DATASETS", "datasets"))
     _fork_in_place_of_spawn()
-    sys.argv = words
-    sys.path.insert(0, str(Path(words[0]).parent))
-    runpy.run_path(words[0], run_name="__main__")
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = words
+        sys.path.insert(0, str(Path(words[0]).parent))
+        runpy.run_path(words[0], run_name="__main__")
 
 
 def _fork_in_place_of_spawn():

@@ -1,9 +1,6 @@
 """Processes of torchrun, srun and Slurm arrays share the demo's files without talking to each other."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,8 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 import segvit
+from helpers.forked_python import run_under_torchrun
+from helpers.processes import run_program
 from segvit.errors import UserError
 from segvit.inference.sources import Sources
 from segvit.inference.work_share import WorkShare, share_of_environment, share_of_text
@@ -92,11 +91,6 @@ def files(tiny_cfg, tmp_path):
     return [DEMO, *model, "--input", tmp_path / "inputs", "--output", tmp_path / "results", "--kinds", "labels"]
 
 
-def run(*command, **variables):
-    command = [sys.executable, *map(str, command)]
-    return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
-
-
 def written(tmp_path):
     return sorted(path.name for path in (tmp_path / "results" / "labels").iterdir())
 
@@ -111,7 +105,7 @@ def test_a_process_with_a_damaged_file_does_not_end_the_others_of_torchrun(files
         image.unlink()
     for name in others[:40]:
         Image.fromarray(np.zeros((300, 400, 3), dtype=np.uint8)).save(inputs / name)
-    done = run("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, *files)
+    done = run_under_torchrun(*files)
     assert done.returncode == 1, done.stderr
     assert written(tmp_path) == sorted(others[:40])
     assert re.findall(r"skipped: .*damaged\.png", done.stderr)
@@ -122,14 +116,14 @@ def test_a_process_with_a_damaged_file_does_not_end_the_others_of_torchrun(files
 @pytest.mark.slow
 def test_a_task_of_a_slurm_array_takes_its_part_and_skips_what_is_finished(files, tmp_path):
     tasks = [{"SLURM_ARRAY_TASK_ID": str(index), "SLURM_ARRAY_TASK_COUNT": "2"} for index in (0, 1)]
-    codes = [run(*files, **tasks[0]).returncode]
+    codes = [run_program(*files, environment=tasks[0]).returncode]
     first = written(tmp_path)
     assert 0 < len(first) < 9
     unchanged = tmp_path / "results" / "labels" / first[0]
     unchanged.write_bytes(b"finished before")
-    again = run(*files, **tasks[0])
+    again = run_program(*files, environment=tasks[0])
     assert f"note: {len(first)} files were finished before" in again.stderr
     assert unchanged.read_bytes() == b"finished before"
-    codes.append(run(*files, **tasks[1]).returncode)
+    codes.append(run_program(*files, environment=tasks[1]).returncode)
     assert written(tmp_path) == [f"{index}.png" for index in range(9)]
     assert sorted(codes) == [0, 1]  # one of them has the damaged file

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from segvit.model_folder.plain_config import INFERENCE_DEFAULTS
 
 NAMES, COLORS = ("road", "sky", "car", "tree", "person"), [(10 * index, 7, 200) for index in range(5)]
 
-# Two lines in a program that cannot import Detectron2, nor what it brings.
+# Two lines for each folder, in a program that cannot import Detectron2, nor what it brings.
 SCRIPT = """
 import sys
 
@@ -42,10 +43,13 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 from segvit.inference import SegViTPredictor
-predictor = SegViTPredictor(sys.argv[1], opts=["MODEL.DEVICE", "cpu"])
 import json, numpy
-numpy.save(sys.argv[3], predictor(sys.argv[2]))
-print(json.dumps([predictor.class_names, predictor.class_colors]))
+found = []
+for folder in sys.argv[2:]:
+    predictor = SegViTPredictor(folder, opts=["MODEL.DEVICE", "cpu"])
+    numpy.save(folder + ".npy", predictor(sys.argv[1]))
+    found.append([predictor.class_names, predictor.class_colors])
+print(json.dumps(found))
 """
 
 
@@ -79,28 +83,33 @@ def use_resizing(cfg):
     cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = "BGR", 40, 50
 
 
-CHANGES = [lambda cfg: None, use_detail, use_groups, use_pixels, use_shrunk_pp, use_resizing]
+def use_nothing_else(cfg):
+    pass
+
+
+CHANGES = [use_nothing_else, use_detail, use_groups, use_pixels, use_shrunk_pp, use_resizing]
+
+
+def write_checkpoint(cfg, folder, dataset, *, with_record=True):
+    """A checkpoint of the config's model with random weights, whose masks decide."""
+    cfg.DATASETS.TRAIN, cfg.OUTPUT_DIR = (dataset,), str(folder)
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "class_embed" in name:
+                value.zero_()  # several classes win
+    record = RunRecord.of(cfg) if with_record else None
+    SegViTCheckpointer(model, str(folder), run=record).save("checkpoint", iteration=41)
+    return folder / "checkpoint.pth"
 
 
 @pytest.fixture
 def checkpoint(tiny_cfg, tmp_path, dataset):
-    """A factory of checkpoints of the tiny model in a variant, and their config."""
-
-    def write(change=lambda cfg: None, *, with_record=True):
-        tiny_cfg.DATASETS.TRAIN, tiny_cfg.OUTPUT_DIR = (dataset,), str(tmp_path)
-        tiny_cfg.MODEL.SEGVIT.OUTPUT = "diagonal"
-        change(tiny_cfg)
-        torch.manual_seed(0)
-        model = build_model(tiny_cfg)
-        with torch.no_grad():
-            for name, value in model.named_parameters():
-                if "class_embed" in name:
-                    value.zero_()  # masks decide, and several classes win
-        record = RunRecord.of(tiny_cfg) if with_record else None
-        SegViTCheckpointer(model, str(tmp_path), run=record).save("checkpoint", iteration=41)
-        return tmp_path / "checkpoint.pth"
-
-    return write
+    """A factory of checkpoints of the tiny model."""
+    tiny_cfg.MODEL.SEGVIT.OUTPUT = "diagonal"
+    return partial(write_checkpoint, tiny_cfg, tmp_path, dataset)
 
 
 @pytest.fixture
@@ -110,23 +119,25 @@ def image(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_copied_folder_gives_the_same_labels_names_and_colors_without_detectron2(
-    checkpoint, tiny_cfg, image, tmp_path, change
-):
-    path = checkpoint(change)
-    before = SegViTPredictor(tiny_cfg, path)
-    pack_checkpoint(path, tmp_path / "model", cfg=tiny_cfg)
-    elsewhere = shutil.move(tmp_path / "model", tmp_path / "another place")
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, elsewhere, image, tmp_path / "labels.npy"], capture_output=True, text=True
-    )
+def test_copied_folders_give_the_same_labels_names_and_colors_without_detectron2(dataset, tiny_cfg, image, tmp_path):
+    """One program reads them all, because it takes seconds to import PyTorch."""
+    (tmp_path / "another place").mkdir()
+    tiny_cfg.MODEL.SEGVIT.OUTPUT = "diagonal"
+    before = {}
+    for change in CHANGES:
+        cfg, name = tiny_cfg.clone(), change.__name__
+        change(cfg)
+        path = write_checkpoint(cfg, tmp_path / name, dataset)
+        pack_checkpoint(path, tmp_path / name / "model", cfg=cfg)
+        elsewhere = shutil.move(tmp_path / name / "model", tmp_path / "another place" / name)
+        before[elsewhere] = SegViTPredictor(cfg, path)
+    done = subprocess.run([sys.executable, "-c", SCRIPT, image, *before], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    labels, expected = np.load(tmp_path / "labels.npy"), before(image)
-    assert (labels == expected).mean() >= 0.9999 and len(np.unique(labels)) > 1
-    names, colors = json.loads(done.stdout)
-    assert tuple(names) == before.class_names == NAMES
-    assert [tuple(color) for color in colors] == list(before.class_colors) == COLORS
+    for (folder, predictor), (names, colors) in zip(before.items(), json.loads(done.stdout), strict=True):
+        labels, expected = np.load(f"{folder}.npy"), predictor(image)
+        assert (labels == expected).mean() >= 0.9999 and len(np.unique(labels)) > 1, folder
+        assert tuple(names) == predictor.class_names == NAMES, folder
+        assert [tuple(color) for color in colors] == list(predictor.class_colors) == COLORS, folder
 
 
 def test_a_folder_names_no_place_of_this_machine(checkpoint, tiny_cfg, tmp_path):
@@ -170,7 +181,7 @@ def test_an_interrupted_write_leaves_the_folder_as_it_was(checkpoint, tmp_path, 
     with pytest.raises(OSError, match="full"):
         pack_checkpoint(path, folder, metrics={"mIoU": 2.0})
     assert read_model_folder(folder).metrics == {"mIoU": 1.0}
-    assert not list(tmp_path.glob(".*unfinished*"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_other_folders_are_not_replaced(checkpoint, tmp_path):

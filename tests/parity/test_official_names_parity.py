@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.repository import CONFIGS
+from helpers.config_models import meta_model
 from segvit.analysis import count_params
-from segvit.analysis.from_config import build_random_model
-from segvit.d2 import load_config
 from segvit.modeling.weights.official_checkpoint import from_official, require_fit, to_official
 
 FOLDER = os.environ.get("SEGVIT_PARITY_FIXTURES", "")
@@ -59,7 +57,7 @@ def test_parity_of_names_and_shapes(name):
     text = LISTS[name].read_text()
     official = official_tensors(text)
     assert f"# keys {len(official)};" in text
-    model = build_random_model(load_config(CONFIGS / f"{CONFIG_OF[name]}.yaml"), device="meta")
+    model = meta_model(CONFIG_OF[name])
     converted = from_official({"state_dict": official, "meta": {}})
     require_fit(converted["model"], model.state_dict())
     assert shapes(converted["model"]) == shapes(model.state_dict())
@@ -69,6 +67,6 @@ def test_parity_of_names_and_shapes(name):
 
 @pytest.mark.parametrize("name", LISTS)
 def test_parity_of_parameter_totals(name):
-    model = build_random_model(load_config(CONFIGS / f"{CONFIG_OF[name]}.yaml"), device="meta")
+    model = meta_model(CONFIG_OF[name])
     total, backbone, decode_head = (int(count) for count in COUNTS.search(LISTS[name].read_text()).groups())
     assert count_params(model.network) == {"total": total, "backbone": backbone, "sem_seg_head": decode_head}

@@ -1,5 +1,10 @@
 """Fixtures of the web page's tests: a tiny model with random weights, and uploads of every kind."""
 
+import contextlib
+import os
+import shutil
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
@@ -8,23 +13,28 @@ from PIL import Image
 
 from helpers.costly_images import png_of_size
 from helpers.page_client import TIMEOUT, PageClient
+from helpers.tiny_models import tiny_config
 from segvit.inference import SegViTPredictor
 from segvit.web.analysis import ImageAnalyzer
 from segvit.web.limits import UploadLimits
 
 
+def save_tiny_model(folder, cfg):
+    """A model with Shrunk++ and random weights: the paths of its config and its weights."""
+    vit, segvit = cfg.MODEL.VIT, cfg.MODEL.SEGVIT
+    vit.REDUCTION, vit.REDUCTION_BLOCK, vit.OUT_INDICES, vit.EDGE.THRESHOLD = "shrunk++", 1, [0, 2], 0.5
+    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block2", "block0"]
+    segvit.QUERY_UPSAMPLING, segvit.OUTPUT = "nearest", "diagonal"
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 64, 128
+    torch.manual_seed(0)
+    torch.save({"model": build_model(cfg).state_dict()}, folder / "model.pth")
+    (folder / "config.yaml").write_text(cfg.dump())
+    return folder / "config.yaml", folder / "model.pth"
+
+
 @pytest.fixture
 def tiny_model(tiny_cfg, tmp_path):
-    """Paths of the config and the weights of a model with Shrunk++."""
-    vit, segvit = tiny_cfg.MODEL.VIT, tiny_cfg.MODEL.SEGVIT
-    vit.REDUCTION, vit.REDUCTION_BLOCK, vit.OUT_INDICES, vit.EDGE.THRESHOLD = "shrunk++", 1, [0, 2], 0.5
-    tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block2", "block0"]
-    segvit.QUERY_UPSAMPLING, segvit.OUTPUT = "nearest", "diagonal"
-    tiny_cfg.INPUT.MIN_SIZE_TEST, tiny_cfg.INPUT.MAX_SIZE_TEST = 64, 128
-    torch.manual_seed(0)
-    torch.save({"model": build_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
-    (tmp_path / "config.yaml").write_text(tiny_cfg.dump())
-    return tmp_path / "config.yaml", tmp_path / "model.pth"
+    return save_tiny_model(tmp_path, tiny_cfg)
 
 
 @pytest.fixture
@@ -32,26 +42,56 @@ def predictor(tiny_model):
     return SegViTPredictor(*tiny_model)
 
 
-@pytest.fixture
-def decoding_seconds():
-    """The page's limit, which a busy machine keeps; tests of slow images set a shorter one."""
-    return TIMEOUT
+@contextlib.contextmanager
+def open_page(folder, *, seconds):
+    """The address of a running page, which stores its files in folder/served.
 
-
-@pytest.fixture
-def page_client(predictor, tmp_path, monkeypatch, decoding_seconds):
-    """A client of a running page, which stores its files in tmp_path/served."""
+    Args:
+        seconds: the limit of decoding.
+    """
     from segvit.web.server import running_page
 
-    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-    folder = tmp_path / "served"
-    folder.mkdir()
-    analyzer = ImageAnalyzer(predictor, limits=UploadLimits(max_megabytes=0.19, seconds=decoding_seconds))
+    analyzer = ImageAnalyzer(
+        SegViTPredictor(*save_tiny_model(folder, tiny_config())),
+        limits=UploadLimits(max_megabytes=0.19, seconds=seconds),
+    )
+    (folder / "served").mkdir()
     with (
-        running_page(analyzer, folder=folder, host="127.0.0.1", port=0, max_waiting=2) as address,
-        PageClient(address, folder) as client,
+        patch.dict(os.environ, GRADIO_ANALYTICS_ENABLED="False"),  # restores those that the page sets, too
+        running_page(analyzer, folder=folder / "served", host="127.0.0.1", port=0, max_waiting=2) as address,
     ):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def shared_page(tmp_path_factory):
+    """A page for all tests of a file, because it takes a second to start: its address and its folder."""
+    folder = tmp_path_factory.mktemp("page")
+    with open_page(folder, seconds=TIMEOUT) as address:  # a busy machine keeps this limit
+        yield address, folder / "served"
+
+
+@pytest.fixture
+def page_client(shared_page):
+    """A client of the shared page, in a session of its own; the files that it leaves are deleted."""
+    address, folder = shared_page
+    before = set(folder.iterdir())
+    with PageClient(address, folder) as client:
         yield client
+    for path in set(folder.iterdir()) - before:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@pytest.fixture
+def own_page_client(tmp_path):
+    """A factory of clients of pages for one test alone."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*, seconds=TIMEOUT):
+            address = stack.enter_context(open_page(tmp_path, seconds=seconds))
+            return stack.enter_context(PageClient(address, tmp_path / "served"))
+
+        yield start
 
 
 def noise(height=60, width=88):

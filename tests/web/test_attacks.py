@@ -21,9 +21,9 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def secret(tmp_path):
-    """An image outside the upload folder."""
-    path = tmp_path / "secret.png"
+def secret(page_client):
+    """An image beside the upload folder."""
+    path = page_client.folder.parent / "secret.png"
     Image.fromarray(np.random.default_rng(7).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
     return path
 
@@ -105,9 +105,9 @@ def test_urls_are_not_fetched(page_client):
     assert "not a URL" in page_client.get("/gradio_api/file=https://example.com/a.png").text
 
 
-@pytest.mark.parametrize("decoding_seconds", [2])
-def test_decoding_ends_at_its_time_limit(page_client):
+def test_decoding_ends_at_its_time_limit(own_page_client):
     """A progressive JPEG of 200 kB that takes half a minute; the page answers meanwhile."""
+    page_client = own_page_client(seconds=2)
     start = time.monotonic()
     outcome = page_client.upload_and_analyze("slow.jpg", jpeg_of_many_scans(4000))
     assert "slow.jpg" in outcome["output"]["data"][1] and "2 seconds" in outcome["output"]["data"][1]
@@ -126,16 +126,12 @@ def test_images_with_the_longest_permitted_sides_are_drawn(page_client):
         assert outcome["success"] and outcome["output"]["data"][3], outcome["output"]["data"][1]
 
 
-@pytest.fixture
-def frequent_cleanup(monkeypatch):
-    """Old files are looked for ten times a second. Name it before `page_client`."""
+def test_what_is_left_of_broken_uploads_is_deleted_when_it_is_old(own_page_client, make_upload, monkeypatch):
+    """Gradio deletes complete uploads only: 300 broken ones of a megabyte stayed on the disk."""
     from segvit.web import server
 
-    monkeypatch.setattr(server, "CLEANUP_INTERVAL", 0.1)
-
-
-def test_what_is_left_of_broken_uploads_is_deleted_when_it_is_old(frequent_cleanup, page_client, make_upload):
-    """Gradio deletes complete uploads only: 300 broken ones of a megabyte stayed on the disk."""
+    monkeypatch.setattr(server, "CLEANUP_INTERVAL", 0.1)  # ten times a second
+    page_client = own_page_client()
     head = "POST /gradio_api/upload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 150000\r\n"
     head += "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
     part = '--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
@@ -198,7 +194,8 @@ def test_requests_of_foreign_pages_without_an_origin_are_refused(page_client, ma
     assert page_client.post("/gradio_api/queue/join", content=b"{}", headers=form).status_code == 403
 
 
-def test_half_sent_requests_block_nobody(page_client):
+def test_half_sent_requests_block_nobody(own_page_client):
+    page_client = own_page_client()
     address = ("127.0.0.1", page_client.port)
     sockets = []
     try:

@@ -44,10 +44,11 @@ def test_a_visitor_sees_why_a_deep_image_is_black(page_client, tmp_path):
     assert "deep.png" in status and "4000" in status and "INPUT.MAX_LEVEL" in status
 
 
-def test_other_files_are_not_served(page_client, tmp_path):
-    secret = tmp_path / "secret.txt"
+def test_other_files_are_not_served(page_client):
+    outside = page_client.folder.parent
+    secret = outside / "secret.txt"
     secret.write_text("the secret")
-    paths = ("/etc/passwd", secret, tmp_path / "served" / ".." / "secret.txt", tmp_path / "model.pth", __file__)
+    paths = ("/etc/passwd", secret, page_client.folder / ".." / "secret.txt", outside / "model.pth", __file__)
     for form in ("/gradio_api/file={}", "/gradio_api/file/{}", "/file={}", "/gradio_api/file=../..{}", "/{}"):
         for path in paths:
             response = page_client.get(form.format(path))
@@ -55,10 +56,10 @@ def test_other_files_are_not_served(page_client, tmp_path):
             assert "secret" not in response.text.replace("secret.txt", "") and "root:" not in response.text
 
 
-def test_uploads_stay_inside_the_folder(page_client, make_upload, tmp_path):
+def test_uploads_stay_inside_the_folder(page_client, make_upload):
     (path,) = page_client.upload("../../escaped.png", make_upload("plain").read_bytes()).json()
-    assert path.startswith(str(tmp_path / "served"))
-    assert not list(tmp_path.glob("*escaped*"))
+    assert path.startswith(str(page_client.folder))
+    assert not list(page_client.folder.parent.glob("*escaped*"))
 
 
 def test_local_files_are_not_accepted_as_uploads(page_client):

@@ -38,9 +38,10 @@ from segvit.modeling.postprocessing.score_bands import join_bands, labels_of_ban
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 from segvit.modeling.tokens import pad_to_size, send
+from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
 
-class SegViT(nn.Module):
+class SegViT(ReturnsMoreInTraining, nn.Module):
     """Semantic segmentation with a plain ViT and an Attention-to-Mask decoder.
 
     Args:

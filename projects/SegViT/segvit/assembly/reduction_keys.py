@@ -16,16 +16,19 @@ def reduction_config(vit: CfgNode) -> ReductionConfig | None:
                 f"MODEL.VIT.REDUCTION_SAMPLING {vit.REDUCTION_SAMPLING!r} fits MODEL.VIT.REDUCTION 'shrunk', not 'none'"
             )
         return None
-    choice = vit.MERGE if vit.REDUCTION == "merge" else vit.EDGE
+    if vit.REDUCTION == "merge":
+        selection, threshold, share = vit.MERGE.SELECTION, vit.MERGE.THRESHOLD, vit.MERGE.SHARE
+    else:
+        selection, threshold, share = vit.EDGE.SELECTION, vit.EDGE.THRESHOLD, vit.EDGE.SHARE
     blocks = {"cells": 0, "merge": vit.MERGE.BLOCK}
     return ReductionConfig(
         kind=vit.REDUCTION,
         block_index=blocks.get(vit.REDUCTION, vit.REDUCTION_BLOCK),
         mode=vit.REDUCTION_SAMPLING,
         edge_block_index=vit.EDGE.BLOCK,
-        selection=choice.SELECTION,
-        threshold=choice.THRESHOLD,
-        keep_ratio=choice.SHARE,
+        selection=selection,
+        threshold=threshold,
+        keep_ratio=share,
         weighs_sizes=vit.REDUCTION == "merge" and vit.MERGE.WEIGH_SIZES,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ BASE_KEY = "_BASE_"
 # The files of a model folder that hold config and weights.
 MODEL_CONFIG, MODEL_WEIGHTS = "config.yaml", "model.safetensors"
 
+# libyaml's, where PyYAML has it.
+FAST_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 # Keys whose value may be a YAML file, whose text the config then holds.
 YAML_VALUES = ("INPUT.AUGMENTATION",)
 
@@ -42,10 +45,8 @@ REMOVED_KEYS = {
     ),
 }
 
-
 # Shipped configs that no longer exist, and what replaces them.
 FORMER_CONFIGS = {"ade20k_100-50_shuffled": "continual/ade20k_100-50_b"}
-
 logger = logging.getLogger(__name__)
 
 
@@ -138,7 +139,8 @@ def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool =
     _require_pairs(opts, [*known, *REMOVED_KEYS])
     layers.append(_without_removed(pairs_of(opts)))
     require_types(((str(key), value) for key, value in zip(opts[::2], opts[1::2]) if key not in REMOVED_KEYS), cfg)
-    cfg.merge_from_file(str(path), allow_unsafe=False)
+    for layer in layers[:-1]:
+        cfg.merge_from_list(list(chain.from_iterable(layer.items())))
     cfg.merge_from_list(list(opts))
     _read_yaml_values(cfg)
     require_values(cfg)
@@ -188,7 +190,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"config file {str(path)!r} does not exist")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        try:
+            content = yaml.load(text, Loader=FAST_LOADER)
+        except yaml.YAMLError:
+            content = yaml.safe_load(text)  # whose error shows the line
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"config file {path} is not plain YAML: {error}") from error
     if not isinstance(content, dict):

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
-from PIL import Image
+
+from segvit.images.plane_resizing import resized_planes
 
 # Ranges at strength 1. SSD adds up to 32 of 255 levels, which is 0.56 of ImageNet's standard deviation.
 SHIFT = 0.56
@@ -29,9 +30,7 @@ class ResizeTransform(T.ResizeTransform):
         if img.ndim != 3 or (img.dtype == np.uint8 and img.shape[2] == 3):
             return super().apply_image(img, interp)
         method = self.interp if interp is None else interp
-        size = (self.new_w, self.new_h)
-        planes = [Image.fromarray(np.ascontiguousarray(img[:, :, index])) for index in range(img.shape[2])]
-        return np.stack([np.asarray(plane.resize(size, method)) for plane in planes], axis=2)
+        return np.stack(resized_planes(img, size=(self.new_h, self.new_w), method=method), axis=2)
 
 
 class ChannelTransform(Transform):

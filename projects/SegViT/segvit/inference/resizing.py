@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from segvit.images.plane_resizing import resized_planes
 from segvit.modeling.postprocessing.image_sizes import Size
 
 
@@ -24,17 +25,5 @@ def input_size(height: int, width: int, *, short: int, longest: int) -> tuple[in
 
 
 def resized_channels(pixels: np.ndarray, *, size: Size) -> np.ndarray:
-    """(H, W, C) uint8 or float32 -> (C, h, w) of `size`, bilinear.
-
-    Channel by channel: Pillow would copy a colour image to four bytes per pixel.
-    """
-    height, width = size
-    return np.stack([_resized(pixels[:, :, channel], height, width) for channel in range(pixels.shape[2])])
-
-
-def _resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(H, W) -> (height, width). A contiguous copy of a large plane lives no longer than this call."""
-    if plane.shape == (height, width):
-        return plane
-    image = Image.fromarray(np.ascontiguousarray(plane))
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    """(H, W, C) uint8 or float32 -> (C, h, w) of `size`, bilinear."""
+    return np.stack(resized_planes(pixels, size=size, method=Image.Resampling.BILINEAR))

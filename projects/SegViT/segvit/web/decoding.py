@@ -23,6 +23,7 @@ from segvit.errors import UserError
 from segvit.image_levels import DAMAGE, to_colors
 from segvit.images import ImageFormat
 from segvit.images.channel_files import ARRAY_EXTENSIONS, stored_form
+from segvit.images.plane_resizing import resized_planes
 from segvit.web.limits import FORMATS, MEGA, Upload, UploadLimits
 
 # Memory of the process in bytes: a constant part for libraries, and the copies of an image of three channels in several
@@ -139,10 +140,9 @@ def _scale_down(pixels: np.ndarray, limits: UploadLimits) -> np.ndarray:
     factor = (limits.work_megapixels * MEGA / (height * width)) ** 0.5
     if factor >= 1:
         return pixels
-    size = (max(int(width * factor), 1), max(int(height * factor), 1))
-    planes = [Image.fromarray(np.ascontiguousarray(pixels[:, :, channel])) for channel in range(pixels.shape[2])]
-    resized = [np.asarray(plane.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)) for plane in planes]
-    return np.stack(resized, axis=2)
+    size = (max(int(height * factor), 1), max(int(width * factor), 1))
+    planes = resized_planes(pixels, size=size, method=Image.Resampling.LANCZOS, reducing_gap=3)
+    return np.stack(planes, axis=2)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,10 @@ from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.losses.cross_group_loss import CrossGroupLoss
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
 from segvit.modeling.token_reduction.token_set import Stage
+from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
 
-class ContinualHead(nn.Module):
+class ContinualHead(ReturnsMoreInTraining, nn.Module):
     """Train the newest group of classes; in inference, predict the classes of all groups.
 
     Older groups are frozen: their parameters get no gradient, and they stay in evaluation mode. The first group's

@@ -17,12 +17,13 @@ from segvit.modeling.decoder.outputs import PixelOutputs
 from segvit.modeling.decoder.segmenter_head import SegmenterHead
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
+from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
 # The values of MODEL.SEGVIT.CLASSIFIER.
 CLASSIFIERS: dict[str, type[LinearHead | SegmenterHead]] = {"linear": LinearHead, "segmenter": SegmenterHead}
 
 
-class PerPixelHead(nn.Module):
+class PerPixelHead(ReturnsMoreInTraining, nn.Module):
     """One backbone stage to per-pixel class logits, trained by cross-entropy (as in SETR-naive, Zheng et al. 2021).
 
     Segmenter (Strudel et al. 2021) trains its mask transformer in the same way.

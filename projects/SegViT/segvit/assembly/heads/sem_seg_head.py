@@ -26,9 +26,10 @@ from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 from segvit.modeling.token_reduction.token_set import Stage
+from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
 
-class AttentionToMaskHead(nn.Module):
+class AttentionToMaskHead(ReturnsMoreInTraining, nn.Module):
     """Backbone stages to losses in training, to class and mask logits in inference.
 
     Args:

@@ -27,6 +27,7 @@ from segvit.modeling.decoder.outputs import DecoderOutputs
 from segvit.modeling.encoder.attention_positions import AbsolutePositions
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
+from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
 # Queries, as in EoMT's models for semantic segmentation; more if there are more classes.
 NUM_QUERIES = 100
@@ -34,7 +35,7 @@ NUM_QUERIES = 100
 MASK_STRIDE = 4
 
 
-class EncoderOnlyHead(nn.Module):
+class EncoderOnlyHead(ReturnsMoreInTraining, nn.Module):
     """The stage before the last blocks to losses in training, to class and mask logits of queries in inference.
 
     Args:

@@ -17,6 +17,7 @@ from segvit.modeling.decoder.detail import DetailBranch, DetailConfig
 from segvit.modeling.decoder.outputs import DecoderOutputs, StageOutputs
 from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.tokens import map_to_tokens
+from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
 
 class ATMDecoderLayer(nn.Module):
@@ -67,7 +68,7 @@ class ATMStage(nn.Module):
         return queries, masks.unflatten(2, feature_map.shape[-2:])
 
 
-class ATMDecoder(nn.Module):
+class ATMDecoder(ReturnsMoreInTraining, nn.Module):
     """Class queries to class logits and masks.
 
     Args:

@@ -22,6 +22,7 @@ from torch import nn
 from segvit.errors import ArgumentError
 from segvit.modeling.decoder.outputs import DecoderOutputs, MaskOutputs
 from segvit.modeling.encoder.token_embedding import IMAGE_STAGE, stem_stage
+from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
 SOURCES = ("image", "stem", "tokens")
 
@@ -103,7 +104,7 @@ class ImageStem(nn.Sequential):
         return super().forward(images)
 
 
-class DetailBranch(nn.Module):
+class DetailBranch(ReturnsMoreInTraining, nn.Module):
     """Decoder outputs with masks on the patch grid to outputs with masks on a fine grid.
 
     The projection of the queries starts at zero, so that a model starts as the model without this branch: until it has

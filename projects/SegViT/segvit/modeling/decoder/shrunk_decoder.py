@@ -15,9 +15,10 @@ from segvit.modeling.initialization import initialize_linear_layers
 from segvit.modeling.token_reduction.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
 from segvit.modeling.token_reduction.token_set import Stage
 from segvit.modeling.tokens import map_to_tokens
+from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
 
-class ShrunkDecoder(nn.Module):
+class ShrunkDecoder(ReturnsMoreInTraining, nn.Module):
     """Class queries to class logits and masks, on a map restored by query-based up-sampling.
 
     Unlike in `ATMDecoder`, every layer predicts its own masks and classes, masks are not summed, and those of the last
