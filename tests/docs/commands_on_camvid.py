@@ -92,6 +92,12 @@ def looks_at_shrunk_pp(command, workspace):
         assert len(list((workspace.folder / re.search(r"--output (\S+)", command)[1]).glob("*.png"))) == 2
 
 
+def merges_tokens_of_a_trained_model(command, workspace):
+    config = re.search(r"--config-file \S+", command)[0]
+    trains_small_on_camvid(f"OMP_NUM_THREADS=1 {TRAIN}{config}".replace("\\", ""), workspace)
+    assert "mIoU" in workspace.shell(command, {**TINY_INPUT, **NARROW})
+
+
 def leaves_out_each_group(command, workspace):
     """The tiny images have no drives: their last digit is the group."""
     command = re.sub(r"--groups \S+", r"--groups '\\d{3}(\\d)'", command)
@@ -109,6 +115,7 @@ COVERAGE = {
     r"OMP_NUM_THREADS=1 python projects/SegViT/cross_validate\.py .*": leaves_out_each_group,
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+": evaluates_camvid,
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+ TEST\..*": evaluates_camvid_otherwise,
+    TRAIN + r"--eval-only .* MODEL\.VIT\.REDUCTION merge": merges_tokens_of_a_trained_model,
     r"tensorboard --logdir \S+": inspects_the_camvid_run,
     r"python projects/SegViT/tools/(plot_training|draw_predictions)\.py .*": draws_camvid,
 }

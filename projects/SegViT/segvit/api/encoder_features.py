@@ -12,7 +12,7 @@ import torch
 from segvit.assembly.meta_arch import SegViT
 from segvit.errors import ArgumentError
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
-from segvit.modeling.token_reduction.token_set import Stage, TokenSet, restore_nearest
+from segvit.modeling.token_reduction.token_set import Stage, TokenSet, as_map, restore_nearest
 from segvit.modeling.tokens import tokens_to_map
 
 
@@ -42,5 +42,5 @@ def encoder_features(model: SegViT, images: torch.Tensor, names: Sequence[str]) 
 def stage_map(stage: Stage) -> torch.Tensor:
     """A map as it is; of kept tokens the map in which dropped cells have the token of the nearest kept one."""
     if not isinstance(stage, TokenSet):
-        return stage
+        return as_map(stage)
     return tokens_to_map(restore_nearest(stage.tokens, stage, stage.grid), stage.grid)

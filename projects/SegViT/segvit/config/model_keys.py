@@ -62,9 +62,9 @@ ENCODER = (
     Key("MODEL.VIT.MERGE.BLOCK", 1),
     Key("MODEL.VIT.MERGE.SELECTION", "topk"),
     Key("MODEL.VIT.MERGE.THRESHOLD", 0.9),
-    Key("MODEL.VIT.MERGE.SHARE", 0.6),
-    # Attention counts a merged token as the four that it stands for.
-    Key("MODEL.VIT.MERGE.WEIGH_SIZES", True),
+    Key("MODEL.VIT.MERGE.SHARE", 0.5),
+    # The encoder's attention counts a merged token as the four that it stands for.
+    Key("MODEL.VIT.MERGE.WEIGH_SIZES", False),
     # Recompute blocks in the backward pass: less memory, about a third more time.
     Key("MODEL.VIT.GRADIENT_CHECKPOINTING", False),
     # Train only the decoder: the encoder gets no gradients, no drop path and no updates of its statistics.

@@ -5,12 +5,11 @@ Shape shorthand: H x W pixels, P patch, h x w grid, N = h*w patches, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from detectron2.data import transforms as T
 
 from segvit.assembly.meta_arch import SegViT
@@ -21,7 +20,7 @@ from segvit.images.given_images import ImageLike
 from segvit.inference import SegViTPredictor
 from segvit.modeling.postprocessing.semantic_inference import class_probabilities
 from segvit.modeling.token_reduction.edge_head import edge_scores
-from segvit.modeling.token_reduction.token_set import Stage, TokenSet
+from segvit.modeling.token_reduction.token_set import CellMap, Stage, TokenSet
 
 
 def whole_image_overrides(opts: Sequence[Any]) -> list[Any]:
@@ -100,7 +99,7 @@ def inspect_pixels(predictor: SegViTPredictor, image: np.ndarray) -> ModelView:
     return ModelView(
         image=np.ascontiguousarray(predictor.image_format.to_rgb(model_input.image)),
         edge_scores=None if edge_logits is None else edge_scores(edge_logits)[0].cpu().numpy(),
-        kept=kept_patches(features, model.sem_seg_head.in_features[0], grid),
+        kept=kept_patches(features[model.sem_seg_head.in_features[0]], grid),
         masks=outputs["pred_masks"][0].float().sigmoid().cpu().numpy(),
         probabilities=class_probabilities(outputs)[0].float().cpu().numpy(),
         patch_size=patch_size,
@@ -118,14 +117,13 @@ def network_of(predictor: SegViTPredictor) -> SegViT:
     return predictor.model
 
 
-def kept_patches(features: Mapping[str, Stage], name: str, grid: tuple[int, int]) -> np.ndarray:
+def kept_patches(stage: Stage, grid: tuple[int, int]) -> np.ndarray:
     """(h, w) bool: the patches of one image that have a token of their own in a stage.
 
-    A dense stage without cells has either the whole grid or, after query downsampling, every other row and column.
+    A dense stage has either the whole grid or, after query downsampling, every other row and column of it.
     """
-    stage, own_tokens = features[name], features.get("own_tokens")
-    if isinstance(own_tokens, torch.Tensor):
-        return own_tokens[0, 0].bool().cpu().numpy()
+    if isinstance(stage, CellMap):
+        return stage.cells.own_tokens[0].cpu().numpy()
     kept = np.zeros(grid, dtype=bool)
     if isinstance(stage, TokenSet):
         kept.flat[stage.indices[0].cpu().numpy()] = True

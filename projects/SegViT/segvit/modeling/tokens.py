@@ -23,6 +23,11 @@ def map_to_tokens(feature_map: torch.Tensor) -> torch.Tensor:
     return feature_map.flatten(2).transpose(1, 2)
 
 
+def gather_tokens(tokens: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """(B, N, C) tokens at indices (B or 1, M) -> (B, M, C). Unlike `take_along_dim`, it can be exported to ONNX."""
+    return tokens.gather(1, indices[..., None].expand(tokens.shape[0], -1, tokens.shape[2]))
+
+
 def padded_size(size: Sequence[int], multiple: Sequence[int]) -> tuple[int, int]:
     """`size` (H, W) in pixels, rounded up to multiples of `multiple` (height, width)."""
     # ONNX would round the negative quotients of `-(-length // step)` the other way.

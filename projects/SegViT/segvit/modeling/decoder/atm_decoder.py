@@ -16,8 +16,11 @@ from segvit.modeling.decoder.attention_to_mask import AttentionToMask, project_f
 from segvit.modeling.decoder.detail import DetailBranch, DetailConfig
 from segvit.modeling.decoder.outputs import DecoderOutputs, StageOutputs
 from segvit.modeling.initialization import initialize_linear_layers
+from segvit.modeling.token_reduction.token_set import CellMap, as_map, stage_grid
 from segvit.modeling.tokens import map_to_tokens
 from segvit.modeling.training_outputs import ReturnsMoreInTraining
+
+Map = torch.Tensor | CellMap
 
 
 class ATMDecoderLayer(nn.Module):
@@ -39,10 +42,13 @@ class ATMDecoderLayer(nn.Module):
         *,
         return_masks: bool,
         keys_and_values: tuple[torch.Tensor, torch.Tensor] | None = None,
+        key_bias: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(B, K, D) queries and (B, N, D) tokens -> queries (B, K, D) and mask logits (B, K, N) or None."""
         queries = self.norm1(queries + self.self_attn(queries))
-        update, masks = self.cross_attn(queries, tokens, return_masks=return_masks, keys_and_values=keys_and_values)
+        update, masks = self.cross_attn(
+            queries, tokens, return_masks=return_masks, keys_and_values=keys_and_values, key_bias=key_bias
+        )
         queries = self.norm2(queries + update)
         return self.norm3(queries + self.mlp(queries)), masks
 
@@ -58,14 +64,21 @@ class ATMStage(nn.Module):
             ATMDecoderLayer(dim=dim, num_heads=num_heads, dropout=dropout) for _ in range(num_layers)
         )
 
-    def forward(self, queries: torch.Tensor, feature_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, K, D) queries and a (B, C, h, w) map -> queries and the last layer's mask logits (B, K, h, w)."""
-        tokens = self.input_norm(self.input_proj(map_to_tokens(feature_map)))
+    def forward(self, queries: torch.Tensor, stage: Map) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, K, D) queries and a map of (B, C, h, w) -> queries and the last layer's mask logits (B, K, h, w)."""
+        # Tokens that cells share are read once, with the weight of four; their masks are copied at the end.
+        cells = stage.cells if isinstance(stage, CellMap) else None
+        tokens = stage.tokens if isinstance(stage, CellMap) else map_to_tokens(stage)
+        tokens = self.input_norm(self.input_proj(tokens))
+        key_bias = None if cells is None else cells.size_bias(tokens.dtype)[..., cells.num_prefix_tokens :]
+
+        # The queries pass through the layers; the last one computes masks.
         layers = cast(list[ATMDecoderLayer], [*self.layers])
         projected = project_for_all([layer.cross_attn for layer in layers], tokens)
         for layer, pair in zip(layers, projected, strict=True):
-            queries, masks = layer(queries, tokens, return_masks=layer is layers[-1], keys_and_values=pair)
-        return queries, masks.unflatten(2, feature_map.shape[-2:])
+            is_last = layer is layers[-1]
+            queries, masks = layer(queries, tokens, return_masks=is_last, keys_and_values=pair, key_bias=key_bias)
+        return queries, masks.unflatten(2, stage_grid(stage)) if cells is None else cells.restore_masks(masks)
 
 
 class ATMDecoder(ReturnsMoreInTraining, nn.Module):
@@ -105,7 +118,7 @@ class ATMDecoder(ReturnsMoreInTraining, nn.Module):
         # After the initialization, which its zero projection must not get.
         self.detail = None if detail is None else DetailBranch(detail, deep_dim=in_dims[0], query_dim=hidden_dim)
 
-    def forward(self, feature_maps: list[torch.Tensor], pixels: torch.Tensor | None = None) -> DecoderOutputs:
+    def forward(self, feature_maps: list[Map], pixels: torch.Tensor | None = None) -> DecoderOutputs:
         """Decode the stages of one batch.
 
         Args:
@@ -119,7 +132,9 @@ class ATMDecoder(ReturnsMoreInTraining, nn.Module):
             "aux_outputs": in training, the same two of each earlier stage, with masks summed up to that stage, and the
                 masks that the detail branch refines; else empty.
         """
-        queries = self.class_queries.weight.expand(feature_maps[0].shape[0], -1, -1)
+        first = feature_maps[0]
+        batch_size = (first.tokens if isinstance(first, CellMap) else first).shape[0]  # `len` would fix it in an export
+        queries = self.class_queries.weight.expand(batch_size, -1, -1)
         masks: torch.Tensor | None = None
         predicting: list[tuple[torch.Tensor, torch.Tensor]] = []
         for stage, feature_map in zip(self.stages, feature_maps, strict=True):
@@ -136,7 +151,7 @@ class ATMDecoder(ReturnsMoreInTraining, nn.Module):
             for stage_logits, (_, stage_masks) in zip(logits, predicting, strict=True)
         ]
         outputs: DecoderOutputs = {**predictions[-1], "aux_outputs": [*predictions[:-1]]}
-        return outputs if self.detail is None else self.detail(outputs, queries, feature_maps[0], pixels)
+        return outputs if self.detail is None else self.detail(outputs, queries, as_map(first), pixels)
 
 
 def add_masks(masks: torch.Tensor, other_masks: torch.Tensor) -> torch.Tensor:

@@ -41,6 +41,7 @@ class AttentionToMask(nn.Module):
         *,
         return_masks: bool,
         keys_and_values: tuple[torch.Tensor, torch.Tensor] | None = None,
+        key_bias: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend from class queries to tokens.
 
@@ -49,6 +50,7 @@ class AttentionToMask(nn.Module):
             tokens: (B, N, D).
             return_masks: whether to compute mask logits.
             keys_and_values: (B, N, D) each, if `project_for_all` has computed them from the tokens.
+            key_bias: (B, 1, 1, N), added to the similarities of the attention, not to the masks.
 
         Returns:
             The update of the queries (B, K, D), and the mask logits (B, K, N) or None.
@@ -59,6 +61,7 @@ class AttentionToMask(nn.Module):
             self._split_heads(q),
             self._split_heads(k),
             self._split_heads(v),
+            attn_mask=key_bias,
             dropout_p=self.dropout if self.training else 0.0,
         )
         update = self.proj_drop(self.proj(update.transpose(1, 2).flatten(2)))

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from segvit.modeling.token_reduction.token_set import CellMap, as_map
+
 
 class LinearHead(nn.Module):
     """One linear map C -> K at every token of one stage.
@@ -25,6 +27,6 @@ class LinearHead(nn.Module):
         self.in_feature = in_feature
         self.classifier = nn.Conv2d(embed_dim, num_classes, kernel_size=1)
 
-    def forward(self, features: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def forward(self, features: Mapping[str, torch.Tensor | CellMap]) -> torch.Tensor:
         """Maps (B, C, h, w) by stage name -> class logits (B, K, h, w)."""
-        return self.classifier(features[self.in_feature])
+        return self.classifier(as_map(features[self.in_feature]))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import nn
 
+from segvit.modeling.token_reduction.token_set import CellMap, as_map
 from segvit.modeling.tokens import map_to_tokens
 
 # Channels of an attention head, as in ViTs.
@@ -39,10 +40,10 @@ class SegmenterHead(nn.Module):
         self.class_proj = nn.Linear(embed_dim, embed_dim, bias=False)
         self.mask_norm = nn.LayerNorm(num_classes)
 
-    def forward(self, features: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def forward(self, features: Mapping[str, torch.Tensor | CellMap]) -> torch.Tensor:
         """Stage maps (B, C, h, w) -> (B, K, h, w)."""
         # Project the patch tokens and append the class tokens.
-        stage = features[self.in_feature]
+        stage = as_map(features[self.in_feature])
         patches = self.input_proj(map_to_tokens(stage))  # (B, N, C)
         classes = self.class_tokens.squeeze(0).expand(len(patches), -1, -1)  # (B, K, C)
 

@@ -17,7 +17,7 @@ from segvit.modeling.token_reduction.cell_reduction import CellReduction
 from segvit.modeling.token_reduction.cell_tokens import CellTokens
 from segvit.modeling.token_reduction.downsampling import TokenReduction
 from segvit.modeling.token_reduction.reducing_block import run_reducing_block
-from segvit.modeling.token_reduction.token_set import Stage, TokenSet
+from segvit.modeling.token_reduction.token_set import CellMap, Stage, TokenSet
 from segvit.modeling.tokens import tokens_to_map
 
 
@@ -69,10 +69,8 @@ class PlainViTEncoder(nn.Module):
 
         Returns:
             "block<i>" for each i in `out_indices`: a map (B, C, h, w). From the reducing block on: a map of half the
-            height and width, rounded up (Shrunk), or a `TokenSet` (Shrunk++); of cells, a map (B, C, h, w) in which the
-            patches of a cell share its token, with "own_tokens" (B, 1, h, w), False for such patches. An edge head
-            adds "edge_logits" (B, 2, h, w); a `pixel_stage` of the embedding its map, of the images padded to whole
-            patches.
+            height and width, rounded up (Shrunk), or a `TokenSet` (Shrunk++); of cells, a `CellMap`. An edge head adds
+            "edge_logits" (B, 2, h, w); a `pixel_stage` of the embedding its map, of the images padded to whole patches.
         """
         # Images to tokens (B, T + N, C).
         tokens, grid, pixels = self.embedding(images)
@@ -90,9 +88,8 @@ class PlainViTEncoder(nn.Module):
 
             # Cells: one token in place of the four of some cells, from here on.
             if index == self.reduction_block_index and isinstance(self.reduction, CellReduction):
-                tokens, cells = self.reduction(tokens, grid, edge_logits)
-                stages["own_tokens"] = cells.own_tokens
-                kept, block_kwargs = cells, None
+                tokens, kept = self.reduction(tokens, grid, edge_logits)
+                block_kwargs = None
 
             # The position arguments of the blocks.
             if block_kwargs is None:
@@ -157,7 +154,7 @@ class PlainViTEncoder(nn.Module):
         if kept is None:
             return tokens_to_map(patches, grid)
         if isinstance(kept, CellTokens):
-            return tokens_to_map(kept.restore(patches), grid)
+            return CellMap(patches, kept)
         if kept.grid is not None:
             return tokens_to_map(patches, kept.grid)
         num_prefix_tokens = self.embedding.num_prefix_tokens

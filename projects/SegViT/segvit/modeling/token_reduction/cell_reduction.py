@@ -71,23 +71,24 @@ class CellReduction(nn.Module):
         if edge_logits is None:
             scores, threshold = -cell_similarities(patches, grid), -self.threshold
         else:
-            scores = corners(edge_scores(edge_logits.detach()).flatten(1), grid).amax(0)
+            scores = corners(edge_scores(edge_logits.detach()).flatten(1), grid).amax(1)
             threshold = self.threshold
         kept = self._choose(scores, threshold, grid, tokens.dtype if self.weighs_sizes else None)
 
         # The token of a cell: the mean of its patches, and what is learnt about their differences.
-        of_cells = corners(patches, grid)  # (4, B, Q, C)
-        cells = of_cells.mean(0)
+        of_cells = corners(patches, grid)  # (B, 4, Q, C)
+        cells = of_cells.mean(1)
         if self.residual is not None:
-            cells = cells + self.residual(of_cells.permute(1, 2, 0, 3).flatten(2))
+            cells = cells + self.residual(of_cells.transpose(1, 2).flatten(2))
         return kept.select(torch.cat([tokens, cells], dim=1)), kept
 
     def _choose(self, scores: torch.Tensor, threshold: float, grid: Grid, size_dtype: torch.dtype | None) -> CellTokens:
         """The tokens for scores (B, Q) of cells: those with high scores are fine."""
         if self.selection == "topk":
             num_fine = num_fine_cells(grid, self.keep_ratio)
-            highest = scores.topk(num_fine, dim=1).indices
-            is_fine = torch.zeros_like(scores, dtype=torch.bool).scatter(1, highest, True)
+            # By rank, not by `topk`: no tensor has the length `num_fine`, which an export would compare with 0.
+            ranks = scores.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+            is_fine = ranks < num_fine
             num_kept = grid[0] * grid[1] - 3 * (grid[0] // 2 * (grid[1] // 2) - num_fine)
         else:
             is_fine, num_kept = scores > threshold, None
@@ -110,7 +111,7 @@ class CellReduction(nn.Module):
 
 def cell_similarities(patches: torch.Tensor, grid: Grid) -> torch.Tensor:
     """(B, N, C) tokens -> (B, Q): the mean cosine of the six pairs in each cell, in float32."""
-    summed = corners(F.normalize(patches.detach().float(), dim=2), grid).sum(0)
+    summed = corners(F.normalize(patches.detach().float(), dim=2), grid).sum(1)
     # The square of a sum of four unit vectors holds four squares, 1 each, and twelve products.
     return (summed.square().sum(2) - 4) / 12
 

@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 
 from segvit.modeling.grid_tensors import Grid
-from segvit.modeling.token_reduction.token_set import gather_tokens
+from segvit.modeling.tokens import gather_tokens
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,15 @@ class CellTokens:
         """(B, 1, 1, M) for attention, None for none: False for padding, or with `size_dtype` log sizes as a bias."""
         if self.size_dtype is None:
             return None if self.valid is None else self.valid[:, None, None]
+        return self.size_bias(self.size_dtype)
+
+    def size_bias(self, dtype: torch.dtype) -> torch.Tensor:
+        """(B, 1, 1, M): log 4 for cells, minus infinity for padding, else 0.
+
+        With it, attention to the kept tokens equals attention to their copies on all patches.
+        """
         is_cell = self.keep_indices >= self.num_prefix_tokens + self.grid[0] * self.grid[1]
-        bias = is_cell.to(self.size_dtype) * math.log(4)
+        bias = is_cell.to(dtype) * math.log(4)
         if self.valid is not None:
             bias = bias.masked_fill(~self.valid, float("-inf"))
         return bias[:, None, None]
@@ -72,12 +79,17 @@ class CellTokens:
 
     @property
     def own_tokens(self) -> torch.Tensor:
-        """(B, 1, h, w) bool: the patches that have a token of their own."""
-        return are_kept_patches(self.is_fine, self.grid).unflatten(1, self.grid)[:, None]
+        """(B, h, w) bool: the patches that have a token of their own."""
+        return are_kept_patches(self.is_fine, self.grid).unflatten(1, self.grid)
 
     def restore(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens without prefix (B, M - T, C) -> (B, N, C): a cell's token is copied to its patches."""
         return gather_tokens(tokens, self._token_of_patch)
+
+    def restore_masks(self, masks: torch.Tensor) -> torch.Tensor:
+        """Mask logits of the tokens without prefix (B, K, M - T) -> (B, K, h, w)."""
+        indices = self._token_of_patch[:, None].expand(-1, masks.shape[1], -1)
+        return masks.gather(2, indices).unflatten(2, self.grid)
 
     @cached_property
     def _token_of_patch(self) -> torch.Tensor:
@@ -107,8 +119,11 @@ def are_kept_patches(is_fine: torch.Tensor, grid: Grid) -> torch.Tensor:
     return with_no_cell[:, cells_of_patches(grid, is_fine.device)]
 
 
-def corners(cells: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """(B, N, ...) per patch -> (4, B, Q, ...): the four patches of each cell, row by row."""
-    height, width = grid[0] // 2 * 2, grid[1] // 2 * 2
-    on_grid = cells.unflatten(1, grid)
-    return torch.stack([on_grid[:, row:height:2, column:width:2].flatten(1, 2) for row in (0, 1) for column in (0, 1)])
+def corners(of_patches: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """(B, N, ...) per patch -> (B, 4, Q, ...): the four patches of each cell, row by row."""
+    # By indices, and these by division: of slices and of broadcasts, an exporter would compare the sizes.
+    cells = torch.arange((grid[0] // 2) * (grid[1] // 2), device=of_patches.device)
+    cells_per_row = max(grid[1] // 2, 1)
+    first = 2 * grid[1] * (cells // cells_per_row) + 2 * (cells % cells_per_row)
+    indices = torch.cat([first, first + 1, first + grid[1], first + grid[1] + 1])
+    return of_patches.index_select(1, indices).unflatten(1, (4, -1))

@@ -1,4 +1,4 @@
-"""`KeptTokens`: which tokens a reduction keeps. `TokenSet`: an encoder stage of them, which forms no regular map.
+"""`KeptTokens`: which tokens a reduction keeps. `TokenSet` and `CellMap`: encoder stages of fewer tokens than patches.
 
 Shape shorthand: B images, h x w grid, N = h*w patch tokens, T prefix tokens, M kept tokens, C channels, D width.
 """
@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from segvit.modeling.tokens import map_to_tokens
+from segvit.modeling.token_reduction.cell_tokens import CellTokens
+from segvit.modeling.tokens import gather_tokens, map_to_tokens, tokens_to_map
 
 
 @dataclass(frozen=True)
@@ -59,30 +60,50 @@ class TokenSet:
         return None if self.valid is None else self.valid[:, None, None]
 
 
-# One output of an encoder: a map (B, C, h, w), or the tokens that edge-aware downsampling kept.
-Stage = torch.Tensor | TokenSet
+@dataclass(frozen=True)
+class CellMap:
+    """A map in which the patches of some cells share a token: an encoder stage after a reduction to cells.
+
+    Attributes:
+        tokens: (B, M, C), without prefix tokens.
+        cells: where they are.
+    """
+
+    tokens: torch.Tensor
+    cells: CellTokens
+
+    def to_map(self) -> torch.Tensor:
+        """(B, C, h, w)"""
+        return tokens_to_map(self.cells.restore(self.tokens), self.cells.grid)
+
+
+# One output of an encoder: a map (B, C, h, w), such a map with its distinct tokens, or the tokens that edge-aware
+# downsampling kept.
+Stage = torch.Tensor | CellMap | TokenSet
+
+
+def as_map(stage: torch.Tensor | CellMap) -> torch.Tensor:
+    """A stage that is a map as (B, C, h, w)."""
+    return stage.to_map() if isinstance(stage, CellMap) else stage
 
 
 def stage_tokens(stage: Stage) -> tuple[torch.Tensor, torch.Tensor | None]:
     """A stage as tokens (B, M, C) and their attention mask (B, 1, 1, M), None if nothing is padded."""
     if isinstance(stage, TokenSet):
         return stage.tokens, stage.key_mask
-    return map_to_tokens(stage), None
+    return map_to_tokens(as_map(stage)), None
 
 
 def stage_of_dtype(stage: Stage, dtype: torch.dtype) -> Stage:
     """The stage with its tokens in a floating-point type."""
-    return replace(stage, tokens=stage.tokens.to(dtype)) if isinstance(stage, TokenSet) else stage.to(dtype)
+    return stage.to(dtype) if isinstance(stage, torch.Tensor) else replace(stage, tokens=stage.tokens.to(dtype))
 
 
 def stage_grid(stage: Stage) -> tuple[int, int]:
     """(h, w) of a map, or of the full grid of a `TokenSet`."""
+    if isinstance(stage, CellMap):
+        return stage.cells.grid
     return stage.grid if isinstance(stage, TokenSet) else (stage.shape[-2], stage.shape[-1])
-
-
-def gather_tokens(tokens: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    """(B, N, C) tokens at indices (B or 1, M) -> (B, M, C). Unlike `take_along_dim`, it can be exported to ONNX."""
-    return tokens.gather(1, indices[..., None].expand(tokens.shape[0], -1, tokens.shape[2]))
 
 
 def restore_nearest(tokens: torch.Tensor, stage: Stage, grid: tuple[int, int]) -> torch.Tensor:
@@ -93,7 +114,7 @@ def restore_nearest(tokens: torch.Tensor, stage: Stage, grid: tuple[int, int]) -
 
     Args:
         tokens: (B, M, D), the stage's tokens or a projection of them.
-        stage: gives the tokens' cells: a `TokenSet`, or a map on the coarse grid.
+        stage: gives the tokens' cells: a `TokenSet`, a map on the coarse grid, or a `CellMap`, whose N tokens stay.
         grid: (h, w).
 
     Returns:
@@ -104,6 +125,8 @@ def restore_nearest(tokens: torch.Tensor, stage: Stage, grid: tuple[int, int]) -
 
 def nearest_token_indices(stage: Stage, grid: tuple[int, int], device: torch.device) -> torch.Tensor:
     """(B or 1, N): for each cell, the index of its nearest token among the stage's M tokens."""
+    if isinstance(stage, CellMap):
+        return torch.arange(grid[0] * grid[1], device=device)[None]
     rows, columns = (torch.arange(length, device=device) for length in grid)
     if not isinstance(stage, TokenSet):
         return ((rows // 2)[:, None] * stage.shape[-1] + columns // 2).flatten()[None]
