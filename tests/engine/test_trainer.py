@@ -12,6 +12,7 @@ from torch import nn
 
 from helpers.processes import run_in_two_processes
 from segvit.config import device as devices
+from segvit.dataset_tools.parallel import available_cpus
 from segvit.engine import Trainer
 from segvit.errors import UserError
 from segvit.visualization.curves import read_all_metrics
@@ -207,6 +208,12 @@ def test_precisions_that_cannot_run(cfg, precision, message):
     cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION = True, precision
     with pytest.raises(ValueError, match=message):
         Trainer(cfg)
+
+
+def test_evaluation_has_no_more_workers_than_cpus(cfg, recwarn):
+    cfg.DATALOADER.NUM_WORKERS = 4096
+    assert Trainer.build_test_loader(cfg, cfg.DATASETS.TEST[0]).num_workers == available_cpus()
+    assert not [warning for warning in recwarn if "worker" in str(warning.message)]  # PyTorch's, of too many
 
 
 def test_an_unknown_mapper_is_an_error_that_names_the_key(cfg):

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -45,6 +44,7 @@ from segvit.dataset_tools.doctor import (
 )
 from segvit.dataset_tools.doctor.arguments import add_hugging_face_options, add_image_options, open_target
 from segvit.dataset_tools.doctor.checked_dataset import CheckedDataset
+from segvit.dataset_tools.parallel import available_cpus
 from segvit.datasets.hugging_face import PREFIX
 from segvit.datasets.registration import sem_seg_names
 from segvit.errors import UserError
@@ -99,7 +99,7 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--workers",
         type=positive,
-        default=os.cpu_count(),
+        default=available_cpus(),
         metavar="N",
         help="threads that read files (default: %(default)s)",
     )

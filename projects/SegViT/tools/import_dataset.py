@@ -30,6 +30,7 @@ from segvit.dataset_tools.importing import (
     plan_classes,
     read_source,
 )
+from segvit.dataset_tools.parallel import available_cpus
 from segvit.dataset_tools.splitting import SplitOptions
 from segvit.errors import UserError
 from segvit.output_files import require_folder
@@ -88,7 +89,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("source", type=local_path, metavar="SOURCE", help="the export: a folder or an annotation file")
     add_output(parser, "the new folder", former="target")
     parser.add_argument(
-        "--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (default: %(default)s)"
+        "--workers", type=positive, default=available_cpus(), metavar="N", help="processes (default: %(default)s)"
     )
     add_reading_options(parser.add_argument_group("what to read"))
     add_label_options(parser.add_argument_group("labels"))

@@ -1,7 +1,8 @@
-"""`run_in_processes`: a function of many jobs in worker processes, with a progress bar."""
+"""`run_in_processes`: a function of many jobs in worker processes, with a progress bar; `available_cpus`."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +15,11 @@ Outcome = TypeVar("Outcome")
 
 # Jobs sent to a worker at once: large enough for low overhead, small enough that an interruption loses little.
 CHUNK_SIZE = 8
+
+
+def available_cpus() -> int:
+    """The CPUs that this process may use, which taskset, Slurm and containers limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_in_processes(

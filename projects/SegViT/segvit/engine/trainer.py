@@ -27,6 +27,7 @@ from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.data.class_weights import with_counted_weights
 from segvit.data.dataset_mapper import build_mapper
 from segvit.data.train_loader import build_train_loader, survive_one_sigterm
+from segvit.dataset_tools.parallel import available_cpus
 from segvit.engine.auto_scale import parts_of_batch, scale_to_processes
 from segvit.engine.hooks.ema import build_ema
 from segvit.engine.hooks.evaluation import BestCheckpoint, Evaluation, WriteEvaluations
@@ -121,7 +122,10 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataLoader:
-        loader = build_detection_test_loader(cfg, dataset_name, mapper=build_mapper(cfg, is_train=False))
+        # More workers than CPUs are slower, and PyTorch warns of them. Results do not depend on their number.
+        workers = min(cfg.DATALOADER.NUM_WORKERS, available_cpus())
+        mapper = build_mapper(cfg, is_train=False)
+        loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper, num_workers=workers)
         loader.worker_init_fn = survive_one_sigterm
         return loader
 

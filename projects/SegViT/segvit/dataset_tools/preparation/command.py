@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from segvit.cli_errors import INTERRUPTED, describe, positive, user_errors
+from segvit.dataset_tools.parallel import available_cpus
 from segvit.dataset_tools.preparation.distribution import Distribution
 from segvit.dataset_tools.preparation.prepare import prepare
 from segvit.dataset_tools.preparation.report import Report
@@ -66,7 +66,7 @@ def _with_shared_options(parser: argparse.ArgumentParser) -> argparse.ArgumentPa
     parser.add_argument(
         "--workers",
         type=positive,
-        default=_available_cpus(),
+        default=available_cpus(),
         metavar="N",
         help="processes that convert (default: %(default)s)",
     )
@@ -79,10 +79,6 @@ def _with_shared_options(parser: argparse.ArgumentParser) -> argparse.ArgumentPa
         help="accept an incomplete dataset: missing files are listed, but are no error (default: an error)",
     )
     return parser
-
-
-def _available_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _fail(message: str, code: int) -> int:
