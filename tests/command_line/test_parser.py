@@ -125,6 +125,16 @@ def test_weights_are_named_once(run):
             read(args)
 
 
+def test_weights_are_not_named_by_a_key_beside_a_folder_or_an_option(run, tiny_cfg):
+    key = ["MODEL.WEIGHTS", run / "model_best.pth"]
+    (run / "config.yaml").write_text(tiny_cfg.dump())
+    with pytest.raises(UserError, match=r"MODEL\.WEIGHTS .*model_best\.pth: .*model has weights"):
+        predictor_of(parsed(add_trained_model, "--model", run, *key))
+    named = ["--config-file", run / "config.yaml", "--weights", run / "model_best.pth"]
+    with pytest.raises(UserError, match=r"--weights .* and MODEL\.WEIGHTS"):
+        trained_config(parsed(add_trained_model, *named, *key))
+
+
 def test_a_config_takes_weights(run, tiny_cfg):
     (run / "config.yaml").write_text(tiny_cfg.dump())
     args = parsed(add_trained_model, "--config-file", run / "config.yaml", "--weights", run / "model_best.pth")

@@ -100,6 +100,8 @@ def config_of(
     if args.model is not None:
         return load_config(find_model_or_config(args.model), opts, shared=shared, trains=trains)
     if weights is not None:
+        if "MODEL.WEIGHTS" in opts[::2]:
+            raise UserError(f"--weights {weights} and MODEL.WEIGHTS: leave one out")
         opts = [*opts, "MODEL.WEIGHTS", str(weights)]
     return load_config(config_file_of(args), opts, shared=shared, trains=trains)
 

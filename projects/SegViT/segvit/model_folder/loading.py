@@ -29,7 +29,13 @@ def default_device() -> str:
 
 
 def folder_config(folder: ModelFolder, overrides: Mapping[str, Any]) -> CfgNode:
-    """The config of a folder with other values of some keys; by default on a GPU, if PyTorch sees one."""
+    """The config of a folder with other values of some keys; by default on a GPU, if PyTorch sees one.
+
+    Raises:
+        UserError: a value is out of range, or names other weights than the folder's.
+    """
+    if "MODEL.WEIGHTS" in overrides:
+        raise UserError(f"MODEL.WEIGHTS {overrides['MODEL.WEIGHTS']}: {folder.path} has weights; leave the key out")
     cfg = plain_config(portable_keys(folder.cfg), {"MODEL.DEVICE": default_device(), **overrides})
     require_device(cfg.MODEL.DEVICE)
     cfg.MODEL.WEIGHTS = str(folder.weights)
