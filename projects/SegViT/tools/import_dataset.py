@@ -25,6 +25,7 @@ from segvit.dataset_tools.importing import (
     DrawingRules,
     ImportReport,
     ReadOptions,
+    Skipped,
     import_source,
     parse_classes,
     plan_classes,
@@ -210,11 +211,19 @@ def describe(report: ImportReport, target: Path) -> str:
         lines += [f"note: {folder} has no {split} images" for split in ("train", "val") if split not in sizes]
     if report.skipped:
         lines.append(f"skipped: {len(report.skipped)}, listed in {target / 'skipped.txt'}")
-        lines += [f"  {it}" for it in report.skipped[:MAX_PRINTED]]
+        lines += [f"  {line}" for line in first_of_each_kind(report.skipped)[:MAX_PRINTED]]
     if report.ignore_value != 255:
         lines.append(f"ignored pixels are {report.ignore_value}: set MODEL.SEM_SEG_HEAD.IGNORE_VALUE to it")
     lines.append(f"train with DATASETS.FOLDER {report.folders[0]}; check_dataset.py {report.folders[0]} checks it")
     return "\n".join(lines)
+
+
+def first_of_each_kind(skipped: Sequence[Skipped]) -> list[str]:
+    """One line for all that differ in the image and the share of pixels alone, such as a value without a class."""
+    of_kind: dict[tuple[str, str], list[Skipped]] = {}
+    for it in skipped:
+        of_kind.setdefault((it.what.rpartition(": ")[2], it.why.partition(": ")[0]), []).append(it)
+    return [f"{same[0]}{f' (and {len(same) - 1} alike)' if len(same) > 1 else ''}" for same in of_kind.values()]
 
 
 if __name__ == "__main__":

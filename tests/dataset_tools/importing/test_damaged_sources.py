@@ -181,6 +181,10 @@ def test_ids_are_named_by_a_file(export, capsys):
     target = folder.parent / "named"
     assert TOOL.main([str(folder), str(target), "--workers", "1", "--ids", str(names)]) == 0
     assert [it["name"] for it in json.loads((target / "classes.json").read_text())] == [f"my {it}" for it in CLASSES]
+    names.write_text("1 road\n")
+    assert TOOL.main([str(folder), str(folder.parent / "partly"), "--workers", "1", "--ids", str(names)]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "index value 2: has no class" in line]
+    assert len(lines) == 1 and "3 alike" in lines[0]  # one line for four images
     names.write_text("1 road\nsky\n")
     with pytest.raises(SystemExit, match="2"):
         TOOL.main([str(folder), str(folder.parent / "other"), "--ids", str(names)])

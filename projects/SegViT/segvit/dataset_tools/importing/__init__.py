@@ -5,7 +5,7 @@ from segvit.dataset_tools.importing.class_plan import plan_classes
 from segvit.dataset_tools.importing.dataset_writing import ImportReport
 from segvit.dataset_tools.importing.import_run import import_source
 from segvit.dataset_tools.importing.reading import FORMATS, read_source
-from segvit.dataset_tools.importing.source import IGNORED_NAMES, DrawingRules, ReadOptions
+from segvit.dataset_tools.importing.source import IGNORED_NAMES, DrawingRules, ReadOptions, Skipped
 
 __all__ = [
     "FORMATS",
@@ -13,6 +13,7 @@ __all__ = [
     "DrawingRules",
     "ImportReport",
     "ReadOptions",
+    "Skipped",
     "import_source",
     "parse_classes",
     "plan_classes",
