@@ -118,6 +118,7 @@ def test_every_refused_key_is_listed_at_once(folder):
         ({"SOLVER__BASE_LR": 5e-4}, "SOLVER.BASE_LR", ("0.001", "0.0005")),
         ({"SOLVER__AMP__ENABLED": False}, "SOLVER.AMP.ENABLED", ("True", "False")),
         ({"SOLVER__AMP__PRECISION": "bfloat16"}, "SOLVER.AMP.PRECISION", ("'auto'", "'bfloat16'")),
+        ({"MODEL__COMPILE": True}, "MODEL.COMPILE", ("False", "True")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

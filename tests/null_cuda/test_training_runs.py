@@ -34,6 +34,7 @@ def test_one_of_eight_processes_waits_once_and_sends_from_the_gpu(null_device, t
     result = run(null_device, toy_scenes_root, tmp_path, 8, "SOLVER.IMS_PER_BATCH", "16")
     for step in result["steps"]:
         assert step["waits"] <= 1, step["wait_lines"]
+    assert result["ddp"] == {"gradient_as_bucket_view": True, "static_graph": True}
     collectives = result["collectives"]
     assert collectives["bucket on cuda"] >= 15
     assert not [name for name in collectives if " on cpu" in name or " on list" in name], collectives

@@ -1,7 +1,7 @@
 """Runs train_net.py on the null device and counts the steps: `training_runs.py WORLD ARGUMENTS...`.
 
 With WORLD above 1 it is process 0 of so many, in a process group that does nothing: what DistributedDataParallel and
-the trainer ask of NCCL is recorded. It prints JSON: the steps' counts, and how often each collective ran.
+the trainer ask of NCCL is recorded. It prints JSON: counts of steps and collectives, and options of DDP.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ COLLECTIVES = ("all_reduce", "broadcast", "all_gather_into_tensor", "all_gather"
 
 steps: list[dict[str, Any]] = []
 collectives: Counter[str] = Counter()
+ddp_options: dict[str, bool] = {}
 
 
 def count_steps() -> None:
@@ -84,6 +85,7 @@ def simulate_processes(world: int) -> None:
     def create_with_hook(*arguments: Any, **options: Any) -> DistributedDataParallel:
         model = create(*arguments, **options)
         model.register_comm_hook(None, averaged)
+        ddp_options.update({name: getattr(model, name) for name in ("gradient_as_bucket_view", "static_graph")})
         return model
 
     trainer.create_ddp_model = create_with_hook
@@ -108,7 +110,7 @@ def main() -> None:
         if world > 1:
             simulate_processes(world)
         runpy.run_path(str(script), run_name="__main__")
-    sys.stdout.write(json.dumps({"steps": steps, "collectives": collectives}))
+    sys.stdout.write(json.dumps({"steps": steps, "collectives": collectives, "ddp": ddp_options}))
 
 
 if __name__ == "__main__":
