@@ -2,7 +2,7 @@
 
 Differs from Detectron2's `launch` in three ways:
 
-- a process that torchrun started joins torchrun's group;
+- a process that torchrun started joins torchrun's group, and ends at once after an error;
 - the error that ends the job is that of the process that failed first, not that of one that lost its connection to it;
 - the process group is destroyed before the interpreter shuts down, because gloo's threads can abort the shutdown.
 
