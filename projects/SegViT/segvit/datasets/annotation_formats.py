@@ -142,9 +142,15 @@ def _is_voc(folder: Path) -> bool:
 def _yolo_files(folder: Path) -> list[Path]:
     """data.yaml and a text file of labels; empty if the folder is not YOLO's."""
     texts = itertools.islice(files_under(folder, (".txt",)), 100 * MAX_SNIFFED)
-    labels = next((path for path in texts if is_yolo_text(path)), None)
+    labels = next((path for path in texts if is_yolo_text(path) and _labels_an_image(path, folder)), None)
     lists = [path for path in (folder / "data.yaml", folder / "dataset.yaml") if path.is_file()]
     return [*(lists or sorted(folder.glob("*.yaml"))), labels] if labels is not None else []
+
+
+def _labels_an_image(text: Path, folder: Path) -> bool:
+    """Whether a text file is in a folder "labels", or beside an image of its name; other files may hold other numbers."""
+    beside = (text.with_suffix(extension) for extension in IMAGE_EXTENSIONS)
+    return "labels" in text.relative_to(folder).parts or any(path.is_file() for path in beside)
 
 
 def is_yolo_text(path: Path) -> bool:
