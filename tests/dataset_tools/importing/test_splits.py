@@ -1,5 +1,8 @@
 """Splits: shares, groups, folds, lists, rare classes in every part, near duplicates never apart."""
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,6 +56,20 @@ def test_near_duplicates_stay_together():
     for seed in range(5):
         (splits,) = make_splits(images, SplitOptions(seed=seed)).assignments
         assert splits[::2] == splits[1::2] and splits.count("val") == 4
+
+
+@pytest.mark.parametrize("split", ["", "given"])
+def test_many_images_that_look_alike_take_little_memory(split):
+    """As frames of a still camera: a list of all pairs would take 100 MB."""
+    images = pool(1000, seeds=1000 * [0])
+    if split:
+        images = [replace(image, split="train" if number % 2 else "val") for number, image in enumerate(images)]
+    tracemalloc.start()
+    made = make_splits(images, SplitOptions())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30e6, f"{peak / 1e6:.0f} MB"
+    assert "1000 images look like" in made.notes[1] if split else len(set(made.assignments[0])) == 1
 
 
 def test_groups_stay_together():

@@ -18,8 +18,8 @@ THUMBNAIL_SIZE = 16
 MAX_DIFFERENCE = 1.5
 # Thumbnails with a lower standard deviation are nearly uniform and cannot distinguish images.
 MIN_CONTRAST = 10.0
-# Images compared at once, to bound the memory of the distance matrix.
-BATCH_SIZE = 1024
+# Pairs of images compared at once, to bound the memory of the distance matrix.
+PAIRS_AT_ONCE = 2**22
 
 
 class Fingerprint(NamedTuple):
@@ -49,8 +49,9 @@ def similar(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> Iterat
         return
     first_norms = (first_values**2).sum(axis=1)
     limit = MAX_DIFFERENCE**2 * first_values.shape[1]
-    for start in range(0, len(usable_second), BATCH_SIZE):
-        batch = second_values[start : start + BATCH_SIZE]
+    batch_size = max(PAIRS_AT_ONCE // len(usable_first), 1)
+    for start in range(0, len(usable_second), batch_size):
+        batch = second_values[start : start + batch_size]
         # |a - b|^2 = |a|^2 + |b|^2 - 2ab for all pairs at once.
         distances = (batch**2).sum(axis=1)[:, None] + first_norms - 2 * batch @ first_values.T  # (batch, M)
         for row in np.flatnonzero((distances <= limit).any(axis=1)):

@@ -148,7 +148,7 @@ def _yolo_files(folder: Path) -> list[Path]:
 
 
 def _labels_an_image(text: Path, folder: Path) -> bool:
-    """Whether a text file is in a folder "labels", or beside an image of its name; other files may hold other numbers."""
+    """Whether a text file is in a folder "labels", or beside an image of its name: others hold other numbers."""
     beside = (text.with_suffix(extension) for extension in IMAGE_EXTENSIONS)
     return "labels" in text.relative_to(folder).parts or any(path.is_file() for path in beside)
 

@@ -5,12 +5,10 @@ Shape shorthand: N images, U units of images that stay together, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from segvit.dataset_tools.near_duplicates import Fingerprint, similar
 from segvit.dataset_tools.splitting.split_lists import read_lists
@@ -104,34 +102,50 @@ def _divide(images: Sequence[PooledImage], pool: list[int], given: Sequence[str]
 
 def _units(images: Sequence[PooledImage], groups: str) -> np.ndarray:
     """(N,) the number of the unit of each image: its group, and with it all images that look like one of the group."""
-    links = list(_near_duplicates(images))
+    units = np.arange(len(images))
+    for position, others in _near_duplicates(images):
+        _unite(units, np.append(others, position))
     if groups:
         names = [image.key if "/" in groups else image.name for image in images]
         for members in group_names(names, groups).values():
-            links.extend((members[0], other) for other in members[1:])
-    rows, columns = np.array(links, dtype=np.int64).reshape(-1, 2).T
-    graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(images), len(images)))
-    return connected_components(graph, directed=False)[1]
+            _unite(units, np.array(members))
+    return np.unique(units, return_inverse=True)[1]
 
 
-def _near_duplicates(images: Sequence[PooledImage]) -> list[tuple[int, int]]:
-    """Pairs of positions of images that are identical or look alike."""
-    known = [(position, image.fingerprint) for position, image in enumerate(images) if image.fingerprint is not None]
-    thumbnails = [print_.thumbnail for _, print_ in known]
-    pairs: list[tuple[int, int]] = []
-    for position, others in similar(thumbnails, thumbnails):
-        pairs.extend((known[position][0], known[other][0]) for other in others if other != position)
-    first: dict[bytes, int] = {}
-    pairs.extend((first.setdefault(print_.digest, position), position) for position, print_ in known)
-    return pairs
+def _unite(units: np.ndarray, members: np.ndarray) -> None:
+    """Give the units of all members the number of the first one, in place."""
+    first, *others = np.unique(units[members])
+    for other in others:
+        units[units == other] = first
+
+
+def _near_duplicates(images: Sequence[PooledImage]) -> Iterator[tuple[int, np.ndarray]]:
+    """The position of an image, and those of images that are identical or look alike.
+
+    One image at a time: frames of a still camera are all alike, and have too many pairs for the memory.
+    """
+    known = np.array([position for position, image in enumerate(images) if image.fingerprint is not None], dtype=int)
+    prints = [image.fingerprint for image in images if image.fingerprint is not None]
+    thumbnails = [print_.thumbnail for print_ in prints]
+    for index, others in similar(thumbnails, thumbnails):
+        yield int(known[index]), known[others]
+    identical: dict[bytes, list[int]] = {}
+    for position, print_ in zip(known.tolist(), prints):
+        identical.setdefault(print_.digest, []).append(position)
+    for positions in identical.values():
+        yield positions[0], np.array(positions)
 
 
 def _shared(images: Sequence[PooledImage], splits: Sequence[str]) -> list[str]:
     """A note if splits that are kept share images."""
-    pairs = [pair for pair in _near_duplicates(images) if all(splits[position] for position in pair)]
-    across = {position for a, b in pairs if splits[a] != splits[b] for position in (a, b)}
-    if not across:
+    of_image = np.array(splits)
+    is_shared = np.zeros(len(images), dtype=bool)
+    for position, others in _near_duplicates(images):
+        elsewhere = others[(of_image[others] != of_image[position]) & (of_image[others] != "")]
+        if splits[position] and len(elsewhere):
+            is_shared[elsewhere] = is_shared[position] = True
+    if not is_shared.any():
         return []
     return [
-        f"{len(across)} images look like one of another split; --val-share 0.2 divides anew and keeps them together"
+        f"{is_shared.sum()} images look like one of another split; --val-share 0.2 divides anew and keeps them together"
     ]
