@@ -51,7 +51,7 @@ def save_weights(cfg, folder):
 def export(cfg, folder, *names, gives_labels=False, is_dynamic=True):
     """Export a config's model to formats: the files' runners by format, the source and the image size."""
     source = load_source(save_weights(cfg, folder))
-    size = ImageSize(32, 48, is_dynamic=is_dynamic, patch_size=source.patch_size)
+    size = ImageSize(32, 48, is_dynamic=is_dynamic, patch_size=source.patch_size, has_cells=source.has_cells)
     segmenter, runners = source.segmenter(gives_labels=gives_labels), {}
     for name in names:
         path = folder / f"model{FORMATS[name].extension}"

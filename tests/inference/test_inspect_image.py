@@ -11,7 +11,7 @@ from segvit.inference import SegViTPredictor
 from segvit.inference.inspect_image import inspect_image
 from segvit.visualization.token_views import dim_dropped, draw_token_views, overlay_mask, to_pixels
 
-REDUCTIONS = {"none": "none", "shrunk": "learned", "shrunk++": "nearest"}
+REDUCTIONS = {"none": "none", "shrunk": "learned", "shrunk++": "nearest", "cells": "none"}
 
 
 @pytest.fixture
@@ -41,12 +41,15 @@ def test_grids_cover_the_image(make_predictor, bgr_image, reduction):
     expected = np.zeros((4, 6), dtype=bool)
     if reduction == "none":
         expected[:] = True
+    elif reduction == "cells":  # a patch on an edge keeps the four of its cell
+        expected = (view.edge_scores > 0.5).reshape(2, 2, 3, 2).any(axis=(1, 3)).repeat(2, 0).repeat(2, 1)
+        assert 0 < expected.sum() < 24
     else:
         expected[::2, ::2] = True
     if reduction == "shrunk++":
         expected |= view.edge_scores > 0.5
         assert expected.sum() > 6
-    else:
+    elif reduction != "cells":
         assert view.edge_scores is None
     assert np.array_equal(view.kept, expected)
     assert not predictor.model.backbone._forward_hooks, "the hooks are removed"

@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         width,
         is_dynamic=not args.static,
         patch_size=source.patch_size,
+        has_cells=source.has_cells,
         channels=image_format.channels,
         dtype=torch.from_numpy(np.empty(0, image_format.dtype)).dtype,
     )

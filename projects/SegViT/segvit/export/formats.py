@@ -34,6 +34,7 @@ class ImageSize:
         is_dynamic: accept any size from `smallest` to `LONGEST_SIDE` pixels on each side.
         patch_size: P.
         channels, dtype: of the images; uint8 or float32.
+        has_cells: the model makes tokens of cells of 2 x 2 patches.
     """
 
     height: int
@@ -42,14 +43,16 @@ class ImageSize:
     patch_size: int
     channels: int = 3
     dtype: torch.dtype = torch.uint8
+    has_cells: bool = False
 
     @property
     def smallest(self) -> int:
-        """Smallest height and width of a dynamic graph: one pixel more than two patches.
+        """Smallest height and width of a dynamic graph: one pixel more than two patches; than three, with cells.
 
-        Exporters treat a grid of a single cell as a special case, also after a reduction by two.
+        Exporters treat a grid of a single cell as a special case, also after a reduction by two, which rounds up, and
+        of whole cells of two.
         """
-        return 2 * self.patch_size + 1
+        return (3 if self.has_cells else 2) * self.patch_size + 1
 
     def example(self) -> torch.Tensor:
         """(2, C, H, W); two, because exporters take a batch of one for a constant."""

@@ -56,6 +56,11 @@ class ExportSource:
     def patch_size(self) -> int:
         return self.model.network.patch_size
 
+    @property
+    def has_cells(self) -> bool:
+        """Whether the encoder makes tokens of cells."""
+        return any(isinstance(module, CellReduction) for module in self.model.modules())
+
     def segmenter(self, *, gives_labels: bool) -> ExportableSegmenter:
         """The model as one graph; weights are shared."""
         return ExportableSegmenter(model=self.model.network, gives_labels=gives_labels).eval()

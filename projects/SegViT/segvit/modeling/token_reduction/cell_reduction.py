@@ -87,7 +87,7 @@ class CellReduction(nn.Module):
         if self.selection == "topk":
             num_fine = num_fine_cells(grid, self.keep_ratio)
             # By rank, not by `topk`: no tensor has the length `num_fine`, which an export would compare with 0.
-            ranks = scores.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+            ranks = scores.argsort(dim=1, descending=True).argsort(dim=1)
             is_fine = ranks < num_fine
             num_kept = grid[0] * grid[1] - 3 * (grid[0] // 2 * (grid[1] // 2) - num_fine)
         else:

@@ -72,9 +72,10 @@ class CellTokens:
         height, width = self.grid
         cells = indices - height * width
         is_cell = cells >= 0
-        cells_per_row = max(width // 2, 1)
-        rows = torch.where(is_cell, 4 * (cells // cells_per_row) + 1, 2 * (indices // width))
-        columns = torch.where(is_cell, 4 * (cells % cells_per_row) + 1, 2 * (indices % width))
+        cell_row, cell_column = place_in_rows(cells, max(width // 2, 1))
+        row, column = place_in_rows(indices, width)
+        rows = torch.where(is_cell, 4 * cell_row + 1, 2 * row)
+        columns = torch.where(is_cell, 4 * cell_column + 1, 2 * column)
         return rows, columns
 
     @property
@@ -124,6 +125,13 @@ def corners(of_patches: torch.Tensor, grid: Grid) -> torch.Tensor:
     # By indices, and these by division: of slices and of broadcasts, an exporter would compare the sizes.
     cells = torch.arange((grid[0] // 2) * (grid[1] // 2), device=of_patches.device)
     cells_per_row = max(grid[1] // 2, 1)
-    first = 2 * grid[1] * (cells // cells_per_row) + 2 * (cells % cells_per_row)
+    row, column = place_in_rows(cells, cells_per_row)
+    first = 2 * grid[1] * row + 2 * column
     indices = torch.cat([first, first + 1, first + grid[1], first + grid[1] + 1])
     return of_patches.index_select(1, indices).unflatten(1, (4, -1))
+
+
+def place_in_rows(indices: torch.Tensor, per_row: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row and column of row-major indices. Without `%`, which ONNX cannot take with a dynamic length."""
+    rows = indices // per_row
+    return rows, indices - per_row * rows

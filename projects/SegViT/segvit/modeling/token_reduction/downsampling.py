@@ -152,10 +152,12 @@ def kept_indices(is_kept: torch.Tensor, count: int | None = None) -> tuple[torch
         is_kept: (B, N) bool.
         count: the number of kept tokens, if it is known and the same in every image.
     """
+    if count is not None:
+        # By keys that are unique, because ONNX has no stable sort.
+        keys = torch.arange(is_kept.shape[1], device=is_kept.device) + is_kept.shape[1] * ~is_kept
+        return keys.argsort(dim=1)[:, :count], None
     # A stable sort moves kept indices to the front in order; the dropped ones after them serve as padding.
     indices = is_kept.int().argsort(dim=1, descending=True, stable=True)
-    if count is not None:
-        return indices[:, :count], None
     counts = is_kept.sum(dim=1)
     longest = int(counts.max())
     on_cpu = is_kept.device.type == "cpu"
