@@ -11,6 +11,7 @@ from segvit.analysis import count_macs
 from segvit.config import device as devices
 from segvit.d2.solver import build_optimizer
 from segvit.errors import UserError
+from segvit.export import load_source
 
 FAMILIES = ["vit_tiny_patch16_224", "beit_base_patch16_224", "vit_small_patch16_dinov3"]
 
@@ -107,6 +108,15 @@ def test_a_checkpoint_fits_a_float32_model(tiny_cfg):
     plain.load_state_dict(held.state_dict())
     assert {weight.dtype for weight in plain.parameters()} == {torch.float32}
     assert_same({name: weight.float() for name, weight in held.state_dict().items()}, dict(plain.state_dict()))
+
+
+def test_an_exported_model_is_float32(tiny_cfg, tmp_path):
+    """onnxruntime has no bfloat16 convolution."""
+    cfg = frozen(tiny_cfg, "bfloat16")
+    cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
+    torch.save({"model": build(cfg).state_dict()}, cfg.MODEL.WEIGHTS)
+    dtypes = {tensor.dtype for tensor in load_source(cfg).model.state_dict().values() if tensor.is_floating_point()}
+    assert dtypes == {torch.float32}
 
 
 def test_macs_are_those_of_float32(tiny_cfg):

@@ -76,6 +76,8 @@ def load_source(cfg: CfgNode) -> ExportSource:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = "cpu"
+    # A frozen encoder may hold bfloat16, in which onnxruntime has no convolution.
+    cfg.MODEL.VIT.FROZEN_PRECISION = "float32"
     cfg.TEST.WINDOW.ENABLED = False
     cfg.TEST.LABELS_ONLY = False
     model = build_model(cfg).eval()
