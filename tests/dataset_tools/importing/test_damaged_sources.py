@@ -141,6 +141,21 @@ def test_an_image_annotated_twice_is_listed_and_equal_stems_are_kept_apart(expor
     assert json.loads((new / "import.json").read_text())["images"]["more__c.png"] == "more/c.png"
 
 
+def test_the_same_name_in_two_splits_gets_folders_and_no_extension(export):
+    folder = export("labelme")
+    for split in ("train", "val"):
+        (folder / split).mkdir()
+        for suffix in (".png", ".json"):
+            os.link(folder / f"{'c' if split == 'train' else 'd'}{suffix}", folder / split / f"a{suffix}")
+        (folder / split / "a.json").unlink()
+        (folder / split / "a.json").write_text((folder / "a.json").read_text())
+    for path in [*folder.glob("*.png"), *folder.glob("*.json")]:
+        path.unlink()
+    assert run(folder) == 0
+    names = sorted(path.name for path in (folder.parent / "new").glob("images/*/*"))
+    assert names == ["train__a.png", "val__a.png"]
+
+
 def test_images_without_annotation_are_skipped_or_background(export):
     folder = export("labelme")
     (folder / "d.json").unlink()

@@ -97,6 +97,14 @@ def test_classes_of_one_name_are_one_and_void_is_ignored(imported):
     assert labels[0, 0] == labels[0, 4] == 1 and labels[3, 3] == 255
 
 
+def test_a_name_to_ignore_that_no_class_has_is_noted(imported, capsys):
+    given = [annotation(1, 1, LARGE), annotation(2, 2, square(12, 0, 14, 2))]
+    labels, classes, _ = imported(given, "--ignored", "void", "PERSON", "persn")
+    assert classes == ["background", "car"] and labels[0, 12] == 255
+    notes = [line for line in capsys.readouterr().out.splitlines() if "--ignored '" in line]
+    assert len(notes) == 1 and "'persn'" in notes[0] and "car, person" in notes[0]
+
+
 def test_given_classes_set_the_order_and_leave_out_others(imported):
     given = [annotation(1, 1, LARGE), annotation(2, 2, square(12, 0, 14, 2))]
     labels, classes, skipped = imported(given, "--classes", "background,person")

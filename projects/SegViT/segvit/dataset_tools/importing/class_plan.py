@@ -112,7 +112,7 @@ def plan_classes(
         ids=ids,
         unlabelled=names.index(BACKGROUND) if to_background else IGNORED,
         is_background_added=is_added,
-        notes=tuple(_notes(source, ids, names, to_background)),
+        notes=(*_notes(source, ids, names, to_background), *_unknown(ignored_names, known={*source.colors, *given})),
     )
 
 
@@ -128,6 +128,15 @@ def _notes(source: Source, ids: dict[str, int], names: Sequence[str], to_backgro
     missing = [name for name in source.colors if name not in ids]
     notes.extend(f"class {name!r} is not in --classes: its objects are left out" for name in missing)
     return notes
+
+
+def _unknown(ignored_names: Sequence[str], *, known: set[str]) -> list[str]:
+    """A note on names of --ignored that no class has; none on its defaults."""
+    classes = {name.lower() for name in known}
+    unknown = [name for name in ignored_names if name.lower() not in {*classes, *IGNORED_NAMES}]
+    return [
+        f"--ignored {name!r}: the source has no class of this name, but {', '.join(sorted(known))}" for name in unknown
+    ]
 
 
 def _plain(name: str) -> str:

@@ -19,6 +19,7 @@ PLAIN_FOLDERS = ("images", "image", "img", "imgs", "jpegimages", "rgb")
 def unique_stems(keys: Sequence[str]) -> list[str]:
     """A stem for each image path: its own where it is the only one, else its folders and its stem, joined by "__".
 
+    Folders of splits, and those called "images", are put in front only if the others do not tell images apart.
     Images of one folder that differ in their extension alone get the extension, too, and any that are still alike, a
     number. Stems are compared without case and in the Unicode form NFC, as Windows and macOS do.
     """
@@ -26,6 +27,7 @@ def unique_stems(keys: Sequence[str]) -> list[str]:
     readings = [
         [UNSAFE.sub("_", path.stem) for path in paths],
         [UNSAFE.sub("_", "__".join([*_folders(path), path.stem])) for path in paths],
+        [UNSAFE.sub("_", "__".join([*path.parent.parts, path.stem])) for path in paths],
         [UNSAFE.sub("_", "__".join([*path.parent.parts, path.stem]) + path.suffix.replace(".", "_")) for path in paths],
     ]
     chosen = list(readings[0])
