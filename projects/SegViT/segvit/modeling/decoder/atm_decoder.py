@@ -16,7 +16,7 @@ from segvit.modeling.decoder.attention_to_mask import AttentionToMask, project_f
 from segvit.modeling.decoder.detail import DetailBranch, DetailConfig
 from segvit.modeling.decoder.outputs import DecoderOutputs, StageOutputs
 from segvit.modeling.initialization import initialize_linear_layers
-from segvit.modeling.token_reduction.token_set import CellMap, as_map, stage_grid
+from segvit.modeling.token_reduction.token_set import CellMap, as_map
 from segvit.modeling.tokens import map_to_tokens
 from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
@@ -78,7 +78,9 @@ class ATMStage(nn.Module):
         for layer, pair in zip(layers, projected, strict=True):
             is_last = layer is layers[-1]
             queries, masks = layer(queries, tokens, return_masks=is_last, keys_and_values=pair, key_bias=key_bias)
-        return queries, masks.unflatten(2, stage_grid(stage)) if cells is None else cells.restore_masks(masks)
+        if isinstance(stage, CellMap):
+            return queries, stage.cells.restore_masks(masks)
+        return queries, masks.unflatten(2, (stage.shape[-2], stage.shape[-1]))
 
 
 class ATMDecoder(ReturnsMoreInTraining, nn.Module):
