@@ -150,6 +150,18 @@ def test_ema_follows_its_formula():
         torch.testing.assert_close(average.averaged.weight.detach(), expected)
 
 
+def test_ema_leaves_frozen_weights_as_they_are():
+    """timm's average rounds bfloat16 weights at random, and the trained model shares the frozen ones."""
+    model = nn.Sequential(nn.Linear(1024, 512, dtype=torch.bfloat16).requires_grad_(False), nn.Linear(2, 1))
+    frozen = model[0].weight.clone()
+    average = EMAHook(model, decay=0.9998)
+    for iteration in range(1000, 1020):
+        average.trainer = types.SimpleNamespace(iter=iteration)
+        average.after_step()
+    assert torch.equal(model[0].weight, frozen)
+    assert average.averaged[0].weight is model[0].weight
+
+
 def test_training_starts_from_weights_loaded_into_the_ema():
     model = nn.Linear(2, 1)
     average = EMAHook(model, decay=0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from timm.utils import ModelEmaV3
@@ -52,8 +53,20 @@ class EMAHook(HookBase):
         if not self._is_restored:
             self._model.load_state_dict(self.averaged.state_dict())
 
+    @torch.no_grad()
     def after_step(self) -> None:
-        self._average.update(self._model, step=self.trainer.iter + 1)
+        decay = self._average.get_decay(self.trainer.iter + 1)
+        averaged, trained = (module.state_dict(keep_vars=True).values() for module in (self.averaged, self._model))
+        # Shared parameters stay as they are: timm would round those in bfloat16 stochastically, in both models.
+        pairs = [pair for pair in zip(averaged, trained, strict=True) if pair[0] is not pair[1]]
+        floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        if floating:
+            averages, values = zip(*floating, strict=True)
+            # There is no public function for many tensors.
+            torch._foreach_lerp_(averages, values, 1 - decay)
+        for average, value in pairs:
+            if not average.is_floating_point():
+                average.copy_(value)
 
 
 def _share_frozen_parameters(average: nn.Module, model: nn.Module) -> None:
