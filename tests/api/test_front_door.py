@@ -164,6 +164,16 @@ WRONG = [
     ({"name": "vit_tiny_patch16_224", "num_classes": 2, "num_heads": 3}, TypeError, "vit_num_heads"),
     ({"name": "vit_tiny_patch16_224", "num_classes": 2, "hidden_dim": "wide"}, UserError, "HIDDEN_DIM"),
     ({"name": "resnet50", "num_classes": 2}, UserError, "ResNet"),
+    ({"name": "vit_tiny_patch16_225", "num_classes": 2}, ArgumentError, "near: vit_tiny_patch16_224"),
+    ({"name": "vit_tiny_patch16_224.none", "num_classes": 2}, ArgumentError, "augreg_in21k"),
+    ({"name": str(PROJECT), "num_classes": 2}, ArgumentError, "from_pretrained"),
+    ({"name": "vit_tiny_patch16_224", "num_classes": 0}, ArgumentError, "at least 1"),
+    ({"name": "vit_tiny_patch16_224", "num_classes": 2, "img_size": 64.5}, UserError, "IMG_SIZE"),
+    ({"name": "vit_tiny_patch16_224", "num_classes": 2, "img_size": (64, 64, 3)}, UserError, "IMG_SIZE"),
+    ({"name": "vit_tiny_patch16_224", "classes": ["a", 1]}, ArgumentError, "classes"),
+    ({"name": "vit_tiny_patch16_224", "classes": ["a", " "]}, ArgumentError, "classes"),
+    ({"name": "vit_tiny_patch16_224", "classes": ["a", "b", "a"]}, ArgumentError, "0 and 2"),
+    ({"name": "camvid/segvit_scratch_320x240", "pretrained": True}, ArgumentError, "pretrained"),
 ]
 
 
@@ -176,11 +186,37 @@ def test_wrong_arguments_are_named(arguments, error, named):
 def test_wrong_tensors_and_folders_are_named(model, tmp_path):
     images, labels = torch.zeros(2, 3, 32, 48), torch.zeros(2, 32, 48, dtype=torch.int64)
     model.train()
-    for wrong in ((images, None), (images, labels[:1]), (images[0], labels), (images + 0.5, labels)):
-        with pytest.raises(ArgumentError):
-            model(*wrong)
+    normalized = torch.randn(images.shape)
+    for wrong in (images + 0.5, normalized, images.bool(), images[0], images[:, :, :0], images.numpy()):
+        with pytest.raises(ArgumentError, match="images"):
+            model(wrong, labels)
+    for wrong in (None, labels[:1], labels.float(), labels.bool(), labels - 1, labels.numpy()):
+        with pytest.raises(ArgumentError, match="labels"):
+            model(images, wrong)
+    assert model(images.double(), labels).keys() == model(images, labels).keys()
     with pytest.raises(UserError, match="nowhere"):
         segvit.from_pretrained(tmp_path / "nowhere")
+
+
+def test_a_save_does_not_replace_the_working_directory(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="working directory"):
+        model.save_pretrained(".")
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_that_are_no_trained_model(model, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    with pytest.raises(UserError, match="v1"):
+        segvit.from_pretrained(tmp_path / "model", revision="v1")
+    with pytest.raises(UserError, match="config without trained weights"):
+        segvit.from_pretrained("camvid/segvit_scratch_320x240")
+    assert segvit.from_pretrained(tmp_path / "model", img_size=64).cfg.MODEL.VIT.IMG_SIZE == [64, 64]
+
+
+def test_class_ids_are_written_as_png_only(model, image, tmp_path):
+    with pytest.raises(UserError, match="written as PNG"):
+        model.predict(image).save_labels(tmp_path / "labels.jpg")
 
 
 def test_names_of_encoders():

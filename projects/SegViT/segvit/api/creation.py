@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -16,7 +18,7 @@ from segvit.assembly.meta_arch import SegViT
 from segvit.classes.class_list import ClassList
 from segvit.config.device import require_device
 from segvit.config.loading import config_layers, find_config
-from segvit.errors import ArgumentError
+from segvit.errors import ArgumentError, UserError
 from segvit.inference.loaded_model import LABELS_ONLY
 from segvit.model_folder.loading import label_type
 from segvit.model_folder.plain_config import plain_config
@@ -59,24 +61,25 @@ def create_model(
         UserError: the name is unknown, or arguments do not fit each other.
         TypeError: for an unknown option.
     """
-    chosen = keys_of_options(options)
+    name = str(name)
+    chosen = keys_of_options({**options, **({"img_size": img_size} if img_size is not None else {})})
     architecture = split_model_name_tag(name)[0]
     if timm.is_model(architecture):
         layers = [encoder_keys(name, pretrained=pretrained, chosen=chosen)]
     else:
-        layers = [layer for _, layer in config_layers(find_config(name))]
+        layers = [layer for _, layer in config_layers(config_of(name))]
         chosen = {**config_pretrained(pretrained), **chosen}
-    if img_size is not None:
-        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-        chosen["MODEL.VIT.IMG_SIZE"] = [height, width]
     if channels is not None:
         chosen = {**channel_keys(channels), **chosen}
+    classes = class_names(classes)
     number = class_count(num_classes, classes)
     if number:
         chosen["MODEL.SEM_SEG_HEAD.NUM_CLASSES"] = number
     elif timm.is_model(architecture):
         raise ArgumentError("num_classes", "is missing: give the number of classes, or their names as `classes`")
     cfg = plain_config(*layers, {"MODEL.DEVICE": "cpu", **chosen, **LABELS_ONLY})
+    if pretrained is True and not cfg.MODEL.VIT.PRETRAINED:
+        raise ArgumentError("pretrained", f"True: the config {name} has no pre-trained weights; give a file, or False")
     device = require_device(cfg.MODEL.DEVICE, origin="device")
     number = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     if not number:
@@ -109,10 +112,37 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     return sorted(name for name in names if fnmatchcase(name, pattern))
 
 
-def class_count(num_classes: int | None, classes: Sequence[str]) -> int | None:
-    """K of the arguments; None if neither says it. Raises ArgumentError if they contradict each other."""
+def config_of(name: str) -> Path:
+    """The path of a config. Raises ArgumentError, with encoders and configs of a similar name, if there is none."""
+    try:
+        return find_config(name)
+    except UserError as error:
+        if Path(name).is_dir():
+            raise ArgumentError(
+                "name", f"{name!r} is a folder, not an encoder or a config; segvit.from_pretrained loads trained models"
+            ) from error
+        near = get_close_matches(name, list_models(), n=3)
+        hint = f" (near: {', '.join(near)})" if near else ""
+        raise ArgumentError("name", f"{name!r} is no encoder of segvit.list_models(){hint}, and {error}") from error
+
+
+def class_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """The names as a tuple. Raises ArgumentError unless all are different and not empty."""
     if isinstance(classes, str):
         raise ArgumentError("classes", f"must be a list of names, not {classes!r}")
+    names = tuple(classes)
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise ArgumentError("classes", f"must be a list of names, but {index} is {name!r}")
+        if name in names[:index]:
+            raise ArgumentError("classes", f"{names.index(name)} and {index} are both {name!r}: give each its own name")
+    return names
+
+
+def class_count(num_classes: int | None, classes: Sequence[str]) -> int | None:
+    """K of the arguments; None if neither says it. Raises ArgumentError if they contradict each other."""
+    if isinstance(num_classes, int) and num_classes < 1:
+        raise ArgumentError("num_classes", f"{num_classes} must be at least 1")
     if num_classes is not None and classes and num_classes != len(classes):
         raise ArgumentError("num_classes", f"{num_classes} is not the number of `classes`, {len(classes)}")
     return num_classes if num_classes is not None else len(classes) or None
@@ -137,7 +167,11 @@ def encoder_keys(name: str, *, pretrained: bool | str, chosen: dict[str, Any]) -
     stages = sorted({max(round(share * len(vit.blocks)) - 1, 0) for share in STAGES})
     stages = list(chosen.get("MODEL.VIT.OUT_INDICES", stages))
     width = max(vit.embed_dim // 2 // HEAD_DIM, 1) * HEAD_DIM
-    known = timm.get_pretrained_cfg(name)
+    try:
+        known = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = ", ".join(listed.removeprefix(f"{architecture}.") for listed in timm.list_pretrained(architecture))
+        raise ArgumentError("name", f"{name!r} has no tag of timm; tags of {architecture} are {tags}") from error
     statistics = {"MEAN": known.mean, "STD": known.std} if known is not None else {}
     if pretrained is True:
         tag = tag or default_tag(architecture)

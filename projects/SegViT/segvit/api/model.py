@@ -17,14 +17,14 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 from yacs.config import CfgNode
 
-from segvit.api.batch_images import model_images
+from segvit.api.batch_images import model_images, require_labels
 from segvit.api.encoder_features import encoder_features
 from segvit.api.options import keys_of_options
 from segvit.api.provenance import Provenance, checksum
 from segvit.api.validation_mode import validation_mode
 from segvit.assembly.meta_arch import SegViT
 from segvit.classes.class_list import ClassList
-from segvit.errors import ArgumentError
+from segvit.errors import ArgumentError, UserError
 from segvit.images import ImageFormat, image_format_of
 from segvit.images.given_images import ImageLike
 from segvit.inference.loaded_model import LABELS_ONLY, LoadedModel
@@ -115,10 +115,7 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
             return torch.stack(self.network.network.scores(images))
         if labels is None:
             raise ArgumentError("labels", "are needed in training mode: pass them, or call model.eval() first")
-        if labels.shape != (len(images), *images.shape[2:]):
-            raise ArgumentError(
-                "labels", f"have shape {tuple(labels.shape)}, and images {tuple(images.shape)}: give (B, H, W)"
-            )
+        require_labels(labels, images, ignore_value=self.cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
         with validation_mode(self.network) if not self.training else nullcontext():
             losses = self.network([{"image": image, "sem_seg": one} for image, one in zip(images, labels, strict=True)])
         assert isinstance(losses, dict)
@@ -155,6 +152,8 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write the model folder; called by the hub's `save_pretrained` and `push_to_hub`."""
+        if Path.cwd().is_relative_to(save_directory.resolve()):
+            raise UserError(f"{save_directory} is the working directory, which a save would replace: name another one")
         known = self._known
         name = self._hub_name or save_directory.name
         write_model_folder(

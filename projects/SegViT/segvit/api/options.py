@@ -25,6 +25,7 @@ TEST_KEYS = (
     "INPUT.PERCENTILES",
     "INPUT.SHOWN_CHANNELS",
 )
+IMAGE_SIZE = "MODEL.VIT.IMG_SIZE"
 KEYS = tuple(
     key for key in (*(key.name for key in MODEL_KEYS), *INFERENCE_DEFAULTS, *TEST_KEYS) if key not in NOT_OPTIONS
 )
@@ -39,7 +40,10 @@ def keys_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         TypeError: no key, or several, have the name.
     """
-    return {key_of(name): value for name, value in options.items()}
+    keys = {key_of(name): value for name, value in options.items()}
+    if isinstance(keys.get(IMAGE_SIZE), int | float):  # one number for both sides
+        keys[IMAGE_SIZE] = [keys[IMAGE_SIZE], keys[IMAGE_SIZE]]
+    return keys
 
 
 def key_of(name: str) -> str:

@@ -43,7 +43,10 @@ def load_image(image: ImageLike, *, format: str = "RGB", array_format: str = "BG
         return to_colors(image, format=format, name="a Pillow image", max_level=max_level)
     if isinstance(image, str | os.PathLike):
         return read_image(image, format=format, max_level=max_level)
-    raise UserError(f"a {type(image).__name__} is not an image: give a path, a Pillow image or a NumPy array")
+    raise UserError(
+        f"a {type(image).__name__} is not an image: give a path, a Pillow image or a NumPy array (in "
+        "a list, for several; SegViTPredictor.stream takes any iterable)"
+    )
 
 
 def _array_to_colors(array: np.ndarray, *, format: str, array_format: str, max_level: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,9 @@ from segvit.label_png import write_label_png
 
 # What a predictor can compute for each pixel.
 Output = Literal["labels", "scores", "confidence"]
+
+# Extensions that do not stand for a PNG.
+OTHER_FORMATS = (".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".npy")
 
 
 class Segmentation:
@@ -64,7 +68,13 @@ class Segmentation:
         return Image.fromarray(np.asarray(self.classes.colors, dtype=np.uint8)[self.labels])
 
     def save_labels(self, path: str | os.PathLike[str]) -> None:
-        """Write a PNG of class ids with the colours of the classes as its palette, see `write_label_png`."""
+        """Write a PNG of class ids with the colours of the classes as its palette, see `write_label_png`.
+
+        Raises UserError for the extension of another format.
+        """
+        suffix = Path(path).suffix.lower()
+        if suffix in OTHER_FORMATS:
+            raise UserError(f"{path}: class ids are written as PNG: end the name with .png")
         write_label_png(path, self.labels, self.classes.colors)
 
     def overlay(self, opacity: float = 0.6, *, legend: bool = False) -> Image.Image:

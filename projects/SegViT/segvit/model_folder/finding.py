@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
+from segvit.config.loading import find_config
 from segvit.errors import UserError
 from segvit.model_folder.files import CONFIG, FILES, MODEL_FOLDER, WEIGHTS, is_model_folder
 from segvit.model_folder.replacement import moved_away
@@ -31,10 +32,17 @@ def find_model(name: str | os.PathLike[str], **hub_options: Any) -> Path:
     """
     path = Path(name).expanduser()
     if path.exists():
+        if hub_options.get("revision"):
+            raise UserError(f"{path} is a folder here, without a revision {hub_options['revision']}: leave it out")
         return _local_folder(path)
     text = os.fspath(name)
     for old in moved_away(path.resolve()):
         raise UserError(f"{text}: a save of this model folder was interrupted; the model before it is {old}: rename it")
+    if _is_config(text):
+        raise UserError(
+            f"{text} is a config without trained weights: train it (train_net.py, segvit.create_model), and name the "
+            "model folder"
+        )
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
         raise UserError(f"{text} is neither a model folder nor the name of a hub repository, such as user/name")
     try:
@@ -47,6 +55,13 @@ def find_model(name: str | os.PathLike[str], **hub_options: Any) -> Path:
 def holds_model(path: str | os.PathLike[str]) -> bool:
     """Whether a path is a model folder, or the OUTPUT_DIR of a run that has written one."""
     return is_model_folder(path) or is_model_folder(Path(path, MODEL_FOLDER))
+
+
+def _is_config(name: str) -> bool:
+    try:
+        return bool(find_config(name))
+    except UserError:
+        return False
 
 
 def _local_folder(path: Path) -> Path:
