@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -154,6 +155,23 @@ def test_the_same_name_in_two_splits_gets_folders_and_no_extension(export):
     assert run(folder) == 0
     names = sorted(path.name for path in (folder.parent / "new").glob("images/*/*"))
     assert names == ["train__a.png", "val__a.png"]
+
+
+def test_a_split_of_which_nothing_can_be_imported_is_not_divided_anew(tmp_path, capsys):
+    for split, names in (("train", "abc"), ("val", "d")):
+        for kind, draw in (("images", block_image), ("masks", label_map)):
+            folder = tmp_path / "export" / kind / split
+            folder.mkdir(parents=True)
+            for name in names:
+                cv2.imwrite(str(folder / f"{name}.png"), draw(ord(name)))
+    damaged = tmp_path / "export" / "images" / "val" / "d.png"
+    damaged.write_bytes(damaged.read_bytes()[:-200])
+    with pytest.raises(SystemExit) as ended:
+        run(tmp_path / "export", "--classes", ",".join(CLASSES))
+    message = capsys.readouterr().err
+    assert ended.value.code == 2 and "val" in message and "d.png" in message and "--val-share" in message
+    assert not (tmp_path / "new").exists()
+    assert run(tmp_path / "export", "--classes", ",".join(CLASSES), "--val-share", "0.4") == 0
 
 
 def test_images_without_annotation_are_skipped_or_background(export):

@@ -200,5 +200,5 @@ def _of_shape(array: np.ndarray, channels: int, name: object, *, missing: float 
 def _wrong_channels(name: object, found: int, channels: int) -> str:
     return (
         f"{name}: the image has {found} channel{'s' if found > 1 else ''}, and INPUT.CHANNELS is {channels}: "
-        f"set it to {found} (check_dataset.py --measure-channels writes the keys), or convert the image"
+        f"train with {found} (check_dataset.py --measure-channels writes the keys), or convert the image"
     )

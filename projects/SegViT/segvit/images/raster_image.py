@@ -98,7 +98,7 @@ class RasterImage:
             return [1, 1, 1]
         if count != channels and not (channels == 3 and count == 4 and alpha):
             raise UserError(
-                f"{self.path}: the image has {count} channel(s), and INPUT.CHANNELS is {channels}: set it to {count}"
+                f"{self.path}: the image has {count} channel(s), and INPUT.CHANNELS is {channels}: train with {count}"
             )
         order = range(1, channels + 1)
         return list(order[::-1] if channels == 3 and self.image_format.order == "BGR" else order)

@@ -64,6 +64,8 @@ def import_source(
         if not imported:
             raise UserError(f"no image can be imported: {first_reason(skipped)}")
         _require_objects(plan, imported, skipped)
+        if not splits.lists and not splits.divides_anew:
+            _require_splits(source, imported, skipped)
         plan, imported, notes = _without_unused(plan, imported, drop_unused)
         made = make_splits([_pooled(it) for it in imported], splits)
         folders = [Path()] if len(made.assignments) == 1 else [Path(f"fold{k + 1}") for k in range(splits.folds)]
@@ -118,6 +120,17 @@ def _require_objects(plan: ClassPlan, imported: Sequence[Imported], skipped: Seq
         pixels[plan.unlabelled] = 0
     if skipped and not pixels.any():
         raise UserError(f"no pixel gets a class: {first_reason(skipped)}")
+
+
+def _require_splits(source: Source, imported: Sequence[Imported], skipped: Sequence[Skipped]) -> None:
+    """Raise UserError if all images of the source's train or val were skipped: the others would be divided anew."""
+    given = {image.split for image in source.images}
+    lost = given - {it.image.split for it in imported}
+    if {"train", "val"} <= given and lost & {"train", "val"}:
+        raise UserError(
+            f"no image of the source's {' and '.join(sorted(lost))} can be imported: {first_reason(skipped)}. "
+            "Repair it, or divide the other images by --val-share 0.2"
+        )
 
 
 def _without_unused(
