@@ -49,3 +49,9 @@ def test_a_decoder_that_needs_maps_refuses_stages_after_the_reduction(tiny_cfg, 
     tiny_cfg.MODEL.SEGVIT.QUERY_UPSAMPLING, tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = upsampling, in_features
     with pytest.raises(ValueError, match=r"IN_FEATURES: \['block2'\] .*MODEL\.SEGVIT"):
         build(tiny_cfg)
+
+
+def test_nearest_upsampling_needs_a_reduction(tiny_cfg):
+    tiny_cfg.MODEL.SEGVIT.QUERY_UPSAMPLING = "nearest"
+    with pytest.raises(ValueError, match=r"QUERY_UPSAMPLING 'nearest' .*MODEL\.VIT\.REDUCTION"):
+        build(tiny_cfg)

@@ -26,6 +26,8 @@ def times_a_tiny_model(command, workspace):
     command = re.sub(rf" ({'|'.join(PEERS)})\b", "", command)  # of full size, from a package that users may not have
     shorter = re.sub(r"--rounds \d+", "--rounds 2", re.sub(r"--input-size \d+ \d+", "--input-size 64 64", command))
     settings = {**TINY_VIT, "MODEL.VIT.IMG_SIZE": "(64,64)"}
+    if "coarse" in command:
+        settings["MODEL.VIT.EMBED_DIM"] = "32"  # a multiple of half the patch, for the convolutional stem
     if "shrunk" in command:
         settings["MODEL.VIT.REDUCTION_BLOCK"] = "1"  # a key that is refused without a reduction
     output = workspace.shell(shorter, settings)

@@ -14,8 +14,8 @@ from torch import nn
 from segvit.errors import ArgumentError
 from segvit.modeling.token_reduction.downsampling import (
     EdgeAwareQueryDownsampling,
+    kept_indices,
     padded_length,
-    tokens_above_threshold,
 )
 from segvit.modeling.token_reduction.edge_head import EdgeHead
 from segvit.modeling.token_reduction.reduction_builder import ReductionConfig, build_reduction
@@ -97,7 +97,7 @@ def test_tokens_are_padded_to_the_largest_image():
 
 def test_the_compiler_does_not_warn_of_the_number_of_kept_tokens(caplog):
     def shares(scores):
-        indices, valid = tokens_above_threshold(scores * 1, torch.zeros(scores.shape[1], dtype=torch.bool), 0.4)
+        indices, valid = kept_indices(scores * 1 > 0.4)
         return indices.float().mean(), valid
 
     scores = torch.tensor([[0.1, 0.5, 0.9], [0.1, 0.2, 0.9]])
@@ -123,13 +123,13 @@ def test_padding_for_a_gpu_keeps_the_same_tokens(monkeypatch):
     """The indices before the padding are those of a CPU; a single image has neither mask nor padding."""
     monkeypatch.setattr(torch, "arange", lambda *args, arange=torch.arange, device=None: arange(*args))
     scores, coarse = draw_scores((12, 11)).flatten(1), torch.zeros(132, dtype=torch.bool)
-    indices, valid = tokens_above_threshold(scores, coarse, 0.4)
-    padded, mask = tokens_above_threshold(scores.as_subclass(OnGPU), coarse, 0.4)
+    indices, valid = kept_indices((scores > 0.4) | coarse)
+    padded, mask = kept_indices((scores > 0.4).as_subclass(OnGPU) | coarse)
     assert padded.shape == (3, 128) and indices.shape[1] < 128
     for image in range(3):
         assert torch.equal(torch.Tensor(padded[image][mask[image]]), torch.Tensor(indices[image][valid[image]]))
         assert len(set(padded[image].tolist())) == 128  # padding repeats no token
-    single, none = tokens_above_threshold(scores[:1].as_subclass(OnGPU), coarse, 0.4)
+    single, none = kept_indices((scores[:1] > 0.4).as_subclass(OnGPU) | coarse)
     assert none is None and single.shape[1] == int((scores[0] > 0.4).sum())
 
 

@@ -33,6 +33,10 @@ PIXEL_LOSS = ["MODEL.SEGVIT.LOSS", "pixel", "MODEL.SEGVIT.OUTPUT", "softmax"]
 HALF_KEPT = ["MODEL.VIT.EDGE.THRESHOLD", "0.5"]
 TOPK = ["MODEL.VIT.EDGE.SELECTION", "topk"]
 CONTINUAL = ["MODEL.SEGVIT.CONTINUAL.PROTOCOL", "8-4", "MODEL.SEGVIT.CONTINUAL.ITERATIONS", "[]"]
+DETAIL = ["MODEL.SEGVIT.DETAIL.SOURCE", "image", "MODEL.SEGVIT.DETAIL.DIM", "16"]
+CELLS = ["MODEL.VIT.REDUCTION", "cells"]
+MERGE = ["MODEL.VIT.REDUCTION", "merge", "MODEL.VIT.MERGE.BLOCK", "0"]
+FROZEN = ["MODEL.VIT.FROZEN", "True", "MODEL.VIT.FROZEN_PRECISION", "bfloat16"]
 COMPETITION = ["MODEL.SEGVIT.CONTINUAL.COMPETITION_WEIGHT", "1.0"]
 
 PLAIN = "ade20k/segvit_vit_base_512.yaml"
@@ -46,6 +50,11 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     "Shrunk": ("ade20k/segvit_vit_large_640_shrunk.yaml", SMALL),
     "Shrunk++, threshold": (SHRUNK_PP, [*SMALL, *HALF_KEPT]),
     "Shrunk++, topk": (SHRUNK_PP, [*SMALL, *TOPK]),
+    "cells, threshold": (PLAIN, [*SMALL, *CELLS, *HALF_KEPT]),
+    "cells, topk": (PLAIN, [*SMALL, *CELLS, *TOPK]),
+    "merge": (PLAIN, [*SMALL, *MERGE]),
+    "detail, encoder's loss": (PLAIN, [*SMALL, *DETAIL, "MODEL.SEGVIT.ENCODER_WEIGHT", "1.0"]),
+    "frozen in bfloat16": (PLAIN, [*SMALL, *FROZEN]),
     "BEiTv2": ("ade20k/segvitv2_beitv2_large_640.yaml", SMALL),
     "BEiTv2, Shrunk++": ("ade20k/segvitv2_beitv2_large_640_shrunk_pp.yaml", [*SMALL, *HALF_KEPT]),
     "DINOv2": (

@@ -14,6 +14,7 @@ from timm.models import split_model_name_tag
 
 from segvit.api.model import Model
 from segvit.api.options import keys_of_options
+from segvit.assembly.encoder_weights import encoder_weights
 from segvit.assembly.meta_arch import SegViT
 from segvit.classes.class_list import ClassList
 from segvit.config.device import require_device
@@ -78,7 +79,7 @@ def create_model(
     elif timm.is_model(architecture):
         raise ArgumentError("num_classes", "is missing: give the number of classes, or their names as `classes`")
     cfg = plain_config(*layers, {"MODEL.DEVICE": "cpu", **chosen, **LABELS_ONLY})
-    if pretrained is True and not cfg.MODEL.VIT.PRETRAINED:
+    if pretrained is True and not encoder_weights(cfg)["pretrained"]:
         raise ArgumentError("pretrained", f"True: the config {name} has no pre-trained weights; give a file, or False")
     device = require_device(cfg.MODEL.DEVICE, origin="device")
     number = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES

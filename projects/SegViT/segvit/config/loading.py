@@ -192,7 +192,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         try:
-            content = yaml.load(text, Loader=FAST_LOADER)
+            content = FAST_LOADER(text).get_single_data()
         except yaml.YAMLError:
             content = yaml.safe_load(text)  # whose error shows the line
     except (yaml.YAMLError, UnicodeDecodeError) as error:

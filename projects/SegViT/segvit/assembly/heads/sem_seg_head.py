@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 from segvit.assembly.configurable import configurable
 from segvit.assembly.detail_keys import configured_pixel_stage, detail_config
 from segvit.assembly.heads.class_weights import class_weights
+from segvit.assembly.reduction_keys import reduction_config
 from segvit.assembly.stage_shape import StageShape
 from segvit.config.keys import config_keys
 from segvit.errors import UserError
@@ -145,7 +146,13 @@ def build_head_decoder(
     segvit = cfg.MODEL.SEGVIT
     query_upsampling = query_upsampling or segvit.QUERY_UPSAMPLING
     require_maps(in_features if query_upsampling == "none" else in_features[-1:], input_shape)
-    shallowest = input_shape[in_features[-1]]
+    deepest, shallowest = input_shape[in_features[0]], input_shape[in_features[-1]]
+    is_reduced = deepest.stride != shallowest.stride or reduction_config(cfg.MODEL.VIT) is not None
+    if query_upsampling == "nearest" and not is_reduced:
+        raise UserError(
+            "MODEL.SEGVIT.QUERY_UPSAMPLING 'nearest' restores what MODEL.VIT.REDUCTION has dropped, and the stages "
+            f"{in_features} lack nothing: set 'none'"
+        )
     with config_keys(
         query_upsampling="MODEL.SEGVIT.QUERY_UPSAMPLING",
         in_dims="MODEL.SEM_SEG_HEAD.IN_FEATURES",

@@ -172,12 +172,13 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
     def _has_learnt(self) -> bool:
         """Whether any query scores pixels. Graphs are made of the fine masks, whatever the weights are.
 
-        A GPU is waited for once, until the weights change.
+        A GPU is waited for once, until the weights change. Weights made in inference mode have no version that would
+        tell, and are looked at each time.
         """
         weight = self.query_proj.weight
         if torch.compiler.is_compiling() or torch.jit.is_tracing() or weight.is_meta:
             return True
-        if weight.is_inference():  # has no version
+        if weight.is_inference():
             return bool(weight.any())
         if self._learnt[:2] != (id(weight), weight._version):
             self._learnt = (id(weight), weight._version, bool(weight.any()))

@@ -62,7 +62,7 @@ class EdgeAwareQueryDownsampling(nn.Module):
         num_prefix_tokens: T; prefix tokens are always kept.
         edge_head: scores patches; the encoder runs it.
         selection: "threshold" keeps tokens whose score exceeds a threshold, as in v2: their number differs per image
-            and is padded to the largest of the batch (see `tokens_above_threshold`). "topk" (ours) keeps the same
+            and is padded to the largest of the batch (see `kept_indices`). "topk" (ours) keeps the same
             number in every image: static shapes for compilation, export and steady timing.
         threshold: for "threshold": edge probability.
         keep_ratio: for "topk": number of kept tokens / N, the coarse grid included; never below that grid.
@@ -98,7 +98,7 @@ class EdgeAwareQueryDownsampling(nn.Module):
         if self.selection == "topk":
             indices = top_tokens(scores, coarse, num_kept_tokens(grid, self.keep_ratio))
         else:
-            indices, valid = tokens_above_threshold(scores, coarse, self.threshold)
+            indices, valid = kept_indices((scores > self.threshold) | coarse)
 
         # Put the prefix tokens first.
         prefix = torch.arange(self.num_prefix_tokens, device=device).expand(scores.shape[0], -1)
@@ -133,29 +133,24 @@ def top_tokens(scores: torch.Tensor, coarse: torch.Tensor, count: int) -> torch.
     return indices.sort(dim=1).values
 
 
+def indices_of_count(is_kept: torch.Tensor, count: int) -> torch.Tensor:
+    """(B, N) bool with the same number of kept tokens in every image -> their indices (B, count), sorted."""
+    # By keys that are unique, because ONNX has no stable sort.
+    keys = torch.arange(is_kept.shape[1], device=is_kept.device) + is_kept.shape[1] * ~is_kept
+    return keys.argsort(dim=1)[:, :count]
+
+
 @torch.compiler.disable(reason="the host reads the number of kept tokens")
-def tokens_above_threshold(
-    scores: torch.Tensor, coarse: torch.Tensor, threshold: float
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """`kept_indices` of the coarse grid (N,) and of the tokens whose scores (B, N) exceed the threshold."""
-    return kept_indices((scores > threshold) | coarse)
-
-
-def kept_indices(is_kept: torch.Tensor, count: int | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
+def kept_indices(is_kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Indices (B, M) of kept tokens, sorted, padded at the end; and the validity mask (B, M), None without padding.
 
-    Without `count`, the host waits for a GPU once, for the largest number of kept tokens. The length of a batch on a
-    GPU is a multiple of `LENGTH_STEP`, so that memory and kernels of one length serve the next batch; a CPU would
-    compute more padding for nothing. A single image is never padded.
+    The host waits for a GPU once, for the largest number of kept tokens. The length of a batch on a GPU is a multiple
+    of `LENGTH_STEP`, so that memory and kernels of one length serve the next batch; a CPU would compute more padding
+    for nothing. A single image is never padded.
 
     Args:
         is_kept: (B, N) bool.
-        count: the number of kept tokens, if it is known and the same in every image.
     """
-    if count is not None:
-        # By keys that are unique, because ONNX has no stable sort.
-        keys = torch.arange(is_kept.shape[1], device=is_kept.device) + is_kept.shape[1] * ~is_kept
-        return keys.argsort(dim=1)[:, :count], None
     # A stable sort moves kept indices to the front in order; the dropped ones after them serve as padding.
     indices = is_kept.int().argsort(dim=1, descending=True, stable=True)
     counts = is_kept.sum(dim=1)
