@@ -4,8 +4,8 @@
     python tests/null_cuda/null_device.py tests/null_cuda/compiled_steps.py MODEL [MODE ...]
 
 prints them as JSON, of a small model, or writes them into compiled_counts.json; or prints, by line, those of a full
-model such as "ViT-B 512" (see gpu/training_speed.py) with each MODEL.COMPILE_MODE. Kernels are those of inductor
-for an H100.
+model such as "ViT-B 512" (see gpu/training_speed.py) with each MODEL.COMPILE_MODE, or with the one named, or "eager".
+Kernels are those of inductor for an H100.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ SMALL += ("MODEL.SEGVIT.NUM_LAYERS", "1")
 
 
 def compiled(mode: str) -> tuple[str, ...]:
-    """The options of a MODEL.COMPILE_MODE."""
-    return ("MODEL.COMPILE", "True", "MODEL.COMPILE_MODE", mode)
+    """The options of a MODEL.COMPILE_MODE, or of "eager"."""
+    return () if mode == "eager" else ("MODEL.COMPILE", "True", "MODEL.COMPILE_MODE", mode)
 
 
 def report_of(model: str, mode: str) -> str:
