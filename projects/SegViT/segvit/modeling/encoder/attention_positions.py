@@ -197,9 +197,9 @@ def with_half_distances(table: torch.Tensor, grid: Grid) -> torch.Tensor:
 
 
 def _with_class_token(rows: torch.Tensor, pairs: int) -> torch.Tensor:
-    """(..., M, M) rows of pairs of patches -> (..., 1 + M, 1 + M): after `pairs` rows come those of the class token,
+    """(..., M, M) rows of pairs of patches -> (..., 1 + M, 1 + M), with those of the class token.
 
-    as query, as key, and as both.
+    After the table's first `pairs` rows come three: of the class token as query, as key, and as both.
     """
     rows = F.pad(rows, (1, 0, 1, 0))
     rows[..., :1, :] = pairs
