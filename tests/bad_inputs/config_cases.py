@@ -136,6 +136,11 @@ COMBINATIONS = [
         ("MODEL.SEGVIT.CONTINUAL.PROTOCOL", "2-1"),
     ),
     Case(
+        "a width of later groups that no whole number of heads fills",
+        "MODEL.SEGVIT.CONTINUAL.HIDDEN_DIM 13 12",
+        ("MODEL.SEGVIT.CONTINUAL.PROTOCOL", "2-1", "MODEL.SEGVIT.CONTINUAL.HIDDEN_DIM", "13"),
+    ),
+    Case(
         "classes of another dataset",
         "MODEL.SEM_SEG_HEAD.NUM_CLASSES toy_scenes_sem_seg_train 3 10",
         ("DATASETS.TRAIN", "('folder_train','toy_scenes_sem_seg_train')"),

@@ -69,7 +69,7 @@ def scores(model, make_input):
         return torch.stack([model([make_input(40, 56, seed=seed)])[0]["sem_seg"] for seed in range(2)])
 
 
-@pytest.mark.parametrize("keys", [{}, {"COMPETITION_WEIGHT": 2.0}])
+@pytest.mark.parametrize("keys", [{}, {"COMPETITION_WEIGHT": 2.0}, {"NUM_LAYERS": 2, "HIDDEN_DIM": 12}])
 def test_outputs_of_older_groups_stay_bit_identical(cfg, make_input, keys):
     model = before = None
     groups = ((3, 0), (4, 1), (2,))
@@ -137,6 +137,19 @@ def test_added_groups_may_read_other_stages(cfg, make_input):
     assert scores(model, make_input).shape == (2, 5, 40, 56)
     with pytest.raises(ValueError, match=r"CONTINUAL.IN_FEATURES names \['block7'\]"):
         build_model(continual(cfg, step=1, IN_FEATURES=["block7"]))
+
+
+def test_later_groups_may_have_decoders_of_their_own_size(cfg):
+    head = build_model(continual(cfg, step=-1, NUM_LAYERS=2, HIDDEN_DIM=12)).sem_seg_head
+    first, *later = head.decoder, *(group.decoder for group in head.added)
+    assert first.class_queries.embedding_dim == 24 and len(first.class_embed.weight.T) == 24
+    attentions = [module for module in first.modules() if hasattr(module, "num_heads")]
+    assert {module.num_heads for module in attentions} == {2}
+    for decoder in later:
+        assert decoder.class_queries.embedding_dim == 12
+        attentions = [module for module in decoder.modules() if hasattr(module, "num_heads")]
+        assert {module.num_heads for module in attentions} == {1}
+        assert {name.split("layers.")[1][0] for name, _ in decoder.named_modules() if "layers." in name} >= {"0", "1"}
 
 
 def test_batched_equals_single(cfg, make_input):

@@ -37,6 +37,7 @@ class ContinualStep:
         iterations: SOLVER.MAX_ITER of each step; empty for the same in all.
         in_features: the stages that later groups read; empty for those of the first group.
         query_upsampling: how later groups restore the grid; empty for the method of the first group.
+        num_layers, hidden_dim: of the decoders of later groups; 0 for those of the first group.
         competition_weight: of the loss between a new group and the older ones (`CrossGroupLoss`).
         calibration: how the new group's factor is chosen after training, "none" or "bias".
         background_class: the class id of everything without a label, in the first group; -1 for none.
@@ -50,6 +51,8 @@ class ContinualStep:
     iterations: tuple[int, ...]
     in_features: tuple[str, ...]
     query_upsampling: str
+    num_layers: int
+    hidden_dim: int
     competition_weight: float
     calibration: str
     background_class: int = -1
@@ -111,6 +114,8 @@ def continual_step(cfg: CfgNode) -> ContinualStep | None:
         iterations=tuple(continual.ITERATIONS),
         in_features=tuple(continual.IN_FEATURES),
         query_upsampling=continual.QUERY_UPSAMPLING,
+        num_layers=continual.NUM_LAYERS,
+        hidden_dim=continual.HIDDEN_DIM,
         competition_weight=continual.COMPETITION_WEIGHT,
         calibration=continual.CALIBRATION,
         background_class=background,

@@ -167,6 +167,10 @@ CONTINUAL = (
     # MODEL.SEGVIT.QUERY_UPSAMPLING of later groups; by default that of the first group. "inherited" adds self-attention
     # among the tokens, which helps if the frozen encoder does not separate the new classes.
     Key("MODEL.SEGVIT.CONTINUAL.QUERY_UPSAMPLING", ""),
+    # MODEL.SEGVIT.NUM_LAYERS and HIDDEN_DIM of later groups, with heads as wide as those of the first group; 0 for its
+    # values. One layer of one stage makes a protocol of many steps cheap.
+    Key("MODEL.SEGVIT.CONTINUAL.NUM_LAYERS", 0, at_least(0)),
+    Key("MODEL.SEGVIT.CONTINUAL.HIDDEN_DIM", 0, at_least(0)),
     # Weight of a loss in which a new group competes with the frozen older groups for each pixel, as in prediction;
     # 0.0 for none, as in the paper.
     Key("MODEL.SEGVIT.CONTINUAL.COMPETITION_WEIGHT", 0.0),

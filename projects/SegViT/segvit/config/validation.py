@@ -67,6 +67,12 @@ def require_values(cfg: CfgNode) -> None:
     heads = value_of(cfg, "MODEL.SEGVIT.NUM_HEADS")
     if width % heads:
         raise UserError(f"MODEL.SEGVIT.HIDDEN_DIM {width} must be a multiple of MODEL.SEGVIT.NUM_HEADS {heads}")
+    later = value_of(cfg, "MODEL.SEGVIT.CONTINUAL.HIDDEN_DIM")
+    if later % (width // heads):
+        raise UserError(
+            f"MODEL.SEGVIT.CONTINUAL.HIDDEN_DIM {later} must be a multiple of {width // heads}, the width of a head of "
+            "MODEL.SEGVIT"
+        )
     require_named_weights(cfg)
 
 

@@ -102,6 +102,8 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
                     added_in_features,
                     num_classes=len(group),
                     query_upsampling=step.query_upsampling,
+                    num_layers=step.num_layers,
+                    hidden_dim=step.hidden_dim,
                 )
             )
             for group in later_groups

@@ -131,6 +131,8 @@ def build_head_decoder(
     *,
     num_classes: int,
     query_upsampling: str = "",
+    num_layers: int = 0,
+    hidden_dim: int = 0,
 ) -> ATMDecoder | ShrunkDecoder:
     """Build the decoder that MODEL.SEGVIT describes.
 
@@ -138,13 +140,15 @@ def build_head_decoder(
         input_shape: the stages of the backbone.
         in_features: the stages that the decoder reads, deepest first.
         num_classes: number of class queries.
-        query_upsampling: in place of MODEL.SEGVIT.QUERY_UPSAMPLING, if not empty.
+        query_upsampling, num_layers, hidden_dim: in place of the keys of MODEL.SEGVIT, unless empty or 0. Another
+            width has heads as wide as those of MODEL.SEGVIT.
 
     Raises:
         UserError: if these do not fit together.
     """
     segvit = cfg.MODEL.SEGVIT
     query_upsampling = query_upsampling or segvit.QUERY_UPSAMPLING
+    hidden_dim = hidden_dim or segvit.HIDDEN_DIM
     require_maps(in_features if query_upsampling == "none" else in_features[-1:], input_shape)
     deepest, shallowest = input_shape[in_features[0]], input_shape[in_features[-1]]
     is_reduced = deepest.stride != shallowest.stride or reduction_config(cfg.MODEL.VIT) is not None
@@ -164,9 +168,9 @@ def build_head_decoder(
             query_upsampling=query_upsampling,
             upsampling_layers=segvit.UPSAMPLING_LAYERS,
             num_classes=num_classes,
-            hidden_dim=segvit.HIDDEN_DIM,
-            num_layers=segvit.NUM_LAYERS,
-            num_heads=segvit.NUM_HEADS,
+            hidden_dim=hidden_dim,
+            num_layers=num_layers or segvit.NUM_LAYERS,
+            num_heads=hidden_dim * segvit.NUM_HEADS // segvit.HIDDEN_DIM,
             dropout=segvit.DROPOUT,
             init_std=segvit.INIT_STD,
             detail=detail_config(cfg, input_shape, in_features),
