@@ -137,7 +137,7 @@ COMBINATIONS = [
     ),
     Case(
         "a width of later groups that no whole number of heads fills",
-        "MODEL.SEGVIT.CONTINUAL.HIDDEN_DIM 13 12",
+        "MODEL.SEGVIT.CONTINUAL.HIDDEN_DIM 13 8",
         ("MODEL.SEGVIT.CONTINUAL.PROTOCOL", "2-1", "MODEL.SEGVIT.CONTINUAL.HIDDEN_DIM", "13"),
     ),
     Case(
