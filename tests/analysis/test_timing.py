@@ -17,6 +17,16 @@ def test_rounds_are_interleaved_and_warmup_is_not_timed():
     assert len({tuple(order) for order in rounds}) > 1
 
 
+def test_the_clock_is_read_before_and_after_each_call():
+    now, spent = [0.0], iter([1.0, 2.0, 4.0])
+
+    def call():
+        now[0] += next(spent)
+
+    seconds = time_rounds({"a": call}, rounds=2, clock=lambda: now[0])
+    assert seconds == {"a": [2.0, 4.0]}
+
+
 def test_a_summary_has_median_spread_and_ratio_to_the_first():
     result = summarize({"floor": [0.1, 0.1, 0.1], "model": [0.1, 0.2, 0.3]})
     assert result["floor"] == {"median_ms": 100.0, "spread": 0.0, "ratio": 1.0}

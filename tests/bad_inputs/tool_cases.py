@@ -15,6 +15,8 @@ EXPORT = (*CONFIG, "--format", "torchscript", "--output", "HOME/output/m.pt")
 VAL_IMAGE = "HOME/data/images/val/f.png"
 DEMO = (*CONFIG, "--input", "HOME/data/images/val/f.png", "--output")
 VIT = "vit_tiny_patch16_224"
+ROW = ("--output", "HOME/output", "--row", "plain", "HOME/config.yaml")
+OTHER_TEST_SET = ("--row", "other", "HOME/config.yaml", "DATASETS.TEST", "('folder_train',)")
 
 
 def each(command, *rows):
@@ -248,6 +250,17 @@ SERIES = [
         "compare_heads",
         ("unknown head", "--heads mask2former", (*HEADS, "--heads", "mask2former")),
         ("reduced tokens", "MODEL.VIT.REDUCTION 'none'", (*HEADS, "MODEL.VIT.REDUCTION", "shrunk")),
+    ),
+    *each(
+        "plot_pareto",
+        ("no model", "--row plain", ("--row", "plain", "--output", "HOME/output")),
+        ("unknown model", "'nothing_384' config", ("--row", "plain", "nothing_384", "--output", "HOME/output")),
+        ("device of a row", "--row MODEL.DEVICE CPU", (*ROW, "MODEL.DEVICE", "cuda")),
+        ("value missing", "--row MODEL.VIT.REDUCTION KEY VALUE", (*ROW, "MODEL.VIT.REDUCTION")),
+        ("two rows of one name", "--row plain", (*ROW, "--row", "plain", "HOME/config.yaml")),
+        ("missing file", "HOME/a.onnx", ("--row", "plain", "HOME/a.onnx", "--output", "HOME/output")),
+        ("two test sets", "folder_train folder_val", (*ROW, *OTHER_TEST_SET)),
+        ("nothing to draw", "no row", (*ROW, "--rounds", "1"), nothing, ("pareto.txt", "pareto.json")),
     ),
     *each(
         "toy_demo",

@@ -21,7 +21,9 @@ from segvit.d2 import load_config
 from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 
 PROJECT = ROOT / "projects" / "SegViT"
-FOLDERS = [PROJECT, PROJECT / "benchmarks", PROJECT / "tools", PROJECT / "demo", ROOT / "datasets"]
+TOOLS = PROJECT / "tools"
+# Where a command has moved, its new folder is in front of the former one.
+FOLDERS = [PROJECT, PROJECT / "benchmarks", TOOLS / "tokens", TOOLS, PROJECT / "demo", ROOT / "datasets"]
 LOGGERS = [logging.getLogger(name) for name in ("detectron2", "fvcore", "segvit")]
 
 CONFIG = """\

@@ -19,6 +19,7 @@ WITHOUT_MODEL = {
     "tools/check_dataset.py",
     "tools/import_dataset.py",
     "tools/convert_official_checkpoint.py",
+    "tools/plot_pareto.py",
     "tools/plot_training.py",
     "tools/run_ablations.py",
     "benchmarks/gpu_proof.py",
@@ -27,7 +28,11 @@ WITHOUT_MODEL = {
 
 def commands():
     """Every file of the project with a program in it."""
-    paths = [path for folder in ("", "tools", "demo", "benchmarks") for path in (PROJECT / folder).glob("*.py")]
+    paths = [
+        path
+        for folder in ("", "tools", "tools/tokens", "demo", "benchmarks")
+        for path in (PROJECT / folder).glob("*.py")
+    ]
     programs = [path.relative_to(PROJECT).as_posix() for path in paths if '"__main__"' in path.read_text("utf-8")]
     return sorted(set(programs) - MOVED)
 

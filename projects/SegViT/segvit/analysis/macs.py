@@ -61,6 +61,20 @@ def count_macs(model: SegViT, size: tuple[int, int]) -> MacCounts:
     return MacCounts(total=total, backbone=backbone, sem_seg_head=sem_seg_head, inference=inference)
 
 
+def count_image_macs(model: SegViT, image: Tensor) -> int:
+    """Count the MACs of an image (I, H, W) through a model in eval mode, whose gradients are then switched off.
+
+    Counted on the meta device, like `count_macs`; a model whose number of tokens depends on the image computes it.
+    """
+    size = model.padded_size((image.shape[-2], image.shape[-1]))
+    try:
+        return count_macs(model, size)["total"]
+    except (RuntimeError, NotImplementedError):  # shapes that depend on values
+        outputs, network = _run_and_count(model.requires_grad_(False), image[None])
+        _, inference = _run_and_count(model.inference, outputs, size)
+        return network + inference
+
+
 def count_module_macs(module: nn.Module, *inputs: Any) -> int:
     """Count the MACs of one call on the device of the module and the inputs: on the meta device this costs nothing.
 

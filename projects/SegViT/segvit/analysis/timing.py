@@ -35,6 +35,7 @@ def time_rounds(
     device: torch.device | str = "cpu",
     seed: int = 0,
     progress: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Time each call once per round, in a random order.
 
@@ -45,6 +46,8 @@ def time_rounds(
         device: a CUDA device is synchronized before and after each call.
         seed: of the order.
         progress: show a progress bar on stderr.
+        clock: returns seconds; `time.process_time` counts the CPU time of this process alone, on a machine that is
+            shared.
 
     Returns:
         Name -> seconds of each round, in the order of `calls`.
@@ -60,7 +63,7 @@ def time_rounds(
     for i in progress_bar(range(warmup + rounds), title="timing", unit="round", shown=progress):
         shuffler.shuffle(order)
         for name in order:
-            elapsed = _time_once(calls[name], torch.device(device))
+            elapsed = _time_once(calls[name], torch.device(device), clock)
             if i >= warmup:
                 seconds[name].append(elapsed)
     return seconds
@@ -80,12 +83,12 @@ def _summary(values: Sequence[float], reference: float) -> TimingSummary:
     )
 
 
-def _time_once(call: Callable[[], object], device: torch.device) -> float:
+def _time_once(call: Callable[[], object], device: torch.device, clock: Callable[[], float]) -> float:
     _synchronize(device)
-    start = time.perf_counter()
+    start = clock()
     call()
     _synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def _synchronize(device: torch.device) -> None:

@@ -1,0 +1,88 @@
+"""`find_compared_model`: a model by its name: a run, a model folder, an exported file, or a config without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from detectron2.config import CfgNode
+
+from segvit.analysis.from_config import build_random_model
+from segvit.command_line.model_arguments import find_model_or_config
+from segvit.config.continual_step import continual_step
+from segvit.config.loading import MODEL_CONFIG, load_config
+from segvit.datasets.dataset_classes import class_list_of
+from segvit.engine.run_model import metrics_at
+from segvit.errors import UserError
+from segvit.exported.files import is_exported
+from segvit.inference.loaded_model import LoadedModel, load_checkpoint, load_exported
+from segvit.inference.predict_sample import first_test_set
+from segvit.model_folder.files import is_model_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedModel:
+    """A model to measure.
+
+    Attributes:
+        load: loads it onto the CPU; one that is not trained gets random weights and, where the number of tokens would
+            depend on the image, the share of the config (see `build_random_model`).
+        test_set: the first of DATASETS.TEST; empty for an exported file, which names none.
+        untrained: why there are no trained weights; empty if there are.
+        recorded_miou: of the last evaluation of the run, in percent; None if the model must be evaluated.
+    """
+
+    load: Callable[[], LoadedModel]
+    test_set: str = ""
+    untrained: str = ""
+    recorded_miou: float | None = None
+
+
+def find_compared_model(name: str, opts: Sequence[str] = ()) -> ComparedModel:
+    """The model of a name.
+
+    Args:
+        name: the OUTPUT_DIR of a run, whose last checkpoint is meant; a model folder; an .onnx or OpenVINO .xml file of
+            export_model.py; or the name of a config, for times and operations alone.
+        opts: KEY VALUE pairs that override its config.
+
+    Raises:
+        UserError: there is no such model, an override does not fit, or the run is a continual one.
+    """
+    if is_exported(name):
+        if not Path(name).is_file():
+            raise UserError(f"{name}: no such file")
+        return ComparedModel(load=partial(load_exported, name, opts))
+    folder = Path(name)
+    is_run = (folder / MODEL_CONFIG).is_file() and not is_model_folder(folder)
+    cfg = load_config(folder / MODEL_CONFIG if is_run else find_model_or_config(name), opts, trains=False)
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.TEST.LABELS_ONLY = True
+    if continual_step(cfg) is not None:
+        raise UserError(f"{name}: a continual step has metrics of its own; train_continual.py reports them")
+    if is_run:
+        return _model_of_run(cfg, folder, overridden=bool(opts))
+    if cfg.MODEL.WEIGHTS:
+        return ComparedModel(load=partial(load_checkpoint, cfg, None), test_set=first_test_set(cfg))
+    return _untrained(cfg, f"{name} is a config without trained weights")
+
+
+def _model_of_run(cfg: CfgNode, folder: Path, *, overridden: bool) -> ComparedModel:
+    """The last checkpoint of a run; its mIoU is that of the run's log, unless overrides change the model."""
+    checkpoint = folder / "model_final.pth"
+    if not checkpoint.is_file():
+        return _untrained(cfg, f"{folder} has not finished: it has no {checkpoint.name}")
+    recorded = None if overridden else metrics_at(cfg.SOLVER.MAX_ITER - 1, folder, cfg).get("mIoU")
+    return ComparedModel(
+        load=partial(load_checkpoint, cfg, checkpoint), test_set=first_test_set(cfg), recorded_miou=recorded
+    )
+
+
+def _untrained(cfg: CfgNode, reason: str) -> ComparedModel:
+    def load() -> LoadedModel:
+        return LoadedModel(cfg, build_random_model(cfg), class_list_of(cfg))
+
+    return ComparedModel(load=load, test_set=first_test_set(cfg), untrained=reason)

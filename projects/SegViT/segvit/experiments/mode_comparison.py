@@ -1,0 +1,183 @@
+"""`compare_modes`: mIoU, milliseconds and multiply-accumulates of trained models on one test set.
+
+A row is a recipe, perhaps with overrides such as a switch at inference; its models are runs with several seeds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog
+
+from segvit.analysis import TimingSummary, count_image_macs, summarize, time_rounds
+from segvit.assembly.meta_arch import SegViT
+from segvit.assembly.model_types import ModelInput
+from segvit.datasets import require_datasets
+from segvit.errors import UserError
+from segvit.evaluation import SemSegConfusionEvaluator
+from segvit.experiments.compared_models import ComparedModel, find_compared_model
+from segvit.experiments.seeded_runs import Spread
+from segvit.inference import SegViTPredictor
+from segvit.inference.loaded_model import LoadedModel
+from segvit.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class ModeSpec:
+    """A row to measure.
+
+    Attributes:
+        name: in table and plot.
+        models: see `find_compared_model`; several are runs of one recipe with other seeds.
+        opts: KEY VALUE pairs for each of them.
+    """
+
+    name: str
+    models: Sequence[str]
+    opts: Sequence[str] = ()
+
+
+@dataclass(kw_only=True)
+class ModeFigures:
+    """What was measured of a row; a figure is None if there is none, and `missing` says why.
+
+    Attributes:
+        name: of the row.
+        miou: in percent, of the finished models.
+        runs: how many these are.
+        timing: of an image, from the model's input to labels at the size of the file, by the first model.
+        gmacs: 10^9 multiply-accumulates of an image, by the first model; the mean if they depend on the image.
+        missing: what is missing -> why.
+    """
+
+    name: str
+    miou: Spread | None = None
+    runs: int = 0
+    timing: TimingSummary | None = None
+    gmacs: float | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How rows are measured.
+
+    Attributes:
+        rounds: timed rounds; every row segments the same image in a round, and the next one in the next.
+        num_images: how many images are timed, evenly spaced over the test set.
+        cpu_time: measure the CPU time of the process in place of the wall clock.
+    """
+
+    rounds: int
+    num_images: int
+    cpu_time: bool
+
+
+def compare_modes(specs: Sequence[ModeSpec], measurement: Measurement) -> tuple[str, list[ModeFigures]]:
+    """Measure every row: accuracy, then time in interleaved rounds, then operations. Everything runs on the CPU.
+
+    Returns:
+        The test set, and the figures of each row in the order given.
+
+    Raises:
+        UserError: a model is unknown, or the rows have no common test set.
+        OSError: for missing or unreadable files.
+    """
+    found = {spec.name: [find_compared_model(name, spec.opts) for name in spec.models] for spec in specs}
+    test_set = common_test_set([model for models in found.values() for model in models])
+    require_datasets([test_set])
+    records = DatasetCatalog.get(test_set)
+    rows, loaded = [], {}
+    for name, models in found.items():
+        row, loaded[name] = measure_accuracy(name, models, test_set, records)
+        rows.append(row)
+    chosen = np.linspace(0, len(records) - 1, min(measurement.num_images, len(records))).round().astype(int)
+    files = [records[index]["file_name"] for index in chosen]
+    inputs = {name: [predictor_of(one).prepare(file) for file in files] for name, one in loaded.items()}
+    timings = time_models(loaded, inputs, measurement)
+    for row in rows:
+        row.timing = timings[row.name]
+        count_operations(row, loaded[row.name], inputs[row.name])
+    return test_set, rows
+
+
+def common_test_set(models: Sequence[ComparedModel]) -> str:
+    """The test set of the models that name one. Raises UserError if that is none, or several."""
+    names = list(dict.fromkeys(model.test_set for model in models if model.test_set))
+    if len(names) != 1:
+        found = ", ".join(names) or "exported files name none: add a run or a config"
+        raise UserError(f"--row: all rows are measured on one test set, the first of DATASETS.TEST, not on {found}")
+    return names[0]
+
+
+def measure_accuracy(
+    name: str, models: Sequence[ComparedModel], test_set: str, records: Sequence[Mapping[str, Any]]
+) -> tuple[ModeFigures, LoadedModel]:
+    """The mIoU of the trained models of a row, and the model to time: the first trained one, or the first."""
+    trained = [model for model in models if not model.untrained]
+    first = (trained or list(models))[0].load()
+    row = ModeFigures(name=name, runs=len(trained))
+    reasons = "; ".join(model.untrained for model in models if model.untrained)
+    if reasons:
+        row.missing["mIoU" if not trained else "some of the runs"] = reasons
+    scores = []
+    for index, model in enumerate(trained):
+        score = model.recorded_miou
+        if score is None:
+            score = evaluate(first if index == 0 else model.load(), test_set, records, title=name)
+        scores.append(score)
+    row.miou = Spread.of(scores) if scores else None
+    return row, first
+
+
+def predictor_of(loaded: LoadedModel) -> SegViTPredictor:
+    """Its `prepare` reads and resizes an image for the model."""
+    return SegViTPredictor.of(loaded)
+
+
+def evaluate(loaded: LoadedModel, test_set: str, records: Sequence[Mapping[str, Any]], *, title: str) -> float:
+    """The mIoU, in percent, of labels at the size of the true label maps."""
+    evaluator = SemSegConfusionEvaluator(test_set, distributed=False)
+    predictor = predictor_of(loaded)
+    if len(loaded.classes.names) != evaluator.confusion_matrix.shape[0]:
+        raise UserError(f"{title}: {len(loaded.classes.names)} classes, but {test_set} has others")
+    with torch.inference_mode():
+        for record in progress_bar(records, title=f"evaluating {title}", unit="image"):
+            evaluator.process([record], loaded.model([predictor.prepare(record["file_name"])]))  # type: ignore[arg-type]
+    results = evaluator.evaluate()
+    assert results is not None, "the only process is the main one"
+    return results["sem_seg"]["mIoU"]
+
+
+def time_models(
+    models: Mapping[str, LoadedModel], inputs: Mapping[str, Sequence[ModelInput]], measurement: Measurement
+) -> dict[str, TimingSummary]:
+    """Time per image of each model, in interleaved rounds; `inputs` are the images as each model takes them."""
+
+    def segment(loaded: LoadedModel, images: cycle[ModelInput]) -> None:
+        loaded.model([next(images)])
+
+    calls: dict[str, Callable[[], object]] = {
+        name: partial(segment, loaded, cycle(inputs[name])) for name, loaded in models.items()
+    }
+    clock = time.process_time if measurement.cpu_time else time.perf_counter
+    with torch.inference_mode():
+        return summarize(time_rounds(calls, rounds=measurement.rounds, warmup=2, progress=True, clock=clock))
+
+
+def count_operations(row: ModeFigures, loaded: LoadedModel, images: Sequence[ModelInput]) -> None:
+    """Set the row's multiply-accumulates, or why there are none."""
+    if not isinstance(loaded.model, SegViT):
+        row.missing["MACs"] = "an exported file is not counted"
+    elif loaded.model.windows is not None:
+        row.missing["MACs"] = "an image by windows is not counted"
+    else:
+        counts = [count_image_macs(loaded.model.network, one["image"]) for one in images]
+        row.gmacs = sum(counts) / len(counts) / 1e9

@@ -1,0 +1,112 @@
+"""plot_pareto.py: where the figures of a row come from, what is left out and why, and its files."""
+
+import json
+
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import build_model
+
+from helpers.repository import PROJECT
+from helpers.scripts import load_script
+from helpers.toy_run import toy_run_cfg
+from segvit.analysis import count_image_macs, count_macs
+from segvit.analysis.from_config import build_random_model
+from segvit.classes.palette import distinct_colors
+from segvit.exported import files
+
+TOOL = load_script(PROJECT / "tools" / "plot_pareto.py")
+# Tokens of an image whose edge head finds some edges: half of its scores are above the median.
+EDGES = {
+    "MODEL__VIT__REDUCTION": "cells",
+    "MODEL__VIT__EDGE__SELECTION": "threshold",
+    "MODEL__VIT__EDGE__THRESHOLD": 0.5,
+}
+MERGE = ("MODEL.VIT.REDUCTION", "merge", "MODEL.VIT.MERGE.BLOCK", "1")
+
+
+def write_run(folder, miou=None, *, finished=True, **changes):
+    """The OUTPUT_DIR of a run with random weights; `miou` is what its log says of the last evaluation."""
+    folder.mkdir()
+    cfg = toy_run_cfg(folder, **changes)
+    (folder / "config.yaml").write_text(cfg.dump())
+    lines = [{"iteration": 3, "sem_seg/mIoU": 99.0}, {"iteration": cfg.SOLVER.MAX_ITER, "sem_seg/mIoU": miou}]
+    (folder / "metrics.json").write_text("\n".join(map(json.dumps, lines if miou else lines[:1])))
+    # Of an evaluation after the training, with other keys.
+    (folder / "sem_seg_evaluation.json").write_text('{"metrics": {"mIoU": 98.0}}')
+    torch.manual_seed(0)
+    if finished:
+        DetectionCheckpointer(build_model(cfg), save_dir=str(folder)).save("model_final")
+    return str(folder)
+
+
+def run_tool(output, *rows):
+    TOOL.main([*(word for row in rows for word in ("--row", *row)), "--output", str(output), "--rounds", "1"])
+    return {row["name"]: row for row in json.loads((output / "pareto.json").read_text())["rows"]}
+
+
+@pytest.fixture
+def output(toy_scenes, tmp_path):
+    return tmp_path / "output"
+
+
+def test_rows_of_runs_of_switches_and_of_configs(output, tmp_path, capsys):
+    seeds = [write_run(tmp_path / f"s{seed}", miou) for seed, miou in ((1, 50.0), (2, 54.0))]
+    unfinished = write_run(tmp_path / "s3", 40.0, finished=False)
+    rows = run_tool(
+        output,
+        ("plain", *seeds, unfinished),
+        ("merge", *seeds[:1], *MERGE),
+        ("untrained", str(tmp_path / "s3" / "config.yaml")),
+    )
+    plain, merge, untrained = rows["plain"], rows["merge"], rows["untrained"]
+    # The last evaluation of each finished run.
+    assert (plain["miou"]["mean"], plain["runs"]) == (52.0, 2) and plain["miou"]["deviation"] == pytest.approx(8**0.5)
+    assert "s3 has not finished" in plain["missing"]["some of the runs"]
+    # A switch makes another model of the weights: it is evaluated, and not read.
+    assert 0 <= merge["miou"]["mean"] < 40 and merge["miou"]["deviation"] is None
+    assert merge["gmacs"] < plain["gmacs"] and merge["timing"]["median_ms"] > 0
+    assert untrained["miou"] is None and "without trained weights" in untrained["missing"]["mIoU"]
+    assert untrained["gmacs"] == plain["gmacs"] and untrained["timing"]["median_ms"] > 0
+    text = (output / "pareto.txt").read_text()
+    assert text.strip() in capsys.readouterr().out and "52.0 ± 2.8" in text
+    assert (output / "pareto.png").stat().st_size > 10_000
+
+
+def test_an_exported_file_is_evaluated_and_timed_but_not_counted(output, tmp_path, monkeypatch):
+    def open_file(path):
+        """A file that finds class 1 everywhere."""
+        metadata = {
+            "class_names": [f"class {index}" for index in range(10)],
+            "palette": distinct_colors(10),
+            "result": "labels",
+            "pixel_format": "RGB",
+            "short_side": 32,
+            "max_long_side": 48,
+            "max_level": 0,
+            "ignore_value": 255,
+        }
+        run = lambda images: torch.ones(len(images), *images.shape[-2:], dtype=torch.int64)  # noqa: E731
+        return files.ExportedFile(path=path, run=run, metadata=metadata, fixed_size=None)
+
+    monkeypatch.setitem(files.READERS, ".onnx", open_file)
+    exported = tmp_path / "model.onnx"
+    exported.touch()
+    rows = run_tool(output, ("plain", write_run(tmp_path / "s1", 50.0)), ("int8", str(exported)))
+    assert 0 < rows["int8"]["miou"]["mean"] < 10 and rows["int8"]["timing"]["median_ms"] > 0
+    assert rows["int8"]["gmacs"] is None and rows["int8"]["missing"]["MACs"]
+
+
+def test_a_run_without_its_last_evaluation_is_evaluated(output, tmp_path):
+    rows = run_tool(output, ("plain", write_run(tmp_path / "s1")))
+    assert rows["plain"]["miou"]["mean"] < 40
+
+
+def test_operations_of_an_image_are_those_of_its_tokens(toy_scenes, tmp_path):
+    image = torch.randint(256, (3, 32, 48), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    plain = build_random_model(toy_run_cfg(tmp_path)).network
+    assert count_image_macs(plain, image) == count_macs(plain, (32, 48))["total"]
+    torch.manual_seed(0)
+    cells = build_model(toy_run_cfg(tmp_path, **EDGES)).eval().network
+    flat = torch.full_like(image, 128)
+    assert count_image_macs(cells, image) != count_image_macs(cells, flat)
