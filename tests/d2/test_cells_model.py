@@ -72,9 +72,10 @@ def test_a_plain_model_merges_as_it_is_and_starts_the_training_of_cells(tiny_cfg
         SegViTCheckpointer(model).load(path)
 
 
-@pytest.mark.parametrize("kind", ["cells", "merge"])
-def test_older_groups_of_a_continual_model_stay_as_they_are(tiny_cfg, make_input, kind):
+@pytest.mark.parametrize(("kind", "blocks"), [("cells", 0), ("merge", 0), ("cells", 1)])
+def test_older_groups_of_a_continual_model_stay_as_they_are(tiny_cfg, make_input, kind, blocks):
     use(tiny_cfg, kind)
+    tiny_cfg.MODEL.SEGVIT.CONTINUAL.ADAPTER_BLOCKS, tiny_cfg.MODEL.SEGVIT.CONTINUAL.ADAPTER_DIM = blocks, 24
     tiny_cfg.MODEL.SEM_SEG_HEAD.NAME, tiny_cfg.MODEL.SEGVIT.OUTPUT = "ContinualHead", "diagonal"
     tiny_cfg.MODEL.SEGVIT.CONTINUAL.PROTOCOL, tiny_cfg.MODEL.SEGVIT.CONTINUAL.STEP = "3-2", 0
     first, inputs = build(tiny_cfg), without_labels(make_input(41, 23))
@@ -85,6 +86,18 @@ def test_older_groups_of_a_continual_model_stay_as_they_are(tiny_cfg, make_input
     sum(second([make_input(32, 48, ids=(3, 4, 5, 255))]).values()).backward()
     optimizer.step()
     torch.testing.assert_close(segment(second.eval(), inputs)[0][:3], segment(first, inputs)[0][:3], rtol=0, atol=0)
+
+
+@EACH_KIND
+def test_an_adapter_of_a_later_group_reads_kept_tokens_alone(tiny_cfg, make_input, kind):
+    tiny_cfg.MODEL.SEM_SEG_HEAD.NAME, tiny_cfg.MODEL.SEGVIT.OUTPUT = "ContinualHead", "diagonal"
+    tiny_cfg.MODEL.SEGVIT.CONTINUAL.PROTOCOL, tiny_cfg.MODEL.SEGVIT.CONTINUAL.STEP = "3-2", 1
+    tiny_cfg.MODEL.SEGVIT.CONTINUAL.ADAPTER_BLOCKS, tiny_cfg.MODEL.SEGVIT.CONTINUAL.ADAPTER_DIM = 1, 24
+    model = build(use(tiny_cfg, kind))
+    torch.nn.init.normal_(model.sem_seg_head.added[0].adapter.up.weight)
+    inputs = [without_labels(make_input(*size, seed=seed)) for seed, size in enumerate(SIZES)]
+    for batched, image in zip(segment(model, *inputs), inputs, strict=True):
+        torch.testing.assert_close(batched, *segment(model, image), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("upsampling", ["nearest", "inherited"])

@@ -10,7 +10,9 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
+from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.config.continual_step import continual_step
+from segvit.errors import UserError
 from segvit.modeling.continual.group_decoders import merge_groups
 
 ENCODERS = {
@@ -18,6 +20,7 @@ ENCODERS = {
     "shrunk": {"REDUCTION": "shrunk", "REDUCTION_BLOCK": 1, "OUT_INDICES": [0, 2]},
     "shrunk++": {"REDUCTION": "shrunk++", "REDUCTION_BLOCK": 1, "OUT_INDICES": [0, 2]},
 }
+ADAPTER = {"ADAPTER_BLOCKS": 1, "ADAPTER_DIM": 24}
 
 
 @pytest.fixture(params=[*ENCODERS, "plain, detail", "shrunk++, detail"])
@@ -69,7 +72,7 @@ def scores(model, make_input):
         return torch.stack([model([make_input(40, 56, seed=seed)])[0]["sem_seg"] for seed in range(2)])
 
 
-@pytest.mark.parametrize("keys", [{}, {"COMPETITION_WEIGHT": 2.0}, {"NUM_LAYERS": 2, "HIDDEN_DIM": 12}])
+@pytest.mark.parametrize("keys", [{}, {"COMPETITION_WEIGHT": 2.0}, {"NUM_LAYERS": 2, "HIDDEN_DIM": 12, **ADAPTER}])
 def test_outputs_of_older_groups_stay_bit_identical(cfg, make_input, keys):
     model = before = None
     groups = ((3, 0), (4, 1), (2,))
@@ -152,8 +155,39 @@ def test_later_groups_may_have_decoders_of_their_own_size(cfg):
         assert {name.split("layers.")[1][0] for name, _ in decoder.named_modules() if "layers." in name} >= {"0", "1"}
 
 
-def test_batched_equals_single(cfg, make_input):
-    model = build_model(cfg).eval()
+def test_an_adapter_begins_with_the_stage_as_it_is_and_serves_its_group_alone(cfg, make_input):
+    plain = build_model(continual(cfg, step=-1))
+    adapted = next_step(plain, cfg, step=-1, **ADAPTER)
+    before = scores(plain, make_input)
+    torch.testing.assert_close(scores(adapted, make_input), before)
+    torch.nn.init.normal_(adapted.sem_seg_head.added[0].adapter.up.weight)
+    after = scores(adapted, make_input)
+    assert torch.equal(after[:, [3, 0, 2]], before[:, [3, 0, 2]])
+    assert not torch.allclose(after[:, [4, 1]], before[:, [4, 1]], atol=1e-3)
+    with pytest.raises(ValueError, match=r"CONTINUAL\.ADAPTER_DIM 20 must be a multiple of 12"):
+        build_model(continual(cfg, step=-1, ADAPTER_BLOCKS=1, ADAPTER_DIM=20))
+
+
+def test_a_step_with_an_adapter_starts_from_the_step_before_and_is_resumed_whole(tiny_cfg, tmp_path):
+    SegViTCheckpointer(build_model(continual(tiny_cfg, step=0)), str(tmp_path)).save("step_0")
+    cfg = continual(tiny_cfg, step=1, **ADAPTER)
+    new_tensors = continual_step(cfg).new_tensors
+    model, resumed = build_model(cfg), build_model(cfg)
+    loader = SegViTCheckpointer(model, str(tmp_path), strict=False, new_tensors=new_tensors)
+    loader.load(str(tmp_path / "step_0.pth"), checkpointables=[])
+    loader.save("step_1")
+    SegViTCheckpointer(resumed).load(str(tmp_path / "step_1.pth"))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor)
+    with pytest.raises(UserError, match=r"added\.0\.adapter\."):
+        SegViTCheckpointer(build_model(continual(tiny_cfg, step=1))).load(str(tmp_path / "step_1.pth"))
+
+
+@pytest.mark.parametrize("keys", [{}, ADAPTER])
+def test_batched_equals_single(cfg, make_input, keys):
+    model = build_model(continual(cfg, step=-1, **keys)).eval()
+    for group in model.sem_seg_head.added if keys else []:
+        torch.nn.init.normal_(group.adapter.up.weight)
     inputs = [make_input(32, 48, seed=1), make_input(40, 41, seed=2)]
     with torch.no_grad():
         together = model(inputs)

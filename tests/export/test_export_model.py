@@ -112,6 +112,7 @@ def test_files_of_continual_models_return_all_classes_at_any_size(tiny_cfg, tmp_
     use_blocks(tiny_cfg, 1)
     head.NAME, tiny_cfg.MODEL.SEGVIT.OUTPUT = "ContinualHead", "diagonal"
     continual.PROTOCOL, continual.CLASS_ORDER, continual.STEP = "2-2", [3, 0, 4, 1, 2], -1
+    continual.ADAPTER_BLOCKS, continual.ADAPTER_DIM = 1, 24
     runners, source, size = export(tiny_cfg, tmp_path, "torch_export", "torchscript")
     require_agreement_of_each(runners, source, size)
     for run in runners.values():

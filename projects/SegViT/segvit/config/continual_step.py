@@ -38,6 +38,7 @@ class ContinualStep:
         in_features: the stages that later groups read; empty for those of the first group.
         query_upsampling: how later groups restore the grid; empty for the method of the first group.
         num_layers, hidden_dim: of the decoders of later groups; 0 for those of the first group.
+        adapter_blocks, adapter_dim: of the `StageAdapter` of later groups; 0 blocks for none.
         competition_weight: of the loss between a new group and the older ones (`CrossGroupLoss`).
         calibration: how the new group's factor is chosen after training, "none" or "bias".
         background_class: the class id of everything without a label, in the first group; -1 for none.
@@ -53,6 +54,8 @@ class ContinualStep:
     query_upsampling: str
     num_layers: int
     hidden_dim: int
+    adapter_blocks: int
+    adapter_dim: int
     competition_weight: float
     calibration: str
     background_class: int = -1
@@ -116,6 +119,8 @@ def continual_step(cfg: CfgNode) -> ContinualStep | None:
         query_upsampling=continual.QUERY_UPSAMPLING,
         num_layers=continual.NUM_LAYERS,
         hidden_dim=continual.HIDDEN_DIM,
+        adapter_blocks=continual.ADAPTER_BLOCKS,
+        adapter_dim=continual.ADAPTER_DIM,
         competition_weight=continual.COMPETITION_WEIGHT,
         calibration=continual.CALIBRATION,
         background_class=background,

@@ -171,6 +171,9 @@ CONTINUAL = (
     # values. One layer of one stage makes a protocol of many steps cheap.
     Key("MODEL.SEGVIT.CONTINUAL.NUM_LAYERS", 0, at_least(0)),
     Key("MODEL.SEGVIT.CONTINUAL.HIDDEN_DIM", 0, at_least(0)),
+    # Transformer blocks of a later group on its deepest stage, before its decoder, and their width; 0 blocks for none.
+    Key("MODEL.SEGVIT.CONTINUAL.ADAPTER_BLOCKS", 0, at_least(0)),
+    Key("MODEL.SEGVIT.CONTINUAL.ADAPTER_DIM", 192, at_least(1)),
     # Weight of a loss in which a new group competes with the frozen older groups for each pixel, as in prediction;
     # 0.0 for none, as in the paper.
     Key("MODEL.SEGVIT.CONTINUAL.COMPETITION_WEIGHT", 0.0),

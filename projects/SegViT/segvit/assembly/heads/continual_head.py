@@ -16,8 +16,10 @@ from segvit.assembly.configurable import configurable
 from segvit.assembly.detail_keys import configured_pixel_stage
 from segvit.assembly.heads.sem_seg_head import build_criterion, build_head_decoder, head_stages, require_stages
 from segvit.assembly.stage_shape import StageShape
-from segvit.config.continual_step import KEY, continual_step
+from segvit.config.continual_step import KEY, ContinualStep, continual_step
+from segvit.config.keys import config_keys
 from segvit.errors import UserError
+from segvit.modeling.continual.adapter import StageAdapter
 from segvit.modeling.continual.class_groups import ClassGroups
 from segvit.modeling.continual.group_decoders import AddedDecoder, Decoder, merge_groups
 from segvit.modeling.decoder.outputs import DecoderOutputs, MergedOutputs
@@ -104,7 +106,8 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
                     query_upsampling=step.query_upsampling,
                     num_layers=step.num_layers,
                     hidden_dim=step.hidden_dim,
-                )
+                ),
+                build_adapter(cfg, step, input_shape[added_in_features[0]]),
             )
             for group in later_groups
         ]
@@ -193,4 +196,20 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
         return MaskTargets(
             classes=torch.tensor([self._position[class_id] for class_id in target.classes.tolist()], dtype=torch.int64),
             labels=self.index_in_group[labels.clamp(min=0)].where(labels >= 0, labels),
+        )
+
+
+def build_adapter(cfg: CfgNode, step: ContinualStep, stage: StageShape) -> StageAdapter | None:
+    """Build the adapter of a later group on its deepest stage; None if the step has none."""
+    if not step.adapter_blocks:
+        return None
+    segvit = cfg.MODEL.SEGVIT
+    with config_keys(dim=f"{KEY}.ADAPTER_DIM"):
+        return StageAdapter(
+            in_dim=stage.channels,
+            dim=step.adapter_dim,
+            num_blocks=step.adapter_blocks,
+            head_dim=segvit.HIDDEN_DIM // segvit.NUM_HEADS,
+            dropout=segvit.DROPOUT,
+            init_std=segvit.INIT_STD,
         )

@@ -11,6 +11,7 @@ from functools import reduce
 import torch
 from torch import nn
 
+from segvit.modeling.continual.adapter import StageAdapter
 from segvit.modeling.continual.class_groups import ClassGroups
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.outputs import DecoderOutputs, MergedOutputs
@@ -27,6 +28,7 @@ class AddedDecoder(nn.Module):
 
     Args:
         decoder: of the group's k classes.
+        adapter: what the group makes of the deepest stage before its decoder reads it; None for nothing.
 
     Attributes:
         factor: scalar that the group's scores are multiplied by when they compete with other groups.
@@ -34,13 +36,16 @@ class AddedDecoder(nn.Module):
 
     factor: torch.Tensor
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, adapter: StageAdapter | None = None) -> None:
         super().__init__()
+        self.adapter = adapter
         self.decoder = decoder
         self.register_buffer("factor", torch.ones(()))
 
     def forward(self, stages: list[Stage], pixels: torch.Tensor | None = None) -> DecoderOutputs:
         """Decode the stages (see `ATMDecoder.forward`)."""
+        if self.adapter is not None:
+            stages = [self.adapter(stages[0]), *stages[1:]]
         return self.decoder(stages, pixels)
 
 
