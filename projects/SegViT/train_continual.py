@@ -1,10 +1,12 @@
-"""Train all steps of a continual segmentation protocol, and report what each kept and gained.
+"""Add classes to a finished model, or train all steps of a continual segmentation protocol; report what was gained.
 
+    python train_continual.py --model FOLDER --output FOLDER [--classes NAME ...] DATASETS.FOLDER /path [KEY VALUE ...]
     python train_continual.py --model NAME [--method continual finetune joint] [--num-gpus N] [KEY VALUE ...]
 
-OUTPUT_DIR/<method>/step_<i>.pth is the model after step i; step_<i>/ is the folder of its run, with the config.yaml for
-`train_net.py --eval-only`. Called again with the same config, the program skips finished steps and resumes an
-interrupted one. OUTPUT_DIR/report.{txt,json,png} are the results.
+The first trains the new classes of an annotated folder; the outputs of old ones stay bit-identical. NAME is a config
+with a protocol. OUTPUT_DIR/model is the model after the last step, report.{txt,json,png} are the results, and
+<method>/step_<i>/ is the folder of a step's run. Called again with the same arguments, the program skips finished steps
+and resumes an interrupted one.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
 
 # isort: split
 import argparse
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,9 +27,23 @@ from detectron2.utils import comm
 from segvit.checkpoint.checkpointer import require_weights
 from segvit.cli_errors import user_errors
 from segvit.command_line.parser import CommandParser
+from segvit.continual.added_classes import (
+    added_classes_config,
+    adds_classes,
+    describe_data,
+    require_fitting_images,
+)
 from segvit.continual.report import write_report
-from segvit.continual.run import METHODS, StepResult, protocol_step, run_or_load_step, step_configs
+from segvit.continual.run import (
+    METHODS,
+    StepResult,
+    protocol_step,
+    run_or_load_step,
+    step_configs,
+    write_last_model,
+)
 from segvit.data.step_records import step_records
+from segvit.dataset_tools.doctor.training_check import check_before_training
 from segvit.datasets import require_datasets
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.hooks.progress_bar import ProgressBar
@@ -34,14 +51,22 @@ from segvit.engine.launch_options import argument_parser, number_of_processes, r
 from segvit.engine.launching import hide_gpus_from_cpu_models, launch
 from segvit.engine.preflight import preflight, require_same_classes
 from segvit.engine.run_folder import locked
-from segvit.engine.run_setup import seed_run, set_up_logging, show
+from segvit.engine.run_setup import next_command, seed_run, set_up_logging, show
+from segvit.errors import UserError
 from segvit.experiments.cached_run import lock_config
 from segvit.output_files import require_folder
 
 
 def build_parser() -> CommandParser:
-    """The options of train_net.py, and the methods."""
+    """The options of train_net.py, the classes to add, and the methods."""
     parser = argument_parser(description=__doc__)
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="the classes to add to a model folder (default: all of the dataset that the model does not know)",
+    )
     parser.add_argument(
         "--method",
         nargs="+",
@@ -64,21 +89,38 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def require_fitting_options(args: argparse.Namespace) -> None:
+    """Raise UserError for an option that has no effect, with a model folder or without one."""
+    if not adds_classes(args):
+        if args.classes:
+            raise UserError(
+                f"--classes {' '.join(args.classes)}: name a trained model by --model, to which they are added"
+            )
+    elif args.method != ["continual"]:
+        raise UserError(
+            f"--method {' '.join(args.method)}: classes are added to a finished model by 'continual' alone; the others "
+            "need the data of its old classes"
+        )
+
+
 def read_config(args: argparse.Namespace) -> CfgNode:
-    """The config of the whole protocol. Raises UserError."""
-    cfg = run_config(args)
+    """The config of all steps. Raises UserError."""
+    cfg = added_classes_config(args) if adds_classes(args) else run_config(args)
     protocol_step(cfg)
     return scale_to_processes(cfg, number_of_processes(args))
 
 
 def check(args: argparse.Namespace) -> None:
     """Check config, data and every step before any process starts. Raises UserError or OSError."""
+    require_fitting_options(args)
     cfg = read_config(args)
     require_gpu_per_process(cfg.MODEL.DEVICE, number_of_processes(args))
     require_weights(cfg.MODEL.WEIGHTS, evaluates=False)
     require_datasets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     require_folder(cfg.OUTPUT_DIR, origin="OUTPUT_DIR")
     require_same_classes(cfg)
+    if adds_classes(args):
+        require_fitting_images(cfg)
     for step_cfg in step_configs(cfg, args.method[0], Path(cfg.OUTPUT_DIR)):
         preflight(step_cfg, trains=step_cfg.SOLVER.MAX_ITER > 0)
         if step_cfg.SOLVER.MAX_ITER:
@@ -96,11 +138,14 @@ def main(args: argparse.Namespace) -> dict[str, list[StepResult]]:
         comm.synchronize()
         set_up_logging(cfg.OUTPUT_DIR)
         seed_run(cfg, benchmark=True)
+        if adds_classes(args) and comm.is_main_process():
+            check_before_training(cfg)
+            show("%s", describe_data(cfg))
         return run_methods(cfg, args.method)
 
 
 def run_methods(cfg: CfgNode, methods: Sequence[str]) -> dict[str, list[StepResult]]:
-    """Run all steps of each method, and write the report after every step."""
+    """Run all steps of each method, and write the report after every step, and the model after the last one."""
     results: dict[str, list[StepResult]] = {}
     for method in dict.fromkeys(methods):
         configs = step_configs(cfg, method, Path(cfg.OUTPUT_DIR, method))
@@ -111,6 +156,10 @@ def run_methods(cfg: CfgNode, methods: Sequence[str]) -> dict[str, list[StepResu
             if comm.is_main_process():
                 text = write_report(results, Path(cfg.OUTPUT_DIR), title=describe(cfg))
                 show("\n%s", text)
+        if method == "continual" and comm.is_main_process():
+            model = write_last_model(configs[-1], Path(cfg.OUTPUT_DIR))
+            show("  %s", model)
+            show("%s", next_command(model, demo=Path(sys.argv[0]).parent / "demo" / "demo.py"))
     return results
 
 

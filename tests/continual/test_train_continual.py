@@ -90,13 +90,14 @@ def test_every_step_writes_a_checkpoint_and_the_report_covers_all_steps(config_f
     assert [len(report["steps"][method]) for method in ("continual", "finetune", "joint")] == [3, 3, 1]
     for step in report["steps"]["continual"]:
         metrics = step["metrics"]
+        assert ("AUROC_score" in metrics) == ("AUROC_confidence" in metrics) == (step["step"] < 2)
         assert {"mIoU_base", "mIoU_new", "mIoU_all", f"mIoU_group{step['step']}_alone"} <= set(metrics)
         assert all(sum(row) == pytest.approx(100) for row in step["confusion"])
     lost = report["forgetting"]["continual"]
     assert all(value == 0 for step in lost for name, value in step.items() if name.endswith("_alone"))
     assert report["share_of_joint"]["joint"] == 1
     text = (output / "report.txt").read_text()
-    assert text.count("continual ") >= 3 and "forgotten" in text
+    assert text.count("continual ") >= 3 and "forgotten" in text and "AUROC confidence" in text
     assert (output / "report.png").stat().st_size > 5000
 
 

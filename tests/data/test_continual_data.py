@@ -172,6 +172,24 @@ def test_groups_are_evaluated_among_all_classes_and_alone(data, tmp_path):
     assert metrics["mIoU_new"] == pytest.approx((100 + 0 + metrics["mIoU_group2"]) / 3)
 
 
+@pytest.mark.parametrize(("unlearnt", "expected"), [((0.3, 0.3), 100.0), ((0.9, 0.0), 0.0)])
+def test_the_confidence_is_compared_between_learnt_and_later_classes(data, tmp_path, unlearnt, expected):
+    """Scores of classes that are not learnt yet have no part in it."""
+    outputs = []
+    for record in DatasetCatalog.get(data.DATASETS.TRAIN[0]):
+        labels = torch.from_numpy(np.array(Image.open(record["sem_seg_file_name"])))
+        scores = torch.full((5, HEIGHT, WIDTH), 0.8)
+        scores[:2] = torch.where(
+            labels < 2, torch.tensor([0.6, 0.1])[:, None, None], torch.tensor(unlearnt)[:, None, None]
+        )
+        outputs.append({"sem_seg": scores})
+    metrics = evaluate(at_step(data, 0), outputs, tmp_path)
+    assert metrics["AUROC_confidence"] == metrics["AUROC_score"] == expected
+    assert not any(name.startswith("AUROC") for name in evaluate(at_step(data, 2), outputs, tmp_path))
+    labels_alone = [{"sem_seg_labels": output["sem_seg"].argmax(0)} for output in outputs]
+    assert not any(name.startswith("AUROC") for name in evaluate(at_step(data, 0), labels_alone, tmp_path))
+
+
 def test_classes_not_learnt_yet_are_not_counted(data, tmp_path):
     records = DatasetCatalog.get(data.DATASETS.TRAIN[0])
     metrics = evaluate(at_step(data, 0), one_hot(records, wrong=(2, 3)), tmp_path)

@@ -76,6 +76,11 @@ class ContinualStep:
         return self.groups[: self.index + 1]
 
     @property
+    def later_classes(self) -> tuple[int, ...]:
+        """The class ids of the steps after this one."""
+        return tuple(class_id for group in self.groups[self.index + 1 :] for class_id in group)
+
+    @property
     def background(self) -> int:
         """The training label of pixels of all other classes: the background class where it is new, else one past K."""
         return self.background_class if self.background_class in self.new_classes else self.num_classes

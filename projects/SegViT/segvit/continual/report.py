@@ -40,11 +40,14 @@ def write_report(results: Results, folder: Path, *, title: str) -> str:
 
 
 def steps_table(results: Results) -> str:
-    """One row per method and step: mIoU of base, new and all classes and of each group, and forgetting."""
+    """One row per method and step: mIoU of base, new and all classes and of each group, forgetting, and AUROC.
+
+    The AUROC is that of confidence and best score between pixels of learnt classes and of those of later steps.
+    """
     num_groups = max(len(steps[-1].groups) for steps in results.values())
     header = ["method", "step", "all", "base", "new"]
     header += [f"group {index}" for index in range(num_groups)]
-    header += ["base alone", "forgotten", "all / joint"]
+    header += ["base alone", "forgotten", "all / joint", "AUROC confidence", "AUROC score"]
     shares = shares_of_joint(results)
     rows = []
     for method, steps in results.items():
@@ -56,6 +59,7 @@ def steps_table(results: Results) -> str:
             row = [method, step.step, *map(_format, figures), _format(step.metrics.get("mIoU_group0_alone"))]
             row.append(_format(lost[position].get("group0_alone"), digits=3))
             row.append(_format(shares.get(method) if is_last else None, digits=3))
+            row += [_format(step.metrics.get(f"AUROC_{name}")) for name in ("confidence", "score")]
             rows.append(row)
     return tabulate(rows, header, "simple", disable_numparse=True, colalign=["left", *["right"] * (len(header) - 1)])
 

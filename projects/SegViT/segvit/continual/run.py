@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from segvit.continual.calibration import calibrate_newest_group
 from segvit.engine.trainer import Trainer
 from segvit.errors import UserError
 from segvit.experiments.cached_run import Overrides, lock_config, merge, train
-from segvit.model_folder.files import MODEL_FOLDER
+from segvit.model_folder.files import MODEL_FOLDER, is_model_folder, read_model_folder
 from segvit.model_folder.packing import pack_checkpoint
 from segvit.output_files import atomic_write_text
 
@@ -140,7 +141,10 @@ def run_or_load_step(cfg: CfgNode, method: str, hooks: Callable[[], list[HookBas
     if not checkpoint.is_file():
         train_step(cfg, step, method, checkpoint, hooks)
     model = load_step(cfg, checkpoint)
-    metrics = Trainer.test(cfg, model)
+    # A finished model may be evaluated on a dataset that labels none of its classes.
+    trained = cfg.SOLVER.MAX_ITER > 0
+    evaluators = [Trainer.build_evaluator(cfg, name, warns=trained) for name in cfg.DATASETS.TEST]
+    metrics = Trainer.test(cfg, model, evaluators)
     result = None
     if comm.is_main_process():
         known = {name: value for group in metrics.values() for name, value in group.items() if not math.isnan(value)}
@@ -148,6 +152,18 @@ def run_or_load_step(cfg: CfgNode, method: str, hooks: Callable[[], list[HookBas
         result = _step_result(cfg, step, method, metrics, checkpoint)
         atomic_write_text(result_file, json.dumps(asdict(result), indent=2))
     return comm.all_gather(result)[0]
+
+
+def write_last_model(cfg: CfgNode, folder: Path) -> Path:
+    """Write the model of a finished step, of `step_configs`, into `folder`/model, unless it is there."""
+    target = folder / MODEL_FOLDER
+    if not is_model_folder(target):
+        step = continual_step(cfg)
+        assert step is not None  # configs of `step_configs` have groups
+        checkpoint = step_checkpoint(Path(cfg.OUTPUT_DIR).parent, step.index)
+        metrics = read_model_folder(Path(cfg.OUTPUT_DIR, MODEL_FOLDER)).metrics
+        pack_checkpoint(checkpoint, target, cfg=cfg, metrics=metrics, command=sys.argv)
+    return target
 
 
 def train_step(

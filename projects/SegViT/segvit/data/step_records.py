@@ -58,12 +58,11 @@ def select_records(records: Records, step: ContinualStep, ids: np.ndarray) -> Re
         step: the step.
         ids: the model's class id of each of the dataset's classes, -1 for none.
     """
-    later = [class_id for group in step.groups[step.index + 1 :] for class_id in group]
     selected = []
     for record, present in zip(records, classes_present(records), strict=True):
         classes = ids[present[present < len(ids)]]
         overlaps = np.isin(classes, step.selecting_classes).any()
-        if overlaps and not (step.selection == "disjoint" and np.isin(classes, later).any()):
+        if overlaps and not (step.selection == "disjoint" and np.isin(classes, step.later_classes).any()):
             selected.append(record)
     return selected
 

@@ -140,6 +140,7 @@ class Trainer(DefaultTrainer):
         step = continual_step(cfg)
         if step is None:
             return SemSegConfusionEvaluator(dataset_name, output_dir=output_dir, **options)
+        options["confidence_temperature"] = cfg.TEST.CONFIDENCE_TEMPERATURE
         return ContinualEvaluator(dataset_name, step=step, output_dir=output_dir, **options)
 
     @classmethod

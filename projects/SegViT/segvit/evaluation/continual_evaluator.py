@@ -19,14 +19,16 @@ from detectron2.utils import comm
 from segvit.config.continual_step import ContinualStep, model_ids
 from segvit.data.label_reading import Relabelling
 from segvit.evaluation.confusion_evaluator import SemSegConfusionEvaluator
+from segvit.evaluation.unlearnt_pixels import UnlearntPixels
 
 
 class ContinualEvaluator(DatasetEvaluator):
     """mIoU of all classes learnt so far, of the first group (base), of the later ones (new), and of each group.
 
     Pixels of classes not learnt yet are ignored. A group's "alone" metric takes the argmax over its classes
-    only, on their own pixels: it shows forgetting without the confusion with other groups. It needs scores, and is left
-    out for models that output labels.
+    only, on their own pixels: it shows forgetting without the confusion with other groups. The AUROC says how well
+    the confidence, and the best score, of a pixel tell learnt classes from those of later groups. Both need scores, and
+    are left out for models that output labels.
 
     Args:
         dataset_name: a registered dataset with ground truth; classes are matched as in training.
@@ -36,6 +38,7 @@ class ContinualEvaluator(DatasetEvaluator):
         with_boundary_iou: add the boundary IoU of all classes learnt so far.
         save_predictions: write the predictions over all classes learnt so far.
         warns: log a warning if the ground truth makes the metrics meaningless.
+        confidence_temperature: of the confidence, see `confidence_of_scores`.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class ContinualEvaluator(DatasetEvaluator):
         with_boundary_iou: bool = False,
         save_predictions: bool = False,
         warns: bool = True,
+        confidence_temperature: float = 1.0,
     ) -> None:
         self._groups = step.known_groups
         self._names = list(step.class_names or MetadataCatalog.get(dataset_name).stuff_classes)
@@ -72,6 +76,11 @@ class ContinualEvaluator(DatasetEvaluator):
         self._alone = [
             evaluator_of(group, f"group{index}_alone", is_main=False) for index, group in enumerate(self._groups)
         ]
+        self._unlearnt = None
+        if step.later_classes:
+            self._unlearnt = UnlearntPixels(
+                dataset_name, step=step, ignore_label=ignore_label, temperature=confidence_temperature
+            )
         self._distributed = distributed
         self._gets_scores = False
 
@@ -79,6 +88,8 @@ class ContinualEvaluator(DatasetEvaluator):
         """Discard the counts of all images."""
         for evaluator in (self._all, *self._alone):
             evaluator.reset()
+        if self._unlearnt is not None:
+            self._unlearnt.reset()
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
         """Add a batch; see `SemSegConfusionEvaluator.process`."""
@@ -86,17 +97,23 @@ class ContinualEvaluator(DatasetEvaluator):
         self._gets_scores = all("sem_seg" in output for output in outputs)
         for evaluator in self._alone if self._gets_scores else []:
             evaluator.process(inputs, outputs)
+        if self._gets_scores and self._unlearnt is not None:
+            self._unlearnt.process(inputs, outputs)
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
         """In per cent: "sem_seg", the metrics over all classes learnt so far, and "continual".
 
-        The latter has "mIoU_base", "mIoU_new" (NaN in the first step), "mIoU_all", "mIoU_group<i>" and
-        "mIoU_group<i>_alone". None on all processes but the main one.
+        The latter has "mIoU_base", "mIoU_new" (NaN in the first step), "mIoU_all", "mIoU_group<i>",
+        "mIoU_group<i>_alone" and, before the last step, "AUROC_confidence" and "AUROC_score". None on all processes but
+        the main one.
         """
         results = self._all.evaluate()
         # A process may have seen no image, and still has to take part.
         gets_scores = any(comm.all_gather(self._gets_scores) if self._distributed else [self._gets_scores])
         alone: list[Any] = [evaluator.evaluate() or {} for evaluator in self._alone] if gets_scores else []
+        separations = {}
+        if gets_scores and self._unlearnt is not None:
+            separations = self._unlearnt.evaluate(distributed=self._distributed)
         if results is None:
             return None
         metrics = results["sem_seg"]
@@ -108,6 +125,7 @@ class ContinualEvaluator(DatasetEvaluator):
         }
         continual |= {f"mIoU_group{index}": self._mean_iou(metrics, group) for index, group in enumerate(self._groups)}
         continual |= {f"mIoU_group{index}_alone": result["sem_seg"]["mIoU"] for index, result in enumerate(alone)}
+        continual |= separations
         return OrderedDict(sem_seg=metrics, continual=continual)
 
     def _mean_iou(self, metrics: Mapping[str, float], classes: Sequence[int]) -> float:

@@ -1,0 +1,153 @@
+"""`added_classes_config`: the config by which a finished model learns new classes of a dataset, as one more group."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+
+from segvit.checkpoint.run_record import may_change
+from segvit.command_line.model_arguments import config_file_of
+from segvit.config.continual_step import KEY, continual_step, dataset_classes
+from segvit.config.unread_keys import flat
+from segvit.continual.learnt_classes import HEAD, learnt_classes, new_classes
+from segvit.data.step_records import classes_present, step_records
+from segvit.datasets import require_datasets
+from segvit.engine.auto_scale import scale_to_processes
+from segvit.engine.launch_options import number_of_processes, run_config
+from segvit.errors import END_OF_COMMAND, UserError
+from segvit.experiments.cached_run import merge
+from segvit.images import image_format_of
+from segvit.model_folder.files import ModelFolder, is_model_folder, read_model_folder
+
+logger = logging.getLogger(__name__)
+
+OUTPUT, LOSS = "MODEL.SEGVIT.OUTPUT", "MODEL.SEGVIT.LOSS"
+# With one of these keys, a command trains the steps of its own protocol, from the weights of the model.
+PROTOCOL_KEYS = (f"{KEY}.PROTOCOL", f"{KEY}.GROUPS")
+# Keys that this file sets; others of the model may change if they are of the new group or of the training alone.
+OWN_KEYS = (
+    *(HEAD, "MODEL.SEM_SEG_HEAD.NUM_CLASSES", OUTPUT, "MODEL.WEIGHTS", "MODEL.DEVICE", "MODEL.SEGVIT.CLASS_WEIGHTS"),
+    *(f"{KEY}.{name}" for name in ("PROTOCOL", "GROUPS", "CLASS_ORDER", "CLASSES", "STEP", "BACKGROUND_CLASS")),
+)
+OF_NEW_GROUP = tuple(f"{KEY}.{name}" for name in ("SELECTION", "ITERATIONS", "COMPETITION_WEIGHT", "CALIBRATION"))
+# Those of the decoders of all groups but the first: fixed once there is one.
+OF_ADDED_GROUPS = (f"{KEY}.IN_FEATURES", f"{KEY}.QUERY_UPSAMPLING")
+# How pixels become the input of the model.
+PIXELS = ("INPUT.FORMAT", "INPUT.CHANNELS", "INPUT.LEVELS", "INPUT.MAX_LEVEL", "INPUT.PERCENTILES")
+
+
+def adds_classes(args: argparse.Namespace) -> bool:
+    """Whether a command line of train_continual.py adds classes to a model folder, and has no protocol of its own."""
+    return is_model_folder(config_file_of(args)) and not set(PROTOCOL_KEYS) & set(args.opts[::2])
+
+
+def added_classes_config(args: argparse.Namespace) -> CfgNode:
+    """The config of all groups of a model, which are finished, and of one more, which is to be trained.
+
+    Args:
+        args: of train_continual.py: a model folder, `classes` (names to learn; empty for all that are new), and the
+            dataset among the overrides.
+
+    Raises:
+        UserError: the model cannot keep its scores beside a further group, the dataset has no class to learn, or an
+            override would change the old classes.
+    """
+    model = read_model_folder(config_file_of(args))
+    given = dict(zip(args.opts[::2], args.opts[1::2]))
+    require_own_queries(model, output=str(given.get(OUTPUT, model.cfg.MODEL.SEGVIT.OUTPUT)))
+    learnt = learnt_classes(model)
+    # With the classes of the model alone, to register the dataset and read its classes.
+    keys = {**_dataset_keys(args, given), **learnt.config_keys(), "MODEL.SEGVIT.EXCLUDE_IGNORED_PIXELS": True}
+    opts = [*(word for pair in keys.items() for word in pair), *args.opts]
+    cfg = run_config(argparse.Namespace(**{**vars(args), "opts": opts}))
+    cfg = scale_to_processes(cfg, number_of_processes(args))
+    require_datasets(cfg.DATASETS.TRAIN)
+    new = new_classes(learnt.names, dataset_classes(cfg.DATASETS.TRAIN[0]), args.classes)
+    iterations = [0] * len(learnt.groups) + [cfg.SOLVER.MAX_ITER]
+    cfg = merge(cfg, {**learnt.with_group(new).config_keys(), f"{KEY}.ITERATIONS": iterations})
+    require_same_model(cfg, model, num_groups=len(learnt.groups))
+    return cfg
+
+
+def require_own_queries(model: ModelFolder, output: str) -> None:
+    """Raise UserError unless every class is scored by its own query alone, whatever other classes there are."""
+    if model.cfg.MODEL.SEGVIT.LOSS != "mask" or model.cfg.MODEL.SEM_SEG_HEAD.NAME not in (
+        "AttentionToMaskHead",
+        "ContinualHead",
+    ):
+        raise UserError(
+            f"{model.path} has {HEAD} {model.cfg.MODEL.SEM_SEG_HEAD.NAME!r} and {LOSS} "
+            f"{model.cfg.MODEL.SEGVIT.LOSS!r}: its classes share one softmax, to which none can be added. Train a "
+            "model with AttentionToMaskHead and 'mask'"
+        )
+    if output != "diagonal":
+        raise UserError(
+            f"{model.path} has {OUTPUT} {output!r}, in which every query votes for every class: a new one would change "
+            f"old scores. To score each class by its own query from now on, {END_OF_COMMAND}{OUTPUT} diagonal; "
+            "training is the same for both, and train_net.py --eval-only with this key measures the difference"
+        )
+
+
+def describe_data(cfg: CfgNode) -> str:
+    """What is learnt from which images, in a line; with a warning if no pixel is a negative of the new classes."""
+    step = continual_step(cfg)
+    assert step is not None  # configs of `added_classes_config` have groups
+    new = [step.class_names[class_id] for class_id in step.new_classes]
+    of_dataset = dataset_classes(cfg.DATASETS.TRAIN[0])
+    others = [name for name in of_dataset if name not in step.class_names]
+    selected = [record for records in (step_records(cfg) or {}).values() for record in records]
+    total = sum(len(DatasetCatalog.get(name)) for name in cfg.DATASETS.TRAIN)
+    line = f"New classes: {', '.join(new)}; {len(selected)} of {total} images have a pixel of them and are trained on"
+    if others:
+        line += f"; background: {', '.join(others)}"
+    labelled = {
+        of_dataset[class_id] for ids in classes_present(selected) for class_id in ids if class_id < len(of_dataset)
+    }
+    if labelled <= set(new):
+        logger.warning(
+            "no pixel of these images is labelled as anything but %s: nothing tells the new classes from the rest. "
+            "Label other pixels, by classes of the model or one such as 'other', and name the new ones by --classes",
+            ", ".join(new),
+        )
+    return line
+
+
+def require_fitting_images(cfg: CfgNode) -> None:
+    """Read an image of each dataset. Raises UserError if it has other channels or levels than those of the model."""
+    image_format = image_format_of(cfg)
+    for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
+        image_format.read(DatasetCatalog.get(name)[0]["file_name"])
+
+
+def require_same_model(cfg: CfgNode, model: ModelFolder, *, num_groups: int) -> None:
+    """Raise UserError if a key of the config would change what the model's groups compute."""
+    before, after = flat(model.cfg), flat(cfg)
+    free = {*OWN_KEYS, *OF_NEW_GROUP, *(OF_ADDED_GROUPS if num_groups == 1 else ())}
+    changed = [
+        key
+        for key, value in before.items()
+        if (key.startswith("MODEL.") or key in PIXELS) and key in after and after[key] != value
+        if key not in free and not may_change(key)
+    ]
+    if changed:
+        key = changed[0]
+        raise UserError(
+            f"{key} is {before[key]!r} in {model.path}, and {after[key]!r} would change the outputs of its classes: "
+            "leave it out"
+        )
+
+
+def _dataset_keys(args: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
+    """DATASETS.TRAIN and TEST of a folder, which overrides may replace."""
+    if "DATASETS.FOLDER" in given:
+        return {"DATASETS.TRAIN": ("folder_train",), "DATASETS.TEST": ("folder_val",)}
+    if "DATASETS.TRAIN" in given:
+        return {}
+    raise UserError(
+        f"{args.model or args.config_file} is trained, and its classes stay: to add others, name a folder that labels "
+        f"them: {END_OF_COMMAND}DATASETS.FOLDER /path/to/it"
+    )

@@ -1,0 +1,229 @@
+"""train_continual.py --model FOLDER: a finished model learns the new classes of a folder, and old scores stay.
+
+Shape shorthand: H x W pixels.
+"""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from detectron2.engine import HookBase
+from detectron2.modeling import build_model
+
+import segvit
+from helpers.folders import COLORS, block_image, edit, write_folder
+from helpers.repository import PROJECT
+from helpers.scripts import load_script
+from helpers.tiny_models import use_channels, use_shrunk_pp
+from segvit.classes.class_list import ClassList
+from segvit.continual.learnt_classes import learnt_classes
+from segvit.engine import Trainer
+from segvit.model_folder.card import TrainingRecord
+from segvit.model_folder.files import read_model_folder, write_model_folder
+
+OLD = ("sky", "tree", "wall")
+OLD_COLORS = ((1, 2, 3), (200, 100, 50), (250, 10, 10))
+# A model folder says nothing of the machine.
+ALONE = ("DATALOADER.NUM_WORKERS", "0")
+
+
+def plain(cfg):
+    """As the tiny config is."""
+
+
+def cells(cfg):
+    cfg.MODEL.VIT.REDUCTION = "cells"
+    cfg.MODEL.VIT.EDGE.SELECTION, cfg.MODEL.VIT.EDGE.SHARE = "topk", 0.6
+
+
+def detail(cfg):
+    cfg.MODEL.SEGVIT.DETAIL.SOURCE = "image"
+
+
+def swin(cfg):
+    vit = cfg.MODEL.VIT
+    vit.NAME, vit.OUT_INDICES, vit.IMG_SIZE = "swin_tiny_patch4_window7_224", [0, 1], [32, 64]
+    vit.INIT_STD, vit.FINAL_NORM = 0.0, False
+    vit.PATCH_SIZE = vit.EMBED_DIM = vit.DEPTH = vit.NUM_HEADS = 0
+    cfg.MODEL.BACKBONE.NAME = "HierarchicalViT"
+    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["stage1", "stage0"]
+
+
+MODELS = {"plain": plain, "shrunk++": use_shrunk_pp, "cells": cells, "detail": detail, "swin": swin}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images that label grass, road and sky, of which the model knows the last."""
+    return write_folder(tmp_path / "folder")
+
+
+@pytest.fixture
+def write_model(tiny_cfg, tmp_path):
+    """A factory of model folders with random weights, of three classes."""
+
+    def write(change=plain, name="old"):
+        cfg = tiny_cfg.clone()
+        cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.MODEL.SEGVIT.OUTPUT = len(OLD), "diagonal"
+        cfg.DATALOADER.NUM_WORKERS, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = 0, False
+        cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 32, 48
+        solver = cfg.SOLVER
+        solver.IMS_PER_BATCH, solver.MAX_ITER, solver.BASE_LR, solver.WARMUP_ITERS = 2, 2, 1e-2, 0
+        solver.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD = 1, 0
+        change(cfg)
+        torch.manual_seed(5)
+        weights = build_model(cfg).state_dict()
+        learnt = "sem_seg_head.decoder.detail.query_proj.weight"  # a new one is 0
+        if learnt in weights:
+            torch.nn.init.normal_(weights[learnt], std=0.3)
+        return write_model_folder(
+            tmp_path / name,
+            cfg=cfg,
+            weights=weights,
+            classes=ClassList(OLD, OLD_COLORS, colors_given=True),
+            metrics={},
+            record=TrainingRecord(),
+        )
+
+    return write
+
+
+def run(model, output, *arguments):
+    """The command in this process -> its model folder."""
+    load_script(PROJECT / "train_continual.py").command(
+        ["--model", str(model), "--output", str(output), *map(str, arguments), *ALONE]
+    )
+    return output / "model"
+
+
+def scores(model, image):
+    return segvit.from_pretrained(model).predict(image).scores
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_old_scores_stay_and_new_classes_are_drawn(kind, write_model, folder, tmp_path):
+    old = write_model(MODELS[kind])
+    new = run(old, tmp_path / "more", "DATASETS.FOLDER", folder)
+    image = block_image(3)
+    before, after = scores(old, image), scores(new, image)
+    assert after.shape[0] == 5 and np.array_equal(before, after[:3]) and after[3:].any()
+    model = segvit.from_pretrained(new)
+    assert model.classes.names == (*OLD, "grass", "road")
+    assert model.classes.colors == (*OLD_COLORS, COLORS[0], COLORS[1])
+    assert model.metrics["IoU-grass"] >= 0 and "IoU-tree" not in model.metrics
+
+
+class Interrupt(HookBase):
+    """Breaks a run off after its first iteration."""
+
+    def after_step(self):
+        raise KeyboardInterrupt
+
+
+def test_a_third_group_is_added_and_an_interrupted_run_continues(write_model, folder, tmp_path, monkeypatch):
+    image = block_image(3)
+    first = run(write_model(), tmp_path / "first", "--classes", "road", "DATASETS.FOLDER", folder)
+    whole = run(first, tmp_path / "whole", "DATASETS.FOLDER", folder)
+    with monkeypatch.context() as patch:
+        build_hooks = Trainer.build_hooks
+        patch.setattr(Trainer, "build_hooks", lambda trainer: [*build_hooks(trainer), Interrupt()])
+        with pytest.raises(SystemExit):
+            run(first, tmp_path / "broken", "DATASETS.FOLDER", folder)
+    continued = run(first, tmp_path / "broken", "--resume", "DATASETS.FOLDER", folder)
+    assert segvit.from_pretrained(continued).classes.names == (*OLD, "road", "grass")
+    assert np.array_equal(scores(first, image), scores(continued, image)[:4])
+    assert (whole / "model.safetensors").read_bytes() == (continued / "model.safetensors").read_bytes()
+    # The finished command trains nothing.
+    monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
+    assert run(tmp_path / "first", tmp_path / "whole", "DATASETS.FOLDER", folder) == whole
+
+
+def mixing(cfg):
+    cfg.MODEL.SEGVIT.OUTPUT = "mix"
+
+
+def per_pixel(cfg):
+    cfg.MODEL.SEM_SEG_HEAD.NAME, cfg.MODEL.SEGVIT.LOSS, cfg.MODEL.SEGVIT.OUTPUT = "PerPixelHead", "pixel", "softmax"
+    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block2"]
+
+
+def four_channels(cfg):
+    use_channels(cfg, 4)
+
+
+FOLDER = ("DATASETS.FOLDER", "{folder}")
+REFUSED = {
+    "no dataset": (plain, (), "DATASETS.FOLDER /path"),
+    "a missing folder": (plain, ("DATASETS.FOLDER", "{folder}/moon"), "moon does not exist"),
+    "no new class": (plain, ("DATASETS.FOLDER", "{known}"), "the model knows all classes"),
+    "another case": (plain, ("DATASETS.FOLDER", "{alike}"), "'Wall' of the dataset differs from the model's 'wall'"),
+    "an unknown name": (plain, ("--classes", "moon", *FOLDER), "--classes moon: the dataset's classes are grass"),
+    "a learnt name": (plain, ("--classes", "sky", *FOLDER), "--classes sky: the model has learnt that"),
+    "votes of all queries": (mixing, FOLDER, "MODEL.SEGVIT.OUTPUT diagonal"),
+    "one softmax": (per_pixel, FOLDER, "AttentionToMaskHead"),
+    "other channels": (four_channels, FOLDER, "INPUT.CHANNELS"),
+    "another decoder": (plain, (*FOLDER, "MODEL.SEGVIT.HIDDEN_DIM", "48"), "MODEL.SEGVIT.HIDDEN_DIM is 24"),
+    "other pixels": (plain, (*FOLDER, "INPUT.FORMAT", "BGR"), "INPUT.FORMAT is 'RGB'"),
+    "a baseline": (plain, ("--method", "joint", *FOLDER), "--method joint"),
+    "no iteration": (plain, (*FOLDER, "SOLVER.MAX_ITER", "0"), "SOLVER.MAX_ITER"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_added_is_refused_before_anything_is_written(case, write_model, folder, tmp_path, capsys):
+    for name, classes in {"known": ["tree", "sky", "wall"], "alike": ["tree", "sky", "Wall"]}.items():
+        shutil.copytree(folder, tmp_path / name)
+        (tmp_path / name / "classes.json").write_text(json.dumps([{"name": one} for one in classes]))
+    change, arguments, message = REFUSED[case]
+    with pytest.raises(SystemExit) as ended:
+        run(write_model(change), tmp_path / "more", *(word.format_map(Folders(tmp_path)) for word in arguments))
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and message in error, error
+    assert not (tmp_path / "more").exists()
+
+
+class Folders(dict):
+    """The test's folders by name."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def __missing__(self, name):
+        return self.root / name
+
+
+def test_a_run_needs_a_folder_and_classes_a_model(write_model, folder, capsys):
+    command = load_script(PROJECT / "train_continual.py").command
+    for arguments, message in {
+        ("--model", str(write_model()), "DATASETS.FOLDER", str(folder)): "--output",
+        ("--model", "continual/camvid_7-4", "--classes", "sky"): "--classes sky: name a trained model by --model",
+    }.items():
+        with pytest.raises(SystemExit):
+            command(list(arguments))
+        assert message in capsys.readouterr().err
+
+
+def test_images_that_label_the_new_classes_alone_give_a_warning(write_model, folder, tmp_path, caplog):
+    for path in (folder / "annotations" / "train").iterdir():
+        edit(path, lambda labels: np.where(labels == 1, labels, 255).astype(np.uint8))
+    program = load_script(PROJECT / "train_continual.py")
+    arguments = ["--model", str(write_model()), "--output", str(tmp_path / "more"), "--classes", "road"]
+    cfg = program.read_config(program.parse_args([*arguments, "DATASETS.FOLDER", str(folder)]))
+    line = program.describe_data(cfg)
+    assert "road; 4 of 4 images" in line and "background: grass" in line
+    assert "no pixel of these images is labelled as anything but road" in caplog.text
+
+
+def test_classes_of_later_steps_give_their_ids_to_new_ones(write_model):
+    """The model has learnt classes 2 and 0; class 1 is of a step that it has not reached."""
+
+    def first_step(cfg):
+        cfg.MODEL.SEM_SEG_HEAD.NAME = "ContinualHead"
+        cfg.MODEL.SEGVIT.CONTINUAL.GROUPS, cfg.MODEL.SEGVIT.CONTINUAL.STEP = [[2, 0], [1]], 0
+
+    learnt = learnt_classes(read_model_folder(write_model(first_step)))
+    assert learnt.names == ("sky", "wall") and learnt.groups == ((1, 0),)
+    after = learnt.with_group(["tree", "moon"])
+    assert after.names == ("sky", "wall", "tree", "moon") and after.groups == ((1, 0), (2, 3))
