@@ -39,7 +39,8 @@ def cells(cfg):
 
 
 def detail(cfg):
-    cfg.MODEL.SEGVIT.DETAIL.SOURCE = "image"
+    """With the loss of the encoder, whose classifier is of the old classes."""
+    cfg.MODEL.SEGVIT.DETAIL.SOURCE, cfg.MODEL.SEGVIT.ENCODER_WEIGHT = "image", 1.0
 
 
 def swin(cfg):

@@ -33,9 +33,8 @@ OWN_KEYS = (
     *(HEAD, "MODEL.SEM_SEG_HEAD.NUM_CLASSES", OUTPUT, "MODEL.WEIGHTS", "MODEL.DEVICE", "MODEL.SEGVIT.CLASS_WEIGHTS"),
     *(f"{KEY}.{name}" for name in ("PROTOCOL", "GROUPS", "CLASS_ORDER", "CLASSES", "STEP", "BACKGROUND_CLASS")),
 )
+# The other continual keys describe the decoders of all groups but the first, and are fixed once there is one.
 OF_NEW_GROUP = tuple(f"{KEY}.{name}" for name in ("SELECTION", "ITERATIONS", "COMPETITION_WEIGHT", "CALIBRATION"))
-# Those of the decoders of all groups but the first: fixed once there is one.
-OF_ADDED_GROUPS = (f"{KEY}.IN_FEATURES", f"{KEY}.QUERY_UPSAMPLING")
 # How pixels become the input of the model.
 PIXELS = ("INPUT.FORMAT", "INPUT.CHANNELS", "INPUT.LEVELS", "INPUT.MAX_LEVEL", "INPUT.PERCENTILES")
 
@@ -126,7 +125,9 @@ def require_fitting_images(cfg: CfgNode) -> None:
 def require_same_model(cfg: CfgNode, model: ModelFolder, *, num_groups: int) -> None:
     """Raise UserError if a key of the config would change what the model's groups compute."""
     before, after = flat(model.cfg), flat(cfg)
-    free = {*OWN_KEYS, *OF_NEW_GROUP, *(OF_ADDED_GROUPS if num_groups == 1 else ())}
+    free = {*OWN_KEYS, *OF_NEW_GROUP}
+    if num_groups == 1:
+        free |= {key for key in before if key.startswith(f"{KEY}.")}
     changed = [
         key
         for key, value in before.items()
