@@ -98,6 +98,17 @@ def merges_tokens_of_a_trained_model(command, workspace):
     assert "mIoU" in workspace.shell(command, {**TINY_INPUT, **NARROW})
 
 
+def draws_accuracy_against_cost(command, workspace):
+    """All rows are of one short run."""
+    config = "--config-file projects/SegViT/configs/camvid/segvit_scratch_320x240_detail.yaml"
+    trains_small_on_camvid(f"OMP_NUM_THREADS=1 {TRAIN}{config}".replace("\\", ""), workspace)
+    shorter = re.sub(r" output/(?!pareto)\S+", " output/camvid_320x240_detail", command)
+    output = workspace.shell(re.sub(r"--rounds \d+", "--rounds 1", shorter))
+    names = re.findall(r'--row "(.+?)"', command)
+    assert names and all(re.search(rf"^{re.escape(name)} +[\d-]", output, re.MULTILINE) for name in names)
+    assert (workspace.folder / "output" / "pareto" / "pareto.png").is_file()
+
+
 def leaves_out_each_group(command, workspace):
     """The tiny images have no drives: their last digit is the group."""
     command = re.sub(r"--groups \S+", r"--groups '\\d{3}(\\d)'", command)
@@ -116,6 +127,7 @@ COVERAGE = {
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+": evaluates_camvid,
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+ TEST\..*": evaluates_camvid_otherwise,
     TRAIN + r"--eval-only .* MODEL\.VIT\.REDUCTION merge": merges_tokens_of_a_trained_model,
+    r"python projects/SegViT/tools/plot_pareto\.py .*": draws_accuracy_against_cost,
     r"tensorboard --logdir \S+": inspects_the_camvid_run,
     r"python projects/SegViT/tools/(plot_training|draw_predictions)\.py .*": draws_camvid,
 }

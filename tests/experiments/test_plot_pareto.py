@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
 from helpers.toy_run import toy_run_cfg
-from segvit.analysis import count_image_macs, count_macs
+from segvit.analysis import count_macs, mean_macs
 from segvit.analysis.from_config import build_random_model
 from segvit.classes.palette import distinct_colors
 from segvit.exported import files
@@ -22,6 +22,7 @@ EDGES = {
     "MODEL__VIT__EDGE__SELECTION": "threshold",
     "MODEL__VIT__EDGE__THRESHOLD": 0.5,
 }
+SIZES = ((32, 48), (16, 48))
 MERGE = ("MODEL.VIT.REDUCTION", "merge", "MODEL.VIT.MERGE.BLOCK", "1")
 
 
@@ -105,8 +106,9 @@ def test_a_run_without_its_last_evaluation_is_evaluated(output, tmp_path):
 def test_operations_of_an_image_are_those_of_its_tokens(toy_scenes, tmp_path):
     image = torch.randint(256, (3, 32, 48), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     plain = build_random_model(toy_run_cfg(tmp_path)).network
-    assert count_image_macs(plain, image) == count_macs(plain, (32, 48))["total"]
+    assert mean_macs(plain, [image, image[:, :16]]) == sum(count_macs(plain, size)["total"] for size in SIZES) / 2
     torch.manual_seed(0)
     cells = build_model(toy_run_cfg(tmp_path, **EDGES)).eval().network
     flat = torch.full_like(image, 128)
-    assert count_image_macs(cells, image) != count_image_macs(cells, flat)
+    counts = [mean_macs(cells, [one]) for one in (image, flat)]
+    assert counts[0] != counts[1] and mean_macs(cells, [image, flat]) == sum(counts) / 2

@@ -3,10 +3,10 @@
 from segvit.analysis.macs import (
     MacCounts,
     ParamCounts,
-    count_image_macs,
     count_macs,
     count_module_macs,
     count_params,
+    mean_macs,
     weightless_copy,
 )
 from segvit.analysis.timing import TimingSummary, summarize, time_rounds
@@ -15,10 +15,10 @@ __all__ = [
     "MacCounts",
     "ParamCounts",
     "TimingSummary",
-    "count_image_macs",
     "count_macs",
     "count_module_macs",
     "count_params",
+    "mean_macs",
     "summarize",
     "time_rounds",
     "weightless_copy",

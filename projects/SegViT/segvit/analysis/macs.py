@@ -9,7 +9,8 @@ trace: `torch.utils.flop_counter` sees the operators of a forward pass on the me
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, TypeVar
 
 import torch
@@ -61,18 +62,25 @@ def count_macs(model: SegViT, size: tuple[int, int]) -> MacCounts:
     return MacCounts(total=total, backbone=backbone, sem_seg_head=sem_seg_head, inference=inference)
 
 
-def count_image_macs(model: SegViT, image: Tensor) -> int:
-    """Count the MACs of an image (I, H, W) through a model in eval mode, whose gradients are then switched off.
+def mean_macs(model: SegViT, images: Sequence[Tensor]) -> float:
+    """The mean MACs of images (I, H, W), at least one, through a model in eval mode.
 
-    Counted on the meta device, like `count_macs`; a model whose number of tokens depends on the image computes it.
+    Counted on the meta device, like `count_macs`. A model whose number of tokens depends on the image computes each of
+    them; gradients of its parameters are then switched off.
     """
-    size = model.padded_size((image.shape[-2], image.shape[-1]))
+    sizes = [model.padded_size((image.shape[-2], image.shape[-1])) for image in images]
     try:
-        return count_macs(model, size)["total"]
+        by_size = {size: count_macs(model, size)["total"] for size in dict.fromkeys(sizes)}
+        return statistics.fmean(by_size[size] for size in sizes)
     except (RuntimeError, NotImplementedError):  # shapes that depend on values
-        outputs, network = _run_and_count(model.requires_grad_(False), image[None])
-        _, inference = _run_and_count(model.inference, outputs, size)
-        return network + inference
+        model.requires_grad_(False)
+        return statistics.fmean(_computed_macs(model, *pair) for pair in zip(images, sizes, strict=True))
+
+
+def _computed_macs(model: SegViT, image: Tensor, size: tuple[int, int]) -> int:
+    outputs, network = _run_and_count(model, image[None])
+    _, inference = _run_and_count(model.inference, outputs, size)
+    return network + inference
 
 
 def count_module_macs(module: nn.Module, *inputs: Any) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from detectron2.data import DatasetCatalog
 
-from segvit.analysis import TimingSummary, count_image_macs, summarize, time_rounds
+from segvit.analysis import TimingSummary, mean_macs, summarize, time_rounds
 from segvit.assembly.meta_arch import SegViT
 from segvit.assembly.model_types import ModelInput
 from segvit.datasets import require_datasets
@@ -179,5 +179,4 @@ def count_operations(row: ModeFigures, loaded: LoadedModel, images: Sequence[Mod
     elif loaded.model.windows is not None:
         row.missing["MACs"] = "an image by windows is not counted"
     else:
-        counts = [count_image_macs(loaded.model.network, one["image"]) for one in images]
-        row.gmacs = sum(counts) / len(counts) / 1e9
+        row.gmacs = mean_macs(loaded.model.network, [one["image"] for one in images]) / 1e9
