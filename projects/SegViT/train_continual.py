@@ -1,12 +1,13 @@
 """Add classes to a finished model, or train all steps of a continual segmentation protocol; report what was gained.
 
     python train_continual.py --model FOLDER --output FOLDER [--classes NAME ...] DATASETS.FOLDER /path [KEY VALUE ...]
+    python train_continual.py --model FOLDER --output FOLDER --eval-only DATASETS.FOLDER /path
     python train_continual.py --model NAME [--method continual finetune joint] [--num-gpus N] [KEY VALUE ...]
 
-The first trains the new classes of an annotated folder; the outputs of old ones stay bit-identical. NAME is a config
-with a protocol. OUTPUT_DIR/model is the model after the last step, report.{txt,json,png} are the results, and
-<method>/step_<i>/ is the folder of a step's run. Called again with the same arguments, the program skips finished steps
-and resumes an interrupted one.
+The first trains the new classes of an annotated folder; the outputs of old ones stay bit-identical. The second trains
+nothing, and reports how unsure the model is about the new classes. NAME is a config with a protocol. OUTPUT_DIR/model
+is the model after the last step, report.{txt,json,png} are the results, and <method>/step_<i>/ is the folder of the run
+of a step. Called again with the same arguments, the program skips finished steps and resumes an interrupted one.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The arguments, checked."""
     parser = build_parser()
     args = parser.parse_args(arguments)
-    if args.eval_only:
+    if args.eval_only and not adds_classes(args):
         parser.error("evaluate a step with train_net.py --eval-only and the config.yaml in its folder")
     unknown = [method for method in args.method if method not in METHODS]
     if unknown or not args.method:
@@ -141,14 +142,18 @@ def main(args: argparse.Namespace) -> dict[str, list[StepResult]]:
         if adds_classes(args) and comm.is_main_process():
             check_before_training(cfg)
             show("%s", describe_data(cfg))
-        return run_methods(cfg, args.method)
+        return run_methods(cfg, args.method, trains=not args.eval_only)
 
 
-def run_methods(cfg: CfgNode, methods: Sequence[str]) -> dict[str, list[StepResult]]:
-    """Run all steps of each method, and write the report after every step, and the model after the last one."""
+def run_methods(cfg: CfgNode, methods: Sequence[str], *, trains: bool = True) -> dict[str, list[StepResult]]:
+    """Run all steps of each method, and write the report after every step, and the model after the last one.
+
+    Without `trains`, evaluate finished steps alone.
+    """
     results: dict[str, list[StepResult]] = {}
     for method in dict.fromkeys(methods):
         configs = step_configs(cfg, method, Path(cfg.OUTPUT_DIR, method))
+        configs = [step_cfg for step_cfg in configs if trains or not step_cfg.SOLVER.MAX_ITER]
         results[method] = []
         for position, step_cfg in enumerate(configs, 1):
             show("%s: step %d of %d", method, position, len(configs))
@@ -156,7 +161,7 @@ def run_methods(cfg: CfgNode, methods: Sequence[str]) -> dict[str, list[StepResu
             if comm.is_main_process():
                 text = write_report(results, Path(cfg.OUTPUT_DIR), title=describe(cfg))
                 show("\n%s", text)
-        if method == "continual" and comm.is_main_process():
+        if method == "continual" and trains and comm.is_main_process():
             model = write_last_model(configs[-1], Path(cfg.OUTPUT_DIR))
             show("  %s", model)
             show("%s", next_command(model, demo=Path(sys.argv[0]).parent / "demo" / "demo.py"))

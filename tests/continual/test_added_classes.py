@@ -116,6 +116,15 @@ def test_old_scores_stay_and_new_classes_are_drawn(kind, write_model, folder, tm
     assert model.metrics["IoU-grass"] >= 0 and "IoU-tree" not in model.metrics
 
 
+def test_a_model_is_evaluated_on_classes_that_it_has_not_learnt(write_model, folder, tmp_path):
+    """The folder labels sky, which the model knows, and grass and road, which it does not."""
+    run(write_model(), tmp_path / "unsure", "--eval-only", "DATASETS.FOLDER", folder)
+    (step,) = json.loads((tmp_path / "unsure" / "report.json").read_text())["steps"]["continual"]
+    assert all(0 <= step["metrics"][f"AUROC_{name}"] <= 100 for name in ("confidence", "score"))
+    assert step["metrics"]["IoU-sky"] is not None and step["groups"] == [list(OLD)]
+    assert not (tmp_path / "unsure" / "model").exists()
+
+
 class Interrupt(HookBase):
     """Breaks a run off after its first iteration."""
 

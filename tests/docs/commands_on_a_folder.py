@@ -101,9 +101,17 @@ def predicts_for_a_folder(command, workspace):
 def adds_classes_of_a_folder(command, workspace):
     """Two of the folder's three classes are new."""
     trains_on_a_folder(OWN_RUN, workspace)
-    folder = write_folder(workspace.folder / "new", colors=False)
-    (folder / "classes.txt").write_text("grass\ncrack\nrust\n")
+
+    def write():
+        folder = write_folder(workspace.folder / "new", colors=False)
+        (folder / "classes.txt").write_text("grass\ncrack\nrust\n")
+        return folder
+
+    folder = workspace.once("new classes", write)
     output = workspace.shell(command.replace("/path/to/new", str(folder)), {**TWO_STEPS, "DATALOADER.NUM_WORKERS": "0"})
+    if "--eval-only" in command:
+        assert "AUROC score" in (workspace.folder / "output/unsure/report.txt").read_text(encoding="utf-8")
+        return
     assert "demo.py --model output/more/model" in output
     assert '"rust"' in (workspace.folder / "output/more/model/classes.json").read_text(encoding="utf-8")
 
@@ -153,7 +161,7 @@ COVERAGE = {
     r"python projects/SegViT/tools/check_dataset\.py .* --measure-channels .*": measures_channels,
     r"python projects/SegViT/demo/demo\.py --model output/mine/model --input scene\.tif .*": segments_a_scene,
     r"python projects/SegViT/tools/import_dataset\.py .*": imports_an_export,
-    r"python projects/SegViT/train_continual\.py --model output/mine .*": adds_classes_of_a_folder,
+    r"python projects/SegViT/train_continual\.py (--eval-only )?--model output/mine .*": adds_classes_of_a_folder,
     r"python projects/SegViT/tools/check_dataset\.py .*": checks_data,
     TRAIN + r"--config-file own\.yaml .*": trains_on_measured_channels,
     r"python .*(--eval-only|draw_predictions\.py) --model output/mine .*": predicts_for_a_folder,

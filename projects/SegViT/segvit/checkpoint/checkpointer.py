@@ -183,6 +183,9 @@ class SegViTCheckpointer(DetectionCheckpointer):
         incompatible = super()._load_model(checkpoint)
         # The log above names these; Detectron2 would log each of them again, as incompatible and as missing.
         incompatible.incorrect_shapes.clear()
+        incompatible.unexpected_keys[:] = [
+            name for name in incompatible.unexpected_keys if not TRAINING_TENSOR.search(name)
+        ]
         renewed = {*detail, *untrained, *(conflict.name for conflict in of_classes)}
         incompatible.missing_keys[:] = [
             name
