@@ -277,6 +277,7 @@ CONTINUAL = each(
     ("no protocol", f"{KEY}.PROTOCOL '100-50'", CONFIG),
     ("--eval-only", "train_net.py --eval-only", (*CONFIG, "--eval-only")),
     ("unknown method", "--method joints finetune", (*CONFIG, "--method", "joints")),
+    ("classes without a model", "--classes sky --model", (*CONFIG, "--classes", "sky")),
     ("too many classes", f"{KEY}.PROTOCOL '2-2' 4 3", (*PROTOCOL, "2-2")),
     ("missing step", f"{KEY}.STEP 5 0 1", (*PROTOCOL, "2-1", f"{KEY}.STEP", "5")),
     ("repeated class name", f"{KEY}.CLASSES sky", (*PROTOCOL, "2-1", f"{KEY}.CLASSES", "['sky','road','sky']")),

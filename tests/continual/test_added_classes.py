@@ -20,6 +20,7 @@ from helpers.tiny_models import use_channels, use_shrunk_pp
 from segvit.classes.class_list import ClassList
 from segvit.continual.learnt_classes import learnt_classes
 from segvit.engine import Trainer
+from segvit.errors import UserError
 from segvit.model_folder.card import TrainingRecord
 from segvit.model_folder.files import read_model_folder, write_model_folder
 
@@ -213,6 +214,20 @@ def test_a_run_needs_a_folder_and_classes_a_model(write_model, folder, capsys):
         with pytest.raises(SystemExit):
             command(list(arguments))
         assert message in capsys.readouterr().err
+
+
+def test_a_model_that_was_trained_in_python_needs_a_schedule(folder, tmp_path):
+    model = segvit.create_model("vit_tiny_patch16_224", classes=OLD, img_size=(32, 48), output="diagonal")
+    model.save_pretrained(tmp_path / "old")
+    program = load_script(PROJECT / "train_continual.py")
+    arguments = ["--model", str(tmp_path / "old"), "--output", str(tmp_path / "more"), "DATASETS.FOLDER", str(folder)]
+    with pytest.raises(UserError, match=r"SOLVER\.MAX_ITER \.\.\. SOLVER\.IMS_PER_BATCH \.\.\. SOLVER\.BASE_LR"):
+        program.check(program.parse_args(arguments))
+    schedule = ["SOLVER.MAX_ITER", "5", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.BASE_LR", "0.001"]
+    args = program.parse_args([*arguments, *schedule])
+    program.check(args)
+    cfg = program.read_config(args)
+    assert cfg.INPUT.CROP.SIZE == [32, 48] and cfg.MODEL.SEGVIT.CONTINUAL.ITERATIONS == [0, 5]
 
 
 def test_images_that_label_the_new_classes_alone_give_a_warning(write_model, folder, tmp_path, caplog):

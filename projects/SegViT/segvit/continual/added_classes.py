@@ -13,6 +13,7 @@ from segvit.checkpoint.run_record import may_change
 from segvit.command_line.model_arguments import config_file_of
 from segvit.config.continual_step import KEY, continual_step, dataset_classes
 from segvit.config.unread_keys import flat
+from segvit.config.validation import has_key
 from segvit.continual.learnt_classes import HEAD, learnt_classes, new_classes
 from segvit.data.step_records import classes_present, step_records
 from segvit.datasets import require_datasets
@@ -35,6 +36,8 @@ OWN_KEYS = (
 )
 # The other continual keys describe the decoders of all groups but the first, and are fixed once there is one.
 OF_NEW_GROUP = tuple(f"{KEY}.{name}" for name in ("SELECTION", "ITERATIONS", "COMPETITION_WEIGHT", "CALIBRATION"))
+# What a recipe says of the training; a model that was trained in Python has none.
+SCHEDULE = ("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR")
 # How pixels become the input of the model.
 PIXELS = ("INPUT.FORMAT", "INPUT.CHANNELS", "INPUT.LEVELS", "INPUT.MAX_LEVEL", "INPUT.PERCENTILES")
 
@@ -61,6 +64,8 @@ def added_classes_config(args: argparse.Namespace) -> CfgNode:
     learnt = learnt_classes(model)
     # With the classes of the model alone, to register the dataset and read its classes.
     keys = {**_dataset_keys(args, given), **learnt.config_keys(), "MODEL.SEGVIT.EXCLUDE_IGNORED_PIXELS": True}
+    if not has_key(model.cfg, SCHEDULE[0]) and not args.eval_only:
+        keys |= _recipe_keys(model, given)
     opts = [*(word for pair in keys.items() for word in pair), *args.opts]
     cfg = run_config(argparse.Namespace(**{**vars(args), "opts": opts}))
     cfg = scale_to_processes(cfg, number_of_processes(args))
@@ -152,3 +157,21 @@ def _dataset_keys(args: argparse.Namespace, given: dict[str, Any]) -> dict[str, 
         f"{args.model or args.config_file} is trained, and its classes stay: to add others, name a folder that labels "
         f"them: {END_OF_COMMAND}DATASETS.FOLDER /path/to/it"
     )
+
+
+def _recipe_keys(model: ModelFolder, given: dict[str, Any]) -> dict[str, Any]:
+    """Crops of the model's image size, for a model without a recipe. Raises UserError unless the schedule is given."""
+    missing = [key for key in SCHEDULE if key not in given]
+    if missing:
+        raise UserError(
+            f"{model.path} was trained in Python and holds no recipe: {END_OF_COMMAND}{' ... '.join(missing)} ..., "
+            "such as 2000 iterations of 4 images with a rate of 0.0001"
+        )
+    height, width = model.cfg.MODEL.VIT.IMG_SIZE
+    return {
+        "INPUT.MIN_SIZE_TRAIN": (min(height, width),),
+        "INPUT.MAX_SIZE_TRAIN": max(height, width),
+        "INPUT.CROP.ENABLED": True,
+        "INPUT.CROP.TYPE": "absolute",
+        "INPUT.CROP.SIZE": [height, width],
+    }
