@@ -116,6 +116,11 @@ COMBINATIONS = [
         ("MODEL.VIT.REDUCTION", "merge", "MODEL.VIT.MERGE.BLOCK", "7"),
     ),
     Case(
+        "second merging before the first",
+        "MODEL.VIT.MERGE.GLOBAL_BLOCKS [1]",
+        ("MODEL.VIT.REDUCTION", "merge", "MODEL.VIT.MERGE.GLOBAL_BLOCKS", "[1]"),
+    ),
+    Case(
         "detail from a stem that the encoder lacks",
         "MODEL.SEGVIT.DETAIL.SOURCE stem4",
         ("MODEL.SEGVIT.DETAIL.SOURCE", "stem", "MODEL.VIT.STEM", "linear"),

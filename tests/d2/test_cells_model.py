@@ -15,6 +15,17 @@ KINDS = {
     "cells by threshold": {"REDUCTION": "cells", "EDGE": {"SELECTION": "threshold", "THRESHOLD": 0.5}},
     "merge": {"REDUCTION": "merge", "MERGE": {"SELECTION": "topk", "SHARE": 0.6}},
     "merge by threshold": {"REDUCTION": "merge", "MERGE": {"SELECTION": "threshold", "THRESHOLD": 0.3}},
+    "merge twice": {"REDUCTION": "merge", "MERGE": {"SHARE": 0.6, "GLOBAL_BLOCKS": [2], "GLOBAL_SHARE": 0.4}},
+    "merge twice by threshold": {
+        "REDUCTION": "merge",
+        "MERGE": {
+            "BLOCK": 0,
+            "SELECTION": "threshold",
+            "THRESHOLD": 0.3,
+            "GLOBAL_BLOCKS": [1, 2],
+            "GLOBAL_THRESHOLD": 0.3,
+        },
+    },
 }
 EACH_KIND = pytest.mark.parametrize("kind", KINDS)
 SIZES = [(32, 48), (32, 48), (41, 23)]
@@ -72,7 +83,7 @@ def test_a_plain_model_merges_as_it_is_and_starts_the_training_of_cells(tiny_cfg
         SegViTCheckpointer(model).load(path)
 
 
-@pytest.mark.parametrize(("kind", "blocks"), [("cells", 0), ("merge", 0), ("cells", 1)])
+@pytest.mark.parametrize(("kind", "blocks"), [("cells", 0), ("merge", 0), ("merge twice", 0), ("cells", 1)])
 def test_older_groups_of_a_continual_model_stay_as_they_are(tiny_cfg, make_input, kind, blocks):
     use(tiny_cfg, kind)
     tiny_cfg.MODEL.SEGVIT.CONTINUAL.ADAPTER_BLOCKS, tiny_cfg.MODEL.SEGVIT.CONTINUAL.ADAPTER_DIM = blocks, 24

@@ -14,16 +14,19 @@ from segvit.modeling.encoder.attention_positions import RelativePositions, Rotar
 from segvit.modeling.token_reduction.cell_reduction import CellReduction, cell_similarities
 from segvit.modeling.token_reduction.cell_tokens import corners
 from segvit.modeling.token_reduction.edge_head import edge_scores
+from segvit.modeling.token_reduction.global_merging import most_similar
 from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
 from segvit.modeling.token_reduction.token_set import as_map
 
-KINDS = pytest.mark.parametrize("kind", ["cells", "merge"])
+KINDS = pytest.mark.parametrize("kind", ["cells", "merge", "merge twice"])
 
 
 def build_reducing(family, grid, kind, selection="topk", keep_ratio=0.5, **options):
-    block = 1 if kind == "merge" else 0
-    choices = {"selection": selection, "keep_ratio": keep_ratio, "weighs_sizes": kind == "merge"}
-    return build(family, grid, reduction=ReductionConfig(kind=kind, block_index=block, **choices), **options)
+    choices = {"block_index": 1, "weighs_sizes": True} if kind != "cells" else {"block_index": 0}
+    if kind == "merge twice":
+        choices |= {"global_block_indices": (2,), "global_keep_ratio": 0.7 * keep_ratio if keep_ratio < 1 else 1.0}
+    config = ReductionConfig(kind=kind.split()[0], selection=selection, keep_ratio=keep_ratio, **choices)
+    return build(family, grid, reduction=config, **options)
 
 
 @EACH_FAMILY
@@ -42,15 +45,29 @@ def test_with_all_tokens_it_is_the_plain_encoder(family, kind):
 def threshold_for(encoder, images, kind):
     """A threshold that keeps different numbers of fine cells in the images."""
     tokens, grid, _ = encoder.embedding(images)
-    if kind == "merge":
+    if kind != "cells":
         tokens = encoder.blocks[0](tokens, **encoder.positions(grid)(0))
     patches = tokens[:, encoder.embedding.num_prefix_tokens :]
-    if kind == "merge":
+    if kind != "cells":
         values = cell_similarities(patches, grid)
     else:
         values = corners(edge_scores(encoder.reduction.edge_head(patches, grid)).flatten(1), grid).amax(1)
     middles = values.flatten().sort().values.unfold(0, 2, 1).mean(1)
     return next(float(middle) for middle in middles if len((values > middle).sum(1).unique()) > 1)
+
+
+def threshold_of_pairs(encoder, images):
+    """A threshold for the second merging that keeps different numbers of tokens in the images."""
+    entering = []
+    hook = encoder.global_merging.register_forward_pre_hook(lambda _, arguments: entering.extend(arguments))
+    encoder(images)
+    hook.remove()
+    tokens, kept = entering
+    is_valid = kept.sizes[:, kept.num_prefix_tokens :] > 0
+    values, _ = most_similar(tokens[:, kept.num_prefix_tokens :], is_valid)
+    middles = values[values.isfinite()].sort().values.unfold(0, 2, 1).mean(1)
+    merged = ((values > middle).sum(1) for middle in middles)
+    return next(float(m) for m, n in zip(middles, merged, strict=True) if len((is_valid.sum(1) - n).unique()) > 1)
 
 
 @EACH_FAMILY
@@ -60,7 +77,12 @@ def test_batched_equals_one_by_one(family, kind):
     grid = (5, 6)
     encoder, images = build_reducing(family, grid, kind, "threshold"), draw_images(family, grid, batch=3)
     encoder.reduction.threshold = threshold_for(encoder, images, kind)
+    if kind == "merge twice":
+        encoder.global_merging.threshold = threshold_of_pairs(encoder, images)
     batched = encoder(images)
+    if kind == "merge twice":
+        counts = (batched["block3"].cells.sizes > 0).sum(1)
+        assert (counts < (batched["block1"].cells.sizes > 0).sum(1)).any() and len(counts.unique()) > 1
     for image in range(len(images)):
         alone = encoder(images[image : image + 1])
         torch.testing.assert_close(batched["block3"].to_map()[image], alone["block3"].to_map()[0], rtol=1e-9, atol=1e-9)
@@ -124,17 +146,19 @@ def turns(embedding):
     return torch.complex(cosines, sines)
 
 
+@pytest.mark.parametrize("kind", ["merge", "merge twice"])
 @torch.no_grad()
-def test_merged_tokens_that_are_equal_weigh_as_many():
+def test_merged_tokens_that_are_equal_weigh_as_many(kind):
     """Without positions, equal tokens stay equal: nothing is lost by merging them, if attention weighs their sizes."""
-    encoder = build_reducing("ViT", (4, 4), "merge", keep_ratio=0.4)
+    encoder = build_reducing("ViT", (4, 4), kind, keep_ratio=0.4)
     encoder.embedding.pos_embed.zero_()
     images = draw_images("ViT", (1, 1)).repeat(1, 1, 4, 4)
     merged = encoder(images)["block3"].to_map()
-    encoder.reduction.keep_ratio = 1.0
-    plain = encoder(images)["block3"].to_map()
-    torch.testing.assert_close(merged, plain, rtol=1e-9, atol=1e-9)
-    encoder.reduction.keep_ratio, encoder.reduction.weighs_sizes = 0.4, False
+    plain_encoder = build("ViT", (4, 4))
+    plain_encoder.load_state_dict(encoder.state_dict())
+    plain = plain_encoder(images)["block3"]
+    torch.testing.assert_close(merged, plain, rtol=0, atol=1e-5)
+    encoder.reduction.weighs_sizes = False
     assert (encoder(images)["block3"].to_map() - plain).abs().max() > 1e-3
 
 

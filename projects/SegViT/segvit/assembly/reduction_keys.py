@@ -20,6 +20,7 @@ def reduction_config(vit: CfgNode) -> ReductionConfig | None:
         selection, threshold, share = vit.MERGE.SELECTION, vit.MERGE.THRESHOLD, vit.MERGE.SHARE
     else:
         selection, threshold, share = vit.EDGE.SELECTION, vit.EDGE.THRESHOLD, vit.EDGE.SHARE
+    merges = vit.REDUCTION == "merge"
     blocks = {"cells": 0, "merge": vit.MERGE.BLOCK}
     return ReductionConfig(
         kind=vit.REDUCTION,
@@ -29,7 +30,10 @@ def reduction_config(vit: CfgNode) -> ReductionConfig | None:
         selection=selection,
         threshold=threshold,
         keep_ratio=share,
-        weighs_sizes=vit.REDUCTION == "merge" and vit.MERGE.WEIGH_SIZES,
+        weighs_sizes=merges and vit.MERGE.WEIGH_SIZES,
+        global_block_indices=tuple(vit.MERGE.GLOBAL_BLOCKS) if merges else (),
+        global_threshold=vit.MERGE.GLOBAL_THRESHOLD,
+        global_keep_ratio=vit.MERGE.GLOBAL_SHARE,
     )
 
 
@@ -45,4 +49,7 @@ def reduction_keys(vit: CfgNode) -> dict[str, str]:
         "selection": f"{node}.SELECTION",
         "threshold": f"{node}.THRESHOLD",
         "keep_ratio": f"{node}.SHARE",
+        "global_block_indices": "MODEL.VIT.MERGE.GLOBAL_BLOCKS",
+        "global_threshold": "MODEL.VIT.MERGE.GLOBAL_THRESHOLD",
+        "global_keep_ratio": "MODEL.VIT.MERGE.GLOBAL_SHARE",
     }

@@ -63,8 +63,13 @@ ENCODER = (
     Key("MODEL.VIT.MERGE.SELECTION", "topk"),
     Key("MODEL.VIT.MERGE.THRESHOLD", 0.9),
     Key("MODEL.VIT.MERGE.SHARE", 0.5),
-    # The encoder's attention counts a merged token as the four that it stands for.
+    # The encoder's attention counts a merged token as the patches that share it.
     Key("MODEL.VIT.MERGE.WEIGH_SIZES", False),
+    # Later blocks before which similar tokens anywhere in the image are merged, too. "topk" keeps the fraction
+    # GLOBAL_SHARE of all tokens; "threshold" merges pairs with a cosine above GLOBAL_THRESHOLD.
+    Key("MODEL.VIT.MERGE.GLOBAL_BLOCKS", []),
+    Key("MODEL.VIT.MERGE.GLOBAL_THRESHOLD", 0.9),
+    Key("MODEL.VIT.MERGE.GLOBAL_SHARE", 0.3),
     # Recompute blocks in the backward pass: less memory, about a third more time.
     Key("MODEL.VIT.GRADIENT_CHECKPOINTING", False),
     # Train only the decoder: the encoder gets no gradients, no drop path and no updates of its statistics.

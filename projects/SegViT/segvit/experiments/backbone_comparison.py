@@ -126,6 +126,9 @@ def _relative_depth(cfg: CfgNode, before: int, after: int) -> Overrides:
     }
     if vit.REDUCTION == "merge":
         overrides["MODEL.VIT.MERGE.BLOCK"] = round(vit.MERGE.BLOCK * after / before)
+        overrides["MODEL.VIT.MERGE.GLOBAL_BLOCKS"] = [
+            round(block * after / before) for block in vit.MERGE.GLOBAL_BLOCKS
+        ]
     elif vit.REDUCTION in ("shrunk", "shrunk++"):
         overrides["MODEL.VIT.REDUCTION_BLOCK"] = max(round(vit.REDUCTION_BLOCK * after / before), 1)
     return overrides

@@ -18,7 +18,12 @@ from segvit.modeling.encoder.token_embedding import TokenEmbedding
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
 from segvit.modeling.encoder.vit_families import TimmViT, family_of
 from segvit.modeling.initialization import initialize_linear_layers
-from segvit.modeling.token_reduction.reduction_builder import CELL_KINDS, ReductionConfig, build_reduction
+from segvit.modeling.token_reduction.reduction_builder import (
+    CELL_KINDS,
+    ReductionConfig,
+    build_global_merging,
+    build_reduction,
+)
 from segvit.modeling.tokens import padded_size
 from segvit.modeling.weights.pretrained import load_pretrained_encoder, require_weights_of_tag
 
@@ -80,6 +85,7 @@ def build_vit_encoder(
         reduction=token_reduction,
         reduction_block_index=None if reduction is None else reduction.block_index,
         edge_block_index=None if reduction is None else reduction.edge_block_index,
+        global_merging=build_global_merging(reduction),
         gradient_checkpointing=gradient_checkpointing,
     )
 

@@ -16,6 +16,7 @@ from segvit.modeling.encoder.token_embedding import TokenEmbedding
 from segvit.modeling.token_reduction.cell_reduction import CellReduction
 from segvit.modeling.token_reduction.cell_tokens import CellTokens
 from segvit.modeling.token_reduction.downsampling import TokenReduction
+from segvit.modeling.token_reduction.global_merging import GlobalMerging
 from segvit.modeling.token_reduction.reducing_block import run_reducing_block
 from segvit.modeling.token_reduction.token_set import CellMap, Stage, TokenSet
 from segvit.modeling.tokens import tokens_to_map
@@ -33,6 +34,7 @@ class PlainViTEncoder(nn.Module):
         reduction: chooses the tokens to keep (Shrunk, Shrunk++, cells); None keeps all tokens.
         reduction_block_index: index of the block that returns the kept tokens only; that takes them, for cells.
         edge_block_index: index of the block whose input the edge head reads.
+        global_merging: merges tokens again, after a reduction to cells; None for none.
         gradient_checkpointing: recompute blocks in the backward pass instead of storing their activations.
     """
 
@@ -47,6 +49,7 @@ class PlainViTEncoder(nn.Module):
         reduction: TokenReduction | CellReduction | None = None,
         reduction_block_index: int | None = None,
         edge_block_index: int | None = None,
+        global_merging: GlobalMerging | None = None,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -59,6 +62,7 @@ class PlainViTEncoder(nn.Module):
         self.reduction = reduction
         self.reduction_block_index = reduction_block_index
         self.edge_block_index = edge_block_index
+        self.global_merging = global_merging
         self.gradient_checkpointing = gradient_checkpointing
 
     def forward(self, images: torch.Tensor) -> dict[str, Stage]:
@@ -89,6 +93,11 @@ class PlainViTEncoder(nn.Module):
             # Cells: one token in place of the four of some cells, from here on.
             if index == self.reduction_block_index and isinstance(self.reduction, CellReduction):
                 tokens, kept = self.reduction(tokens, grid, edge_logits)
+                block_kwargs = None
+
+            # Similar tokens anywhere in the image become one, from here on.
+            if self.global_merging is not None and index in self.global_merging.block_indices:
+                tokens, kept = self.global_merging(tokens, cast(CellTokens, kept))
                 block_kwargs = None
 
             # The position arguments of the blocks.

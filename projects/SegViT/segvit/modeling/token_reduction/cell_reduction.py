@@ -17,7 +17,7 @@ from torch import nn
 
 from segvit.modeling.grid_tensors import Grid
 from segvit.modeling.token_reduction.cell_tokens import CellTokens, are_kept_patches, corners
-from segvit.modeling.token_reduction.downsampling import indices_of_count, kept_indices
+from segvit.modeling.token_reduction.downsampling import indices_of_count, kept_indices, rounded_share
 from segvit.modeling.token_reduction.edge_head import EdgeHead, edge_scores
 
 
@@ -119,7 +119,5 @@ def cell_similarities(patches: torch.Tensor, grid: Grid) -> torch.Tensor:
 def num_fine_cells(grid: Grid, keep_ratio: float) -> int:
     """How many cells are fine so that about `round(keep_ratio * N)` tokens remain; each adds three to one per cell."""
     num_patches, num_cells = grid[0] * grid[1], grid[0] // 2 * (grid[1] // 2)
-    # Integer arithmetic: exporters can trace it when the grid is dynamic.
-    wanted = (round(1e6 * keep_ratio) * num_patches + 500_000) // 1_000_000
-    added = wanted - (num_patches - 3 * num_cells)
+    added = rounded_share(grid, keep_ratio) - (num_patches - 3 * num_cells)
     return min(max((added + 1) // 3, 0), num_cells)

@@ -1,6 +1,7 @@
 """`CellTokens`: tokens of patches where a cell of 2 x 2 patches is kept fine, and one token for every other cell.
 
-Of an odd number of rows or columns, the last one is in no cell: its patches are always kept.
+Of an odd number of rows or columns, the last one is in no cell: its patches are always kept. Afterwards any of these
+tokens may be merged into one another (`GlobalMerging`); the token that others are merged into stays where it is.
 
 Shape shorthand: B images, h x w grid, N = h*w patches, Q = (h // 2) * (w // 2) cells, T prefix tokens, M kept tokens
 (with prefix), C width.
@@ -8,7 +9,6 @@ Shape shorthand: B images, h x w grid, N = h*w patches, Q = (h // 2) * (w // 2) 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,7 +28,8 @@ class CellTokens:
         is_fine: (B, Q) bool: the cells whose patches are kept.
         grid: (h, w).
         num_prefix_tokens: T.
-        size_dtype: attention counts the token of a cell as its four patches, by a bias of this type; None: as one.
+        size_dtype: attention counts a token as the patches that share it, by a bias of this type; None: as one.
+        merged_into: (B, N) int64: for each patch, the index of its token among the M - T; None: its own, or its cell's.
     """
 
     keep_indices: torch.Tensor
@@ -37,6 +38,7 @@ class CellTokens:
     grid: Grid
     num_prefix_tokens: int
     size_dtype: torch.dtype | None
+    merged_into: torch.Tensor | None = None
 
     def select(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens of prefix, patches and cells (B, T + N + Q, C) -> (B, M, C)."""
@@ -55,15 +57,23 @@ class CellTokens:
         return self.size_bias(self.size_dtype)
 
     def size_bias(self, dtype: torch.dtype) -> torch.Tensor:
-        """(B, 1, 1, M): log 4 for cells, minus infinity for padding, else 0.
+        """(B, 1, 1, M): the logarithm of `sizes`, minus infinity for padding.
 
         With it, attention to the kept tokens equals attention to their copies on all patches.
         """
-        is_cell = self.keep_indices >= self.num_prefix_tokens + self.grid[0] * self.grid[1]
-        bias = is_cell.to(dtype) * math.log(4)
-        if self.valid is not None:
-            bias = bias.masked_fill(~self.valid, float("-inf"))
-        return bias[:, None, None]
+        return self.sizes.to(dtype).log()[:, None, None]
+
+    @cached_property
+    def sizes(self) -> torch.Tensor:
+        """(B, M) float32: how many patches share each token; 1 for prefix tokens, 0 for padding."""
+        if self.merged_into is None:
+            is_cell = self.keep_indices >= self.num_prefix_tokens + self.grid[0] * self.grid[1]
+            sizes = 1 + 3 * is_cell.float()
+            return sizes if self.valid is None else sizes * self.valid
+        patches = torch.ones_like(self.merged_into, dtype=torch.float32)
+        sizes = torch.zeros_like(self.kept_cells_and_patches, dtype=torch.float32)
+        sizes = sizes.scatter_add(1, self.merged_into, patches)
+        return torch.cat([patches.new_ones(len(sizes), self.num_prefix_tokens), sizes], dim=1)
 
     @cached_property
     def half_patches(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,29 +91,34 @@ class CellTokens:
     @property
     def own_tokens(self) -> torch.Tensor:
         """(B, h, w) bool: the patches that have a token of their own."""
-        return are_kept_patches(self.is_fine, self.grid).unflatten(1, self.grid)
+        sizes = self.sizes[:, self.num_prefix_tokens :].gather(1, self.token_of_patch)
+        return (sizes == 1).unflatten(1, self.grid)
 
     def restore(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens without prefix (B, M - T, C) -> (B, N, C): a cell's token is copied to its patches."""
-        return gather_tokens(tokens, self._token_of_patch)
+        """Tokens without prefix (B, M - T, C) -> (B, N, C): a token is copied to the patches that share it."""
+        return gather_tokens(tokens, self.token_of_patch)
 
     def restore_masks(self, masks: torch.Tensor) -> torch.Tensor:
         """Mask logits of the tokens without prefix (B, K, M - T) -> (B, K, h, w)."""
-        indices = self._token_of_patch[:, None].expand(-1, masks.shape[1], -1)
+        indices = self.token_of_patch[:, None].expand(-1, masks.shape[1], -1)
         return masks.gather(2, indices).unflatten(2, self.grid)
 
     @cached_property
-    def _token_of_patch(self) -> torch.Tensor:
-        """(B, N) int64: for each patch, the index of its token, or of its cell's."""
+    def token_of_patch(self) -> torch.Tensor:
+        """(B, N) int64: for each patch, the index of its token among those without prefix."""
+        if self.merged_into is not None:
+            return self.merged_into
         indices = self.kept_cells_and_patches
         num_patches, num_cells = self.grid[0] * self.grid[1], self.is_fine.shape[1]
-        # Invert the indices. Padding is at dropped patches and cells, whose entries are not read; the last entry is
-        # that of the patches in no cell.
-        tokens = torch.arange(indices.shape[1], device=indices.device).expand_as(indices)
+        # Invert the indices, counted from 1, so that 0 says that a patch or a cell has no token. The last entry is that
+        # of the cell of patches in no cell.
+        tokens = torch.arange(1, indices.shape[1] + 1, device=indices.device).expand_as(indices)
+        if self.valid is not None:
+            tokens = tokens * self.valid[:, self.num_prefix_tokens :]
         token_of = indices.new_zeros(indices.shape[0], num_patches + num_cells + 1).scatter(1, indices, tokens)
-        cell_of_patch = cells_of_patches(self.grid, indices.device)
-        own, of_cell = token_of[:, :num_patches], token_of[:, num_patches:][:, cell_of_patch]
-        return torch.where(are_kept_patches(self.is_fine, self.grid), own, of_cell)
+        own, of_cells = token_of[:, :num_patches], token_of[:, num_patches:]
+        # Each patch has one or the other.
+        return torch.maximum(own, of_cells[:, cells_of_patches(self.grid, indices.device)]) - 1
 
 
 def cells_of_patches(grid: Grid, device: torch.device) -> torch.Tensor:

@@ -127,6 +127,11 @@ def num_kept_tokens(grid: tuple[int, int], keep_ratio: float) -> int:
     return min(max(rounded, num_coarse), num_tokens)
 
 
+def rounded_share(grid: tuple[int, int], keep_ratio: float) -> int:
+    """`keep_ratio` of the N tokens, rounded; in integer arithmetic, for exporters."""
+    return (round(1e6 * keep_ratio) * (grid[0] * grid[1]) + 500_000) // 1_000_000
+
+
 def top_tokens(scores: torch.Tensor, coarse: torch.Tensor, count: int) -> torch.Tensor:
     """Indices (B, count), sorted: the coarse grid (N,) and the tokens with the highest scores (B, N)."""
     indices = scores.masked_fill(coarse, float("inf")).topk(count, dim=1).indices

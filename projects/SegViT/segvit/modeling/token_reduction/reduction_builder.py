@@ -16,6 +16,7 @@ from segvit.modeling.token_reduction.downsampling import (
     TokenReduction,
 )
 from segvit.modeling.token_reduction.edge_head import EdgeHead
+from segvit.modeling.token_reduction.global_merging import GlobalMerging
 from segvit.modeling.token_reduction.reducing_block import MODES, can_split
 
 
@@ -32,6 +33,9 @@ class ReductionConfig:
         edge_block_index: Shrunk++: the edge head reads the input of this block; 0 for the patch embedding, as in v2.
         selection, threshold, keep_ratio: see `EdgeAwareQueryDownsampling` and `CellReduction`.
         weighs_sizes: see `CellReduction`.
+        global_block_indices: "merge": indices of the later blocks before which `GlobalMerging` merges again, in the
+            same `selection`; empty for none.
+        global_threshold, global_keep_ratio: see `GlobalMerging`.
     """
 
     kind: str
@@ -42,6 +46,9 @@ class ReductionConfig:
     threshold: float = 0.7
     keep_ratio: float = 0.36
     weighs_sizes: bool = False
+    global_block_indices: tuple[int, ...] = ()
+    global_threshold: float = 0.9
+    global_keep_ratio: float = 0.3
 
     @property
     def has_edge_head(self) -> bool:
@@ -99,6 +106,18 @@ def build_reduction(
     )
 
 
+def build_global_merging(config: ReductionConfig | None) -> GlobalMerging | None:
+    """The second merging of a reduction that `build_reduction` accepts; None for none."""
+    if config is None or not config.global_block_indices:
+        return None
+    return GlobalMerging(
+        block_indices=config.global_block_indices,
+        selection=config.selection,
+        threshold=config.global_threshold,
+        keep_ratio=config.global_keep_ratio,
+    )
+
+
 def check_reduction(config: ReductionConfig, blocks: Sequence[nn.Module]) -> None:
     """Raise ArgumentError if a choice is unknown, out of range, or does not fit the blocks."""
     if config.kind not in ("shrunk", "shrunk++", *CELL_KINDS):
@@ -123,7 +142,23 @@ def check_reduction(config: ReductionConfig, blocks: Sequence[nn.Module]) -> Non
         )
     if config.selection not in ("threshold", "topk"):
         raise ArgumentError("selection", f"{config.selection!r} must be 'threshold' or 'topk'")
-    if not 0 <= config.threshold <= 1:
-        raise ArgumentError("threshold", f"{config.threshold} must lie in 0 to 1: it is a probability")
-    if not 0 < config.keep_ratio <= 1:
-        raise ArgumentError("keep_ratio", f"{config.keep_ratio} must be above 0 and at most 1")
+    for name in ("threshold", "global_threshold"):
+        if not 0 <= getattr(config, name) <= 1:
+            raise ArgumentError(name, f"{getattr(config, name)} must lie in 0 to 1")
+    for name in ("keep_ratio", "global_keep_ratio"):
+        if not 0 < getattr(config, name) <= 1:
+            raise ArgumentError(name, f"{getattr(config, name)} must be above 0 and at most 1")
+    if config.global_block_indices:
+        check_global_merging(config, len(blocks))
+
+
+def check_global_merging(config: ReductionConfig, num_blocks: int) -> None:
+    """Raise ArgumentError if a second merging does not fit."""
+    indices = list(config.global_block_indices)
+    if config.kind != "merge":
+        raise ArgumentError("global_block_indices", f"{indices} fits `kind` 'merge', not {config.kind!r}")
+    if min(indices) <= config.block_index or max(indices) >= num_blocks:
+        raise ArgumentError(
+            "global_block_indices",
+            f"{indices} must lie in {config.block_index + 1} to {num_blocks - 1}: after the block that merges cells",
+        )
