@@ -9,8 +9,8 @@ from helpers.repository import PROJECT, ROOT
 
 COMMANDS = [
     path
-    for folder in (PROJECT, PROJECT / "tools", PROJECT / "demo", PROJECT / "benchmarks", ROOT / "datasets")
-    for path in sorted(folder.glob("*.py"))
+    for folder in ("", "tools", "tools/tokens", "demo", "benchmarks", ROOT / "datasets")
+    for path in sorted((PROJECT / folder).glob("*.py"))
 ] + [PROJECT / "segvit/engine/launch_options.py", PROJECT / "segvit/dataset_tools/preparation/command.py"]
 # A config is always needed, or one of --input and --webcam; a dataset is converted only if asked for.
 WITHOUT_DEFAULT = (
