@@ -105,7 +105,7 @@ def scores(model, image):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_old_scores_stay_and_new_classes_are_drawn(kind, write_model, folder, tmp_path):
+def test_old_scores_stay_and_new_classes_are_drawn(kind, write_model, folder, tmp_path, caplog):
     old = write_model(MODELS[kind])
     new = run(old, tmp_path / "more", "DATASETS.FOLDER", folder)
     image = block_image(3)
@@ -115,6 +115,7 @@ def test_old_scores_stay_and_new_classes_are_drawn(kind, write_model, folder, tm
     assert model.classes.names == (*OLD, "grass", "road")
     assert model.classes.colors == (*OLD_COLORS, COLORS[0], COLORS[1])
     assert model.metrics["IoU-grass"] >= 0 and "IoU-tree" not in model.metrics
+    assert "not used by the model" not in caplog.text
 
 
 def test_a_model_is_evaluated_on_classes_that_it_has_not_learnt(write_model, folder, tmp_path):
@@ -217,10 +218,11 @@ def test_a_run_needs_a_folder_and_classes_a_model(write_model, folder, capsys):
 
 
 def test_a_model_that_was_trained_in_python_needs_a_schedule(folder, tmp_path):
-    model = segvit.create_model("vit_tiny_patch16_224", classes=OLD, img_size=(32, 48), output="diagonal")
+    model = segvit.create_model("vit_tiny_patch16_224", classes=OLD, img_size=(32, 48))  # its output is "mix"
     model.save_pretrained(tmp_path / "old")
     program = load_script(PROJECT / "train_continual.py")
     arguments = ["--model", str(tmp_path / "old"), "--output", str(tmp_path / "more"), "DATASETS.FOLDER", str(folder)]
+    arguments += ["MODEL.SEGVIT.OUTPUT", "diagonal"]
     with pytest.raises(UserError, match=r"SOLVER\.MAX_ITER \.\.\. SOLVER\.IMS_PER_BATCH \.\.\. SOLVER\.BASE_LR"):
         program.check(program.parse_args(arguments))
     schedule = ["SOLVER.MAX_ITER", "5", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.BASE_LR", "0.001"]
