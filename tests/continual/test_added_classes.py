@@ -179,6 +179,8 @@ REFUSED = {
     "another decoder": (plain, (*FOLDER, "MODEL.SEGVIT.HIDDEN_DIM", "48"), "MODEL.SEGVIT.HIDDEN_DIM is 24"),
     "other pixels": (plain, (*FOLDER, "INPUT.FORMAT", "BGR"), "INPUT.FORMAT is 'RGB'"),
     "a baseline": (plain, ("--method", "joint", *FOLDER), "--method joint"),
+    "a key that the command sets": (plain, (*FOLDER, "MODEL.SEGVIT.CLASS_WEIGHTS", "[1.0,2.0,1.0]"), "no effect"),
+    "iterations of steps": (plain, (*FOLDER, "MODEL.SEGVIT.CONTINUAL.ITERATIONS", "[0,9]"), "SOLVER.MAX_ITER"),
     "no iteration": (plain, (*FOLDER, "SOLVER.MAX_ITER", "0"), "SOLVER.MAX_ITER"),
 }
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
 from helpers.repository import PROJECT
@@ -74,11 +75,12 @@ def test_rows_of_runs_of_switches_and_of_configs(output, tmp_path, capsys):
     assert (output / "pareto.png").stat().st_size > 10_000
 
 
-def test_an_exported_file_is_evaluated_and_timed_but_not_counted(output, tmp_path, monkeypatch):
+def use_exported_file(monkeypatch, path, class_names):
+    """A file at `path` that finds class 1 everywhere."""
+
     def open_file(path):
-        """A file that finds class 1 everywhere."""
         metadata = {
-            "class_names": [f"class {index}" for index in range(10)],
+            "class_names": class_names,
             "palette": distinct_colors(10),
             "result": "labels",
             "pixel_format": "RGB",
@@ -91,11 +93,24 @@ def test_an_exported_file_is_evaluated_and_timed_but_not_counted(output, tmp_pat
         return files.ExportedFile(path=path, run=run, metadata=metadata, fixed_size=None)
 
     monkeypatch.setitem(files.READERS, ".onnx", open_file)
-    exported = tmp_path / "model.onnx"
-    exported.touch()
-    rows = run_tool(output, ("plain", write_run(tmp_path / "s1", 50.0)), ("int8", str(exported)))
+    path.touch()
+    return str(path)
+
+
+def test_an_exported_file_is_evaluated_and_timed_but_not_counted(output, tmp_path, monkeypatch):
+    exported = use_exported_file(monkeypatch, tmp_path / "model.onnx", [f"class {index}" for index in range(10)])
+    rows = run_tool(output, ("plain", write_run(tmp_path / "s1", 50.0)), ("int8", exported))
     assert 0 < rows["int8"]["miou"]["mean"] < 10 and rows["int8"]["timing"]["median_ms"] > 0
     assert rows["int8"]["gmacs"] is None and rows["int8"]["missing"]["MACs"]
+
+
+def test_a_model_with_other_classes_is_refused(output, tmp_path, monkeypatch, capsys):
+    """As many classes in another order would give an mIoU that means nothing."""
+    names = MetadataCatalog.get("toy_scenes_sem_seg_val").stuff_classes
+    exported = use_exported_file(monkeypatch, tmp_path / "model.onnx", [*names[1:], names[0]])
+    with pytest.raises(SystemExit) as ended:
+        run_tool(output, ("plain", write_run(tmp_path / "s1", 50.0)), ("other", exported))
+    assert ended.value.code == 2 and f"class 0 is '{names[1]}' in the model" in capsys.readouterr().err
 
 
 def test_a_run_without_its_last_evaluation_is_evaluated(output, tmp_path):

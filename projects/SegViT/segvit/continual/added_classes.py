@@ -14,7 +14,7 @@ from segvit.command_line.model_arguments import config_file_of
 from segvit.config.continual_step import KEY, continual_step, dataset_classes
 from segvit.config.unread_keys import flat
 from segvit.config.validation import has_key
-from segvit.continual.learnt_classes import HEAD, learnt_classes, new_classes
+from segvit.continual.learnt_classes import HEAD, LearntClasses, learnt_classes, new_classes
 from segvit.data.step_records import classes_present, step_records
 from segvit.datasets import require_datasets
 from segvit.engine.auto_scale import scale_to_processes
@@ -68,6 +68,7 @@ def added_classes_config(args: argparse.Namespace) -> CfgNode:
         keys |= _recipe_keys(model, given)
     opts = [*(word for pair in keys.items() for word in pair), *args.opts]
     cfg = run_config(argparse.Namespace(**{**vars(args), "opts": opts}))
+    require_no_own_keys(cfg, learnt)
     cfg = scale_to_processes(cfg, number_of_processes(args))
     require_datasets(cfg.DATASETS.TRAIN)
     new = new_classes(learnt.names, dataset_classes(cfg.DATASETS.TRAIN[0]), args.classes)
@@ -93,6 +94,18 @@ def require_own_queries(model: ModelFolder, output: str) -> None:
             f"{model.path} has {OUTPUT} {output!r}, in which every query votes for every class: a new one would change "
             f"old scores. To score each class by its own query from now on, {END_OF_COMMAND}{OUTPUT} diagonal; "
             "training is the same for both, and train_net.py --eval-only with this key measures the difference"
+        )
+
+
+def require_no_own_keys(cfg: CfgNode, learnt: LearntClasses) -> None:
+    """Raise UserError if an override gives a key of the groups that this command sets itself another value."""
+    values = flat(cfg)
+    changed = [key for key, value in learnt.config_keys().items() if values[key] != value]
+    if changed:
+        key = changed[0]
+        raise UserError(
+            f"{key} {values[key]!r} would have no effect: the command sets it by the model and the new classes, which "
+            "--classes names, and trains these for SOLVER.MAX_ITER iterations: leave it out"
         )
 
 

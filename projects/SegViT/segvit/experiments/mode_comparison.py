@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segvit.analysis import TimingSummary, mean_macs, summarize, time_rounds
 from segvit.assembly.meta_arch import SegViT
 from segvit.assembly.model_types import ModelInput
+from segvit.classes.class_list import ClassList
 from segvit.datasets import require_datasets
 from segvit.errors import UserError
 from segvit.evaluation import SemSegConfusionEvaluator
@@ -146,14 +147,26 @@ def evaluate(loaded: LoadedModel, test_set: str, records: Sequence[Mapping[str, 
     """The mIoU, in percent, of labels at the size of the true label maps."""
     evaluator = SemSegConfusionEvaluator(test_set, distributed=False)
     predictor = predictor_of(loaded)
-    if len(loaded.classes.names) != evaluator.confusion_matrix.shape[0]:
-        raise UserError(f"{title}: {len(loaded.classes.names)} classes, but {test_set} has others")
+    require_classes_of(test_set, loaded.classes.names, title=title)
     with torch.inference_mode():
         for record in progress_bar(records, title=f"evaluating {title}", unit="image"):
             evaluator.process([record], loaded.model([predictor.prepare(record["file_name"])]))  # type: ignore[arg-type]
     results = evaluator.evaluate()
     assert results is not None, "the only process is the main one"
     return results["sem_seg"]["mIoU"]
+
+
+def require_classes_of(test_set: str, names: Sequence[str], *, title: str) -> None:
+    """Raise UserError unless a model has the classes of the test set, in its order; unnamed ones are counted alone."""
+    expected = tuple(MetadataCatalog.get(test_set).stuff_classes)
+    if len(names) != len(expected):
+        raise UserError(f"--row {title}: the model has {len(names)} classes, and {test_set} has {len(expected)}")
+    if tuple(names) in (expected, ClassList.numbered(len(names)).names):
+        return
+    index = next(index for index, (here, there) in enumerate(zip(names, expected)) if here != there)
+    raise UserError(
+        f"--row {title}: class {index} is {names[index]!r} in the model and {expected[index]!r} in {test_set}"
+    )
 
 
 def time_models(
