@@ -1,4 +1,4 @@
-"""Exported files of models that make tokens of cells take images of any size.
+"""Exported files of models that make tokens of cells take images of any size, in every kind of positions.
 
 Shape shorthand: H x W pixels.
 """
@@ -8,12 +8,34 @@ from test_export_model import export, one_graph, require_agreement_of_each, use_
 
 __all__ = ["one_graph"]
 
+# Encoders with relative and with rotary positions; those of the other tests are absolute.
+FAMILIES = {
+    "BEiT": {"NAME": "beitv2_base_patch16_224", "KEEP_PREFIX_TOKENS": True},
+    "EVA-02": {"NAME": "eva02_tiny_patch14_224", "KEEP_PREFIX_TOKENS": True},
+    "DINOv3": {"NAME": "vit_small_patch16_dinov3", "KEEP_PREFIX_TOKENS": True},
+}
+
+
+def use_cells(cfg, kind):
+    """In two blocks; "merge twice" merges cells before the first and similar tokens before the second."""
+    use_blocks(cfg, 2)
+    vit = cfg.MODEL.VIT
+    vit.REDUCTION, vit.EDGE.SELECTION, vit.EDGE.SHARE, vit.MERGE.SHARE = kind.split()[0], "topk", 0.5, 0.5
+    if kind == "merge twice":
+        vit.MERGE.BLOCK, vit.MERGE.SHARE, vit.MERGE.GLOBAL_BLOCKS, vit.MERGE.GLOBAL_SHARE = 0, 0.6, [1], 0.4
+    cfg.MODEL.SEGVIT.OUTPUT = "diagonal"
+    return cfg
+
+
+@pytest.mark.parametrize("kind", ["cells", "merge twice"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_files_of_each_kind_of_positions_accept_any_size(tiny_cfg, tmp_path, family, kind):
+    for key, value in FAMILIES[family].items():
+        tiny_cfg.MODEL.VIT[key] = value
+    require_agreement_of_each(*export(use_cells(tiny_cfg, kind), tmp_path, "torchscript"))
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "formats"), [("cells", ["onnx", "torch_export"]), ("merge", ["torchscript"])])
 def test_files_with_tokens_of_cells_accept_any_size(tiny_cfg, tmp_path, one_graph, kind, formats):
-    use_blocks(tiny_cfg, 2)
-    vit = tiny_cfg.MODEL.VIT
-    vit.REDUCTION, vit.EDGE.SELECTION, vit.EDGE.SHARE, vit.MERGE.SHARE = kind, "topk", 0.5, 0.5
-    tiny_cfg.MODEL.SEGVIT.OUTPUT = "diagonal"
-    require_agreement_of_each(*export(tiny_cfg, tmp_path, *formats))
+    require_agreement_of_each(*export(use_cells(tiny_cfg, kind), tmp_path, *formats))

@@ -73,7 +73,7 @@ class CellTokens:
         patches = torch.ones_like(self.merged_into, dtype=torch.float32)
         sizes = torch.zeros_like(self.kept_cells_and_patches, dtype=torch.float32)
         sizes = sizes.scatter_add(1, self.merged_into, patches)
-        return torch.cat([patches.new_ones(len(sizes), self.num_prefix_tokens), sizes], dim=1)
+        return torch.cat([patches.new_ones(sizes.shape[0], self.num_prefix_tokens), sizes], dim=1)
 
     @cached_property
     def half_patches(self) -> tuple[torch.Tensor, torch.Tensor]:
