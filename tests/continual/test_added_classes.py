@@ -181,6 +181,7 @@ REFUSED = {
     "a baseline": (plain, ("--method", "joint", *FOLDER), "--method joint"),
     "a key that the command sets": (plain, (*FOLDER, "MODEL.SEGVIT.CLASS_WEIGHTS", "[1.0,2.0,1.0]"), "no effect"),
     "iterations of steps": (plain, (*FOLDER, "MODEL.SEGVIT.CONTINUAL.ITERATIONS", "[0,9]"), "SOLVER.MAX_ITER"),
+    "other weights": (plain, (*FOLDER, "MODEL.WEIGHTS", "{other}"), "leave the key out"),
     "no iteration": (plain, (*FOLDER, "SOLVER.MAX_ITER", "0"), "SOLVER.MAX_ITER"),
 }
 

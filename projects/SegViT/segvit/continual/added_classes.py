@@ -61,6 +61,11 @@ def added_classes_config(args: argparse.Namespace) -> CfgNode:
     model = read_model_folder(config_file_of(args))
     given = dict(zip(args.opts[::2], args.opts[1::2]))
     require_own_queries(model, output=str(given.get(OUTPUT, model.cfg.MODEL.SEGVIT.OUTPUT)))
+    if "MODEL.WEIGHTS" in given:
+        raise UserError(
+            f"MODEL.WEIGHTS {given['MODEL.WEIGHTS']}: the old classes are those of {model.path}, with its weights: "
+            "leave the key out"
+        )
     learnt = learnt_classes(model)
     # With the classes of the model alone, to register the dataset and read its classes.
     keys = {**_dataset_keys(args, given), **learnt.config_keys(), "MODEL.SEGVIT.EXCLUDE_IGNORED_PIXELS": True}
