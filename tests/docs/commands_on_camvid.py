@@ -126,7 +126,7 @@ COVERAGE = {
     r"OMP_NUM_THREADS=1 python projects/SegViT/cross_validate\.py .*": leaves_out_each_group,
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+": evaluates_camvid,
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+ TEST\..*": evaluates_camvid_otherwise,
-    TRAIN + r"--eval-only .* MODEL\.VIT\.REDUCTION merge": merges_tokens_of_a_trained_model,
+    TRAIN + r"--eval-only .* MODEL\.VIT\.REDUCTION merge.*": merges_tokens_of_a_trained_model,
     r"python projects/SegViT/tools/plot_pareto\.py .*": draws_accuracy_against_cost,
     r"tensorboard --logdir \S+": inspects_the_camvid_run,
     r"python projects/SegViT/tools/(plot_training|draw_predictions)\.py .*": draws_camvid,

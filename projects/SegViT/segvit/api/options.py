@@ -26,6 +26,7 @@ TEST_KEYS = (
     "INPUT.SHOWN_CHANNELS",
 )
 IMAGE_SIZE = "MODEL.VIT.IMG_SIZE"
+LATER_GROUPS = "MODEL.SEGVIT.CONTINUAL."
 KEYS = tuple(
     key for key in (*(key.name for key in MODEL_KEYS), *INFERENCE_DEFAULTS, *TEST_KEYS) if key not in NOT_OPTIONS
 )
@@ -35,7 +36,8 @@ def keys_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """{config key: value} of keywords.
 
     A keyword is a config key in lower case with "_" for ".", from any of its parts on: `vit_num_heads` or
-    `model_vit_num_heads` for MODEL.VIT.NUM_HEADS. The key itself works, too: `**{"MODEL.VIT.NUM_HEADS": 6}`.
+    `model_vit_num_heads` for MODEL.VIT.NUM_HEADS, and `continual_hidden_dim` for that of later groups. The key itself
+    works, too: `**{"MODEL.VIT.NUM_HEADS": 6}`.
 
     Raises:
         TypeError: no key, or several, have the name.
@@ -51,6 +53,8 @@ def key_of(name: str) -> str:
     if name in KEYS:
         return name
     fitting = [key for key in KEYS if name in names_of(key)]
+    # Keys of later groups need their prefix where a key of the first group has the same name.
+    fitting = [key for key in fitting if not key.startswith(LATER_GROUPS)] or fitting
     if len(fitting) == 1:
         return fitting[0]
     if fitting:

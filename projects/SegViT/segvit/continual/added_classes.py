@@ -13,7 +13,7 @@ from segvit.checkpoint.run_record import may_change
 from segvit.command_line.model_arguments import config_file_of
 from segvit.config.continual_step import KEY, continual_step, dataset_classes
 from segvit.config.unread_keys import flat
-from segvit.config.validation import has_key
+from segvit.config.validation import has_key, value_of
 from segvit.continual.learnt_classes import HEAD, LearntClasses, learnt_classes, new_classes
 from segvit.data.step_records import classes_present, step_records
 from segvit.datasets import require_datasets
@@ -26,7 +26,7 @@ from segvit.model_folder.files import ModelFolder, is_model_folder, read_model_f
 
 logger = logging.getLogger(__name__)
 
-OUTPUT, LOSS = "MODEL.SEGVIT.OUTPUT", "MODEL.SEGVIT.LOSS"
+OUTPUT, LOSS, IMAGE_SIZE = "MODEL.SEGVIT.OUTPUT", "MODEL.SEGVIT.LOSS", "MODEL.VIT.IMG_SIZE"
 # With one of these keys, a command trains the steps of its own protocol, from the weights of the model.
 PROTOCOL_KEYS = (f"{KEY}.PROTOCOL", f"{KEY}.GROUPS")
 # Keys that this file sets; others of the model may change if they are of the new group or of the training alone.
@@ -60,7 +60,7 @@ def added_classes_config(args: argparse.Namespace) -> CfgNode:
     """
     model = read_model_folder(config_file_of(args))
     given = dict(zip(args.opts[::2], args.opts[1::2]))
-    require_own_queries(model, output=str(given.get(OUTPUT, model.cfg.MODEL.SEGVIT.OUTPUT)))
+    require_own_queries(model, output=str(given.get(OUTPUT, value_of(model.cfg, OUTPUT))))
     if "MODEL.WEIGHTS" in given:
         raise UserError(
             f"MODEL.WEIGHTS {given['MODEL.WEIGHTS']}: the old classes are those of {model.path}, with its weights: "
@@ -85,13 +85,13 @@ def added_classes_config(args: argparse.Namespace) -> CfgNode:
 
 def require_own_queries(model: ModelFolder, output: str) -> None:
     """Raise UserError unless every class is scored by its own query alone, whatever other classes there are."""
-    if model.cfg.MODEL.SEGVIT.LOSS != "mask" or model.cfg.MODEL.SEM_SEG_HEAD.NAME not in (
+    if value_of(model.cfg, LOSS) != "mask" or model.cfg.MODEL.SEM_SEG_HEAD.NAME not in (
         "AttentionToMaskHead",
         "ContinualHead",
     ):
         raise UserError(
             f"{model.path} has {HEAD} {model.cfg.MODEL.SEM_SEG_HEAD.NAME!r} and {LOSS} "
-            f"{model.cfg.MODEL.SEGVIT.LOSS!r}: its classes share one softmax, to which none can be added. Train a "
+            f"{value_of(model.cfg, LOSS)!r}: its classes share one softmax, to which none can be added. Train a "
             "model with AttentionToMaskHead and 'mask'"
         )
     if output != "diagonal":
@@ -185,7 +185,7 @@ def _recipe_keys(model: ModelFolder, given: dict[str, Any]) -> dict[str, Any]:
             f"{model.path} was trained in Python and holds no recipe: {END_OF_COMMAND}{' ... '.join(missing)} ..., "
             "such as 2000 iterations of 4 images with a rate of 0.0001"
         )
-    height, width = model.cfg.MODEL.VIT.IMG_SIZE
+    height, width = value_of(model.cfg, IMAGE_SIZE)
     return {
         "INPUT.MIN_SIZE_TRAIN": (min(height, width),),
         "INPUT.MAX_SIZE_TRAIN": max(height, width),

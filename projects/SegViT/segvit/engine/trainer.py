@@ -22,6 +22,7 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer, has_checkpoint
 from segvit.checkpoint.resume import load_newest
 from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import continual_step
+from segvit.config.validation import value_of
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.data.class_weights import with_counted_weights
@@ -140,7 +141,7 @@ class Trainer(DefaultTrainer):
         step = continual_step(cfg)
         if step is None:
             return SemSegConfusionEvaluator(dataset_name, output_dir=output_dir, **options)
-        options["confidence_temperature"] = cfg.TEST.CONFIDENCE_TEMPERATURE
+        options["confidence_temperature"] = value_of(cfg, "TEST.CONFIDENCE_TEMPERATURE")
         return ContinualEvaluator(dataset_name, step=step, output_dir=output_dir, **options)
 
     @classmethod

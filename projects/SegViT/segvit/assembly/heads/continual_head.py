@@ -14,7 +14,13 @@ from yacs.config import CfgNode
 
 from segvit.assembly.configurable import configurable
 from segvit.assembly.detail_keys import configured_pixel_stage
-from segvit.assembly.heads.sem_seg_head import build_criterion, build_head_decoder, head_stages, require_stages
+from segvit.assembly.heads.sem_seg_head import (
+    block_settings,
+    build_criterion,
+    build_head_decoder,
+    head_stages,
+    require_stages,
+)
 from segvit.assembly.stage_shape import StageShape
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.config.keys import config_keys
@@ -203,13 +209,7 @@ def build_adapter(cfg: CfgNode, step: ContinualStep, stage: StageShape) -> Stage
     """Build the adapter of a later group on its deepest stage; None if the step has none."""
     if not step.adapter_blocks:
         return None
-    segvit = cfg.MODEL.SEGVIT
     with config_keys(dim=f"{KEY}.ADAPTER_DIM"):
         return StageAdapter(
-            in_dim=stage.channels,
-            dim=step.adapter_dim,
-            num_blocks=step.adapter_blocks,
-            head_dim=segvit.HIDDEN_DIM // segvit.NUM_HEADS,
-            dropout=segvit.DROPOUT,
-            init_std=segvit.INIT_STD,
+            in_dim=stage.channels, dim=step.adapter_dim, num_blocks=step.adapter_blocks, **block_settings(cfg)
         )

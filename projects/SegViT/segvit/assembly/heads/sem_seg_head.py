@@ -177,6 +177,12 @@ def build_head_decoder(
         )
 
 
+def block_settings(cfg: CfgNode) -> dict[str, Any]:
+    """Width of an attention head, dropout and init of the decoder of MODEL.SEGVIT, for other blocks beside it."""
+    segvit = cfg.MODEL.SEGVIT
+    return {"head_dim": segvit.HIDDEN_DIM // segvit.NUM_HEADS, "dropout": segvit.DROPOUT, "init_std": segvit.INIT_STD}
+
+
 def build_criterion(cfg: CfgNode, *, classes: Sequence[int]) -> SegViTCriterion | PixelCrossEntropy:
     """Build the losses of MODEL.SEGVIT.LOSS for these class ids. Raises UserError for an unknown name."""
     segvit = cfg.MODEL.SEGVIT
