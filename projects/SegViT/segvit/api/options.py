@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from segvit.config.continual_step import KEY
 from segvit.config.model_keys import MODEL_KEYS
 from segvit.model_folder.plain_config import INFERENCE_DEFAULTS
 
@@ -26,7 +27,6 @@ TEST_KEYS = (
     "INPUT.SHOWN_CHANNELS",
 )
 IMAGE_SIZE = "MODEL.VIT.IMG_SIZE"
-LATER_GROUPS = "MODEL.SEGVIT.CONTINUAL."
 KEYS = tuple(
     key for key in (*(key.name for key in MODEL_KEYS), *INFERENCE_DEFAULTS, *TEST_KEYS) if key not in NOT_OPTIONS
 )
@@ -54,7 +54,7 @@ def key_of(name: str) -> str:
         return name
     fitting = [key for key in KEYS if name in names_of(key)]
     # Keys of later groups need their prefix where a key of the first group has the same name.
-    fitting = [key for key in fitting if not key.startswith(LATER_GROUPS)] or fitting
+    fitting = [key for key in fitting if not key.startswith(f"{KEY}.")] or fitting
     if len(fitting) == 1:
         return fitting[0]
     if fitting:

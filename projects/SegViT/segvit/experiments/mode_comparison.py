@@ -101,7 +101,7 @@ def compare_modes(specs: Sequence[ModeSpec], measurement: Measurement) -> tuple[
         rows.append(row)
     chosen = np.linspace(0, len(records) - 1, min(measurement.num_images, len(records))).round().astype(int)
     files = [records[index]["file_name"] for index in chosen]
-    inputs = {name: [predictor_of(one).prepare(file) for file in files] for name, one in loaded.items()}
+    inputs = {name: [SegViTPredictor.of(one).prepare(file) for file in files] for name, one in loaded.items()}
     timings = time_models(loaded, inputs, measurement)
     for row in rows:
         row.timing = timings[row.name]
@@ -138,15 +138,10 @@ def measure_accuracy(
     return row, first
 
 
-def predictor_of(loaded: LoadedModel) -> SegViTPredictor:
-    """Its `prepare` reads and resizes an image for the model."""
-    return SegViTPredictor.of(loaded)
-
-
 def evaluate(loaded: LoadedModel, test_set: str, records: Sequence[Mapping[str, Any]], *, title: str) -> float:
     """The mIoU, in percent, of labels at the size of the true label maps."""
     evaluator = SemSegConfusionEvaluator(test_set, distributed=False)
-    predictor = predictor_of(loaded)
+    predictor = SegViTPredictor.of(loaded)
     require_classes_of(test_set, loaded.classes.names, title=title)
     with torch.inference_mode():
         for record in progress_bar(records, title=f"evaluating {title}", unit="image"):
