@@ -23,13 +23,16 @@ from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 MODELS: dict[str, tuple[str, str]] = {
     "ViT-B 512, linear head": ("ViT-B 512", "linear"),
     "ViT-B 512, diagonal": ("ViT-B 512", "diagonal"),
+    "ViT-B 512, detail": ("ViT-B 512, detail", "diagonal"),
     "ViT-B 512, mix": ("ViT-B 512", "mix"),
     "ViT-B 512, Shrunk++ topk": ("ViT-B 512, Shrunk++ topk", "diagonal"),
+    "ViT-B 512, cells topk": ("ViT-B 512, cells topk", "diagonal"),
     "EoMT, ViT-B 512": ("ViT-B 512", "eomt"),
     "ViT-L 640, linear head": ("ViT-L 640", "linear"),
     "ViT-L 640, diagonal": ("ViT-L 640", "diagonal"),
     "ViT-L 640, Shrunk": ("ViT-L 640, Shrunk", "diagonal"),
     "ViT-L 640, Shrunk++ topk": ("ViT-L 640, Shrunk++ topk", "diagonal"),
+    "ViT-L 640, cells topk": ("ViT-L 640, cells topk", "diagonal"),
 }
 BATCHES = (1, 16)
 

@@ -14,7 +14,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from gpu.checks import Check, Values
-from gpu.kinds import CONFIGS, DIAGONAL
+from gpu.kinds import CELLS, CONFIGS, DIAGONAL, TOPK
 from gpu.measuring import FORMATS, median_ms, number_format, peak_gib
 from segvit.assembly.meta_arch import SegViT
 from segvit.d2 import load_config
@@ -22,18 +22,22 @@ from segvit.d2.solver import build_optimizer
 from training_step import random_input, with_linear_head
 
 LINEAR = "linear head"
+DETAIL = ["MODEL.SEGVIT.DETAIL.SOURCE", "image"]
 # Name: config file of configs/ade20k, whether its decoder is replaced by a linear head, options.
 MODELS: dict[str, tuple[str, str, list[str]]] = {
     "ViT-B 512, linear head": ("segvit_vit_base_512", LINEAR, []),
     "ViT-B 512": ("segvit_vit_base_512", "", DIAGONAL),
+    "ViT-B 512, detail": ("segvit_vit_base_512", "", [*DIAGONAL, *DETAIL]),
     "ViT-B 512, Shrunk++ threshold": ("segvitv2_vit_base_512_shrunk_pp", "", []),
-    "ViT-B 512, Shrunk++ topk": ("segvitv2_vit_base_512_shrunk_pp", "", ["MODEL.VIT.EDGE.SELECTION", "topk"]),
+    "ViT-B 512, Shrunk++ topk": ("segvitv2_vit_base_512_shrunk_pp", "", TOPK),
+    "ViT-B 512, cells topk": ("segvit_vit_base_512", "", [*DIAGONAL, *CELLS, *TOPK]),
     "DINOv3-B 512": ("segvitv2_dinov3_base_512", "", []),
     "ViT-L 640, linear head": ("segvit_vit_large_640", LINEAR, []),
     "ViT-L 640": ("segvit_vit_large_640", "", DIAGONAL),
     "ViT-L 640, Shrunk": ("segvit_vit_large_640_shrunk", "", DIAGONAL),
     "ViT-L 640, Shrunk++ threshold": ("segvitv2_vit_large_640_shrunk_pp", "", []),
-    "ViT-L 640, Shrunk++ topk": ("segvitv2_vit_large_640_shrunk_pp", "", ["MODEL.VIT.EDGE.SELECTION", "topk"]),
+    "ViT-L 640, Shrunk++ topk": ("segvitv2_vit_large_640_shrunk_pp", "", TOPK),
+    "ViT-L 640, cells topk": ("segvit_vit_large_640", "", [*DIAGONAL, *CELLS, *TOPK]),
     "BEiTv2-L 640": ("segvitv2_beitv2_large_640", "", []),
     "DINOv3-L 640": ("segvitv2_dinov3_large_640", "", []),
 }
@@ -112,8 +116,8 @@ class Step:
         self.inputs = [random_input(size, 10, seed) for seed in range(BATCH)]
 
     def __call__(self) -> None:
-        loss = sum(self.model(self.inputs).values())
         self.optimizer.zero_grad()
+        loss = sum(self.model(self.inputs).values())
         with torch.autocast("cuda", enabled=False):
             loss.backward()
             self.optimizer.step()
