@@ -136,20 +136,25 @@ class Interrupt(HookBase):
 
 def test_a_third_group_is_added_and_an_interrupted_run_continues(write_model, folder, tmp_path, monkeypatch):
     image = block_image(3)
-    first = run(write_model(), tmp_path / "first", "--classes", "road", "DATASETS.FOLDER", folder)
-    whole = run(first, tmp_path / "whole", "DATASETS.FOLDER", folder)
+    road = ("--classes", "road", "DATASETS.FOLDER", folder, WEIGHTS, "[['road', 3.0]]")
+    first = run(write_model(), tmp_path / "first", *road)
+    third = ("DATASETS.FOLDER", folder, WEIGHTS, "['auto']")
+    whole = run(first, tmp_path / "whole", *third)
     with monkeypatch.context() as patch:
         build_hooks = Trainer.build_hooks
         patch.setattr(Trainer, "build_hooks", lambda trainer: [*build_hooks(trainer), Interrupt()])
         with pytest.raises(SystemExit):
-            run(first, tmp_path / "broken", "DATASETS.FOLDER", folder)
-    continued = run(first, tmp_path / "broken", "--resume", "DATASETS.FOLDER", folder)
+            run(first, tmp_path / "broken", *third)
+    continued = run(first, tmp_path / "broken", "--resume", *third)
     assert segvit.from_pretrained(continued).classes.names == (*OLD, "road", "grass")
     assert np.array_equal(scores(first, image), scores(continued, image)[:4])
     assert (whole / "model.safetensors").read_bytes() == (continued / "model.safetensors").read_bytes()
+    (file,) = (tmp_path / "whole").rglob("class_weights.json")
+    counted = {entry["class"]: entry["pixels"] for entry in json.loads(file.read_text())}
+    assert counted.pop("grass") > 0 and not any(counted.values())
     # The finished command trains nothing.
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
-    assert run(tmp_path / "first", tmp_path / "whole", "DATASETS.FOLDER", folder) == whole
+    assert run(tmp_path / "first", tmp_path / "whole", *third) == whole
 
 
 def mixing(cfg):
@@ -166,6 +171,7 @@ def four_channels(cfg):
 
 
 FOLDER = ("DATASETS.FOLDER", "{folder}")
+WEIGHTS = "MODEL.SEGVIT.CLASS_WEIGHTS"
 REFUSED = {
     "no dataset": (plain, (), "DATASETS.FOLDER /path"),
     "a missing folder": (plain, ("DATASETS.FOLDER", "{folder}/moon"), "moon does not exist"),
@@ -179,7 +185,9 @@ REFUSED = {
     "another decoder": (plain, (*FOLDER, "MODEL.SEGVIT.HIDDEN_DIM", "48"), "MODEL.SEGVIT.HIDDEN_DIM is 24"),
     "other pixels": (plain, (*FOLDER, "INPUT.FORMAT", "BGR"), "INPUT.FORMAT is 'RGB'"),
     "a baseline": (plain, ("--method", "joint", *FOLDER), "--method joint"),
-    "a key that the command sets": (plain, (*FOLDER, "MODEL.SEGVIT.CLASS_WEIGHTS", "[1.0,2.0,1.0]"), "no effect"),
+    "a key that the command sets": (plain, (*FOLDER, "MODEL.SEGVIT.ENCODER_WEIGHT", "1.0"), "no effect"),
+    "a weight of an old class": (plain, (*FOLDER, WEIGHTS, "[['road',2.0],['sky',2.0]]"), "has learnt sky already"),
+    "a weight of no class": (plain, (*FOLDER, WEIGHTS, "[['moon',2.0]]"), "['moon']"),
     "iterations of steps": (plain, (*FOLDER, "MODEL.SEGVIT.CONTINUAL.ITERATIONS", "[0,9]"), "SOLVER.MAX_ITER"),
     "other weights": (plain, (*FOLDER, "MODEL.WEIGHTS", "{other}"), "leave the key out"),
     "no iteration": (plain, (*FOLDER, "SOLVER.MAX_ITER", "0"), "SOLVER.MAX_ITER"),

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from PIL import Image
@@ -13,6 +14,7 @@ from segvit.assembly.heads.class_weights import class_weights
 from segvit.data.class_weights import balanced_weights, with_counted_weights
 from segvit.engine import Trainer
 from segvit.errors import UserError
+from segvit.modeling.losses.targets import MaskTargets
 
 CLASSES = ["road", "pole", "sky", "car", "tree"]
 # Pixels of each class in two label maps of 10 x 20; class 4 has none, and the rest is ignored.
@@ -52,7 +54,11 @@ def test_a_continual_group_has_the_weights_of_its_classes(cfg):
     cfg.MODEL.SEM_SEG_HEAD.NAME, cfg.MODEL.SEGVIT.OUTPUT = "ContinualHead", "diagonal"
     cfg.MODEL.SEGVIT.CONTINUAL.GROUPS, cfg.MODEL.SEGVIT.CONTINUAL.STEP = [["road", "sky"], ["car", "pole"]], 1
     cfg.MODEL.SEGVIT.CLASS_WEIGHTS = [["pole", 3.0], ["road", 0.5]]
-    assert weights_in_model(cfg) == (1.0, 3.0)
+    head = build_model(cfg).sem_seg_head
+    assert head.criterion.weights_by_class == (1.0, 3.0)
+    labels = torch.full((4, 4), 1)  # a pole, which is the second class of the group
+    counts = head.loss_counts([MaskTargets(classes=torch.tensor([1]), labels=labels)])
+    assert counts["loss_mask"] == 3.0 and counts["loss_ce"] == pytest.approx(3.0 + cfg.MODEL.SEGVIT.NO_OBJECT_WEIGHT)
 
 
 def test_counted_weights_follow_the_pixels_of_the_training_labels(cfg):

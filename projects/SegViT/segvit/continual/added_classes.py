@@ -9,6 +9,8 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
+from segvit.assembly.heads.class_weights import KEY as CLASS_WEIGHTS
+from segvit.assembly.heads.class_weights import given_weights, weights_by_id
 from segvit.checkpoint.run_record import may_change
 from segvit.command_line.model_arguments import config_file_of
 from segvit.config.continual_step import KEY, continual_step, dataset_classes
@@ -31,11 +33,14 @@ OUTPUT, LOSS, IMAGE_SIZE = "MODEL.SEGVIT.OUTPUT", "MODEL.SEGVIT.LOSS", "MODEL.VI
 PROTOCOL_KEYS = (f"{KEY}.PROTOCOL", f"{KEY}.GROUPS")
 # Keys that this file sets; others of the model may change if they are of the new group or of the training alone.
 OWN_KEYS = (
-    *(HEAD, "MODEL.SEM_SEG_HEAD.NUM_CLASSES", OUTPUT, "MODEL.WEIGHTS", "MODEL.DEVICE", "MODEL.SEGVIT.CLASS_WEIGHTS"),
+    *(HEAD, "MODEL.SEM_SEG_HEAD.NUM_CLASSES", OUTPUT, "MODEL.WEIGHTS", "MODEL.DEVICE"),
     *(f"{KEY}.{name}" for name in ("PROTOCOL", "GROUPS", "CLASS_ORDER", "CLASSES", "STEP", "BACKGROUND_CLASS")),
 )
 # The other continual keys describe the decoders of all groups but the first, and are fixed once there is one.
-OF_NEW_GROUP = tuple(f"{KEY}.{name}" for name in ("SELECTION", "ITERATIONS", "COMPETITION_WEIGHT", "CALIBRATION"))
+OF_NEW_GROUP = (
+    CLASS_WEIGHTS,
+    *(f"{KEY}.{name}" for name in ("SELECTION", "ITERATIONS", "COMPETITION_WEIGHT", "CALIBRATION")),
+)
 # What a recipe says of the training; a model that was trained in Python has none.
 SCHEDULE = ("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR")
 # How pixels become the input of the model.
@@ -69,6 +74,7 @@ def added_classes_config(args: argparse.Namespace) -> CfgNode:
     learnt = learnt_classes(model)
     # With the classes of the model alone, to register the dataset and read its classes.
     keys = {**_dataset_keys(args, given), **learnt.config_keys(), "MODEL.SEGVIT.EXCLUDE_IGNORED_PIXELS": True}
+    keys[CLASS_WEIGHTS] = []  # those of the recipe are of old classes
     if not has_key(model.cfg, SCHEDULE[0]) and not args.eval_only:
         keys |= _recipe_keys(model, given)
     opts = [*(word for pair in keys.items() for word in pair), *args.opts]
@@ -79,6 +85,7 @@ def added_classes_config(args: argparse.Namespace) -> CfgNode:
     new = new_classes(learnt.names, dataset_classes(cfg.DATASETS.TRAIN[0]), args.classes)
     iterations = [0] * len(learnt.groups) + [cfg.SOLVER.MAX_ITER]
     cfg = merge(cfg, {**learnt.with_group(new).config_keys(), f"{KEY}.ITERATIONS": iterations})
+    require_weights_of_new_classes(cfg)
     require_same_model(cfg, model, num_groups=len(learnt.groups))
     return cfg
 
@@ -111,6 +118,22 @@ def require_no_own_keys(cfg: CfgNode, learnt: LearntClasses) -> None:
         raise UserError(
             f"{key} {values[key]!r} would have no effect: the command sets it by the model and the new classes, which "
             "--classes names, and trains these for SOLVER.MAX_ITER iterations: leave it out"
+        )
+
+
+def require_weights_of_new_classes(cfg: CfgNode) -> None:
+    """Raise UserError if MODEL.SEGVIT.CLASS_WEIGHTS names a class that is not learnt now, or none."""
+    step = continual_step(cfg)
+    assert step is not None  # configs of `added_classes_config` have groups
+    old = [
+        step.class_names[class_id]
+        for class_id in weights_by_id(cfg, given_weights(cfg))
+        if class_id not in step.new_classes
+    ]
+    if old:
+        raise UserError(
+            f"{CLASS_WEIGHTS}: the model has learnt {', '.join(old)} already, and trains the new classes alone: leave "
+            "the weights of others out"
         )
 
 

@@ -36,7 +36,6 @@ class LearntClasses:
         return {
             HEAD: "ContinualHead",
             "MODEL.SEM_SEG_HEAD.NUM_CLASSES": len(self.names),
-            "MODEL.SEGVIT.CLASS_WEIGHTS": [],
             "MODEL.SEGVIT.ENCODER_WEIGHT": 0.0,  # its classifier is of the old classes; the encoder is frozen
             f"{KEY}.PROTOCOL": "",
             f"{KEY}.GROUPS": [list(group) for group in self.groups],

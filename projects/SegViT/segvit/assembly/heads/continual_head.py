@@ -193,7 +193,7 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
         """What the losses of a batch are divided by (see `loss_normalizers`)."""
-        counts = self.criterion.loss_counts(targets)
+        counts = self.criterion.loss_counts([self._within_group(target) for target in targets])
         return counts if self.competition is None else {**counts, **self.competition.loss_counts(targets)}
 
     def _within_group(self, target: MaskTargets) -> MaskTargets:
