@@ -93,13 +93,34 @@ def test_outputs_of_older_groups_stay_bit_identical(cfg, make_input, keys):
 
 
 @torch.no_grad()
-def test_groups_of_which_one_has_learnt_detail(tiny_cfg, make_input):
-    """Before its training a new group has masks on the coarse grid; the older group's outputs stay as they are."""
+@pytest.mark.parametrize("learnt_first", [True, False])
+def test_groups_of_which_one_has_learnt_detail(tiny_cfg, make_input, learnt_first):
+    """The other has masks on the coarse grid; outputs of the older group stay as they are, and so do labels."""
     tiny_cfg.MODEL.SEGVIT.DETAIL.SOURCE = "image"
     first = build_model(continual(tiny_cfg, step=0))
-    torch.nn.init.normal_(first.sem_seg_head.decoder.detail.query_proj.weight, std=0.3)
+    if learnt_first:
+        torch.nn.init.normal_(first.sem_seg_head.decoder.detail.query_proj.weight, std=0.3)
     before = scores(first, make_input)
-    after = scores(next_step(first, tiny_cfg, step=1), make_input)
+    second = next_step(first, tiny_cfg, step=1)
+    if not learnt_first:
+        torch.nn.init.normal_(second.sem_seg_head.added[0].decoder.detail.query_proj.weight, std=0.3)
+    after = scores(second, make_input)
+    assert torch.equal(after[:, [3, 0]], before[:, [3, 0]]) and after[:, [4, 1]].any()
+    images = [make_input(40, 56, seed=seed)["image"] for seed in range(2)]
+    assert torch.equal(torch.stack(second.network.labels(images)), after.argmax(dim=1))
+
+
+@torch.no_grad()
+def test_older_groups_may_read_a_coarser_stage_than_later_ones(tiny_cfg, make_input):
+    """Masks of Swin's stages have grids of their own."""
+    vit = tiny_cfg.MODEL.VIT
+    vit.NAME, vit.OUT_INDICES, vit.IMG_SIZE = "swin_tiny_patch4_window7_224", [0, 1], [32, 64]
+    vit.INIT_STD, vit.FINAL_NORM = 0.0, False
+    vit.PATCH_SIZE = vit.EMBED_DIM = vit.DEPTH = vit.NUM_HEADS = 0
+    tiny_cfg.MODEL.BACKBONE.NAME, tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = "HierarchicalViT", ["stage1"]
+    first = build_model(continual(tiny_cfg, step=0))
+    before = scores(first, make_input)
+    after = scores(next_step(first, tiny_cfg, step=1, IN_FEATURES=["stage1", "stage0"]), make_input)
     assert torch.equal(after[:, [3, 0]], before[:, [3, 0]]) and after[:, [4, 1]].any()
 
 
@@ -228,7 +249,7 @@ def test_merged_outputs_are_ordered_by_class_id():
     outputs = [
         {"pred_logits": torch.zeros(1, k, k + 1), "pred_masks": torch.full((1, k, 2, 2), float(k))} for k in (2, 1)
     ]
-    merged = merge_groups(outputs, ((3, 0), (1,)), num_classes=5, factors=[None, torch.tensor(2.0)])
+    merged = merge_groups(outputs, ((3, 0), (1,)), num_classes=5, factors=[None, torch.tensor(2.0)], padded_size=(4, 4))
     torch.testing.assert_close(merged["class_probabilities"], torch.tensor([[1 / 3, 1.0, 0, 1 / 3, 0]]))
     assert merged["pred_masks"][0, :, 0, 0].tolist() == [2, 1, 0, 2, 0]
 
@@ -240,7 +261,7 @@ def test_groups_of_different_dtypes_are_merged(second):
         {"class_probabilities": torch.full((1, 1), 0.25), "pred_masks": torch.ones(1, 1, 2, 2, dtype=dtype)}
         for dtype in (torch.float16, second)
     ]
-    merged = merge_groups(outputs, ((0,), (1,)), num_classes=2, factors=[None, torch.tensor(2.0)])
+    merged = merge_groups(outputs, ((0,), (1,)), num_classes=2, factors=[None, torch.tensor(2.0)], padded_size=(4, 4))
     assert merged["class_probabilities"].tolist() == [[0.25, 0.5]]
     assert merged["pred_masks"].dtype == second and bool(merged["pred_masks"].eq(1).all())
 

@@ -32,7 +32,7 @@ from segvit.modeling.decoder.outputs import DecoderOutputs, MergedOutputs
 from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.losses.cross_group_loss import CrossGroupLoss
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
-from segvit.modeling.token_reduction.token_set import Stage
+from segvit.modeling.token_reduction.token_set import CellMap, Stage, TokenSet
 from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
 
@@ -51,6 +51,7 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
         added: the later groups, oldest first.
         groups: the class ids of all of them.
         num_classes: K.
+        mask_stride: pixels per cell of the last of `in_features`, a map.
         criterion: of the newest group's k classes.
         competition: loss between the newest and the older groups, in training; None for none.
     """
@@ -67,6 +68,7 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
         added: list[AddedDecoder],
         groups: ClassGroups,
         num_classes: int,
+        mask_stride: int,
         criterion: SegViTCriterion,
         pixel_stage: str = "",
         competition: CrossGroupLoss | None = None,
@@ -77,6 +79,7 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
         self.pixel_stage = pixel_stage
         self.groups = groups
         self.num_classes = num_classes
+        self.mask_stride = mask_stride
         self.decoder = decoder
         self.added = nn.ModuleList(added)
         self.criterion = criterion
@@ -130,6 +133,7 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
             "added": added,
             "groups": step.known_groups,
             "num_classes": step.num_classes,
+            "mask_stride": input_shape[in_features[-1]].stride,
             "pixel_stage": configured_pixel_stage(cfg),
             "criterion": criterion,
             "competition": competition,
@@ -189,7 +193,14 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
             self.groups[: 1 + len(added)],
             num_classes=self.num_classes,
             factors=[None, *(group.factor for group in added)],
+            padded_size=self._padded_size(features[self.in_features[-1]]),
         )
+
+    def _padded_size(self, stage: Stage) -> tuple[int, int]:
+        """(H, W) in pixels of the images whose stage this is, a map."""
+        assert not isinstance(stage, TokenSet)  # see `require_maps`
+        height, width = stage.cells.grid if isinstance(stage, CellMap) else stage.shape[-2:]
+        return height * self.mask_stride, width * self.mask_stride
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
         """What the losses of a batch are divided by (see `loss_normalizers`)."""

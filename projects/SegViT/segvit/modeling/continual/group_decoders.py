@@ -55,6 +55,7 @@ def merge_groups(
     *,
     num_classes: int,
     factors: Sequence[torch.Tensor | None],
+    padded_size: tuple[int, int],
 ) -> MergedOutputs:
     """Write each group's outputs to the channels of its class ids.
 
@@ -66,6 +67,7 @@ def merge_groups(
         groups: the class ids of each group, in the order of its queries.
         num_classes: K; classes that are in no group yet get the score 0.
         factors: positive scalars, the factor of each group's scores; None for 1.
+        padded_size: (H, W) pixels that the grids cover.
 
     Returns:
         "class_probabilities" (B, K) and "pred_masks" (B, K, h, w), for the "diagonal" inference.
@@ -74,20 +76,21 @@ def merge_groups(
         class_probabilities(output) if factor is None else class_probabilities(output) * factor
         for output, factor in zip(outputs, factors, strict=True)
     ]
-    masks = _on_finest_grid([output["pred_masks"] for output in outputs])
+    masks = _on_one_grid([output["pred_masks"] for output in outputs], padded_size)
     return {
         "class_probabilities": _merge_channels(probabilities, groups, num_classes=num_classes),
         "pred_masks": _merge_channels(masks, groups, num_classes=num_classes),
     }
 
 
-def _on_finest_grid(masks: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Masks (B, k, ., .), the coarser ones interpolated: a group may have learnt no detail yet."""
-    grids = [(mask.shape[-2], mask.shape[-1]) for mask in masks]
-    if all(grid == grids[0] for grid in grids):
+def _on_one_grid(masks: list[torch.Tensor], padded_size: tuple[int, int]) -> list[torch.Tensor]:
+    """Masks (B, k, ., .) as they are, or on the grid of pixels where groups differ, of which one has learnt no detail.
+
+    Any grid between the two would interpolate the coarser masks twice, and change the scores of their group.
+    """
+    if all(mask.shape[-2:] == masks[0].shape[-2:] for mask in masks):
         return masks
-    finest = max(grids)
-    return [mask if mask.shape[-2:] == finest else upsample_masks(mask, finest) for mask in masks]
+    return [upsample_masks(mask.float(), padded_size) for mask in masks]
 
 
 def _merge_channels(tensors: Sequence[torch.Tensor], groups: ClassGroups, *, num_classes: int) -> torch.Tensor:
