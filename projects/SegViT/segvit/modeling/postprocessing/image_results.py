@@ -2,8 +2,8 @@
 
 A CPU works on few rows or classes at a time, which stay in its cache, and leaves out classes that cannot win. A GPU
 takes as many classes at once as a fixed memory holds, and decides nothing on the host. On an H200 the labels of ViT-B
-512 with 150 classes, 20 of them in the image, took 53 ms by pruning, with a wait for each class and strip, and 13 ms by
-the argmax of all scores, the model included (docs/gpu.md).
+512 with 150 classes, 20 of them in the image, took 53 ms by pruning, with a wait for each class and strip, and take 11
+ms in this way, the model included (docs/gpu.md).
 
 Shape shorthand: K classes, k of them, h x w grid, H x W padded pixels.
 """
