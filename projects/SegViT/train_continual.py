@@ -7,7 +7,8 @@
 The first trains the new classes of an annotated folder; the outputs of old ones stay bit-identical. The second trains
 nothing, and reports how unsure the model is about the new classes. NAME is a config with a protocol. OUTPUT_DIR/model
 is the model after the last step, report.{txt,json,png} are the results, and <method>/step_<i>/ is the folder of the run
-of a step. Called again with the same arguments, the program skips finished steps and resumes an interrupted one.
+of a step. Called again with the same arguments, the program skips finished steps and resumes an interrupted one;
+--overwrite starts anew.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
 
 # isort: split
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -34,6 +36,7 @@ from segvit.continual.added_classes import (
     describe_data,
     require_fitting_images,
 )
+from segvit.continual.output_folder import check_output_folder, make_own
 from segvit.continual.report import write_report
 from segvit.continual.run import (
     METHODS,
@@ -48,14 +51,21 @@ from segvit.dataset_tools.doctor.training_check import check_before_training
 from segvit.datasets import require_datasets
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.hooks.progress_bar import ProgressBar
-from segvit.engine.launch_options import argument_parser, number_of_processes, require_gpu_per_process, run_config
+from segvit.engine.launch_options import (
+    add_overwrite,
+    argument_parser,
+    number_of_processes,
+    require_gpu_per_process,
+    run_config,
+)
 from segvit.engine.launching import hide_gpus_from_cpu_models, launch
 from segvit.engine.preflight import preflight, require_same_classes
 from segvit.engine.run_folder import locked
-from segvit.engine.run_setup import next_command, seed_run, set_up_logging, show
+from segvit.engine.run_setup import next_command, require_start, seed_run, set_up_logging, show
 from segvit.errors import UserError
-from segvit.experiments.cached_run import lock_config
 from segvit.output_files import require_folder
+
+logger = logging.getLogger("segvit.train_continual")
 
 
 def build_parser() -> CommandParser:
@@ -75,6 +85,7 @@ def build_parser() -> CommandParser:
         metavar="METHOD",
         help=f"one or more of {', '.join(METHODS)} (default: continual)",
     )
+    add_overwrite(parser, default="continue it, or refuse if its config is another one")
     return parser
 
 
@@ -113,12 +124,15 @@ def read_config(args: argparse.Namespace) -> CfgNode:
 
 def check(args: argparse.Namespace) -> None:
     """Check config, data and every step before any process starts. Raises UserError or OSError."""
+    require_start(args)
     require_fitting_options(args)
     cfg = read_config(args)
     require_gpu_per_process(cfg.MODEL.DEVICE, number_of_processes(args))
     require_weights(cfg.MODEL.WEIGHTS, evaluates=False)
     require_datasets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     require_folder(cfg.OUTPUT_DIR, origin="OUTPUT_DIR")
+    if args.overwrite:
+        check_output_folder(cfg)
     require_same_classes(cfg)
     if adds_classes(args):
         require_fitting_images(cfg)
@@ -135,9 +149,11 @@ def main(args: argparse.Namespace) -> dict[str, list[StepResult]]:
     with ExitStack() as stack:
         if comm.is_main_process():
             stack.enter_context(locked(cfg.OUTPUT_DIR))
-            lock_config(cfg, Path(cfg.OUTPUT_DIR))
+            deleted = make_own(cfg, overwrite=args.overwrite)
         comm.synchronize()
         set_up_logging(cfg.OUTPUT_DIR)
+        if comm.is_main_process() and deleted:
+            logger.warning("Deleted from %s: %s", cfg.OUTPUT_DIR, ", ".join(deleted))
         seed_run(cfg, benchmark=True)
         if adds_classes(args) and comm.is_main_process():
             check_before_training(cfg)

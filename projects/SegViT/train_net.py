@@ -32,7 +32,13 @@ from segvit.datasets import require_datasets
 from segvit.engine import Trainer
 from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
 from segvit.engine.hooks.progress_bar import ProgressBar
-from segvit.engine.launch_options import argument_parser, number_of_processes, require_gpu_per_process, run_config
+from segvit.engine.launch_options import (
+    add_overwrite,
+    argument_parser,
+    number_of_processes,
+    require_gpu_per_process,
+    run_config,
+)
 from segvit.engine.launching import hide_gpus_from_cpu_models, launch
 from segvit.engine.preflight import preflight, require_same_classes
 from segvit.engine.run_setup import check_run_folder, run_in_folder, seed_run, show_result
@@ -45,12 +51,7 @@ logger = logging.getLogger("segvit.train_net")
 def build_parser() -> CommandParser:
     """The options of a training, and --overwrite."""
     parser = argument_parser(description=__doc__)
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="start a new run in an OUTPUT_DIR that holds another one, whose checkpoints, metrics and predictions are "
-        "deleted (default: refuse)",
-    )
+    add_overwrite(parser, default="refuse")
     return parser
 
 

@@ -4,7 +4,9 @@ Shape shorthand: H x W pixels.
 """
 
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -25,7 +27,8 @@ from segvit.model_folder.card import TrainingRecord
 from segvit.model_folder.files import read_model_folder, write_model_folder
 
 OLD = ("sky", "tree", "wall")
-OLD_COLORS = ((1, 2, 3), (200, 100, 50), (250, 10, 10))
+# The last is that of grass in the folder, too.
+OLD_COLORS = ((1, 2, 3), (200, 100, 50), COLORS[0])
 # A model folder says nothing of the machine.
 ALONE = ("DATALOADER.NUM_WORKERS", "0")
 
@@ -113,7 +116,8 @@ def test_old_scores_stay_and_new_classes_are_drawn(kind, write_model, folder, tm
     assert after.shape[0] == 5 and np.array_equal(before, after[:3]) and after[3:].any()
     model = segvit.from_pretrained(new)
     assert model.classes.names == (*OLD, "grass", "road")
-    assert model.classes.colors == (*OLD_COLORS, COLORS[0], COLORS[1])
+    assert model.classes.colors[:3] == OLD_COLORS and model.classes.colors[4] == COLORS[1]
+    assert len(set(model.classes.colors)) == 5
     assert model.metrics["IoU-grass"] >= 0 and "IoU-tree" not in model.metrics
     assert "not used by the model" not in caplog.text
 
@@ -128,13 +132,13 @@ def test_a_model_is_evaluated_on_classes_that_it_has_not_learnt(write_model, fol
 
 
 class Interrupt(HookBase):
-    """Breaks a run off after its first iteration."""
+    """Sends SIGTERM to the process in the first iteration."""
 
-    def after_step(self):
-        raise KeyboardInterrupt
+    def before_step(self):
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_a_third_group_is_added_and_an_interrupted_run_continues(write_model, folder, tmp_path, monkeypatch):
+def test_a_third_group_is_added_and_an_interrupted_run_continues(write_model, folder, tmp_path, monkeypatch, capsys):
     image = block_image(3)
     road = ("--classes", "road", "DATASETS.FOLDER", folder, WEIGHTS, "[['road', 3.0]]")
     first = run(write_model(), tmp_path / "first", *road)
@@ -143,15 +147,32 @@ def test_a_third_group_is_added_and_an_interrupted_run_continues(write_model, fo
     with monkeypatch.context() as patch:
         build_hooks = Trainer.build_hooks
         patch.setattr(Trainer, "build_hooks", lambda trainer: [*build_hooks(trainer), Interrupt()])
-        with pytest.raises(SystemExit):
+        with pytest.raises(SystemExit) as ended:
             run(first, tmp_path / "broken", *third)
-    continued = run(first, tmp_path / "broken", "--resume", *third)
+    assert ended.value.code == os.EX_TEMPFAIL and not (tmp_path / "broken" / "model").exists()
+    continued = run(first, tmp_path / "broken", *third)
     assert segvit.from_pretrained(continued).classes.names == (*OLD, "road", "grass")
     assert np.array_equal(scores(first, image), scores(continued, image)[:4])
     assert (whole / "model.safetensors").read_bytes() == (continued / "model.safetensors").read_bytes()
     (file,) = (tmp_path / "whole").rglob("class_weights.json")
     counted = {entry["class"]: entry["pixels"] for entry in json.loads(file.read_text())}
     assert counted.pop("grass") > 0 and not any(counted.values())
+    # In the first run grass was a class that the model does not have.
+    assert [("mIoU_group1_all_labels" in segvit.from_pretrained(one).metrics) for one in (first, whole)] == [
+        True,
+        False,
+    ]
+    assert "new, all labels" in (tmp_path / "first" / "report.txt").read_text()
+    # Another config is refused unless the folder may be overwritten; files of others stay in it.
+    (tmp_path / "broken" / "continual" / "step_2" / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit):
+        run(first, tmp_path / "broken", *third, "SEED", "5")
+    assert "--overwrite" in capsys.readouterr().err
+    assert (run(first, tmp_path / "broken", "--overwrite", *third, "SEED", "5") / "model.safetensors").is_file()
+    with pytest.raises(SystemExit):
+        run(first, tmp_path / "first", "--overwrite", *third)
+    assert f"would delete {first}" in capsys.readouterr().err and (first / "model.safetensors").is_file()
+    assert (tmp_path / "broken" / "continual" / "step_2" / "notes.txt").read_text() == "mine"
     # The finished command trains nothing.
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
     assert run(tmp_path / "first", tmp_path / "whole", *third) == whole
@@ -217,11 +238,15 @@ class Folders(dict):
         return self.root / name
 
 
-def test_a_run_needs_a_folder_and_classes_a_model(write_model, folder, capsys):
+def test_a_run_needs_a_folder_and_classes_a_model(write_model, folder, tmp_path, capsys):
+    occupied = tmp_path / "occupied"
+    occupied.write_text("mine")
     command = load_script(PROJECT / "train_continual.py").command
     for arguments, message in {
         ("--model", str(write_model()), "DATASETS.FOLDER", str(folder)): "--output",
         ("--model", "continual/camvid_7-4", "--classes", "sky"): "--classes sky: name a trained model by --model",
+        ("--model", str(write_model()), "--output", str(occupied), "DATASETS.FOLDER", str(folder)): "is a file, not a",
+        ("--model", "continual/camvid_7-4", "--overwrite", "--resume"): "--overwrite starts a new run",
     }.items():
         with pytest.raises(SystemExit):
             command(list(arguments))

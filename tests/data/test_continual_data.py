@@ -196,6 +196,26 @@ def test_classes_not_learnt_yet_are_not_counted(data, tmp_path):
     assert metrics["mIoU_all"] == metrics["mIoU_base"] == 100 and np.isnan(metrics["mIoU_new"])
 
 
+def test_new_classes_are_also_evaluated_on_pixels_of_classes_that_the_model_does_not_have(data, tmp_path):
+    """The model lacks class 4 of the dataset, whose pixels are predicted as its new class 3, and class 1 is later."""
+    records, names = DatasetCatalog.get(data.DATASETS.TRAIN[0]), list(CLASSES)
+    cfg = data.clone()
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 4
+    cfg = at_step(cfg, 1, CLASSES=names[:4], CLASS_ORDER=[], PROTOCOL="", GROUPS=[[0, 2], [3], [1]])
+    truth = torch.stack([torch.from_numpy(np.array(Image.open(one["sem_seg_file_name"]))).long() for one in records])
+    predicted = truth.where(truth < 4, 3)
+    metrics = evaluate(cfg, [{"sem_seg_labels": labels} for labels in predicted], tmp_path)
+    assert metrics["mIoU_group1"] == 100
+    known = (truth != 255) & (truth != 1)
+    expected = 100 * float((truth == 3).sum() / (known & (predicted == 3)).sum())
+    assert 0 < expected < 100 and metrics["mIoU_group1_all_labels"] == pytest.approx(expected)
+    assert metrics[f"IoU_all_labels-{names[3]}"] == metrics["mIoU_group1_all_labels"]
+    # In the first step there is no new group, and a model with all classes of the dataset has nothing to add.
+    for other in (at_step(cfg, 0), at_step(data, 1)):
+        outputs = [{"sem_seg_labels": labels} for labels in predicted]
+        assert not any("all_labels" in name for name in evaluate(other, outputs, tmp_path))
+
+
 def test_label_outputs_are_evaluated_among_all_classes_only(data, tmp_path):
     records = DatasetCatalog.get(data.DATASETS.TRAIN[0])
     labels = [{"sem_seg_labels": output["sem_seg"].argmax(dim=0)} for output in one_hot(records)]

@@ -42,12 +42,16 @@ def write_report(results: Results, folder: Path, *, title: str) -> str:
 def steps_table(results: Results) -> str:
     """One row per method and step: mIoU of base, new and all classes and of each group, forgetting, and AUROC.
 
-    The AUROC is that of confidence and best score between pixels of learnt classes and of those of later steps.
+    The AUROC is that of confidence and best score between pixels of learnt classes and of those of later steps. Where
+    the ground truth has classes that the model does not have, "new, all labels" is the mIoU of the newest group on
+    their pixels, too.
     """
     num_groups = max(len(steps[-1].groups) for steps in results.values())
     header = ["method", "step", "all", "base", "new"]
     header += [f"group {index}" for index in range(num_groups)]
     header += ["base alone", "forgotten", "all / joint", "AUROC confidence", "AUROC score"]
+    has_all_labels = any(_all_labels(step) is not None for steps in results.values() for step in steps)
+    header += ["new, all labels"] if has_all_labels else []
     shares = shares_of_joint(results)
     rows = []
     for method, steps in results.items():
@@ -60,8 +64,13 @@ def steps_table(results: Results) -> str:
             row.append(_format(lost[position].get("group0_alone"), digits=3))
             row.append(_format(shares.get(method) if is_last else None, digits=3))
             row += [_format(step.metrics.get(f"AUROC_{name}")) for name in ("confidence", "score")]
+            row += [_format(_all_labels(step))] if has_all_labels else []
             rows.append(row)
     return tabulate(rows, header, "simple", disable_numparse=True, colalign=["left", *["right"] * (len(header) - 1)])
+
+
+def _all_labels(step: StepResult) -> float | None:
+    return step.metrics.get(f"mIoU_group{len(step.groups) - 1}_all_labels")
 
 
 def forgetting(steps: Sequence[StepResult]) -> list[dict[str, float]]:

@@ -47,6 +47,16 @@ def argument_parser(description: str | None = None) -> CommandParser:
     return parser
 
 
+def add_overwrite(parser: CommandParser, *, default: str) -> None:
+    """Add --overwrite, with what happens without it."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="start a new run in an OUTPUT_DIR that holds another one, whose checkpoints, metrics and predictions are "
+        f"deleted (default: {default})",
+    )
+
+
 def run_config(args: argparse.Namespace) -> CfgNode:
     """The config of a run: that of the model, its overrides, and --output as OUTPUT_DIR.
 

@@ -93,10 +93,11 @@ def has_trained(folder: str | os.PathLike[str]) -> bool:
 
 def clear(folder: str | os.PathLike[str]) -> list[str]:
     """Delete the files that a run writes. Returns their names; other files stay."""
-    return _delete(sorted({path for pattern in FILES for path in Path(folder).glob(pattern)}))
+    return delete(sorted({path for pattern in FILES for path in Path(folder).glob(pattern)}))
 
 
-def _delete(paths: Iterable[Path]) -> list[str]:
+def delete(paths: Iterable[Path]) -> list[str]:
+    """Delete files, and folders with what they hold. Returns their names."""
     deleted = []
     for path in paths:
         deleted.append(path.name)
@@ -126,7 +127,7 @@ def require_own_weights(cfg: CfgNode) -> None:
 def clear_evaluation(cfg: CfgNode) -> list[str]:
     """Delete what an earlier evaluation wrote into OUTPUT_DIR, so that predictions of two do not mix. Returns names."""
     folders = [Path(cfg.OUTPUT_DIR), *(Path(cfg.OUTPUT_DIR, name) for name in cfg.DATASETS.TEST)]
-    return _delete(path for folder in folders for name in EVALUATION_FILES if (path := folder / name).exists())
+    return delete(path for folder in folders for name in EVALUATION_FILES if (path := folder / name).exists())
 
 
 def write_config(cfg: CfgNode) -> None:

@@ -83,12 +83,17 @@ def make_own(cfg: CfgNode, args: argparse.Namespace) -> list[str]:
 
 def check_run_folder(cfg: CfgNode, args: argparse.Namespace, *, resumes: bool) -> None:
     """Refuse a folder that has another run before any process starts. Raises UserError."""
-    if args.overwrite and (args.resume or args.eval_only):
-        raise UserError("--overwrite starts a new run: it does not go with --resume or --eval-only")
+    require_start(args)
     if args.eval_only and not resumes:
         require_own_weights(cfg)
     if not (args.eval_only or resumes or args.resume):
         require_own_folder(cfg.OUTPUT_DIR, overwrite=args.overwrite)
+
+
+def require_start(args: argparse.Namespace) -> None:
+    """Raise UserError if --overwrite stands beside an option that starts no new run."""
+    if args.overwrite and (args.resume or args.eval_only):
+        raise UserError("--overwrite starts a new run: it does not go with --resume or --eval-only")
 
 
 def set_up_logging(folder: str) -> None:

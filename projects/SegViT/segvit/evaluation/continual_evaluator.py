@@ -18,6 +18,7 @@ from detectron2.utils import comm
 
 from segvit.config.continual_step import ContinualStep, model_ids
 from segvit.data.label_reading import Relabelling
+from segvit.evaluation.all_labels import AllLabels
 from segvit.evaluation.confusion_evaluator import SemSegConfusionEvaluator
 from segvit.evaluation.unlearnt_pixels import UnlearntPixels
 
@@ -25,10 +26,11 @@ from segvit.evaluation.unlearnt_pixels import UnlearntPixels
 class ContinualEvaluator(DatasetEvaluator):
     """mIoU of all classes learnt so far, of the first group (base), of the later ones (new), and of each group.
 
-    Pixels of classes not learnt yet are ignored. A group's "alone" metric takes the argmax over its classes
-    only, on their own pixels: it shows forgetting without the confusion with other groups. The AUROC says how well
-    the confidence, and the best score, of a pixel tell learnt classes from those of later groups. Both need scores, and
-    are left out for models that output labels.
+    Pixels of classes not learnt yet are ignored, and so are those of classes that the model does not have, for which
+    "all_labels" has the IoU of the newest group once more (see `AllLabels`). A group's "alone" metric takes the argmax
+    over its classes only, on their own pixels: it shows forgetting without the confusion with other groups. The AUROC
+    says how well the confidence, and the best score, of a pixel tell learnt classes from those of later groups. Both
+    need scores, and are left out for models that output labels.
 
     Args:
         dataset_name: a registered dataset with ground truth; classes are matched as in training.
@@ -81,6 +83,9 @@ class ContinualEvaluator(DatasetEvaluator):
             self._unlearnt = UnlearntPixels(
                 dataset_name, step=step, ignore_label=ignore_label, temperature=confidence_temperature
             )
+        self._all_labels = None
+        if step.index and (ids < 0).any():
+            self._all_labels = AllLabels(dataset_name, step=step, class_names=self._names, ignore_label=ignore_label)
         self._distributed = distributed
         self._gets_scores = False
 
@@ -88,8 +93,9 @@ class ContinualEvaluator(DatasetEvaluator):
         """Discard the counts of all images."""
         for evaluator in (self._all, *self._alone):
             evaluator.reset()
-        if self._unlearnt is not None:
-            self._unlearnt.reset()
+        for evaluator_of_pixels in (self._unlearnt, self._all_labels):
+            if evaluator_of_pixels is not None:
+                evaluator_of_pixels.reset()
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
         """Add a batch; see `SemSegConfusionEvaluator.process`."""
@@ -99,13 +105,16 @@ class ContinualEvaluator(DatasetEvaluator):
             evaluator.process(inputs, outputs)
         if self._gets_scores and self._unlearnt is not None:
             self._unlearnt.process(inputs, outputs)
+        if self._all_labels is not None:
+            self._all_labels.process(inputs, outputs)
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
         """In per cent: "sem_seg", the metrics over all classes learnt so far, and "continual".
 
         The latter has "mIoU_base", "mIoU_new" (NaN in the first step), "mIoU_all", "mIoU_group<i>",
-        "mIoU_group<i>_alone" and, before the last step, "AUROC_confidence" and "AUROC_score". None on all processes but
-        the main one.
+        "mIoU_group<i>_alone", before the last step "AUROC_confidence" and "AUROC_score", and, if the ground truth has
+        classes that the model does not have, "mIoU_group<i>_all_labels" of the newest group and
+        "IoU_all_labels-<class>" of its classes. None on all processes but the main one.
         """
         results = self._all.evaluate()
         # A process may have seen no image, and still has to take part.
@@ -114,6 +123,7 @@ class ContinualEvaluator(DatasetEvaluator):
         separations = {}
         if gets_scores and self._unlearnt is not None:
             separations = self._unlearnt.evaluate(distributed=self._distributed)
+        all_labels = {} if self._all_labels is None else self._all_labels.evaluate(distributed=self._distributed)
         if results is None:
             return None
         metrics = results["sem_seg"]
@@ -126,6 +136,10 @@ class ContinualEvaluator(DatasetEvaluator):
         continual |= {f"mIoU_group{index}": self._mean_iou(metrics, group) for index, group in enumerate(self._groups)}
         continual |= {f"mIoU_group{index}_alone": result["sem_seg"]["mIoU"] for index, result in enumerate(alone)}
         continual |= separations
+        if all_labels:
+            values = [value for value in all_labels.values() if not math.isnan(value)]
+            continual[f"mIoU_group{len(later)}_all_labels"] = sum(values) / len(values) if values else math.nan
+            continual |= {f"IoU_all_labels-{name}": value for name, value in all_labels.items()}
         return OrderedDict(sem_seg=metrics, continual=continual)
 
     def _mean_iou(self, metrics: Mapping[str, float], classes: Sequence[int]) -> float:

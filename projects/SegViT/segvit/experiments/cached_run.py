@@ -135,14 +135,14 @@ def evaluations(cfg: CfgNode, folder: Path, name: str) -> dict[int, float]:
     return {min(iteration + 1, cfg.SOLVER.MAX_ITER): score for iteration, score in zip(iterations, scores, strict=True)}
 
 
-def lock_config(cfg: CfgNode, folder: Path) -> None:
-    """Write the config into the folder. Raises UserError if the folder has the config of another run."""
+def lock_config(cfg: CfgNode, folder: Path, *, remedy: str = "choose another --output") -> None:
+    """Write the config into the folder. Raises UserError, which ends in `remedy`, if it has that of another run."""
     folder.mkdir(parents=True, exist_ok=True)
     config_file = folder / "config.yaml"
     if config_file.is_file():
         earlier = config_file.read_text(encoding="utf-8")
         if OUTPUT_DIR_LINE.sub("", earlier) != OUTPUT_DIR_LINE.sub("", cfg.dump()):
-            raise UserError(f"{config_file} belongs to a run with another config: choose another --output")
+            raise UserError(f"{config_file} belongs to a run with another config: {remedy}")
         return
     atomic_write_text(config_file, cfg.dump())
 

@@ -1,0 +1,57 @@
+"""The output folder of `train_continual.py`: what it refuses to replace, and the files that a start anew deletes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detectron2.config import CfgNode
+
+from segvit.continual.run import METHODS
+from segvit.engine.run_folder import CONFIG, clear, delete, has_trained
+from segvit.errors import UserError
+from segvit.experiments.cached_run import lock_config
+from segvit.model_folder.files import MODEL_FOLDER
+
+# What the command writes beside the folders of the methods, as patterns.
+FILES = (CONFIG, "log.txt*", "report.json", "report.txt", "report.png", MODEL_FOLDER, f".{MODEL_FOLDER}[.-]*")
+# What a step writes into its folder beside the files of a run.
+STEP_FILES = ("result.json", "group*_alone")
+
+
+def check_output_folder(cfg: CfgNode) -> None:
+    """Raise UserError if a start anew in OUTPUT_DIR would delete the weights that it begins with, or another run."""
+    folder, weights = Path(cfg.OUTPUT_DIR), cfg.MODEL.WEIGHTS
+    if weights and Path(weights).resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"--overwrite would delete {weights}, which the run begins with: choose another --output")
+    if has_trained(folder):
+        raise UserError(f"OUTPUT_DIR {str(folder)!r} holds a run of train_net.py: choose another --output")
+
+
+def make_own(cfg: CfgNode, *, overwrite: bool) -> list[str]:
+    """Make OUTPUT_DIR that of the run of this config; returns the names of deleted files.
+
+    Raises:
+        UserError: it has the config of another run, and may not be overwritten.
+    """
+    folder = Path(cfg.OUTPUT_DIR)
+    deleted = clear_steps(folder) if overwrite else []
+    lock_config(
+        cfg,
+        folder,
+        remedy="choose another --output, or start anew with --overwrite, which deletes its steps and reports",
+    )
+    return deleted
+
+
+def clear_steps(folder: Path) -> list[str]:
+    """Delete what the command writes into a folder, and nothing else. Returns the names."""
+    deleted = delete(path for pattern in FILES for path in sorted(folder.glob(pattern)))
+    for method in METHODS:
+        steps = [path for path in sorted(folder.glob(f"{method}/step_*")) if path.is_dir()]
+        for step in steps:
+            deleted += clear(step) + delete(path for pattern in STEP_FILES for path in sorted(step.glob(pattern)))
+        deleted += delete(sorted(folder.glob(f"{method}/step_*.pth")))
+        for emptied in (*steps, folder / method):
+            if emptied.is_dir() and not any(emptied.iterdir()):
+                emptied.rmdir()
+    return deleted
