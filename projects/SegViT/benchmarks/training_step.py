@@ -31,8 +31,9 @@ class TrainingStep:
 
     def __call__(self) -> float:
         """The sum of the losses."""
-        loss = sum(self.model(self.inputs).values())
+        # As in training: gradients of the step before are freed before the forward pass.
         self.optimizer.zero_grad()
+        loss = sum(self.model(self.inputs).values())
         loss.backward()
         self.optimizer.step()
         return loss.item()

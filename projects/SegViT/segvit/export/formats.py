@@ -16,6 +16,7 @@ import torch
 
 from segvit.export.exportable_segmenter import ExportableSegmenter
 from segvit.export.low_precision import write_onnx_precision
+from segvit.export.onnx_gelu import TRANSLATIONS
 from segvit.export.openvino_files import convert_to_openvino
 from segvit.exported.files import Runner, open_onnx, open_openvino
 
@@ -107,6 +108,7 @@ def write_onnx(segmenter: ExportableSegmenter, size: ImageSize, metadata: dict[s
             opset_version=ONNX_OPSET,
             dynamo=True,
             verbose=False,
+            custom_translation_table=dict(TRANSLATIONS),
         )
     assert program is not None  # with dynamo=True
     proto = program.model_proto
