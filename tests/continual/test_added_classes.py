@@ -163,6 +163,8 @@ def test_a_third_group_is_added_and_an_interrupted_run_continues(write_model, fo
         False,
     ]
     assert "new, all labels" in (tmp_path / "first" / "report.txt").read_text()
+    card = (first / "README.md").read_text()
+    assert "| mIoU, 2 of 4 classes |" in card and "| mIoU of the newest classes, all labels |" in card
     # Another config is refused unless the folder may be overwritten; files of others stay in it.
     (tmp_path / "broken" / "continual" / "step_2" / "notes.txt").write_text("mine")
     with pytest.raises(SystemExit):

@@ -47,11 +47,10 @@ def steps_table(results: Results) -> str:
     their pixels, too.
     """
     num_groups = max(len(steps[-1].groups) for steps in results.values())
-    header = ["method", "step", "all", "base", "new"]
+    has_all_labels = any(_all_labels(step) is not None for steps in results.values() for step in steps)
+    header = ["method", "step", "all", "base", "new", *(["new, all labels"] if has_all_labels else [])]
     header += [f"group {index}" for index in range(num_groups)]
     header += ["base alone", "forgotten", "all / joint", "AUROC confidence", "AUROC score"]
-    has_all_labels = any(_all_labels(step) is not None for steps in results.values() for step in steps)
-    header += ["new, all labels"] if has_all_labels else []
     shares = shares_of_joint(results)
     rows = []
     for method, steps in results.items():
@@ -59,12 +58,12 @@ def steps_table(results: Results) -> str:
         for position, step in enumerate(steps):
             is_last = position == len(steps) - 1
             figures = [step.metrics.get(f"mIoU_{name}") for name in ("all", "base", "new")]
+            figures += [_all_labels(step)] if has_all_labels else []
             figures += [step.metrics.get(f"mIoU_group{index}") for index in range(num_groups)]
             row = [method, step.step, *map(_format, figures), _format(step.metrics.get("mIoU_group0_alone"))]
             row.append(_format(lost[position].get("group0_alone"), digits=3))
             row.append(_format(shares.get(method) if is_last else None, digits=3))
             row += [_format(step.metrics.get(f"AUROC_{name}")) for name in ("confidence", "score")]
-            row += [_format(_all_labels(step))] if has_all_labels else []
             rows.append(row)
     return tabulate(rows, header, "simple", disable_numparse=True, colalign=["left", *["right"] * (len(header) - 1)])
 

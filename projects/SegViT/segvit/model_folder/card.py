@@ -11,6 +11,8 @@ from segvit.classes.class_list import ClassList
 
 # Metrics in the table of the card; all others are in metrics.json.
 SHOWN = ("mIoU", "mACC", "pACC")
+# The end of the name of the metric that counts new classes on pixels of classes that the model does not have.
+ALL_LABELS = "_all_labels"
 
 # The name of the model in the lines of Python.
 LOADING = re.compile(r'(segvit\.from_pretrained\()"[^"]*"')
@@ -88,7 +90,7 @@ def model_card(
         metrics: by name, in percent.
         record: how it was trained.
     """
-    rows = [f"| {metric} | {metrics[metric]:.2f} |" for metric in SHOWN if metric in metrics]
+    rows = [f"| {label} | {value:.2f} |" for label, value in shown_metrics(metrics, classes).items()]
     pretrained = values["MODEL.VIT.PRETRAINED"]
     facts = {} if record.in_python else training_facts(values, metrics, record)
     if record.in_python:
@@ -104,6 +106,15 @@ def model_card(
         classes=", ".join(classes.names),
         pretrained=f"that of timm's {values['MODEL.VIT.NAME']}, tag {pretrained}" if pretrained else "none known",
     )
+
+
+def shown_metrics(metrics: Mapping[str, float], classes: ClassList) -> dict[str, float]:
+    """The metrics of the card by their labels, which say so if they are of a part of the classes alone."""
+    measured = sum(f"IoU-{name}" in metrics for name in classes.names)
+    part = "" if measured in (0, len(classes.names)) else f", {measured} of {len(classes.names)} classes"
+    shown = {f"{metric}{part}": metrics[metric] for metric in SHOWN if metric in metrics}
+    of_newest = next((value for name, value in metrics.items() if name.endswith(ALL_LABELS)), None)
+    return shown if of_newest is None else {**shown, "mIoU of the newest classes, all labels": of_newest}
 
 
 def training_facts(values: Mapping[str, Any], metrics: Mapping[str, float], record: TrainingRecord) -> dict[str, str]:
