@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvit.modeling.decoder.atm_decoder import ATMDecoder, ATMDecoderLayer
-from segvit.modeling.token_reduction.cell_tokens import CellTokens, are_kept_patches
+from segvit.modeling.token_reduction.cell_tokens import CellTokens, are_kept_patches, corner_indices
 from segvit.modeling.token_reduction.downsampling import kept_indices
 from segvit.modeling.token_reduction.token_set import CellMap
 
@@ -158,10 +158,17 @@ def test_decoding_the_tokens_of_cells_equals_decoding_their_map():
     """Tokens that cells share are read once, with the weight of four, and padding is not read."""
     torch.manual_seed(0)
     is_fine = torch.tensor([[True, False, False, True], [False, False, True, False]])
-    is_kept = torch.cat([are_kept_patches(is_fine, (5, 4)), ~is_fine], dim=1)
+    corners = corner_indices((5, 4), torch.device("cpu"))
+    is_kept = torch.cat([are_kept_patches(is_fine, corners, (5, 4)), ~is_fine], dim=1)
     indices, valid = kept_indices(is_kept)
     cells = CellTokens(
-        keep_indices=indices, valid=valid, is_fine=is_fine, grid=(5, 4), num_prefix_tokens=0, size_dtype=None
+        keep_indices=indices,
+        valid=valid,
+        is_fine=is_fine,
+        corners=corners,
+        grid=(5, 4),
+        num_prefix_tokens=0,
+        size_dtype=None,
     )
     stages = [CellMap(torch.randn(*indices.shape, 16), cells) for _ in range(2)]
     decoder = ATMDecoder(num_classes=3, in_dims=[16, 16], hidden_dim=8, num_layers=2, num_heads=2).eval()

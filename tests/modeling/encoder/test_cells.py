@@ -12,7 +12,7 @@ from torch import nn
 from segvit.errors import ArgumentError
 from segvit.modeling.encoder.attention_positions import RelativePositions, RotaryPositions
 from segvit.modeling.token_reduction.cell_reduction import CellReduction, cell_similarities
-from segvit.modeling.token_reduction.cell_tokens import corners
+from segvit.modeling.token_reduction.cell_tokens import corner_indices, corners
 from segvit.modeling.token_reduction.edge_head import edge_scores
 from segvit.modeling.token_reduction.global_merging import most_similar
 from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
@@ -48,10 +48,11 @@ def threshold_for(encoder, images, kind):
     if kind != "cells":
         tokens = encoder.blocks[0](tokens, **encoder.positions(grid)(0))
     patches = tokens[:, encoder.embedding.num_prefix_tokens :]
+    places = corner_indices(grid, patches.device)
     if kind != "cells":
-        values = cell_similarities(patches, grid)
+        values = cell_similarities(patches, places)
     else:
-        values = corners(edge_scores(encoder.reduction.edge_head(patches, grid)).flatten(1), grid).amax(1)
+        values = corners(edge_scores(encoder.reduction.edge_head(patches, grid)).flatten(1), places).amax(1)
     middles = values.flatten().sort().values.unfold(0, 2, 1).mean(1)
     return next(float(middle) for middle in middles if len((values > middle).sum(1).unique()) > 1)
 
@@ -100,10 +101,12 @@ def half_of_the_cells(grid, prefix):
         keep_ratio=1.0,
         weighs_sizes=False,
     )
-    kept = reduction._choose(torch.arange(num_cells)[None] % 2 - 0.5, 0.0, grid, None)
+    places = corner_indices(grid, torch.device("cpu"))
+    kept = reduction._choose(torch.arange(num_cells)[None] % 2 - 0.5, 0.0, places, grid, None)
     centres = torch.stack(torch.meshgrid(*(torch.arange(float(length)) for length in grid), indexing="ij"), dim=2)
     patches = centres.flatten(0, 1)
-    return kept, torch.cat([patches, corners(patches[None], grid).mean(1)[0]])[kept.keep_indices[0, prefix:] - prefix]
+    with_cells = torch.cat([patches, corners(patches[None], kept.corners).mean(1)[0]])
+    return kept, with_cells[kept.keep_indices[0, prefix:] - prefix]
 
 
 @pytest.mark.parametrize("grid", [(4, 6), (5, 7)])
@@ -131,7 +134,7 @@ def test_rotary_positions_of_cells_are_halfway_between_those_of_their_patches(na
     kept, _ = half_of_the_cells(grid, prefix=1)
     of_tokens = turns(positions(grid, kept)(0)["rope"][0, 0])
     of_patches = turns(rope.get_embed(shape=list(grid)))
-    first, last = corners(of_patches[None], grid)[0, [0, 3]]
+    first, last = corners(of_patches[None], kept.corners)[0, [0, 3]]
     of_cells = of_tokens[kept.keep_indices[0, 1:] - 1 >= len(of_patches)]
     is_coarse = ~kept.is_fine[0]
     torch.testing.assert_close(of_cells**2, first[is_coarse] * last[is_coarse], rtol=0, atol=1e-5)

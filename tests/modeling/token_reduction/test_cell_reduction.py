@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from segvit.errors import ArgumentError
 from segvit.modeling.token_reduction.cell_reduction import CellReduction, cell_similarities, num_fine_cells
+from segvit.modeling.token_reduction.cell_tokens import corner_indices
 from segvit.modeling.token_reduction.edge_head import EdgeHead
 from segvit.modeling.token_reduction.reduction_builder import ReductionConfig, build_reduction
 
@@ -80,7 +81,8 @@ def test_a_share_is_met_to_within_two_tokens_where_the_grid_allows_it(grid, shar
 def test_similarities_are_the_mean_cosine_of_all_pairs():
     tokens, _ = draw((4, 6), batch=1)
     patches = tokens[:, T:]
-    for similarity, cell in zip(cell_similarities(patches, (4, 6))[0], cells_of((4, 6)), strict=True):
+    places = corner_indices((4, 6), patches.device)
+    for similarity, cell in zip(cell_similarities(patches, places)[0], cells_of((4, 6)), strict=True):
         pairs = [torch.cosine_similarity(*patches[0, list(pair)], dim=0) for pair in itertools.combinations(cell, 2)]
         torch.testing.assert_close(similarity, torch.stack(pairs).mean())
 

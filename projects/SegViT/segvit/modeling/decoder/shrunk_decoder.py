@@ -5,10 +5,13 @@ Shape shorthand: B images, h x w grid, N = h*w tokens, D decoder width, K classe
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 
 from segvit.modeling.decoder.atm_decoder import ATMDecoderLayer
+from segvit.modeling.decoder.attention_to_mask import project_for_all
 from segvit.modeling.decoder.detail import DetailBranch, DetailConfig
 from segvit.modeling.decoder.outputs import DecoderOutputs, StageOutputs
 from segvit.modeling.initialization import initialize_linear_layers
@@ -74,10 +77,12 @@ class ShrunkDecoder(ReturnsMoreInTraining, nn.Module):
 
         queries = self.class_queries.weight.expand(tokens.shape[0], -1, -1)
         predictions: list[StageOutputs] = []
-        for layer in self.layers:
+        layers = cast(list[ATMDecoderLayer], [*self.layers])
+        projected = project_for_all([layer.cross_attn for layer in layers], tokens)
+        for layer, pair in zip(layers, projected, strict=True):
             # Earlier layers predict in training only (deep supervision).
-            is_predicting = self.training or layer is self.layers[-1]
-            queries, masks = layer(queries, tokens, return_masks=is_predicting)
+            is_predicting = self.training or layer is layers[-1]
+            queries, masks = layer(queries, tokens, return_masks=is_predicting, keys_and_values=pair)
             if is_predicting:
                 masks = masks.unflatten(2, feature_map.shape[-2:])
                 predictions.append({"pred_logits": self.class_embed(queries), "pred_masks": masks})

@@ -68,7 +68,7 @@ class RotaryPositions(nn.Module):
     def forward(self, grid: tuple[int, int], kept: Kept | None = None) -> BlockKwargs:
         rope = self._embedding(grid)  # (N, 2 d): sines and cosines
         if isinstance(kept, CellTokens):
-            rope = torch.cat([rope, self._cell_embedding(grid)])  # (N + Q, 2 d)
+            rope = torch.cat([rope, self._cell_embedding(grid, kept.corners)])  # (N + Q, 2 d)
         if kept is not None:
             patch_indices = kept.keep_indices[:, self.num_prefix_tokens :] - self.num_prefix_tokens
             rope = rope[patch_indices][:, None]  # (B or 1, 1, M - T, 2 d)
@@ -82,12 +82,12 @@ class RotaryPositions(nn.Module):
             return self.rope.get_embed(shape=list(grid))
         return self.kept_embedding
 
-    def _cell_embedding(self, grid: Grid) -> torch.Tensor:
+    def _cell_embedding(self, grid: Grid, cell_corners: torch.Tensor) -> torch.Tensor:
         """(Q, 2 d): at the centre of each cell, half a patch below and to the right of its first patch."""
         shifted = self.kept_shifted_embedding
         if is_exporting() or grid != self.grid_size:
             shifted = self.shifted_rope.get_embed(shape=list(grid))
-        return corners(shifted[None], grid)[0, 0]
+        return corners(shifted[None], cell_corners)[0, 0]
 
 
 def shifted_by_half_a_patch(rope: Any) -> Any:

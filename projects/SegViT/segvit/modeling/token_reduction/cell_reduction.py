@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvit.modeling.grid_tensors import Grid
-from segvit.modeling.token_reduction.cell_tokens import CellTokens, are_kept_patches, corners
+from segvit.modeling.token_reduction.cell_tokens import CellTokens, are_kept_patches, corner_indices, corners
 from segvit.modeling.token_reduction.downsampling import indices_of_count, kept_indices, rounded_share
 from segvit.modeling.token_reduction.edge_head import EdgeHead, edge_scores
 
@@ -66,23 +66,31 @@ class CellReduction(nn.Module):
     ) -> tuple[torch.Tensor, CellTokens]:
         """Tokens (B, T + N, C) on a grid (h, w), edge logits (B, 2, h, w) -> kept tokens (B, M, C) and which."""
         patches = tokens[:, self.num_prefix_tokens :]
+        cell_corners = corner_indices(grid, tokens.device)
 
         # Which cells keep their four patches.
         if edge_logits is None:
-            scores, threshold = -cell_similarities(patches, grid), -self.threshold
+            scores, threshold = -cell_similarities(patches, cell_corners), -self.threshold
         else:
-            scores = corners(edge_scores(edge_logits.detach()).flatten(1), grid).amax(1)
+            scores = corners(edge_scores(edge_logits.detach()).flatten(1), cell_corners).amax(1)
             threshold = self.threshold
-        kept = self._choose(scores, threshold, grid, tokens.dtype if self.weighs_sizes else None)
+        kept = self._choose(scores, threshold, cell_corners, grid, tokens.dtype if self.weighs_sizes else None)
 
         # The token of a cell: the mean of its patches, and what is learnt about their differences.
-        of_cells = corners(patches, grid)  # (B, 4, Q, C)
+        of_cells = corners(patches, cell_corners)  # (B, 4, Q, C)
         cells = of_cells.mean(1)
         if self.residual is not None:
             cells = cells + self.residual(of_cells.transpose(1, 2).flatten(2))
         return kept.select(torch.cat([tokens, cells], dim=1)), kept
 
-    def _choose(self, scores: torch.Tensor, threshold: float, grid: Grid, size_dtype: torch.dtype | None) -> CellTokens:
+    def _choose(
+        self,
+        scores: torch.Tensor,
+        threshold: float,
+        cell_corners: torch.Tensor,
+        grid: Grid,
+        size_dtype: torch.dtype | None,
+    ) -> CellTokens:
         """The tokens for scores (B, Q) of cells: those with high scores are fine."""
         if self.selection == "topk":
             num_fine = num_fine_cells(grid, self.keep_ratio)
@@ -94,7 +102,7 @@ class CellReduction(nn.Module):
             is_fine, num_kept = scores > threshold, None
 
         # Patches of fine cells and those in no cell, then the other cells; the prefix tokens first.
-        is_kept = torch.cat([are_kept_patches(is_fine, grid), ~is_fine], dim=1)
+        is_kept = torch.cat([are_kept_patches(is_fine, cell_corners, grid), ~is_fine], dim=1)
         prefix = torch.arange(self.num_prefix_tokens, device=scores.device).expand(scores.shape[0], -1)
         indices, valid = kept_indices(is_kept) if num_kept is None else (indices_of_count(is_kept, num_kept), None)
         if valid is not None:
@@ -103,15 +111,16 @@ class CellReduction(nn.Module):
             keep_indices=torch.cat([prefix, self.num_prefix_tokens + indices], dim=1),
             valid=valid,
             is_fine=is_fine,
+            corners=cell_corners,
             grid=grid,
             num_prefix_tokens=self.num_prefix_tokens,
             size_dtype=size_dtype,
         )
 
 
-def cell_similarities(patches: torch.Tensor, grid: Grid) -> torch.Tensor:
+def cell_similarities(patches: torch.Tensor, cell_corners: torch.Tensor) -> torch.Tensor:
     """(B, N, C) tokens -> (B, Q): the mean cosine of the six pairs in each cell, in float32."""
-    summed = corners(F.normalize(patches.detach().float(), dim=2), grid).sum(1)
+    summed = corners(F.normalize(patches.detach().float(), dim=2), cell_corners).sum(1)
     # The square of a sum of four unit vectors holds four squares, 1 each, and twelve products.
     return (summed.square().sum(2) - 4) / 12
 

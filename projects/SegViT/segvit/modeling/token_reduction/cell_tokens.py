@@ -26,6 +26,7 @@ class CellTokens:
         keep_indices: (B, M) int64, into T prefix tokens, N patches and Q cells; ascending, then padding.
         valid: (B, M) bool, False for padding; None if nothing is padded.
         is_fine: (B, Q) bool: the cells whose patches are kept.
+        corners: (4 * Q,) int64: the patches of all cells, see `corner_indices`.
         grid: (h, w).
         num_prefix_tokens: T.
         size_dtype: attention counts a token as the patches that share it, by a bias of this type; None: as one.
@@ -35,6 +36,7 @@ class CellTokens:
     keep_indices: torch.Tensor
     valid: torch.Tensor | None
     is_fine: torch.Tensor
+    corners: torch.Tensor
     grid: Grid
     num_prefix_tokens: int
     size_dtype: torch.dtype | None
@@ -110,40 +112,39 @@ class CellTokens:
             return self.merged_into
         indices = self.kept_cells_and_patches
         num_patches, num_cells = self.grid[0] * self.grid[1], self.is_fine.shape[1]
-        # Invert the indices, counted from 1, so that 0 says that a patch or a cell has no token. The last entry is that
-        # of the cell of patches in no cell.
+        # Invert the indices, counted from 1, so that 0 says that a patch or a cell has no token.
         tokens = torch.arange(1, indices.shape[1] + 1, device=indices.device).expand_as(indices)
         if self.valid is not None:
             tokens = tokens * self.valid[:, self.num_prefix_tokens :]
-        token_of = indices.new_zeros(indices.shape[0], num_patches + num_cells + 1).scatter(1, indices, tokens)
+        token_of = indices.new_zeros(indices.shape[0], num_patches + num_cells).scatter(1, indices, tokens)
         own, of_cells = token_of[:, :num_patches], token_of[:, num_patches:]
         # Each patch has one or the other.
-        return torch.maximum(own, of_cells[:, cells_of_patches(self.grid, indices.device)]) - 1
+        return torch.maximum(own, spread_over_corners(of_cells, self.corners, torch.zeros_like(own))) - 1
 
 
-def cells_of_patches(grid: Grid, device: torch.device) -> torch.Tensor:
-    """(N,) int64: the cell of each patch; Q for those in no cell."""
-    rows, columns = (torch.arange(length, device=device) // 2 for length in grid)
-    cells = rows[:, None] * (grid[1] // 2) + columns
-    in_no_cell = (rows >= grid[0] // 2)[:, None] | (columns >= grid[1] // 2)
-    return cells.masked_fill(in_no_cell, (grid[0] // 2) * (grid[1] // 2)).flatten()
-
-
-def are_kept_patches(is_fine: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """(B, Q) -> (B, N) bool: the patches of fine cells and those in no cell."""
-    with_no_cell = torch.cat([is_fine, is_fine.new_ones(is_fine.shape[0], 1)], dim=1)
-    return with_no_cell[:, cells_of_patches(grid, is_fine.device)]
-
-
-def corners(of_patches: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """(B, N, ...) per patch -> (B, 4, Q, ...): the four patches of each cell, row by row."""
-    # By indices, and these by division: of slices and of broadcasts, an exporter would compare the sizes.
-    cells = torch.arange((grid[0] // 2) * (grid[1] // 2), device=of_patches.device)
+def corner_indices(grid: Grid, device: torch.device) -> torch.Tensor:
+    """(4 * Q,) int64: the four patches of each cell, first those at the top left, then row by row."""
+    # By division: of slices and of broadcasts, an exporter would compare the sizes.
+    cells = torch.arange((grid[0] // 2) * (grid[1] // 2), device=device)
     cells_per_row = max(grid[1] // 2, 1)
-    row, column = place_in_rows(cells, cells_per_row)
-    first = 2 * grid[1] * row + 2 * column
-    indices = torch.cat([first, first + 1, first + grid[1], first + grid[1] + 1])
+    # 2 * grid[1] patches for each row of cells above, and two for each cell to the left.
+    first = 2 * (cells + (grid[1] - cells_per_row) * (cells // cells_per_row))
+    return torch.cat([first, first + 1, first + grid[1], first + (grid[1] + 1)])
+
+
+def corners(of_patches: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """(B, N, ...) per patch, and `corner_indices` -> (B, 4, Q, ...): the four patches of each cell, row by row."""
     return of_patches.index_select(1, indices).unflatten(1, (4, -1))
+
+
+def spread_over_corners(of_cells: torch.Tensor, indices: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """(B, Q) per cell -> (B, N): each patch has what its cell has; those in no cell stay as in `others` (B, N)."""
+    return others.scatter(1, indices.expand(others.shape[0], -1), of_cells.repeat(1, 4))
+
+
+def are_kept_patches(is_fine: torch.Tensor, indices: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """(B, Q) -> (B, N) bool: the patches of fine cells and those in no cell."""
+    return spread_over_corners(is_fine, indices, is_fine.new_ones(is_fine.shape[0], grid[0] * grid[1]))
 
 
 def place_in_rows(indices: torch.Tensor, per_row: int) -> tuple[torch.Tensor, torch.Tensor]:

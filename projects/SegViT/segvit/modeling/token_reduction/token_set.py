@@ -134,13 +134,12 @@ def nearest_token_indices(stage: Stage, grid: tuple[int, int], device: torch.dev
     # For each cell, the cell of the coarse grid above and to the left.
     coarse_cells = ((rows // 2 * 2)[:, None] * grid[1] + columns // 2 * 2).flatten()  # (N,)
 
-    # Invert `indices`: for each cell, its token. Padding is at dropped cells, whose entries are not read.
+    # Invert `indices`: for each cell, its token, and -1 for dropped cells, where padding is, too.
     cells = stage.indices  # (B, M)
     token_indices = torch.arange(cells.shape[1], device=device).expand_as(cells)
-    token_of_cell = torch.zeros(cells.shape[0], grid[0] * grid[1], dtype=torch.int64, device=device)
-    token_of_cell = token_of_cell.scatter(1, cells, token_indices)
+    if stage.valid is not None:
+        token_indices = torch.where(stage.valid, token_indices, -1)
+    token_of_cell = cells.new_full((cells.shape[0], grid[0] * grid[1]), -1).scatter(1, cells, token_indices)
 
     # Kept cells take their own token, dropped ones that of their coarse cell.
-    valid = torch.ones_like(cells, dtype=torch.bool) if stage.valid is None else stage.valid
-    is_kept = torch.zeros_like(token_of_cell, dtype=torch.bool).scatter(1, cells, valid)
-    return torch.where(is_kept, token_of_cell, token_of_cell[:, coarse_cells])
+    return torch.where(token_of_cell >= 0, token_of_cell, token_of_cell[:, coarse_cells])
