@@ -18,6 +18,8 @@ SIZES = [(32, 48), (29, 43), (41, 24)]
 ENCODERS = {
     "plain": {},
     "conv stem": {"STEM": "conv"},
+    "coarse": {"PATCH_SIZE": 32, "IMG_SIZE": [32, 64]},
+    "coarse, conv stem": {"STEM": "conv", "PATCH_SIZE": 32, "IMG_SIZE": [32, 64]},
     "patch 14": {"NAME": "vit_small_patch14_dinov2", "PATCH_SIZE": 14, "IMG_SIZE": [28, 42]},
     "rotary": {"NAME": "eva02_tiny_patch14_224"},
     "shrunk": {"REDUCTION": "shrunk", "REDUCTION_BLOCK": 1, "OUT_INDICES": [0, 2]},
@@ -63,6 +65,7 @@ def draw(make_input):
 
 CASES = [(encoder, "image", 4) for encoder in ENCODERS]
 CASES += [("plain", "tokens", 4), ("plain", "image", 2), ("conv stem", "stem", 4), ("conv stem", "stem", 2)]
+CASES += [("conv stem", "pyramid", 2), ("coarse, conv stem", "stem", 4), ("coarse, conv stem", "pyramid", 4)]
 CASES += [("shrunk++", "tokens", 2), ("patch 14", "tokens", 4), ("swin", "tokens", 4), ("patch 14", "image", 2)]
 EACH_CASE = pytest.mark.parametrize(("encoder", "source", "stride"), CASES)
 

@@ -21,10 +21,10 @@ from torch import nn
 
 from segvit.errors import ArgumentError
 from segvit.modeling.decoder.outputs import DecoderOutputs, MaskOutputs
-from segvit.modeling.encoder.token_embedding import IMAGE_STAGE, stem_stage
+from segvit.modeling.encoder.token_embedding import IMAGE_STAGE, pyramid_stage, stem_stage
 from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
-SOURCES = ("image", "stem", "tokens")
+SOURCES = ("image", "stem", "pyramid", "tokens")
 
 # Channels are normalized in this many groups. The detail width must be a multiple of twice the number.
 NUM_GROUPS = 4
@@ -39,7 +39,8 @@ class DetailConfig:
 
     Attributes:
         source: what the fine map is made of: "image", three convolutions on the image; "stem", a map of the encoder's
-            convolutional stem; "tokens", nothing but the deep map. The deep map is added to all of them.
+            convolutional stem; "pyramid", all its maps from this stride to half a patch; "tokens", nothing but the deep
+            map. The deep map is added to all of them.
         dim: E.
         stride: pixels per cell of the fine grid, 2 or 4.
         coarse_stride: pixels per cell of the coarse masks.
@@ -54,7 +55,7 @@ class DetailConfig:
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
-            raise ArgumentError("source", f"{self.source!r} must be 'none', 'image', 'stem' or 'tokens'")
+            raise ArgumentError("source", f"{self.source!r} must be 'none', 'image', 'stem', 'pyramid' or 'tokens'")
         if self.dim < 1 or self.dim % (2 * NUM_GROUPS):
             raise ArgumentError("dim", f"{self.dim} must be a multiple of {2 * NUM_GROUPS}")
         if self.stride not in (2, 4) or self.stride > self.coarse_stride:
@@ -65,7 +66,7 @@ class DetailConfig:
 
 def pixel_stage(source: str, stride: int) -> str:
     """The encoder's stage that a detail branch reads beside the deep map; "" for none."""
-    return {"image": IMAGE_STAGE, "stem": stem_stage(stride)}.get(source, "")
+    return {"image": IMAGE_STAGE, "stem": stem_stage(stride), "pyramid": pyramid_stage(stride)}.get(source, "")
 
 
 class ConvNormReLU(nn.Sequential):
@@ -125,7 +126,7 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
             self.pixel_map = ImageStem(
                 in_channels=config.pixel_dim, dim=dim, stride=config.stride, coarse_stride=config.coarse_stride
             )
-        elif config.source == "stem":
+        elif config.source in ("stem", "pyramid"):
             self.pixel_map = nn.Conv2d(config.pixel_dim, dim, kernel_size=1)
         self.deep_proj = nn.Conv2d(deep_dim, dim, kernel_size=1, bias=False)
         self.deep_norm = nn.GroupNorm(NUM_GROUPS, dim)
@@ -144,7 +145,7 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
             outputs: of the decoder, with "pred_masks" (B, K, h, w).
             queries: (B, K, D), the class queries after the last layer.
             deep_map: (B, C, ., .), of any grid that covers the image.
-            pixels: what `source` names: the padded image (B, I, H, W), a map of the stem, or None.
+            pixels: what `source` names: the padded image (B, I, H, W), maps of the stem, or None.
 
         Returns:
             The same with "pred_masks" (B, K, h', w'). In training, the coarse masks become the last of the auxiliary

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from timm.layers import HybridEmbed, resample_abs_pos_embed
 from torch import nn
 
@@ -26,6 +27,11 @@ def stem_stage(stride: int) -> str:
     return f"stem{stride}"
 
 
+def pyramid_stage(stride: int) -> str:
+    """The stage that is a convolutional stem's maps from a stride to half a patch, up-sampled to that stride."""
+    return f"stems{stride}"
+
+
 class TokenEmbedding(GridTensors):
     """Patch embedding, prefix tokens and absolute positions of a timm model, for images of any size.
 
@@ -33,7 +39,8 @@ class TokenEmbedding(GridTensors):
         vit: the timm model; its modules and parameters are used under their timm names.
         keep_prefix_tokens: whether to return the class, distillation and register tokens, or to drop them after
             positions are added.
-        pixel_stage: the map of pixels to return beside the tokens: `IMAGE_STAGE`, a `stem_stage`, or "" for none.
+        pixel_stage: the map of pixels to return beside the tokens: `IMAGE_STAGE`, a `stem_stage`, a `pyramid_stage`, or
+            "" for none.
 
     Raises:
         ArgumentError: if `pixel_stage` names a stage that the stem does not have.
@@ -59,18 +66,18 @@ class TokenEmbedding(GridTensors):
         rows, columns = vit.patch_embed.grid_size
         self.grid_size = (rows, columns)
         self.pixel_stage = pixel_stage
-        # The width and the stride of that stage, and its index in the stem.
-        self.pixel_shape, self.stem_index = (image_channels(vit.patch_embed), 1), -1
+        # The width and the stride of that stage, and the maps of the stem that it holds.
+        self.pixel_shape, self.stem_indices = (image_channels(vit.patch_embed), 1), range(0)
         if pixel_stage not in ("", IMAGE_STAGE):
             widths = stem_widths(vit.patch_embed)
-            strides = [2 ** (index + 1) for index in range(len(widths))]
-            names = [stem_stage(stride) for stride in strides]
-            if pixel_stage not in names:
+            indices = {stem_stage(2 << index): range(index, index + 1) for index in range(len(widths))}
+            indices |= {pyramid_stage(2 << index): range(index, len(widths) - 1) for index in range(len(widths) - 1)}
+            if pixel_stage not in indices:
                 raise ArgumentError(
-                    "pixel_stage", f"{pixel_stage!r} is none of the encoder's: {[IMAGE_STAGE, *names]} (see `stem`)"
+                    "pixel_stage", f"{pixel_stage!r} is none of the encoder's: {[IMAGE_STAGE, *indices]} (see `stem`)"
                 )
-            self.stem_index = names.index(pixel_stage)
-            self.pixel_shape = (widths[self.stem_index], strides[self.stem_index])
+            self.stem_indices = indices[pixel_stage]
+            self.pixel_shape = (sum(widths[index] for index in self.stem_indices), 2 << self.stem_indices[0])
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int], torch.Tensor | None]:
         """Images (B, I, H, W) -> tokens (B, T + N, C), grid (h, w), and the map of pixels, if one is asked for."""
@@ -88,14 +95,16 @@ class TokenEmbedding(GridTensors):
 
     def _embed_patches(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Patches (B, h, w, C), and the map of pixels."""
-        if self.stem_index < 0:
+        if not self.stem_indices:
             return self.patch_embed(images), images if self.pixel_stage else None
         # As `HybridEmbed.forward`, which does not return the stem's map of an inner stage.
         embed: Any = self.patch_embed
         maps = [images]
         for stage in embed.backbone:
             maps.append(stage(maps[-1]))
-        return embed.proj(maps[-1]).permute(0, 2, 3, 1), maps[1 + self.stem_index]
+        chosen = [maps[1 + index] for index in self.stem_indices]
+        finer = [F.interpolate(one, chosen[0].shape[-2:], mode="bilinear", align_corners=False) for one in chosen[1:]]
+        return embed.proj(maps[-1]).permute(0, 2, 3, 1), torch.cat([chosen[0], *finer], dim=1) if finer else chosen[0]
 
     def _add_prefix_and_positions(self, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """(B, N, C) -> (B, T + N, C). The position embedding is resized if the grid differs from `grid_size`."""
