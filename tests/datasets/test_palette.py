@@ -5,7 +5,7 @@ import pytest
 
 from helpers.repository import ROOT
 from helpers.scripts import load_script
-from segvit.classes.palette import distinct_colors, voc_colors
+from segvit.classes.palette import colors_beside, distinct_colors, voc_colors
 
 make_palette = load_script(ROOT / "scripts" / "make_palette.py")
 
@@ -34,6 +34,15 @@ def test_all_colours_are_different_for_any_number_of_classes(count):
     colors = distinct_colors(count)
     assert len(colors) == len(set(colors)) == count
     assert colors == distinct_colors(2000)[:count]  # A class keeps its colour if others are added.
+
+
+def test_colours_beside_others_are_far_from_them():
+    """The default colour that comes first is near one of CamVid's, and would be taken by its order alone."""
+    given = [(128, 128, 128), (0, 110, 180), *distinct_colors(40)[3:]]
+    added = colors_beside(given, 3)
+    assert len({*given, *added}) == len(given) + 3
+    assert min(np.linalg.norm(np.subtract(one, other)) for one in added for other in given) > 30
+    assert colors_beside([], 5) == distinct_colors(5)
 
 
 def test_voc_colours_are_those_of_the_development_kit():

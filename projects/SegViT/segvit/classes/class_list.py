@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segvit.classes.palette import Color, distinct_colors
+from segvit.classes.palette import Color, colors_beside, distinct_colors
 from segvit.errors import UserError
 
 # The file of a model folder, a dict with these entries as "classes".
@@ -36,13 +36,13 @@ class ClassList:
 
     @classmethod
     def with_known_colors(cls, names: Sequence[str], known: Iterable[ClassList]) -> ClassList:
-        """These names, each with the colour that the first of the known lists gives it, or a colour of its own."""
+        """These names, each with the colour that the first of the known lists gives it, or one far from those."""
         given: dict[str, Color] = {}
         for classes in known:
             for name, color in zip(classes.names, classes.colors, strict=True):
                 if name in names and color not in given.values():
                     given.setdefault(name, color)
-        others = (color for color in distinct_colors(2 * len(names)) if color not in given.values())
+        others = iter(colors_beside(list(given.values()), len(names) - len(given)))
         colors = tuple(given[name] if name in given else next(others) for name in names)
         return cls(names=tuple(names), colors=colors, colors_given=bool(given))
 

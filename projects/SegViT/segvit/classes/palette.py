@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from itertools import count, islice
 
 Color = tuple[int, int, int]
@@ -35,6 +37,23 @@ def distinct_colors(num_colors: int) -> list[Color]:
     chosen = [_parse(CHOSEN[index : index + 6]) for index in range(0, len(CHOSEN), 6)]
     more = (color for color in map(_voc_color, count(1)) if color not in chosen)
     return [*chosen[:num_colors], *islice(more, max(num_colors - len(chosen), 0))]
+
+
+def colors_beside(given: Sequence[Color], num_colors: int) -> list[Color]:
+    """Colours of `distinct_colors`, each as far in RGB from the given ones and those before it as there is one.
+
+    Without given colours, the first of them.
+    """
+    if not given:
+        return distinct_colors(num_colors)
+    candidates = distinct_colors(2 * (len(given) + num_colors))
+    distances = {color: min(math.dist(color, other) for other in given) for color in candidates}
+    colors: list[Color] = []
+    for _ in range(num_colors):
+        farthest = max(distances, key=lambda color: distances[color])
+        colors.append(farthest)
+        distances = {color: min(far, math.dist(color, farthest)) for color, far in distances.items()}
+    return colors
 
 
 def voc_colors(num_colors: int) -> list[Color]:
