@@ -1,4 +1,4 @@
-"""Exported files of models that make tokens of cells take images of any size, in every kind of positions.
+"""Exported files of models with tokens of cells or coarse patches take images of any size, in every kind of positions.
 
 Shape shorthand: H x W pixels.
 """
@@ -33,6 +33,15 @@ def test_files_of_each_kind_of_positions_accept_any_size(tiny_cfg, tmp_path, fam
     for key, value in FAMILIES[family].items():
         tiny_cfg.MODEL.VIT[key] = value
     require_agreement_of_each(*export(use_cells(tiny_cfg, kind), tmp_path, "torchscript"))
+
+
+def test_files_of_coarse_patches_accept_any_size(tiny_cfg, tmp_path):
+    """With detail from the stem's maps."""
+    use_blocks(tiny_cfg, 1)
+    vit, detail = tiny_cfg.MODEL.VIT, tiny_cfg.MODEL.SEGVIT.DETAIL
+    vit.STEM, vit.PATCH_SIZE, vit.IMG_SIZE = "conv", 32, [64, 96]
+    detail.SOURCE, detail.DIM, tiny_cfg.MODEL.SEGVIT.OUTPUT = "pyramid", 32, "diagonal"
+    require_agreement_of_each(*export(tiny_cfg, tmp_path, "torchscript"))
 
 
 @pytest.mark.slow
