@@ -16,6 +16,7 @@ from detectron2.modeling import build_model
 from gpu.checks import Check, Values
 from gpu.kinds import CELLS, CONFIGS, DIAGONAL, TOPK
 from gpu.measuring import FORMATS, median_ms, number_format, peak_gib
+from segvit.analysis.from_config import randomize_detail
 from segvit.assembly.meta_arch import SegViT
 from segvit.d2 import load_config
 from segvit.d2.solver import build_optimizer
@@ -90,6 +91,7 @@ def build_full_model(cfg: CfgNode) -> SegViT:
     torch.manual_seed(0)
     with torch.device("cuda"):
         model = cast(SegViT, build_model(cfg))
+    randomize_detail(model)
     if cfg.MODEL.VIT.REDUCTION == "shrunk++" and cfg.MODEL.VIT.EDGE.SELECTION == "threshold":
         _set_threshold(model)
     return model

@@ -23,8 +23,12 @@ def build_random_model(cfg: CfgNode, *, device: str = "cpu") -> SegViT:
     cfg.MODEL.VIT.EDGE.SELECTION = cfg.MODEL.VIT.MERGE.SELECTION = "topk"
     with torch.device(device):
         model = build_model(cfg).eval()
-    # A detail branch that has learnt nothing, as at the start, would leave the masks on the coarse grid.
+    randomize_detail(model)
+    return model
+
+
+def randomize_detail(model: nn.Module) -> None:
+    """Let detail branches score pixels; one that has learnt nothing leaves the masks on the coarse grid."""
     for module in model.modules():
         if isinstance(module, DetailBranch):
             nn.init.normal_(module.query_proj.weight, std=0.02)
-    return model
