@@ -47,7 +47,7 @@ from segvit.continual.run import (
     write_last_model,
 )
 from segvit.data.step_records import step_records
-from segvit.dataset_tools.doctor.training_check import check_before_training
+from segvit.dataset_tools.doctor.training_check import check_before_training, require_known_ids
 from segvit.datasets import require_datasets
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.hooks.progress_bar import ProgressBar
@@ -131,8 +131,9 @@ def check(args: argparse.Namespace) -> None:
     require_weights(cfg.MODEL.WEIGHTS, evaluates=False)
     require_datasets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     require_folder(cfg.OUTPUT_DIR, origin="OUTPUT_DIR")
+    check_output_folder(cfg, overwrite=args.overwrite)
     if args.overwrite:
-        check_output_folder(cfg)
+        require_known_ids(cfg)
     require_same_classes(cfg)
     if adds_classes(args):
         require_fitting_images(cfg)

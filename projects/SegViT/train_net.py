@@ -27,7 +27,11 @@ from segvit.cli_errors import user_errors
 from segvit.command_line.model_arguments import config_file_of, names_weights
 from segvit.command_line.parser import CommandParser
 from segvit.config.continual_step import KEY, continual_step
-from segvit.dataset_tools.doctor.training_check import MEANINGLESS_METRICS, check_before_training
+from segvit.dataset_tools.doctor.training_check import (
+    MEANINGLESS_METRICS,
+    check_before_training,
+    require_known_ids,
+)
 from segvit.datasets import require_datasets
 from segvit.engine import Trainer
 from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
@@ -122,6 +126,8 @@ def check(args: argparse.Namespace) -> None:
         require_all_classes(cfg)
         scale_to_processes(cfg, processes)
     check_files(cfg, args)
+    if args.overwrite:
+        require_known_ids(cfg)
     hide_gpus_from_cpu_models(cfg.MODEL.DEVICE)
 
 

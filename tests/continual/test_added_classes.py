@@ -13,6 +13,7 @@ import pytest
 import torch
 from detectron2.engine import HookBase
 from detectron2.modeling import build_model
+from PIL import Image
 
 import segvit
 from helpers.folders import COLORS, block_image, edit, write_folder
@@ -103,6 +104,13 @@ def run(model, output, *arguments):
     return output / "model"
 
 
+def refusal(capsys, model, output, *arguments):
+    """What the command answers to bad arguments."""
+    with pytest.raises(SystemExit):
+        run(model, output, *arguments)
+    return capsys.readouterr().err
+
+
 def scores(model, image):
     return segvit.from_pretrained(model).predict(image).scores
 
@@ -175,6 +183,20 @@ def test_a_third_group_is_added_and_an_interrupted_run_continues(write_model, fo
         run(first, tmp_path / "first", "--overwrite", *third)
     assert f"would delete {first}" in capsys.readouterr().err and (first / "model.safetensors").is_file()
     assert (tmp_path / "broken" / "continual" / "step_2" / "notes.txt").read_text() == "mine"
+    # Nor is what is not of this command, in the model's own folder, or lost to labels that cannot be trained on.
+    foreign = tmp_path / "foreign" / "model" / "model.safetensors"
+    foreign.parent.mkdir(parents=True)
+    foreign.touch()
+    assert "no run of train_continual.py" in refusal(capsys, first, tmp_path / "foreign", "--overwrite", *third)
+    assert "is in the model folder" in refusal(capsys, first, first / "more", *third)
+    broken = tmp_path / "broken_labels"
+    shutil.copytree(folder, broken)
+    for path in (broken / "annotations").rglob("*.png"):
+        labels = np.array(Image.open(path))
+        labels[0, 0] = 77
+        Image.fromarray(labels).save(path)
+    answer = refusal(capsys, first, tmp_path / "broken", "--overwrite", "DATASETS.FOLDER", broken, WEIGHTS, "[]")
+    assert "77" in answer and (tmp_path / "broken" / "model" / "model.safetensors").is_file() and foreign.is_file()
     # The finished command trains nothing.
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
     assert run(tmp_path / "first", tmp_path / "whole", *third) == whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -86,6 +87,8 @@ def added_classes_config(args: argparse.Namespace) -> CfgNode:
     iterations = [0] * len(learnt.groups) + [cfg.SOLVER.MAX_ITER]
     cfg = merge(cfg, {**learnt.with_group(new).config_keys(), f"{KEY}.ITERATIONS": iterations})
     require_weights_of_new_classes(cfg)
+    if Path(cfg.OUTPUT_DIR).resolve().is_relative_to(model.path.resolve()):
+        raise UserError(f"--output {cfg.OUTPUT_DIR} is in the model folder {model.path}: choose another one")
     require_same_model(cfg, model, num_groups=len(learnt.groups))
     return cfg
 

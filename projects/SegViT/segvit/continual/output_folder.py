@@ -18,13 +18,22 @@ FILES = (CONFIG, "log.txt*", "report.json", "report.txt", "report.png", MODEL_FO
 STEP_FILES = ("result.json", "group*_alone")
 
 
-def check_output_folder(cfg: CfgNode) -> None:
-    """Raise UserError if a start anew in OUTPUT_DIR would delete the weights that it begins with, or another run."""
+def check_output_folder(cfg: CfgNode, *, overwrite: bool) -> None:
+    """Raise UserError if OUTPUT_DIR is that of another command, or a start anew would delete the weights it needs."""
     folder, weights = Path(cfg.OUTPUT_DIR), cfg.MODEL.WEIGHTS
-    if weights and Path(weights).resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"--overwrite would delete {weights}, which the run begins with: choose another --output")
     if has_trained(folder):
         raise UserError(f"OUTPUT_DIR {str(folder)!r} holds a run of train_net.py: choose another --output")
+    if not overwrite:
+        return
+    if weights and Path(weights).resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"--overwrite would delete {weights}, which the run begins with: choose another --output")
+    # A run of this command has its log at least.
+    found = [path.name for pattern in FILES for path in sorted(folder.glob(pattern))]
+    if found and not any((folder / name).exists() for name in ("log.txt", *METHODS)):
+        raise UserError(
+            f"OUTPUT_DIR {str(folder)!r} holds {', '.join(found)}, but no run of train_continual.py that --overwrite "
+            "could delete: choose another --output"
+        )
 
 
 def make_own(cfg: CfgNode, *, overwrite: bool) -> list[str]:

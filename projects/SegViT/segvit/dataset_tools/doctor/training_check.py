@@ -1,4 +1,4 @@
-"""`check_before_training`: the doctor's rules on a sample of a config's datasets, as warnings before training."""
+"""The doctor's rules on a sample of a config's datasets: warnings before training, and ids that would end it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from segvit.classes.class_list import ClassList
 from segvit.dataset_tools.doctor.checked_dataset import CheckedDataset, Pair, Split
 from segvit.dataset_tools.doctor.dataset_report import check_dataset
 from segvit.dataset_tools.doctor.finding import Finding
+from segvit.errors import UserError
 from segvit.images import image_format_of
 
 # Pairs of each dataset that are read, evenly spaced.
@@ -40,15 +41,26 @@ logger = logging.getLogger(__name__)
 
 def check_before_training(cfg: CfgNode) -> list[Finding]:
     """Log the findings on up to SAMPLE_SIZE pairs of each dataset of DATASETS.TRAIN and DATASETS.TEST as warnings."""
+    findings = _find(cfg)
+    for finding in findings:
+        logger.warning("%s\ntools/check_dataset.py checks all files", finding.describe())
+    return findings
+
+
+def require_known_ids(cfg: CfgNode) -> None:
+    """Raise UserError for label ids of no class among these pairs: training would end at the first of them."""
+    for finding in _find(cfg):
+        if finding.kind == "ids_out_of_range":
+            raise UserError(f"{finding.describe()}\nnothing was deleted")
+
+
+def _find(cfg: CfgNode) -> list[Finding]:
     names_by_classes: dict[tuple[str, ...], list[str]] = {}
     for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
         classes = MetadataCatalog.get(name).get("stuff_classes")
         if classes:
             names_by_classes.setdefault(tuple(classes), []).append(name)
-    findings = [finding for classes, names in names_by_classes.items() for finding in _check(names, classes, cfg)]
-    for finding in findings:
-        logger.warning("%s\ntools/check_dataset.py checks all files", finding.describe())
-    return findings
+    return [finding for classes, names in names_by_classes.items() for finding in _check(names, classes, cfg)]
 
 
 def _check(names: list[str], classes: tuple[str, ...], cfg: CfgNode) -> list[Finding]:

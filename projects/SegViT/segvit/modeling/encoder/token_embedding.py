@@ -73,8 +73,9 @@ class TokenEmbedding(GridTensors):
             indices = {stem_stage(2 << index): range(index, index + 1) for index in range(len(widths))}
             indices |= {pyramid_stage(2 << index): range(index, len(widths) - 1) for index in range(len(widths) - 1)}
             if pixel_stage not in indices:
+                strides = ", ".join(str(2 << index) for index in range(len(widths))) or "none"
                 raise ArgumentError(
-                    "pixel_stage", f"{pixel_stage!r} is none of the encoder's: {[IMAGE_STAGE, *indices]} (see `stem`)"
+                    "pixel_stage", f"needs a convolutional stem (see `stem`) with a map of its stride; it has {strides}"
                 )
             self.stem_indices = indices[pixel_stage]
             self.pixel_shape = (sum(widths[index] for index in self.stem_indices), 2 << self.stem_indices[0])
