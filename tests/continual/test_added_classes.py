@@ -13,7 +13,6 @@ import pytest
 import torch
 from detectron2.engine import HookBase
 from detectron2.modeling import build_model
-from PIL import Image
 
 import segvit
 from helpers.folders import COLORS, block_image, edit, write_folder
@@ -106,8 +105,9 @@ def run(model, output, *arguments):
 
 def refusal(capsys, model, output, *arguments):
     """What the command answers to bad arguments."""
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         run(model, output, *arguments)
+    assert ended.value.code == 2
     return capsys.readouterr().err
 
 
@@ -166,22 +166,17 @@ def test_a_third_group_is_added_and_an_interrupted_run_continues(write_model, fo
     counted = {entry["class"]: entry["pixels"] for entry in json.loads(file.read_text())}
     assert counted.pop("grass") > 0 and not any(counted.values())
     # In the first run grass was a class that the model does not have.
-    assert [("mIoU_group1_all_labels" in segvit.from_pretrained(one).metrics) for one in (first, whole)] == [
-        True,
-        False,
-    ]
+    name = "mIoU_group1_all_labels"
+    assert [name in segvit.from_pretrained(one).metrics for one in (first, whole)] == [True, False]
     assert "new, all labels" in (tmp_path / "first" / "report.txt").read_text()
     card = (first / "README.md").read_text()
     assert "| mIoU, 2 of 4 classes |" in card and "| mIoU of the newest classes, all labels |" in card
     # Another config is refused unless the folder may be overwritten; files of others stay in it.
     (tmp_path / "broken" / "continual" / "step_2" / "notes.txt").write_text("mine")
-    with pytest.raises(SystemExit):
-        run(first, tmp_path / "broken", *third, "SEED", "5")
-    assert "--overwrite" in capsys.readouterr().err
+    assert "--overwrite" in refusal(capsys, first, tmp_path / "broken", *third, "SEED", "5")
     assert (run(first, tmp_path / "broken", "--overwrite", *third, "SEED", "5") / "model.safetensors").is_file()
-    with pytest.raises(SystemExit):
-        run(first, tmp_path / "first", "--overwrite", *third)
-    assert f"would delete {first}" in capsys.readouterr().err and (first / "model.safetensors").is_file()
+    assert f"would delete {first}" in refusal(capsys, first, tmp_path / "first", "--overwrite", *third)
+    assert (first / "model.safetensors").is_file()
     assert (tmp_path / "broken" / "continual" / "step_2" / "notes.txt").read_text() == "mine"
     # Nor is what is not of this command, in the model's own folder, or lost to labels that cannot be trained on.
     foreign = tmp_path / "foreign" / "model" / "model.safetensors"
@@ -192,9 +187,7 @@ def test_a_third_group_is_added_and_an_interrupted_run_continues(write_model, fo
     broken = tmp_path / "broken_labels"
     shutil.copytree(folder, broken)
     for path in (broken / "annotations").rglob("*.png"):
-        labels = np.array(Image.open(path))
-        labels[0, 0] = 77
-        Image.fromarray(labels).save(path)
+        edit(path, lambda labels: np.where(labels == labels[0, 0], 77, labels).astype(np.uint8))
     answer = refusal(capsys, first, tmp_path / "broken", "--overwrite", "DATASETS.FOLDER", broken, WEIGHTS, "[]")
     assert "77" in answer and (tmp_path / "broken" / "model" / "model.safetensors").is_file() and foreign.is_file()
     # The finished command trains nothing.
@@ -245,21 +238,10 @@ def test_what_cannot_be_added_is_refused_before_anything_is_written(case, write_
         shutil.copytree(folder, tmp_path / name)
         (tmp_path / name / "classes.json").write_text(json.dumps([{"name": one} for one in classes]))
     change, arguments, message = REFUSED[case]
-    with pytest.raises(SystemExit) as ended:
-        run(write_model(change), tmp_path / "more", *(word.format_map(Folders(tmp_path)) for word in arguments))
-    error = capsys.readouterr().err
-    assert ended.value.code == 2 and message in error, error
+    folders = {name: tmp_path / name for name in ("folder", "known", "alike", "other")}
+    words = (word.format(**folders) for word in arguments)
+    assert message in refusal(capsys, write_model(change), tmp_path / "more", *words)
     assert not (tmp_path / "more").exists()
-
-
-class Folders(dict):
-    """The test's folders by name."""
-
-    def __init__(self, root):
-        self.root = root
-
-    def __missing__(self, name):
-        return self.root / name
 
 
 def test_a_run_needs_a_folder_and_classes_a_model(write_model, folder, tmp_path, capsys):
