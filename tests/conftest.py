@@ -4,6 +4,7 @@ Shape shorthand: H x W pixels, K classes.
 """
 
 import gc
+import logging
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from helpers.tiny_models import IGNORED, tiny_config
 from segvit.dataset_tools.toy_scenes import generate_toy_scenes
+from segvit.engine.run_setup import LOGGED
 
 # Property tests draw the same examples everywhere and every time, and none fails because its machine is slow.
 settings.register_profile(
@@ -27,6 +29,15 @@ def pytest_collection_finish():
     """The garbage collector leaves out what has been imported until here, which it would search again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def no_closed_logs():
+    """Commands in the process of an earlier test logged to its captured output, which is closed now."""
+    for logger in map(logging.getLogger, LOGGED):
+        for handler in logger.handlers[:]:
+            if isinstance(handler, logging.StreamHandler) and handler.stream and handler.stream.closed:
+                logger.removeHandler(handler)
 
 
 @pytest.fixture

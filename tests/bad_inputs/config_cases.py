@@ -122,7 +122,7 @@ COMBINATIONS = [
     ),
     Case(
         "detail from a stem that the encoder lacks",
-        "MODEL.SEGVIT.DETAIL.SOURCE stem4",
+        "MODEL.SEGVIT.DETAIL.SOURCE MODEL.VIT.STEM convolutional",
         ("MODEL.SEGVIT.DETAIL.SOURCE", "stem", "MODEL.VIT.STEM", "linear"),
     ),
     Case(
