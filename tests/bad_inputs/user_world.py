@@ -19,12 +19,13 @@ from helpers.repository import ROOT
 from helpers.scripts import load_script
 from segvit.d2 import load_config
 from segvit.dataset_tools.toy_scenes import generate_toy_scenes
+from segvit.engine.run_setup import LOGGED
 
 PROJECT = ROOT / "projects" / "SegViT"
 TOOLS = PROJECT / "tools"
 # Where a command has moved, its new folder is in front of the former one.
 FOLDERS = [PROJECT, PROJECT / "benchmarks", TOOLS / "tokens", TOOLS, PROJECT / "demo", ROOT / "datasets"]
-LOGGERS = [logging.getLogger(name) for name in ("detectron2", "fvcore", "segvit")]
+LOGGERS = [logging.getLogger(name) for name in LOGGED]
 
 CONFIG = """\
 VERSION: 2
