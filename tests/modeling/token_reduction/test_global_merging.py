@@ -104,6 +104,7 @@ def test_only_patches_that_share_no_token_have_one_of_their_own():
         ({"global_block_indices": (4,)}, "global_block_indices"),
         ({"global_threshold": 1.5}, "global_threshold"),
         ({"global_keep_ratio": 0.0}, "global_keep_ratio"),
+        ({"selection": "topk", "keep_ratio": 0.3, "global_keep_ratio": 0.3}, "global_keep_ratio"),  # no token to merge
     ],
 )
 def test_wrong_choices_are_refused(change, argument):
