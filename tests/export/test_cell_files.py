@@ -40,7 +40,7 @@ def test_files_of_coarse_patches_accept_any_size(tiny_cfg, tmp_path):
     use_blocks(tiny_cfg, 1)
     vit, detail = tiny_cfg.MODEL.VIT, tiny_cfg.MODEL.SEGVIT.DETAIL
     vit.STEM, vit.PATCH_SIZE, vit.IMG_SIZE = "conv", 32, [64, 96]
-    detail.SOURCE, detail.DIM, tiny_cfg.MODEL.SEGVIT.OUTPUT = "pyramid", 32, "diagonal"
+    detail.SOURCE, detail.DIM, tiny_cfg.MODEL.SEGVIT.OUTPUT = "stem", 32, "diagonal"
     require_agreement_of_each(*export(tiny_cfg, tmp_path, "torchscript"))
 
 

@@ -8,12 +8,18 @@ from yacs.config import CfgNode
 
 from segvit.assembly.stage_shape import StageShape
 from segvit.config.keys import config_keys
-from segvit.modeling.decoder.detail import DetailConfig, pixel_stage
+from segvit.modeling.decoder.detail import DetailConfig, finest_pixel_stage
+from segvit.modeling.encoder.token_embedding import is_pixel_stage
 
 
 def configured_pixel_stage(cfg: CfgNode) -> str:
-    """The stage of the backbone that the detail branch reads; "" for none."""
-    return pixel_stage(cfg.MODEL.SEGVIT.DETAIL.SOURCE, cfg.MODEL.SEGVIT.DETAIL.STRIDE)
+    """The finest map of pixels that the backbone is to return for the detail branch; "" for none."""
+    return finest_pixel_stage(cfg.MODEL.SEGVIT.DETAIL.SOURCE, cfg.MODEL.SEGVIT.DETAIL.STRIDE)
+
+
+def pixel_stages(input_shape: Mapping[str, StageShape]) -> list[str]:
+    """The maps of pixels among the stages of a backbone, finest first."""
+    return [name for name in input_shape if is_pixel_stage(name)]
 
 
 def detail_config(cfg: CfgNode, input_shape: Mapping[str, StageShape], in_features: list[str]) -> DetailConfig | None:
@@ -26,7 +32,6 @@ def detail_config(cfg: CfgNode, input_shape: Mapping[str, StageShape], in_featur
     if detail.SOURCE == "none":
         return None
     strides = [input_shape[name].stride for name in in_features]
-    stage = configured_pixel_stage(cfg)
     with config_keys(
         source="MODEL.SEGVIT.DETAIL.SOURCE", dim="MODEL.SEGVIT.DETAIL.DIM", stride="MODEL.SEGVIT.DETAIL.STRIDE"
     ):
@@ -35,5 +40,5 @@ def detail_config(cfg: CfgNode, input_shape: Mapping[str, StageShape], in_featur
             dim=detail.DIM,
             stride=detail.STRIDE,
             coarse_stride=min(stride for stride in strides if stride),
-            pixel_dim=(input_shape[stage].channels or 0) if stage else 0,
+            pixel_dims=tuple(input_shape[name].channels or 0 for name in pixel_stages(input_shape)),
         )

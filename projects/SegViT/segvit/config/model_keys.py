@@ -107,9 +107,9 @@ DECODER = (
     Key("MODEL.SEGVIT.DROPOUT", 0.1, between(0, 1)),
     Key("MODEL.SEGVIT.INIT_STD", 0.02),
     # What refines the masks beyond the patch grid (ours): "none", as in the papers; "image", convolutions on the image;
-    # "stem", a map of the convolutional stem; "pyramid", its maps down to half a patch; "tokens", the last stage alone,
-    # which the others add, too.
-    Key("MODEL.SEGVIT.DETAIL.SOURCE", "none", one_of("none", "image", "stem", "pyramid", "tokens")),
+    # "stem", the maps of the convolutional stem from this stride to half a patch; "tokens", the last stage alone, which
+    # the others add, too.
+    Key("MODEL.SEGVIT.DETAIL.SOURCE", "none", one_of("none", "image", "stem", "tokens")),
     # Width of the fine map, and its stride in pixels: 4 or 2.
     Key("MODEL.SEGVIT.DETAIL.DIM", 64, at_least(1)),
     Key("MODEL.SEGVIT.DETAIL.STRIDE", 4, at_least(1)),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from segvit.modeling.decoder.decoder_builder import build_decoder
-from segvit.modeling.decoder.detail import DetailConfig, pixel_stage
+from segvit.modeling.decoder.detail import DetailConfig, finest_pixel_stage
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
@@ -62,7 +62,7 @@ def build_segvit(
         img_size=img_size,
         out_indices=list(out_indices),
         reduction=reduction,
-        pixel_stage=pixel_stage(detail, detail_stride),
+        pixel_stage=finest_pixel_stage(detail, detail_stride),
         **encoder_options,
     )
     return SegViT(
@@ -107,7 +107,7 @@ def build_head(
             dim=detail_dim,
             stride=detail_stride,
             coarse_stride=embedding.patch_size[0],
-            pixel_dim=embedding.pixel_shape[0],
+            pixel_dims=tuple(width for width, _ in embedding.pixel_shapes.values()),
         )
     return DecoderHead(
         in_features=in_features,
@@ -123,7 +123,7 @@ def build_head(
             dropout=0.1,
             detail=detail_config,
         ),
-        pixel_stage=embedding.pixel_stage,
+        pixel_stages=list(embedding.pixel_shapes),
     )
 
 

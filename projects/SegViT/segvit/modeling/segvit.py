@@ -159,19 +159,20 @@ class DecoderHead(nn.Module):
 
     Args:
         in_features: names of the stages, in the order in which the decoder takes them: deepest first.
-        decoder: a list of stages, and the stage of its detail branch, to `DecoderOutputs`.
-        pixel_stage: name of the stage that the decoder's detail branch reads; "" for none.
+        decoder: a list of stages, and a list of the maps of its detail branch, to `DecoderOutputs`.
+        pixel_stages: names of the maps that the decoder's detail branch reads, finest first.
     """
 
-    def __init__(self, *, in_features: Sequence[str], decoder: nn.Module, pixel_stage: str = "") -> None:
+    def __init__(self, *, in_features: Sequence[str], decoder: nn.Module, pixel_stages: Sequence[str] = ()) -> None:
         super().__init__()
         self.in_features = list(in_features)
         self.decoder = decoder
-        self.pixel_stage = pixel_stage
+        self.pixel_stages = list(pixel_stages)
 
     def forward(self, stages: Mapping[str, Stage]) -> DecoderOutputs:
         """Stages by name to the outputs of `SegViT.forward`."""
-        return self.decoder([stages[name] for name in self.in_features], stages.get(self.pixel_stage))
+        pixels = [stages[name] for name in self.pixel_stages]
+        return self.decoder([stages[name] for name in self.in_features], pixels)
 
 
 def size_of(image: torch.Tensor) -> Size:

@@ -13,7 +13,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from segvit.assembly.configurable import configurable
-from segvit.assembly.detail_keys import configured_pixel_stage
+from segvit.assembly.detail_keys import pixel_stages
 from segvit.assembly.heads.sem_seg_head import (
     block_settings,
     build_criterion,
@@ -46,7 +46,7 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
     Args:
         in_features: names of the stages that the first group's decoder visits, deepest first.
         added_in_features: likewise for the later groups' decoders.
-        pixel_stage: name of the stage that the detail branches of all groups read; "" for none.
+        pixel_stages: names of the maps that the detail branches of all groups read, finest first.
         decoder: of the first group.
         added: the later groups, oldest first.
         groups: the class ids of all of them.
@@ -70,13 +70,13 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
         num_classes: int,
         mask_stride: int,
         criterion: SegViTCriterion,
-        pixel_stage: str = "",
+        pixel_stages: Sequence[str] = (),
         competition: CrossGroupLoss | None = None,
     ) -> None:
         super().__init__()
         self.in_features = in_features
         self.added_in_features = added_in_features
-        self.pixel_stage = pixel_stage
+        self.pixel_stages = pixel_stages
         self.groups = groups
         self.num_classes = num_classes
         self.mask_stride = mask_stride
@@ -134,7 +134,7 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
             "groups": step.known_groups,
             "num_classes": step.num_classes,
             "mask_stride": input_shape[in_features[-1]].stride,
-            "pixel_stage": configured_pixel_stage(cfg),
+            "pixel_stages": pixel_stages(input_shape),
             "criterion": criterion,
             "competition": competition,
         }
@@ -181,10 +181,12 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
         return losses
 
     def _decode_first(self, features: dict[str, Stage]) -> DecoderOutputs:
-        return self.decoder([features[name] for name in self.in_features], features.get(self.pixel_stage))
+        pixels = [features[name] for name in self.pixel_stages]
+        return self.decoder([features[name] for name in self.in_features], pixels)
 
     def _decode_added(self, group: nn.Module, features: dict[str, Stage]) -> DecoderOutputs:
-        return group([features[name] for name in self.added_in_features], features.get(self.pixel_stage))
+        pixels = [features[name] for name in self.pixel_stages]
+        return group([features[name] for name in self.added_in_features], pixels)
 
     def _predict(self, features: dict[str, Stage], added: Sequence[AddedDecoder]) -> MergedOutputs:
         """The merged outputs of the first group and these later groups."""

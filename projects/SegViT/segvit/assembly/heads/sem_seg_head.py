@@ -10,7 +10,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from segvit.assembly.configurable import configurable
-from segvit.assembly.detail_keys import configured_pixel_stage, detail_config
+from segvit.assembly.detail_keys import detail_config, pixel_stages
 from segvit.assembly.heads.class_weights import class_weights
 from segvit.assembly.reduction_keys import reduction_config
 from segvit.assembly.stage_shape import StageShape
@@ -37,7 +37,7 @@ class AttentionToMaskHead(ReturnsMoreInTraining, nn.Module):
         in_features: names of the stages that the decoder visits, deepest first.
         decoder: stages to "pred_logits" and "pred_masks".
         criterion: these and the targets to weighted losses.
-        pixel_stage: name of the stage that the decoder's detail branch reads; "" for none.
+        pixel_stages: names of the maps that the decoder's detail branch reads, finest first.
     """
 
     needs_frozen_backbone = False
@@ -49,11 +49,11 @@ class AttentionToMaskHead(ReturnsMoreInTraining, nn.Module):
         in_features: list[str],
         decoder: ATMDecoder | ShrunkDecoder,
         criterion: SegViTCriterion | PixelCrossEntropy,
-        pixel_stage: str = "",
+        pixel_stages: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.in_features = in_features
-        self.pixel_stage = pixel_stage
+        self.pixel_stages = pixel_stages
         self.decoder = decoder
         self.criterion = criterion
         self.output_modes = criterion.output_modes
@@ -66,7 +66,7 @@ class AttentionToMaskHead(ReturnsMoreInTraining, nn.Module):
             "in_features": in_features,
             "decoder": build_head_decoder(cfg, input_shape, in_features, num_classes=num_classes),
             "criterion": build_criterion(cfg, classes=range(num_classes)),
-            "pixel_stage": configured_pixel_stage(cfg),
+            "pixel_stages": pixel_stages(input_shape),
         }
 
     def forward(
@@ -90,7 +90,8 @@ class AttentionToMaskHead(ReturnsMoreInTraining, nn.Module):
 
     def decode(self, features: dict[str, Stage]) -> DecoderOutputs:
         """The decoder's outputs for the stages."""
-        return self.decoder([features[name] for name in self.in_features], features.get(self.pixel_stage))
+        pixels = [features[name] for name in self.pixel_stages]
+        return self.decoder([features[name] for name in self.in_features], pixels)
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
         """What the losses of a batch are divided by (see `loss_normalizers`)."""

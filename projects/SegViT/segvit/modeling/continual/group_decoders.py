@@ -42,7 +42,7 @@ class AddedDecoder(nn.Module):
         self.decoder = decoder
         self.register_buffer("factor", torch.ones(()))
 
-    def forward(self, stages: list[Stage], pixels: torch.Tensor | None = None) -> DecoderOutputs:
+    def forward(self, stages: list[Stage], pixels: Sequence[torch.Tensor] = ()) -> DecoderOutputs:
         """Decode the stages (see `ATMDecoder.forward`)."""
         if self.adapter is not None:
             stages = [self.adapter(stages[0]), *stages[1:]]

@@ -5,6 +5,7 @@ Shape shorthand: B images, h x w grid, N = h*w tokens, C encoder width, D decode
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -120,12 +121,12 @@ class ATMDecoder(ReturnsMoreInTraining, nn.Module):
         # After the initialization, which its zero projection must not get.
         self.detail = None if detail is None else DetailBranch(detail, deep_dim=in_dims[0], query_dim=hidden_dim)
 
-    def forward(self, feature_maps: list[Map], pixels: torch.Tensor | None = None) -> DecoderOutputs:
+    def forward(self, feature_maps: list[Map], pixels: Sequence[torch.Tensor] = ()) -> DecoderOutputs:
         """Decode the stages of one batch.
 
         Args:
             feature_maps: S maps (B, C, h, w), deepest first; grids may differ (hierarchical or reduced encoders).
-            pixels: what the detail branch reads beside the deepest map.
+            pixels: the maps that the detail branch reads beside the deepest one, finest first.
 
         Returns:
             "pred_logits": (B, K, K + 1) class logits of the last stage; index K is "no object".

@@ -3,7 +3,8 @@
 The papers' masks live on the grid of patches and are only interpolated from there. Here each query is projected to the
 width of a fine map, and its product with every pixel of that map is added to the interpolated mask logits. The product
 of queries and pixels is MaskFormer's (Cheng et al. 2021, section 3.3), whose masks are nothing else; here it corrects
-the masks of Attention-to-Mask.
+the masks of Attention-to-Mask. The fine map is made from coarse to fine: the deep map is up-sampled level by level,
+and each level adds a map of its own, as in U-Net (Ronneberger et al. 2015) and feature pyramids (Lin et al. 2017).
 
 Shape shorthand: B images, I their channels, H x W pixels, h x w grid of the coarse masks, h' x w' fine grid, C width of
 the deep map, D decoder width, E detail width, K classes = queries.
@@ -12,7 +13,7 @@ the deep map, D decoder width, E detail width, K classes = queries.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,13 +22,16 @@ from torch import nn
 
 from segvit.errors import ArgumentError
 from segvit.modeling.decoder.outputs import DecoderOutputs, MaskOutputs
-from segvit.modeling.encoder.token_embedding import IMAGE_STAGE, pyramid_stage, stem_stage
+from segvit.modeling.encoder.token_embedding import IMAGE_STAGE, stem_stage
 from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
-SOURCES = ("image", "stem", "pyramid", "tokens")
+SOURCES = ("image", "stem", "tokens")
 
 # Channels are normalized in this many groups. The detail width must be a multiple of twice the number.
 NUM_GROUPS = 4
+
+# Residual convolutions of each level but the finest.
+COARSE_BLOCKS = 2
 
 # The names of its tensors in a checkpoint.
 TENSOR = re.compile(r"(^|\.)decoder\.detail\.")
@@ -38,24 +42,23 @@ class DetailConfig:
     """A detail branch.
 
     Attributes:
-        source: what the fine map is made of: "image", three convolutions on the image; "stem", a map of the encoder's
-            convolutional stem; "pyramid", all its maps from this stride to half a patch; "tokens", nothing but the deep
-            map. The deep map is added to all of them.
+        source: what the fine map is made of beside the deep map: "image", three convolutions on the image; "stem", the
+            maps of the encoder's convolutional stem from this stride to half a patch; "tokens", nothing else.
         dim: E.
         stride: pixels per cell of the fine grid, 2 or 4.
         coarse_stride: pixels per cell of the coarse masks.
-        pixel_dim: width of the stage that `pixel_stage` names; 0 for none.
+        pixel_dims: widths of the maps of that source, finest first.
     """
 
     source: str
     dim: int
     stride: int
     coarse_stride: int
-    pixel_dim: int
+    pixel_dims: tuple[int, ...]
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
-            raise ArgumentError("source", f"{self.source!r} must be 'none', 'image', 'stem', 'pyramid' or 'tokens'")
+            raise ArgumentError("source", f"{self.source!r} must be 'none', 'image', 'stem' or 'tokens'")
         if self.dim < 1 or self.dim % (2 * NUM_GROUPS):
             raise ArgumentError("dim", f"{self.dim} must be a multiple of {2 * NUM_GROUPS}")
         if self.stride not in (2, 4) or self.stride > self.coarse_stride:
@@ -64,9 +67,9 @@ class DetailConfig:
             )
 
 
-def pixel_stage(source: str, stride: int) -> str:
-    """The encoder's stage that a detail branch reads beside the deep map; "" for none."""
-    return {"image": IMAGE_STAGE, "stem": stem_stage(stride), "pyramid": pyramid_stage(stride)}.get(source, "")
+def finest_pixel_stage(source: str, stride: int) -> str:
+    """The finest map of the encoder that a detail branch reads beside the deep map; "" for none."""
+    return {"image": IMAGE_STAGE, "stem": stem_stage(stride)}.get(source, "")
 
 
 class ConvNormReLU(nn.Sequential):
@@ -105,6 +108,28 @@ class ImageStem(nn.Sequential):
         return super().forward(images)
 
 
+class Level(nn.Module):
+    """Up-sample the map of the coarser level to this one and add what the pixels show.
+
+    Args:
+        pixel_map: (B, ., ., .) pixels -> (B, E, ., .).
+        dim: E.
+        num_blocks: residual convolutions on the sum.
+    """
+
+    def __init__(self, pixel_map: nn.Module, *, dim: int, num_blocks: int) -> None:
+        super().__init__()
+        self.pixel_map = pixel_map
+        self.blocks = nn.ModuleList(ConvNormReLU(dim, dim) for _ in range(num_blocks))
+
+    def forward(self, coarser: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        own = self.pixel_map(pixels)
+        x = _resize(coarser, own.shape[-2:]) + own
+        for block in self.blocks:
+            x = x + block(x)
+        return x
+
+
 class DetailBranch(ReturnsMoreInTraining, nn.Module):
     """Decoder outputs with masks on the patch grid to outputs with masks on a fine grid.
 
@@ -121,15 +146,19 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
         super().__init__()
         dim = config.dim
         self.cells = round(config.coarse_stride / config.stride)
-        self.pixel_map: nn.Module | None = None
-        if config.source == "image":
-            self.pixel_map = ImageStem(
-                in_channels=config.pixel_dim, dim=dim, stride=config.stride, coarse_stride=config.coarse_stride
-            )
-        elif config.source in ("stem", "pyramid"):
-            self.pixel_map = nn.Conv2d(config.pixel_dim, dim, kernel_size=1)
         self.deep_proj = nn.Conv2d(deep_dim, dim, kernel_size=1, bias=False)
         self.deep_norm = nn.GroupNorm(NUM_GROUPS, dim)
+        # Coarsest first; the last level is that of the fine map.
+        self.levels = nn.ModuleList()
+        for width in reversed(config.pixel_dims):
+            is_last = len(self.levels) == len(config.pixel_dims) - 1
+            if config.source == "image":
+                pixel_map: nn.Module = ImageStem(
+                    in_channels=width, dim=dim, stride=config.stride, coarse_stride=config.coarse_stride
+                )
+            else:
+                pixel_map = nn.Conv2d(width, dim, kernel_size=1)
+            self.levels.append(Level(pixel_map, dim=dim, num_blocks=0 if is_last else COARSE_BLOCKS))
         self.mix = ConvNormReLU(dim, dim)
         self.query_proj = nn.Linear(query_dim, dim, bias=False)
         nn.init.zeros_(self.query_proj.weight)
@@ -137,7 +166,7 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
         self._learnt = (0, -1, False)
 
     def forward(
-        self, outputs: DecoderOutputs, queries: torch.Tensor, deep_map: torch.Tensor, pixels: torch.Tensor | None
+        self, outputs: DecoderOutputs, queries: torch.Tensor, deep_map: torch.Tensor, pixels: Sequence[torch.Tensor]
     ) -> DecoderOutputs:
         """Refine the masks of the last stage.
 
@@ -145,20 +174,19 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
             outputs: of the decoder, with "pred_masks" (B, K, h, w).
             queries: (B, K, D), the class queries after the last layer.
             deep_map: (B, C, ., .), of any grid that covers the image.
-            pixels: what `source` names: the padded image (B, I, H, W), maps of the stem, or None.
+            pixels: what `source` names, finest first: the padded image (B, I, H, W), or maps of the stem; or none.
 
         Returns:
             The same with "pred_masks" (B, K, h', w'). In training, the coarse masks become the last of the auxiliary
             outputs, so that they keep their loss.
         """
         coarse = outputs["pred_masks"]
-        # The deep map, on the fine grid, and what the source adds to it.
-        deep = self.deep_norm(self.deep_proj(deep_map))
-        if self.pixel_map is None:
-            fine_map = _resize(deep, (coarse.shape[-2] * self.cells, coarse.shape[-1] * self.cells))
-        else:
-            fine_map = self.pixel_map(pixels)
-            fine_map = fine_map + _resize(deep, fine_map.shape[-2:])
+        # The deep map, from coarse to fine, with what the pixels of each level add.
+        fine_map = self.deep_norm(self.deep_proj(deep_map))
+        for level, level_pixels in zip(self.levels, reversed(pixels), strict=True):
+            fine_map = level(fine_map, level_pixels)
+        if not pixels:
+            fine_map = _resize(fine_map, (coarse.shape[-2] * self.cells, coarse.shape[-1] * self.cells))
         fine_map = self.mix(fine_map)
 
         # Each query scores each pixel, in addition to its coarse mask.

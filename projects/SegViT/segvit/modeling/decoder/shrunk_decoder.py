@@ -5,6 +5,7 @@ Shape shorthand: B images, h x w grid, N = h*w tokens, D decoder width, K classe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -61,12 +62,12 @@ class ShrunkDecoder(ReturnsMoreInTraining, nn.Module):
         # After the initialization, which its zero projection must not get.
         self.detail = None if detail is None else DetailBranch(detail, deep_dim=hidden_dim, query_dim=hidden_dim)
 
-    def forward(self, stages: list[Stage], pixels: torch.Tensor | None = None) -> DecoderOutputs:
+    def forward(self, stages: list[Stage], pixels: Sequence[torch.Tensor] = ()) -> DecoderOutputs:
         """Decode the stages of one batch.
 
         Args:
             stages: deepest first; the last is a map on the full grid (h, w).
-            pixels: what the detail branch reads beside the restored map.
+            pixels: the maps that the detail branch reads beside the restored one, finest first.
 
         Returns:
             The dict of `ATMDecoder.forward`; "aux_outputs" holds the earlier layers' predictions, in training.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from timm.layers import HybridEmbed, resample_abs_pos_embed
 from torch import nn
 
@@ -18,18 +17,18 @@ from segvit.modeling.encoder.vit_families import TimmViT
 from segvit.modeling.grid_tensors import Grid, GridTensors
 from segvit.modeling.tokens import pad_to_size, padded_size
 
-# Names of the stages that are maps of pixels, for the detail branch of a decoder.
-IMAGE_STAGE = "image"
+# Names of the stages that are maps of pixels, for the detail branch of a decoder: the image, and maps of a stem.
+IMAGE_STAGE, STEM_STAGES = "image", "stem"
 
 
 def stem_stage(stride: int) -> str:
     """The stage that is a convolutional stem's map at a stride in pixels."""
-    return f"stem{stride}"
+    return f"{STEM_STAGES}{stride}"
 
 
-def pyramid_stage(stride: int) -> str:
-    """The stage that is a convolutional stem's maps from a stride to half a patch, up-sampled to that stride."""
-    return f"stems{stride}"
+def is_pixel_stage(name: str) -> bool:
+    """Whether a stage is a map of pixels."""
+    return name == IMAGE_STAGE or name.startswith(STEM_STAGES)
 
 
 class TokenEmbedding(GridTensors):
@@ -39,8 +38,8 @@ class TokenEmbedding(GridTensors):
         vit: the timm model; its modules and parameters are used under their timm names.
         keep_prefix_tokens: whether to return the class, distillation and register tokens, or to drop them after
             positions are added.
-        pixel_stage: the map of pixels to return beside the tokens: `IMAGE_STAGE`, a `stem_stage`, a `pyramid_stage`, or
-            "" for none.
+        pixel_stage: the maps of pixels to return beside the tokens: `IMAGE_STAGE`; a `stem_stage`, for the stem's maps
+            from this one to that of half a patch; or "" for none.
 
     Raises:
         ArgumentError: if `pixel_stage` names a stage that the stem does not have.
@@ -65,23 +64,25 @@ class TokenEmbedding(GridTensors):
         self.patch_size = (int(stride[0]), int(stride[1]))
         rows, columns = vit.patch_embed.grid_size
         self.grid_size = (rows, columns)
-        self.pixel_stage = pixel_stage
-        # The width and the stride of that stage, and the maps of the stem that it holds.
-        self.pixel_shape, self.stem_indices = (image_channels(vit.patch_embed), 1), range(0)
-        if pixel_stage not in ("", IMAGE_STAGE):
-            widths = stem_widths(vit.patch_embed)
-            indices = {stem_stage(2 << index): range(index, index + 1) for index in range(len(widths))}
-            indices |= {pyramid_stage(2 << index): range(index, len(widths) - 1) for index in range(len(widths) - 1)}
-            if pixel_stage not in indices:
-                strides = ", ".join(str(2 << index) for index in range(len(widths))) or "none"
+        # Width and stride of the maps of pixels, finest first.
+        self.pixel_shapes: dict[str, tuple[int, int]] = {}
+        if pixel_stage == IMAGE_STAGE:
+            self.pixel_shapes[IMAGE_STAGE] = (image_channels(vit.patch_embed), 1)
+        elif pixel_stage:
+            inner = stem_widths(vit.patch_embed)[:-1]
+            shapes = {stem_stage(2 << index): (width, 2 << index) for index, width in enumerate(inner)}
+            if pixel_stage not in shapes:
+                strides = ", ".join(str(stride) for _, stride in shapes.values()) or "none"
                 raise ArgumentError(
-                    "pixel_stage", f"needs a convolutional stem (see `stem`) with a map of its stride; it has {strides}"
+                    "pixel_stage",
+                    f"needs a convolutional stem (see `stem`) with a map of its stride before that of the patches; it "
+                    f"has {strides}",
                 )
-            self.stem_indices = indices[pixel_stage]
-            self.pixel_shape = (sum(widths[index] for index in self.stem_indices), 2 << self.stem_indices[0])
+            names = list(shapes)
+            self.pixel_shapes = {name: shapes[name] for name in names[names.index(pixel_stage) :]}
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int], torch.Tensor | None]:
-        """Images (B, I, H, W) -> tokens (B, T + N, C), grid (h, w), and the map of pixels, if one is asked for."""
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int], dict[str, torch.Tensor]]:
+        """Images (B, I, H, W) -> tokens (B, T + N, C), grid (h, w), and the maps of pixels that are asked for."""
         # Pad at the bottom and right to whole patches, then embed them.
         images = pad_to_size(images, padded_size(images.shape[-2:], self.patch_size))
         patches, pixels = self._embed_patches(images)
@@ -94,18 +95,20 @@ class TokenEmbedding(GridTensors):
         # Drop the prefix tokens again if the blocks run without them.
         return tokens[:, self.num_embedded_prefix_tokens - self.num_prefix_tokens :], grid, pixels
 
-    def _embed_patches(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Patches (B, h, w, C), and the map of pixels."""
-        if not self.stem_indices:
-            return self.patch_embed(images), images if self.pixel_stage else None
-        # As `HybridEmbed.forward`, which does not return the stem's map of an inner stage.
+    def _embed_patches(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Patches (B, h, w, C), and the maps of pixels."""
+        if IMAGE_STAGE in self.pixel_shapes:
+            return self.patch_embed(images), {IMAGE_STAGE: images}
+        if not self.pixel_shapes:
+            return self.patch_embed(images), {}
+        # As `HybridEmbed.forward`, which does not return the stem's inner maps.
         embed: Any = self.patch_embed
-        maps = [images]
-        for stage in embed.backbone:
-            maps.append(stage(maps[-1]))
-        chosen = [maps[1 + index] for index in self.stem_indices]
-        finer = [F.interpolate(one, chosen[0].shape[-2:], mode="bilinear", align_corners=False) for one in chosen[1:]]
-        return embed.proj(maps[-1]).permute(0, 2, 3, 1), torch.cat([chosen[0], *finer], dim=1) if finer else chosen[0]
+        maps: dict[str, torch.Tensor] = {}
+        for index, stage in enumerate(embed.backbone):
+            images = stage(images)
+            if stem_stage(2 << index) in self.pixel_shapes:
+                maps[stem_stage(2 << index)] = images
+        return embed.proj(images).permute(0, 2, 3, 1), maps
 
     def _add_prefix_and_positions(self, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """(B, N, C) -> (B, T + N, C). The position embedding is resized if the grid differs from `grid_size`."""

@@ -74,7 +74,7 @@ class PlainViTEncoder(nn.Module):
         Returns:
             "block<i>" for each i in `out_indices`: a map (B, C, h, w). From the reducing block on: a map of half the
             height and width, rounded up (Shrunk), or a `TokenSet` (Shrunk++); of cells, a `CellMap`. An edge head adds
-            "edge_logits" (B, 2, h, w); a `pixel_stage` of the embedding its map, of the images padded to whole patches.
+            "edge_logits" (B, 2, h, w); a `pixel_stage` of the embedding its maps, of images padded to whole patches.
         """
         # Images to tokens (B, T + N, C).
         tokens, grid, pixels = self.embedding(images)
@@ -82,7 +82,7 @@ class PlainViTEncoder(nn.Module):
         edge_logits: torch.Tensor | None = None
         kept: Kept | None = None
         block_kwargs: BlockKwargs | None = None
-        stages: dict[str, Stage] = {} if pixels is None else {self.embedding.pixel_stage: pixels}
+        stages: dict[str, Stage] = {**pixels}
 
         for index, block in enumerate(self.blocks):
             # Predict class boundaries from the tokens that enter this block.
@@ -142,9 +142,7 @@ class PlainViTEncoder(nn.Module):
 
     def stage_shapes(self) -> dict[str, tuple[int, int | None]]:
         """Channels and stride in pixels of each stage; the stride of a `TokenSet`, which is no map, is None."""
-        shapes: dict[str, tuple[int, int | None]] = {}
-        if self.embedding.pixel_stage:
-            shapes[self.embedding.pixel_stage] = self.embedding.pixel_shape
+        shapes: dict[str, tuple[int, int | None]] = {**self.embedding.pixel_shapes}
         first_reduced = len(self.blocks) if self.reduction_block_index is None else self.reduction_block_index
         for index in self.out_indices:
             stride: int | None = self.embedding.patch_size[0]
