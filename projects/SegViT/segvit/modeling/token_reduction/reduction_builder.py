@@ -162,7 +162,7 @@ def check_global_merging(config: ReductionConfig, num_blocks: int) -> None:
             "global_block_indices",
             f"{indices} must lie in {config.block_index + 1} to {num_blocks - 1}: after the block that merges cells",
         )
-    if config.selection == "topk" and config.global_keep_ratio >= config.keep_ratio:
+    if config.selection == "topk" and config.global_keep_ratio >= config.keep_ratio < 1:
         raise ArgumentError(
             "global_keep_ratio",
             f"{config.global_keep_ratio} must be below `keep_ratio` {config.keep_ratio}: of the tokens that are left "
