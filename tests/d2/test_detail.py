@@ -121,6 +121,17 @@ def test_every_parameter_gets_a_gradient_with_detail(tiny_cfg, make_input, encod
     assert [name for name in still if "detail" in name] == []
 
 
+@pytest.mark.parametrize("source", ["image", "stem", "tokens"])
+def test_gradients_have_the_layout_of_their_parameters(tiny_cfg, make_input, source):
+    """DDP copies and warns of others."""
+    model = learnt(build(use_encoder(tiny_cfg, "conv stem"), source)).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model([make_input(32, 48), make_input(32, 48, seed=1)])
+    sum(losses.values()).backward()
+    detail = model.sem_seg_head.decoder.detail.named_parameters()
+    assert [name for name, one in detail if one.grad.stride() != one.stride()] == []
+
+
 def test_the_first_step_moves_the_queries_of_a_new_branch(tiny_cfg, make_input):
     model = build(tiny_cfg, "image").train()
     sum(model([make_input(32, 48)]).values()).backward()

@@ -23,6 +23,7 @@ from torch import nn
 from segvit.errors import ArgumentError
 from segvit.modeling.decoder.outputs import DecoderOutputs, MaskOutputs
 from segvit.modeling.encoder.token_embedding import IMAGE_STAGE, stem_stage
+from segvit.modeling.tokens import map_to_tokens, tokens_to_map
 from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
 SOURCES = ("image", "stem", "tokens")
@@ -146,7 +147,7 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
         super().__init__()
         dim = config.dim
         self.cells = round(config.coarse_stride / config.stride)
-        self.deep_proj = nn.Conv2d(deep_dim, dim, kernel_size=1, bias=False)
+        self.deep_proj = nn.Linear(deep_dim, dim, bias=False)
         self.deep_norm = nn.GroupNorm(NUM_GROUPS, dim)
         # Coarsest first; the last level is that of the fine map.
         self.levels = nn.ModuleList()
@@ -182,7 +183,8 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
         """
         coarse = outputs["pred_masks"]
         # The deep map, from coarse to fine, with what the pixels of each level add.
-        fine_map = self.deep_norm(self.deep_proj(deep_map))
+        deep = self.deep_proj(map_to_tokens(deep_map))
+        fine_map = self.deep_norm(tokens_to_map(deep, (deep_map.shape[-2], deep_map.shape[-1])))
         for level, level_pixels in zip(self.levels, reversed(pixels), strict=True):
             fine_map = level(fine_map, level_pixels)
         if not pixels:
