@@ -23,7 +23,6 @@ from torch import nn
 from segvit.errors import ArgumentError
 from segvit.modeling.decoder.outputs import DecoderOutputs, MaskOutputs
 from segvit.modeling.encoder.token_embedding import IMAGE_STAGE, stem_stage
-from segvit.modeling.tokens import map_to_tokens, tokens_to_map
 from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
 SOURCES = ("image", "stem", "tokens")
@@ -183,8 +182,8 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
         """
         coarse = outputs["pred_masks"]
         # The deep map, from coarse to fine, with what the pixels of each level add.
-        deep = self.deep_proj(map_to_tokens(deep_map))
-        fine_map = self.deep_norm(tokens_to_map(deep, (deep_map.shape[-2], deep_map.shape[-1])))
+        deep = self.deep_proj(deep_map.permute(0, 2, 3, 1))
+        fine_map = self.deep_norm(deep.permute(0, 3, 1, 2).contiguous())
         for level, level_pixels in zip(self.levels, reversed(pixels), strict=True):
             fine_map = level(fine_map, level_pixels)
         if not pixels:
