@@ -78,3 +78,20 @@ def test_other_classes_renew_it(tiny_cfg, tmp_path):
 def test_a_frozen_encoder_has_none(tiny_cfg):
     tiny_cfg.MODEL.VIT.FROZEN = True
     assert built(tiny_cfg, 1.0).encoder_loss is None
+
+
+def test_in_a_continual_step_pixels_of_later_classes_are_a_class_of_their_own(tiny_cfg, make_input):
+    """The encoder is frozen after this step, and later groups need it to tell their classes from the first ones."""
+    tiny_cfg.MODEL.SEM_SEG_HEAD.NAME, tiny_cfg.MODEL.SEGVIT.OUTPUT = "ContinualHead", "diagonal"
+    tiny_cfg.MODEL.SEGVIT.CONTINUAL.PROTOCOL, tiny_cfg.MODEL.SEGVIT.CONTINUAL.STEP = "3-2", 0
+    inputs = make_input(32, 48, ids=(5,))  # what the mapper makes of classes 3 and 4
+    model = built(tiny_cfg, 1.0).train()
+    classifier = model.encoder_loss.classifier
+    assert classifier.out_features == tiny_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES + 1
+    with torch.no_grad():
+        classifier.weight.zero_()
+        classifier.bias.zero_()[-1] = 30  # sure of no class
+        assert model([inputs])["loss_encoder"].item() == pytest.approx(0, abs=1e-6)
+        classifier.bias[-1] = 0
+        classes = torch.tensor(float(classifier.out_features))
+        assert model([inputs])["loss_encoder"].item() == pytest.approx(classes.log().item(), rel=1e-5)

@@ -14,6 +14,7 @@ from segvit.assembly.detail_keys import detail_config, pixel_stages
 from segvit.assembly.heads.class_weights import class_weights
 from segvit.assembly.reduction_keys import reduction_config
 from segvit.assembly.stage_shape import StageShape
+from segvit.config.continual_step import continual_step
 from segvit.config.keys import config_keys
 from segvit.errors import UserError
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
@@ -230,6 +231,7 @@ def build_encoder_loss(cfg: CfgNode, input_shape: dict[str, StageShape]) -> Enco
         weight=segvit.ENCODER_WEIGHT,
         stride=segvit.MASK_LOSS_STRIDE,
         weights_by_class=class_weights(cfg),
+        has_background=continual_step(cfg) is not None,
     )
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
-from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
+from segvit.modeling.losses.targets import BACKGROUND, LossCounts, LossNormalizers, MaskTargets
 from segvit.modeling.token_reduction.token_set import Stage, TokenSet, restore_nearest, stage_grid, stage_tokens
 
 # The names of its tensors in a checkpoint, which no prediction needs.
@@ -32,6 +33,7 @@ class EncoderLoss(nn.Module):
         weight: factor of the loss.
         stride: compute the loss on every n-th row and column of the labels.
         weights_by_class: (K,) weight of the pixels of each class; by default all count alike.
+        has_background: pixels of no class are a class of their own, of weight 1, and have part in the loss.
     """
 
     def __init__(
@@ -43,10 +45,14 @@ class EncoderLoss(nn.Module):
         weight: float,
         stride: int = 1,
         weights_by_class: Sequence[float] | None = None,
+        has_background: bool = False,
     ) -> None:
         super().__init__()
         self.in_feature = in_feature
-        self.classifier = nn.Linear(in_dim, num_classes)
+        self.background_id = num_classes if has_background else BACKGROUND
+        if weights_by_class is not None and has_background:
+            weights_by_class = [*weights_by_class, 1.0]
+        self.classifier = nn.Linear(in_dim, num_classes + has_background)
         self.cross_entropy = PixelCrossEntropy(weight=weight, stride=stride, weights_by_class=weights_by_class)
 
     def forward(
@@ -56,7 +62,7 @@ class EncoderLoss(nn.Module):
 
         Args:
             features: stage name -> (B, C, h, w), or the `TokenSet` that Shrunk++ leaves.
-            targets: one per image. Pixels of no class have no part in the loss.
+            targets: one per image. Pixels of no class have no part in the loss, unless they are a class of their own.
             normalizers: the divisor "loss_encoder".
         """
         stage = features[self.in_feature]
@@ -67,8 +73,19 @@ class EncoderLoss(nn.Module):
         maps = logits.transpose(1, 2).unflatten(2, stage_grid(stage))  # (B, K, h, w)
         # Compare them, interpolated, with the labels.
         divisor = {"loss_ce": normalizers["loss_encoder"]}
+        targets = self._with_background(targets)
         return self.cross_entropy({"pred_masks": maps, "aux_outputs": []}, targets, divisor)["loss_ce"]
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
         """The number of labelled pixels in a batch, or their weight."""
-        return {"loss_encoder": self.cross_entropy.loss_counts(targets)["loss_ce"]}
+        return {"loss_encoder": self.cross_entropy.loss_counts(self._with_background(targets))["loss_ce"]}
+
+    def _with_background(self, targets: list[MaskTargets]) -> list[MaskTargets]:
+        """Targets whose pixels of no class have the label of their own class, if they have one."""
+        if self.background_id == BACKGROUND:
+            return targets
+        is_background = [target.labels == BACKGROUND for target in targets]
+        return [
+            replace(target, labels=target.labels.masked_fill(pixels, self.background_id))
+            for target, pixels in zip(targets, is_background, strict=True)
+        ]
