@@ -146,7 +146,7 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
         super().__init__()
         dim = config.dim
         self.cells = round(config.coarse_stride / config.stride)
-        self.deep_proj = nn.Linear(deep_dim, dim, bias=False)
+        self.deep_proj = nn.Conv2d(deep_dim, dim, kernel_size=1, bias=False)
         self.deep_norm = nn.GroupNorm(NUM_GROUPS, dim)
         # Coarsest first; the last level is that of the fine map.
         self.levels = nn.ModuleList()
@@ -182,8 +182,8 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
         """
         coarse = outputs["pred_masks"]
         # The deep map, from coarse to fine, with what the pixels of each level add.
-        deep = self.deep_proj(deep_map.permute(0, 2, 3, 1))
-        fine_map = self.deep_norm(deep.permute(0, 3, 1, 2).contiguous())
+        # A view of tokens would give its projection gradients of another layout, which DDP copies.
+        fine_map = self.deep_norm(self.deep_proj(deep_map.contiguous()))
         for level, level_pixels in zip(self.levels, reversed(pixels), strict=True):
             fine_map = level(fine_map, level_pixels)
         if not pixels:
