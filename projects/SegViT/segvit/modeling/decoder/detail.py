@@ -150,15 +150,14 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
         self.deep_norm = nn.GroupNorm(NUM_GROUPS, dim)
         # Coarsest first; the last level is that of the fine map.
         self.levels = nn.ModuleList()
-        for width in reversed(config.pixel_dims):
-            is_last = len(self.levels) == len(config.pixel_dims) - 1
+        for index, width in reversed([*enumerate(config.pixel_dims)]):
             if config.source == "image":
                 pixel_map: nn.Module = ImageStem(
                     in_channels=width, dim=dim, stride=config.stride, coarse_stride=config.coarse_stride
                 )
             else:
                 pixel_map = nn.Conv2d(width, dim, kernel_size=1)
-            self.levels.append(Level(pixel_map, dim=dim, num_blocks=0 if is_last else COARSE_BLOCKS))
+            self.levels.append(Level(pixel_map, dim=dim, num_blocks=COARSE_BLOCKS if index else 0))
         self.mix = ConvNormReLU(dim, dim)
         self.query_proj = nn.Linear(query_dim, dim, bias=False)
         nn.init.zeros_(self.query_proj.weight)
@@ -181,9 +180,10 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
             outputs, so that they keep their loss.
         """
         coarse = outputs["pred_masks"]
-        # The deep map, from coarse to fine, with what the pixels of each level add.
-        # A view of tokens would give its projection gradients of another layout, which DDP copies.
+        # The projected deep map. If it were a view of tokens, the gradient of the weights would not have their layout,
+        # and DDP would copy it.
         fine_map = self.deep_norm(self.deep_proj(deep_map.contiguous()))
+        # From coarse to fine: each level adds what its pixels show.
         for level, level_pixels in zip(self.levels, reversed(pixels), strict=True):
             fine_map = level(fine_map, level_pixels)
         if not pixels:

@@ -75,11 +75,11 @@ class TokenEmbedding(GridTensors):
                 strides = ", ".join(str(stride) for _, stride in shapes.values()) or "none"
                 raise ArgumentError(
                     "pixel_stage",
-                    f"needs a convolutional stem (see `stem`) with a map of its stride before that of the patches; it "
+                    "needs a convolutional stem (see `stem`) with a map of its stride before that of the patches; it "
                     f"has {strides}",
                 )
-            names = list(shapes)
-            self.pixel_shapes = {name: shapes[name] for name in names[names.index(pixel_stage) :]}
+            finest = shapes[pixel_stage][1]
+            self.pixel_shapes = {name: shape for name, shape in shapes.items() if shape[1] >= finest}
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int], dict[str, torch.Tensor]]:
         """Images (B, I, H, W) -> tokens (B, T + N, C), grid (h, w), and the maps of pixels that are asked for."""

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import nn
 
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
-from segvit.modeling.losses.targets import BACKGROUND, LossCounts, LossNormalizers, MaskTargets
+from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
 from segvit.modeling.token_reduction.token_set import Stage, TokenSet, restore_nearest, stage_grid, stage_tokens
 
 # The names of its tensors in a checkpoint, which no prediction needs.
@@ -49,11 +48,15 @@ class EncoderLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.in_feature = in_feature
-        self.background_id = num_classes if has_background else BACKGROUND
         if weights_by_class is not None and has_background:
             weights_by_class = [*weights_by_class, 1.0]
         self.classifier = nn.Linear(in_dim, num_classes + has_background)
-        self.cross_entropy = PixelCrossEntropy(weight=weight, stride=stride, weights_by_class=weights_by_class)
+        self.cross_entropy = PixelCrossEntropy(
+            weight=weight,
+            stride=stride,
+            weights_by_class=weights_by_class,
+            background_id=num_classes if has_background else None,
+        )
 
     def forward(
         self, features: Mapping[str, Stage], targets: list[MaskTargets], normalizers: LossNormalizers
@@ -73,19 +76,8 @@ class EncoderLoss(nn.Module):
         maps = logits.transpose(1, 2).unflatten(2, stage_grid(stage))  # (B, K, h, w)
         # Compare them, interpolated, with the labels.
         divisor = {"loss_ce": normalizers["loss_encoder"]}
-        targets = self._with_background(targets)
         return self.cross_entropy({"pred_masks": maps, "aux_outputs": []}, targets, divisor)["loss_ce"]
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
         """The number of labelled pixels in a batch, or their weight."""
-        return {"loss_encoder": self.cross_entropy.loss_counts(self._with_background(targets))["loss_ce"]}
-
-    def _with_background(self, targets: list[MaskTargets]) -> list[MaskTargets]:
-        """Targets whose pixels of no class have the label of their own class, if they have one."""
-        if self.background_id == BACKGROUND:
-            return targets
-        is_background = [target.labels == BACKGROUND for target in targets]
-        return [
-            replace(target, labels=target.labels.masked_fill(pixels, self.background_id))
-            for target, pixels in zip(targets, is_background, strict=True)
-        ]
+        return {"loss_encoder": self.cross_entropy.loss_counts(targets)["loss_ce"]}

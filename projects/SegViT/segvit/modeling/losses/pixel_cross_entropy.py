@@ -13,6 +13,7 @@ from torch import nn
 
 from segvit.modeling.decoder.outputs import DecoderOutputs, MaskOutputs, PixelOutputs, StageOutputs
 from segvit.modeling.losses.targets import (
+    BACKGROUND,
     IGNORED,
     LossCounts,
     LossNormalizers,
@@ -32,6 +33,7 @@ class PixelCrossEntropy(nn.Module):
         weight: factor of the loss.
         stride: compute the loss on every n-th row and column of the labels.
         weights_by_class: (K,) weight of the pixels of each class; by default all count alike.
+        background_id: the class among the K of pixels without a class; None leaves them out.
 
     Attributes:
         output_modes: the modes of `SemanticInference` that fit masks trained by this loss.
@@ -42,13 +44,19 @@ class PixelCrossEntropy(nn.Module):
     class_weights: torch.Tensor | None
 
     def __init__(
-        self, *, weight: float = 1.0, stride: int = 1, weights_by_class: Sequence[float] | None = None
+        self,
+        *,
+        weight: float = 1.0,
+        stride: int = 1,
+        weights_by_class: Sequence[float] | None = None,
+        background_id: int | None = None,
     ) -> None:
         super().__init__()
         class_weights = None if weights_by_class is None else torch.tensor(list(weights_by_class))
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.weight = weight
         self.stride = stride
+        self.background_id = background_id
 
     def forward(
         self,
@@ -84,13 +92,14 @@ class PixelCrossEntropy(nn.Module):
         return {"loss_ce": (self.class_weights[labels.clamp(min=0)] * (labels >= 0)).sum()}
 
     def _labels(self, targets: list[MaskTargets]) -> torch.Tensor:
-        return subsample_labels(torch.stack([target.labels for target in targets]), self.stride)
+        labels = subsample_labels(torch.stack([target.labels for target in targets]), self.stride)
+        return labels if self.background_id is None else labels.masked_fill(labels == BACKGROUND, self.background_id)
 
     def _summed_loss(self, outputs: StageOutputs | MaskOutputs | PixelOutputs, labels: torch.Tensor) -> torch.Tensor:
         logits = F.interpolate(
             outputs["pred_masks"].float(), size=labels.shape[1:], mode="bilinear", align_corners=False
         )
-        classes = labels.where(labels >= 0, IGNORED)  # background is no class here
+        classes = labels.where(labels >= 0, IGNORED)  # also background that is no class here
         loss = F.cross_entropy(logits, classes, self.class_weights, ignore_index=IGNORED, reduction="sum")
         # DistributedDataParallel needs a gradient for every parameter: class logits get one of zero.
         return loss + 0 * outputs["pred_logits"].float().sum() if "pred_logits" in outputs else loss
