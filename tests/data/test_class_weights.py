@@ -107,6 +107,8 @@ def test_weights_have_no_part_in_inference_without_the_dataset(cfg):
         ([["pole", "much"]], "pairs"),
         ([["Pole", 3.0]], r"\['Pole'\].*road"),
         ([[5, 3.0]], r"\[5\]"),
+        ([["pole", 3.0], ["pole", 2.0]], "twice"),
+        ([["pole", 3.0], [1, 2.0]], "twice"),
     ],
 )
 def test_wrong_weights_are_refused(value, message, cfg):

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from detectron2.modeling import build_model
 
 from helpers.labels import assert_labels_are_argmax
+from segvit.errors import ArgumentError
 from segvit.modeling import build_segvit
 from segvit.modeling.build_segvit import weights_from_detectron2
+from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
 
 NUM_CLASSES = 5
 SIZES = [(32, 48), (29, 43), (40, 24)]
@@ -33,7 +35,7 @@ TINY = {
 
 def tiny_model(**keys):
     torch.manual_seed(0)
-    return build_segvit(**TINY, **keys).eval()
+    return build_segvit(**(TINY | keys)).eval()
 
 
 def images():
@@ -78,7 +80,24 @@ def test_labels_are_the_argmax_of_the_scores(output):
 
 
 @torch.no_grad()
-def test_weights_of_the_detectron2_model_give_its_scores(tiny_cfg, make_input):
+def test_statistics_may_be_whole_numbers():
+    whole = {"pixel_mean": [120, 115, 105], "pixel_std": [60, 57, 58]}
+    for scores, expected in zip(tiny_model(**whole).scores(images()), tiny_model().scores(images()), strict=True):
+        assert torch.equal(scores, expected)
+
+
+@pytest.mark.parametrize("query_upsampling", ["none", "nearest"])
+def test_tokens_that_are_no_map_are_refused(query_upsampling):
+    reduction = ReductionConfig(kind="shrunk++", block_index=1)
+    with pytest.raises(ArgumentError, match=r"query_upsampling .*block2, block1.*'nearest'"):
+        tiny_model(reduction=reduction, query_upsampling=query_upsampling)
+    tiny_model(reduction=reduction, query_upsampling="nearest", out_indices=[0, 2])
+
+
+@pytest.mark.parametrize("encoder_weight", [0.0, 0.5])
+@torch.no_grad()
+def test_weights_of_the_detectron2_model_give_its_scores(encoder_weight, tiny_cfg, make_input):
+    tiny_cfg.MODEL.SEGVIT.ENCODER_WEIGHT = encoder_weight
     reference = build_model(tiny_cfg).eval()
     model = tiny_model()
     model.load_state_dict(weights_from_detectron2(reference.state_dict()))

@@ -11,7 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from segvit.errors import ArgumentError
 from segvit.modeling.decoder.attention_to_mask import AttentionToMask, project_for_all
+from segvit.modeling.decoder.decoder_builder import build_decoder
 
 B, K, N, D = 2, 16, 20, 24
 
@@ -108,9 +110,11 @@ def test_no_tensor_of_heads_by_queries_by_tokens(backend, fits):
     assert (recorder.largest < B * num_heads * K * N) == fits
 
 
-def test_heads_must_divide_the_width():
-    with pytest.raises(ValueError, match="num_heads 5 does not divide"):
-        AttentionToMask(dim=D, num_heads=5)
+@pytest.mark.parametrize("query_upsampling", ["none", "learned"])
+def test_heads_must_divide_the_width(query_upsampling):
+    options = {"num_classes": K, "hidden_dim": D, "num_layers": 1, "num_heads": 5}
+    with pytest.raises(ArgumentError, match="num_heads 5 does not divide"):
+        build_decoder(in_dims=[D], grid_size=(2, 2), query_upsampling=query_upsampling, upsampling_layers=1, **options)
 
 
 def test_dropout_changes_the_update_only_and_in_training_only():

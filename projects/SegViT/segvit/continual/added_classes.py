@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from segvit.assembly.heads.class_weights import KEY as CLASS_WEIGHTS
-from segvit.assembly.heads.class_weights import given_weights, weights_by_id
+from segvit.assembly.heads.class_weights import weights_by_id
 from segvit.checkpoint.run_record import may_change
 from segvit.command_line.model_arguments import config_file_of
 from segvit.config.continual_step import KEY, continual_step, dataset_classes
@@ -128,11 +128,7 @@ def require_weights_of_new_classes(cfg: CfgNode) -> None:
     """Raise UserError if MODEL.SEGVIT.CLASS_WEIGHTS names a class that is not learnt now, or none."""
     step = continual_step(cfg)
     assert step is not None  # configs of `added_classes_config` have groups
-    old = [
-        step.class_names[class_id]
-        for class_id in weights_by_id(cfg, given_weights(cfg))
-        if class_id not in step.new_classes
-    ]
+    old = [step.class_names[class_id] for class_id in weights_by_id(cfg) if class_id not in step.new_classes]
     if old:
         raise UserError(
             f"{CLASS_WEIGHTS}: the model has learnt {', '.join(old)} already, and trains the new classes alone: leave "

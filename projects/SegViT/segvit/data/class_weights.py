@@ -15,7 +15,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from segvit.assembly.heads.class_weights import counts_weights, given_weights, weights_by_id
+from segvit.assembly.heads.class_weights import counts_weights, weights_by_id
 from segvit.config.continual_step import class_names, continual_step, model_ids
 from segvit.data.step_records import class_pixels, training_records
 from segvit.output_files import atomic_write_text
@@ -40,7 +40,7 @@ def with_counted_weights(cfg: CfgNode, *, resumes: bool) -> CfgNode:
     Raises:
         UserError: see `class_weights`.
     """
-    by_id = weights_by_id(cfg, given_weights(cfg))
+    by_id = weights_by_id(cfg)
     if not by_id and not counts_weights(cfg):
         return cfg
     if counts_weights(cfg):

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+from segvit.errors import ArgumentError
 from segvit.modeling.decoder.decoder_builder import build_decoder
 from segvit.modeling.decoder.detail import DetailConfig, finest_pixel_stage
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
+from segvit.modeling.losses.encoder_loss import TENSOR as TRAINING_TENSOR
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 from segvit.modeling.segvit import DecoderHead, SegViT
 from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
@@ -100,6 +102,13 @@ def build_head(
     """Build the decoder of all stages of an encoder; arguments as those of `build_segvit`."""
     embedding = encoder.embedding
     in_features = [f"block{index}" for index in sorted(encoder.out_indices, reverse=True)]  # deepest first
+    strides = {name: stride for name, (_, stride) in encoder.stage_shapes().items()}
+    if None in [strides[name] for name in (in_features if query_upsampling == "none" else in_features[-1:])]:
+        raise ArgumentError(
+            "query_upsampling",
+            f"{query_upsampling!r} cannot read {', '.join(in_features)}: after the reduction of Shrunk++ they are not "
+            "maps. Set 'nearest', and `out_indices` to two blocks, one before the reduction and one after",
+        )
     detail_config = None
     if detail != "none":
         detail_config = DetailConfig(
@@ -128,9 +137,14 @@ def build_head(
 
 
 def weights_from_detectron2(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint of the Detectron2 model under the names of `SegViT`, for `load_state_dict`."""
+    """The weights of a checkpoint of the Detectron2 model under the names of `SegViT`, for `load_state_dict`.
+
+    Those of an `EncoderLoss`, which training alone reads, are left out.
+    """
     weights = {}
     for name, tensor in state_dict.items():
+        if TRAINING_TENSOR.search(name):
+            continue
         prefix = next((prefix for prefix in CHECKPOINT_PREFIXES if name.startswith(prefix)), "")
         weights[CHECKPOINT_PREFIXES.get(prefix, "") + name[len(prefix) :]] = tensor
     return weights

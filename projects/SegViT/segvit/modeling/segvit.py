@@ -108,7 +108,7 @@ class SegViT(nn.Module):
 
     def preprocess(self, image: torch.Tensor, padded: Size | None = None) -> torch.Tensor:
         """Normalize an image (I, H, W) and pad it with zeros, to whole patches or to `padded`."""
-        normalized = (send(image, self.pixel_mean.device) - self.pixel_mean).div_(self.pixel_std)
+        normalized = (send(image, self.pixel_mean.device) - self.pixel_mean) / self.pixel_std
         return pad_to_size(normalized, padded or self.padded_size(size_of(image)))
 
     def padded_size(self, size: Size) -> Size:

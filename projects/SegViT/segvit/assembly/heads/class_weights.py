@@ -23,12 +23,11 @@ def class_weights(cfg: CfgNode) -> list[float] | None:
     dataset that has them is missing.
 
     Raises:
-        UserError: MODEL.SEGVIT.CLASS_WEIGHTS is malformed or names an unknown class.
+        UserError: MODEL.SEGVIT.CLASS_WEIGHTS is malformed, or names an unknown class or a class twice.
     """
-    given = given_weights(cfg)
-    if not class_names(cfg) and any(isinstance(class_, str) for class_ in given):
+    if not class_names(cfg) and any(isinstance(class_, str) for class_, _ in given_weights(cfg)):
         return None
-    by_id = weights_by_id(cfg, given)
+    by_id = weights_by_id(cfg)
     return [by_id.get(index, 1.0) for index in range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)] if by_id else None
 
 
@@ -37,8 +36,8 @@ def counts_weights(cfg: CfgNode) -> bool:
     return AUTO in cfg.MODEL.SEGVIT.CLASS_WEIGHTS
 
 
-def given_weights(cfg: CfgNode) -> dict[int | str, float]:
-    """Class, by id or name -> weight, without "auto"."""
+def given_weights(cfg: CfgNode) -> list[tuple[int | str, float]]:
+    """Each class that is given, by id or name, and its weight; without "auto"."""
     pairs = [entry for entry in cfg.MODEL.SEGVIT.CLASS_WEIGHTS if entry != AUTO]
     fits = all(isinstance(pair, list | tuple) and len(pair) == 2 and type(pair[1]) in (int, float) for pair in pairs)
     if not fits or not all(pair[1] > 0 for pair in pairs):
@@ -46,10 +45,14 @@ def given_weights(cfg: CfgNode) -> dict[int | str, float]:
             f"{KEY} {cfg.MODEL.SEGVIT.CLASS_WEIGHTS!r} must be pairs of a class and its weight above 0, such as "
             "[['pole', 3.0]], or ['auto']"
         )
-    return {class_: float(weight) for class_, weight in pairs}
+    return [(class_, float(weight)) for class_, weight in pairs]
 
 
-def weights_by_id(cfg: CfgNode, given: dict[int | str, float]) -> dict[int, float]:
+def weights_by_id(cfg: CfgNode) -> dict[int, float]:
+    """The weights that are given, by class id. Raises UserError as `class_weights` does."""
+    given = given_weights(cfg)
     with config_keys(classes=KEY):
-        ids = class_ids(list(given), class_names(cfg), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
-    return dict(zip(ids, given.values(), strict=True))
+        ids = class_ids([class_ for class_, _ in given], class_names(cfg), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+    if len(set(ids)) < len(ids):
+        raise UserError(f"{KEY} {cfg.MODEL.SEGVIT.CLASS_WEIGHTS!r} names a class twice: leave one of the weights out")
+    return {class_id: weight for class_id, (_, weight) in zip(ids, given, strict=True)}

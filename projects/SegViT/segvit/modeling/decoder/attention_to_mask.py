@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvit.errors import ArgumentError
-
 
 class AttentionToMask(nn.Module):
     """Update class queries by attention over tokens, and compute masks from the same queries and keys.
@@ -24,8 +22,6 @@ class AttentionToMask(nn.Module):
 
     def __init__(self, *, dim: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        if dim % num_heads:
-            raise ArgumentError("num_heads", f"{num_heads} does not divide the decoder width {dim}")
         self.num_heads = num_heads
         self.dropout = dropout
         self.q = nn.Linear(dim, dim)

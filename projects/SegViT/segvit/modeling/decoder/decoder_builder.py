@@ -34,8 +34,11 @@ def build_decoder(
         num_classes, hidden_dim, num_layers, num_heads, dropout, init_std, detail: see `ATMDecoder`.
 
     Raises:
-        ArgumentError: for another kind of up-sampling, or stages that do not fit it.
+        ArgumentError: for another kind of up-sampling, stages that do not fit it, or a width that no whole number of
+            heads fills.
     """
+    if hidden_dim % num_heads:
+        raise ArgumentError("num_heads", f"{num_heads} does not divide the decoder width {hidden_dim}")
     if query_upsampling == "none":
         return ATMDecoder(
             num_classes=num_classes,
