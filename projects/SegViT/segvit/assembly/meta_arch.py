@@ -2,7 +2,7 @@
 
 The network itself is `segvit.modeling.segvit.SegViT`.
 
-Shape shorthand: B images, H x W pixels, K classes.
+Shape shorthand: B images, I their channels, H x W pixels, K classes.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ class SegViT(ReturnsMoreInTraining, nn.Module):
         return [{"sem_seg": scores} for scores in self.network.scores(images, output_sizes)]
 
     def score_bands(self, image: torch.Tensor, output_size: Size) -> Iterator[torch.Tensor]:
-        """Scores of one image (3, H, W) at the output size, as bands of rows (K, rows, width) from top to bottom."""
+        """Scores of one image (I, H, W) at the output size, as bands of rows (K, rows, width) from top to bottom."""
         model = self.network
         if self.windows is None:
             bands: Iterable[torch.Tensor] = model.scores([image])

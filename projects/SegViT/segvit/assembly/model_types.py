@@ -1,6 +1,6 @@
 """`ModelInput` and `ModelOutput`: the dicts that the meta-architecture takes and returns, one per image.
 
-Shape shorthand: H x W pixels, K classes.
+Shape shorthand: I channels, H x W pixels, K classes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class ModelInput(_Image, total=False):
     """One image, as Detectron2's mappers return it.
 
     Attributes:
-        image: (3, H, W) in the channel order and range of INPUT.FORMAT.
+        image: (I, H, W) in the channel order and range of INPUT.FORMAT.
         sem_seg: (H, W) integer labels, in training.
         sem_seg_ids: (n,) int64 on the CPU, the labels that occur in `sem_seg`; by default they are looked for.
         height, width: output size in inference; the size of `image` by default.

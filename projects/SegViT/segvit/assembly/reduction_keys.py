@@ -16,11 +16,11 @@ def reduction_config(vit: CfgNode) -> ReductionConfig | None:
                 f"MODEL.VIT.REDUCTION_SAMPLING {vit.REDUCTION_SAMPLING!r} fits MODEL.VIT.REDUCTION 'shrunk', not 'none'"
             )
         return None
-    if vit.REDUCTION == "merge":
+    merges = vit.REDUCTION == "merge"
+    if merges:
         selection, threshold, share = vit.MERGE.SELECTION, vit.MERGE.THRESHOLD, vit.MERGE.SHARE
     else:
         selection, threshold, share = vit.EDGE.SELECTION, vit.EDGE.THRESHOLD, vit.EDGE.SHARE
-    merges = vit.REDUCTION == "merge"
     blocks = {"cells": 0, "merge": vit.MERGE.BLOCK}
     return ReductionConfig(
         kind=vit.REDUCTION,

@@ -171,8 +171,14 @@ class DecoderHead(nn.Module):
 
     def forward(self, stages: Mapping[str, Stage]) -> DecoderOutputs:
         """Stages by name to the outputs of `SegViT.forward`."""
-        pixels = [stages[name] for name in self.pixel_stages]
-        return self.decoder([stages[name] for name in self.in_features], pixels)
+        return decode(self.decoder, stages, self.in_features, self.pixel_stages)
+
+
+def decode(
+    decoder: nn.Module, stages: Mapping[str, Stage], in_features: Sequence[str], pixel_stages: Sequence[str]
+) -> DecoderOutputs:
+    """The outputs of a decoder for the stages and the maps of pixels that it reads, see `DecoderHead`."""
+    return decoder([stages[name] for name in in_features], [stages[name] for name in pixel_stages])
 
 
 def size_of(image: torch.Tensor) -> Size:

@@ -6,7 +6,7 @@ Shape shorthand: K classes of the whole model, k classes of one group.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,7 +32,8 @@ from segvit.modeling.decoder.outputs import DecoderOutputs, MergedOutputs
 from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.losses.cross_group_loss import CrossGroupLoss
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
-from segvit.modeling.token_reduction.token_set import CellMap, Stage, TokenSet
+from segvit.modeling.segvit import decode
+from segvit.modeling.token_reduction.token_set import Stage, stage_grid
 from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
 
@@ -142,9 +143,6 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
     def _older_groups(self) -> list[nn.Module]:
         return [self.decoder, *self.added[:-1]] if self.added else []
 
-    def _added_groups(self) -> list[AddedDecoder]:
-        return cast("list[AddedDecoder]", list(self.added))
-
     def train(self, mode: bool = True) -> ContinualHead:
         super().train(mode)
         for older in self._older_groups():
@@ -168,40 +166,37 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
             In training the weighted losses (see the criterion), else the outputs of all groups (see `merge_groups`).
         """
         if not self.training:
-            return self._predict(features, self._added_groups())
+            return self._predict(features, len(self.groups))
 
         # Train the newest group by itself, on labels of its own classes.
-        outputs = self._decode_added(self.added[-1], features) if self.added else self._decode_first(features)
+        outputs = self._decode(len(self.added), features)
         targets = [self._within_group(target) for target in targets or []]
         losses = self.criterion(outputs, targets, normalizers)
         # Then let it compete with the frozen groups.
         if self.competition is not None:
-            older_outputs = self._predict(features, self._added_groups()[:-1])
+            older_outputs = self._predict(features, len(self.added))
             losses["loss_competition"] = self.competition(outputs, older_outputs, targets, normalizers)
         return losses
 
-    def _decode_first(self, features: dict[str, Stage]) -> DecoderOutputs:
-        pixels = [features[name] for name in self.pixel_stages]
-        return self.decoder([features[name] for name in self.in_features], pixels)
+    def _decode(self, group: int, features: dict[str, Stage]) -> DecoderOutputs:
+        """The outputs of a group, counted from 0."""
+        if group == 0:
+            return decode(self.decoder, features, self.in_features, self.pixel_stages)
+        return decode(self.added[group - 1], features, self.added_in_features, self.pixel_stages)
 
-    def _decode_added(self, group: nn.Module, features: dict[str, Stage]) -> DecoderOutputs:
-        pixels = [features[name] for name in self.pixel_stages]
-        return group([features[name] for name in self.added_in_features], pixels)
-
-    def _predict(self, features: dict[str, Stage], added: Sequence[AddedDecoder]) -> MergedOutputs:
-        """The merged outputs of the first group and these later groups."""
+    def _predict(self, features: dict[str, Stage], num_groups: int) -> MergedOutputs:
+        """The merged outputs of the first groups."""
         return merge_groups(
-            [self._decode_first(features), *(self._decode_added(group, features) for group in added)],
-            self.groups[: 1 + len(added)],
+            [self._decode(group, features) for group in range(num_groups)],
+            self.groups[:num_groups],
             num_classes=self.num_classes,
-            factors=[None, *(group.factor for group in added)],
+            factors=[None, *(added.get_buffer("factor") for added in self.added[: num_groups - 1])],
             padded_size=self._padded_size(features[self.in_features[-1]]),
         )
 
     def _padded_size(self, stage: Stage) -> tuple[int, int]:
         """(H, W) in pixels of the images whose stage this is, a map."""
-        assert not isinstance(stage, TokenSet)  # see `require_maps`
-        height, width = stage.cells.grid if isinstance(stage, CellMap) else stage.shape[-2:]
+        height, width = stage_grid(stage)
         return height * self.mask_stride, width * self.mask_stride
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:

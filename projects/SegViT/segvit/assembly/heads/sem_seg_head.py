@@ -27,6 +27,7 @@ from segvit.modeling.losses.encoder_loss import EncoderLoss
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
+from segvit.modeling.segvit import decode
 from segvit.modeling.token_reduction.token_set import Stage
 from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
@@ -91,8 +92,7 @@ class AttentionToMaskHead(ReturnsMoreInTraining, nn.Module):
 
     def decode(self, features: dict[str, Stage]) -> DecoderOutputs:
         """The decoder's outputs for the stages."""
-        pixels = [features[name] for name in self.pixel_stages]
-        return self.decoder([features[name] for name in self.in_features], pixels)
+        return decode(self.decoder, features, self.in_features, self.pixel_stages)
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
         """What the losses of a batch are divided by (see `loss_normalizers`)."""

@@ -39,12 +39,12 @@ class StemStage(nn.Module):
 
 
 class ConvStem(nn.Sequential):
-    """Images (B, 3, H, W) -> (B, C, H/P, W/P) in log2(P) stages; each doubles the width.
+    """Images (B, I, H, W) -> (B, C, H/P, W/P) in log2(P) stages; each doubles the width.
 
     Args:
         patch_size: P, a power of two.
         embed_dim: C, the width of the last stage; divisible by P / 2.
-        in_channels: of the images.
+        in_channels: I, the channels of the images.
 
     Raises:
         ArgumentError: if `patch_size` or `embed_dim` does not fit.

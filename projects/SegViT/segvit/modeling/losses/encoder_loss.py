@@ -17,6 +17,7 @@ from torch import nn
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
 from segvit.modeling.token_reduction.token_set import Stage, TokenSet, restore_nearest, stage_grid, stage_tokens
+from segvit.modeling.tokens import tokens_to_map
 
 # The names of its tensors in a checkpoint, which no prediction needs.
 TENSOR = re.compile(r"^encoder_loss\.")
@@ -73,7 +74,7 @@ class EncoderLoss(nn.Module):
         logits = self.classifier(stage_tokens(stage)[0])
         if isinstance(stage, TokenSet):
             logits = restore_nearest(logits, stage, stage.grid)
-        maps = logits.transpose(1, 2).unflatten(2, stage_grid(stage))  # (B, K, h, w)
+        maps = tokens_to_map(logits, stage_grid(stage))  # (B, K, h, w)
         # Compare them, interpolated, with the labels.
         divisor = {"loss_ce": normalizers["loss_encoder"]}
         return self.cross_entropy({"pred_masks": maps, "aux_outputs": []}, targets, divisor)["loss_ce"]

@@ -17,7 +17,7 @@ from torch import nn
 
 from segvit.modeling.grid_tensors import Grid
 from segvit.modeling.token_reduction.cell_tokens import CellTokens, are_kept_patches, corner_indices, corners
-from segvit.modeling.token_reduction.downsampling import indices_of_count, kept_indices, rounded_share
+from segvit.modeling.token_reduction.downsampling import after_prefix, indices_of_count, kept_indices, rounded_share
 from segvit.modeling.token_reduction.edge_head import EdgeHead, edge_scores
 
 
@@ -103,12 +103,10 @@ class CellReduction(nn.Module):
 
         # Patches of fine cells and those in no cell, then the other cells; the prefix tokens first.
         is_kept = torch.cat([are_kept_patches(is_fine, cell_corners, grid), ~is_fine], dim=1)
-        prefix = torch.arange(self.num_prefix_tokens, device=scores.device).expand(scores.shape[0], -1)
         indices, valid = kept_indices(is_kept) if num_kept is None else (indices_of_count(is_kept, num_kept), None)
-        if valid is not None:
-            valid = torch.cat([torch.ones_like(prefix, dtype=torch.bool), valid], dim=1)
+        keep_indices, valid = after_prefix(indices, valid, self.num_prefix_tokens)
         return CellTokens(
-            keep_indices=torch.cat([prefix, self.num_prefix_tokens + indices], dim=1),
+            keep_indices=keep_indices,
             valid=valid,
             is_fine=is_fine,
             corners=cell_corners,

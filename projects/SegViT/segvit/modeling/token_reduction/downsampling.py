@@ -100,11 +100,7 @@ class EdgeAwareQueryDownsampling(nn.Module):
         else:
             indices, valid = kept_indices((scores > self.threshold) | coarse)
 
-        # Put the prefix tokens first.
-        prefix = torch.arange(self.num_prefix_tokens, device=device).expand(scores.shape[0], -1)
-        keep_indices = torch.cat([prefix, self.num_prefix_tokens + indices], dim=1)
-        if valid is not None:
-            valid = torch.cat([torch.ones_like(prefix, dtype=torch.bool), valid], dim=1)
+        keep_indices, valid = after_prefix(indices, valid, self.num_prefix_tokens)
         return KeptTokens(keep_indices=keep_indices, valid=valid, grid=None)
 
 
@@ -166,6 +162,16 @@ def kept_indices(is_kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | No
         return indices[:, :longest], None
     length = longest if on_cpu else padded_length(longest, is_kept.shape[1])
     return indices[:, :length], torch.arange(length, device=is_kept.device) < counts[:, None]
+
+
+def after_prefix(
+    indices: torch.Tensor, valid: torch.Tensor | None, num_prefix_tokens: int
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Indices (B, M) of kept tokens and their validity mask, with the T prefix tokens, which all stay, in front."""
+    prefix = torch.arange(num_prefix_tokens, device=indices.device).expand(indices.shape[0], -1)
+    if valid is not None:
+        valid = torch.cat([torch.ones_like(prefix, dtype=torch.bool), valid], dim=1)
+    return torch.cat([prefix, num_prefix_tokens + indices], dim=1), valid
 
 
 def padded_length(longest: int, num_tokens: int) -> int:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvit.modeling.token_reduction.cell_tokens import CellTokens
-from segvit.modeling.token_reduction.downsampling import indices_of_count, kept_indices, rounded_share
+from segvit.modeling.token_reduction.downsampling import after_prefix, indices_of_count, kept_indices, rounded_share
 
 
 class GlobalMerging(nn.Module):
@@ -59,12 +59,10 @@ class GlobalMerging(nn.Module):
         merged = tokens.new_zeros(*indices.shape, tokens.shape[2]).scatter_add(1, targets, weights * merging)
 
         # The prefix tokens come first.
-        stay = torch.arange(kept.num_prefix_tokens, device=tokens.device).expand(tokens.shape[0], -1)
-        if valid is not None:
-            valid = torch.cat([torch.ones_like(stay, dtype=torch.bool), valid], dim=1)
+        stay, valid = after_prefix(indices, valid, kept.num_prefix_tokens)
         kept = replace(
             kept,
-            keep_indices=kept.keep_indices.gather(1, torch.cat([stay, kept.num_prefix_tokens + indices], dim=1)),
+            keep_indices=kept.keep_indices.gather(1, stay),
             valid=valid,
             merged_into=merged_into.gather(1, kept.token_of_patch),
         )
