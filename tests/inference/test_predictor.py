@@ -249,6 +249,7 @@ def test_a_config_is_given_by_path_or_name(tmp_path):
         ({"weights": "nowhere.pth"}, r"nowhere\.pth"),
         ({"array_format": "HSV"}, "array_format 'HSV'"),
         ({"opts": ["MODEL.DEVICE", "cuda:99"]}, "MODEL.DEVICE 'cuda:99'"),
+        ({"opts": ["MODEL.NOTHING", 1]}, "MODEL.NOTHING"),
         ({"opts": ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", 7]}, "NUM_CLASSES"),
         ({"cfg": "camvid/segvit_scratch_320x24"}, "camvid/segvit_scratch_320x240"),
     ],

@@ -16,6 +16,7 @@ from segvit.assembly.meta_arch import SegViT
 from segvit.classes.class_list import ClassList
 from segvit.config.device import require_device
 from segvit.config.loading import find_config, load_config, pairs_of
+from segvit.config.validation import has_key
 from segvit.errors import UserError
 from segvit.exported.exported_model import ExportedModel
 from segvit.exported.files import is_exported, open_exported
@@ -71,6 +72,9 @@ def load(
     if str(pairs_of(opts).get("TEST.AUG.ENABLED", False)) != "False":
         raise UserError("TEST.AUG.ENABLED: predictors use one scale; train_net.py --eval-only tests several")
     if isinstance(source, CfgNode):
+        unknown = [key for key in map(str, opts[::2]) if not has_key(source, key)]
+        if unknown:
+            raise UserError(f"the config has no key {', nor '.join(unknown)}")
         cfg = source.clone()
         cfg.defrost()
         cfg.merge_from_list(list(opts))
