@@ -5,8 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.tiny_models import use_windows
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.engine.trainer import Trainer
+from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
 from segvit.inference.inspect_image import inspect_image
 from segvit.visualization.token_views import dim_dropped, draw_token_views, overlay_mask, to_pixels
@@ -53,6 +55,12 @@ def test_grids_cover_the_image(make_predictor, bgr_image, reduction):
         assert view.edge_scores is None
     assert np.array_equal(view.kept, expected)
     assert not predictor.model.backbone._forward_hooks, "the hooks are removed"
+
+
+def test_windows_are_refused(make_predictor, tiny_cfg, bgr_image):
+    use_windows(tiny_cfg)
+    with pytest.raises(UserError, match=r"TEST\.WINDOW\.ENABLED"):
+        inspect_image(make_predictor("none"), bgr_image)
 
 
 def test_dropped_patches_are_darkened():

@@ -74,9 +74,11 @@ def inspect_pixels(predictor: SegViTPredictor, image: np.ndarray) -> ModelView:
     Not thread-safe: it registers forward hooks on the model while it runs.
 
     Raises:
-        UserError: for a model without class queries, and for an exported file.
+        UserError: for a model without class queries or with windows, and for an exported file.
     """
     model = network_of(predictor)
+    if model.windows is not None:
+        raise UserError("TEST.WINDOW.ENABLED True: masks and tokens are those of whole images: set it to False")
     captured: dict[str, Any] = {}
     hooks = [
         model.backbone.register_forward_hook(lambda module, inputs, result: captured.update(features=result)),
@@ -89,7 +91,9 @@ def inspect_pixels(predictor: SegViTPredictor, image: np.ndarray) -> ModelView:
             hook.remove()
     features, outputs = captured["features"], captured["outputs"]
     if not outputs.keys() & {"pred_logits", "class_probabilities"}:
-        raise UserError("MODEL.SEM_SEG_HEAD.NAME must be AttentionToMaskHead: this head has no class queries")
+        raise UserError(
+            "MODEL.SEM_SEG_HEAD.NAME must be AttentionToMaskHead or ContinualHead: this head has no class queries"
+        )
     model_input = T.AugInput(image)
     T.AugmentationList(build_test_augmentations(predictor.cfg))(model_input)
     patch_size = model.backbone.size_divisibility
