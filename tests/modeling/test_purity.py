@@ -70,5 +70,5 @@ def test_a_file_imports_torch_timm_and_segvit_modeling_only(path):
 
 
 def test_no_file_names_a_config_key():
-    """Errors name arguments; `segvit.config.keys.config_keys` replaces them by keys."""
+    """Errors name arguments; `segvit.errors.renamed_arguments` replaces them by keys."""
     assert [path.name for path in FILES if re.search(r"\bMODEL\.[A-Z]", path.read_text())] == []

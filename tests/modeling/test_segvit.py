@@ -94,6 +94,24 @@ def test_tokens_that_are_no_map_are_refused(query_upsampling):
     tiny_model(reduction=reduction, query_upsampling="nearest", out_indices=[0, 2])
 
 
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("encoder_name", "vit_bse"),
+        ("out_indices", [7]),
+        ("decoder_heads", 5),
+        ("detail", "pixels"),
+        ("detail", "stem"),
+        ("detail_dim", 3),
+        ("detail_stride", 3),
+        ("output", "best"),
+    ],
+)
+def test_errors_name_the_argument_of_build_segvit(argument, value):
+    with pytest.raises(ArgumentError, match=f"^{argument} "):
+        tiny_model(**{"detail": "image", argument: value})
+
+
 @pytest.mark.parametrize("encoder_weight", [0.0, 0.5])
 @torch.no_grad()
 def test_weights_of_the_detectron2_model_give_its_scores(encoder_weight, tiny_cfg, make_input):

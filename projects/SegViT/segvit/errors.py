@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+BACKQUOTED_NAME = re.compile(r"`(\w+)`")
 # Begins a remedy in messages: KEY VALUE pairs follow.
 END_OF_COMMAND = "end the command with "
 
@@ -14,7 +19,7 @@ class ArgumentError(UserError):
     """A wrong argument of a function or constructor in `segvit.modeling`, which knows no config keys.
 
     The message is the argument's name followed by `explanation`. The explanation may name other arguments in
-    backquotes. Where arguments come from a config, `segvit.config.keys.config_keys` replaces every name by its key.
+    backquotes. `renamed_arguments` puts config keys, or other names that the caller knows, in the place of all of them.
 
     Attributes:
         argument: the argument's name, such as "name" or "out_indices".
@@ -25,3 +30,23 @@ class ArgumentError(UserError):
         super().__init__(f"{argument} {explanation}")
         self.argument = argument
         self.explanation = explanation
+
+
+@contextmanager
+def renamed_arguments(**names: str) -> Iterator[None]:
+    """Wrap a call whose arguments have other names for the user: `with renamed_arguments(name="MODEL.VIT.NAME", ...)`.
+
+    Args:
+        **names: where each argument comes from: a config key, or an argument of the caller.
+
+    Raises:
+        ArgumentError: one about these arguments, with the names that the user knows. An error about any other
+            argument is not touched.
+    """
+    try:
+        yield
+    except ArgumentError as error:
+        if error.argument not in names:
+            raise
+        explanation = BACKQUOTED_NAME.sub(lambda name: names.get(name[1], name[0]), error.explanation)
+        raise ArgumentError(names[error.argument], explanation) from error

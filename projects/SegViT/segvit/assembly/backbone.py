@@ -15,7 +15,7 @@ from segvit.assembly.encoder_weights import encoder_weights
 from segvit.assembly.reduction_keys import reduction_config, reduction_keys
 from segvit.assembly.stage_shape import StageShape
 from segvit.config.device import number_format
-from segvit.config.keys import config_keys
+from segvit.errors import renamed_arguments
 from segvit.images import image_format_of
 from segvit.modeling.cast_weights import hold_cast_weights
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
@@ -129,7 +129,7 @@ class PlainViT(EncoderBackbone):
             "depth": vit.DEPTH,
             "num_heads": vit.NUM_HEADS,
         }
-        with config_keys(**ENCODER_KEYS, **reduction_keys(vit)):
+        with renamed_arguments(**ENCODER_KEYS, **reduction_keys(vit)):
             encoder = build_vit_encoder(
                 **encoder_weights(cfg),
                 resample_patches=vit.RESAMPLE_PATCHES,

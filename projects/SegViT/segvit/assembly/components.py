@@ -12,7 +12,7 @@ from segvit.assembly.heads.continual_head import ContinualHead
 from segvit.assembly.heads.per_pixel_head import PerPixelHead
 from segvit.assembly.heads.sem_seg_head import AttentionToMaskHead
 from segvit.assembly.hierarchical_backbone import HierarchicalViT
-from segvit.config.keys import config_keys
+from segvit.errors import renamed_arguments
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 
 BACKBONES: Mapping[str, type] = {"PlainViT": PlainViT, "HierarchicalViT": HierarchicalViT}
@@ -46,7 +46,7 @@ def build_head(cfg: CfgNode, input_shape: Mapping[str, Any]) -> Any:
 def build_windows(cfg: CfgNode) -> SlidingWindow | None:
     """The sliding windows of TEST.WINDOW; None if an image is segmented as a whole."""
     window = cfg.TEST.WINDOW
-    with config_keys(size="TEST.WINDOW.SIZE", stride="TEST.WINDOW.STRIDE", batch_size="TEST.WINDOW.BATCH_SIZE"):
+    with renamed_arguments(size="TEST.WINDOW.SIZE", stride="TEST.WINDOW.STRIDE", batch_size="TEST.WINDOW.BATCH_SIZE"):
         windows = SlidingWindow(
             size=window.SIZE,
             stride=window.STRIDE,

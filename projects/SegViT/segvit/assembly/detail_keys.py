@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from yacs.config import CfgNode
 
 from segvit.assembly.stage_shape import StageShape
-from segvit.config.keys import config_keys
+from segvit.errors import renamed_arguments
 from segvit.modeling.decoder.detail import DetailConfig, finest_pixel_stage
 from segvit.modeling.encoder.token_embedding import is_pixel_stage
 
@@ -32,7 +32,7 @@ def detail_config(cfg: CfgNode, input_shape: Mapping[str, StageShape], in_featur
     if detail.SOURCE == "none":
         return None
     strides = [input_shape[name].stride for name in in_features]
-    with config_keys(
+    with renamed_arguments(
         source="MODEL.SEGVIT.DETAIL.SOURCE", dim="MODEL.SEGVIT.DETAIL.DIM", stride="MODEL.SEGVIT.DETAIL.STRIDE"
     ):
         return DetailConfig(

@@ -12,8 +12,7 @@ from segvit.assembly.configurable import configurable
 from segvit.assembly.detail_keys import configured_pixel_stage
 from segvit.assembly.encoder_weights import encoder_weights
 from segvit.assembly.stage_shape import StageShape
-from segvit.config.keys import config_keys
-from segvit.errors import UserError
+from segvit.errors import UserError, renamed_arguments
 from segvit.images import image_format_of
 from segvit.modeling.encoder.hierarchical_encoder import HierarchicalEncoder
 
@@ -55,7 +54,7 @@ class HierarchicalViT(EncoderBackbone):
         if changed:
             raise UserError(f"HierarchicalViT does not support other values of these keys: set {', '.join(changed)}")
         img_size = (vit.IMG_SIZE[0], vit.IMG_SIZE[1])
-        with config_keys(**ENCODER_KEYS):
+        with renamed_arguments(**ENCODER_KEYS):
             encoder = HierarchicalEncoder(
                 **encoder_weights(cfg),
                 img_size=img_size,

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from yacs.config import CfgNode
 
-from segvit.config.keys import config_keys
-from segvit.errors import UserError
+from segvit.errors import UserError, renamed_arguments
 from segvit.modeling.continual.class_groups import (
     ClassGroups,
     class_ids,
@@ -137,7 +136,7 @@ def _background_class(continual: CfgNode, names: Sequence[str], num_classes: int
     name = continual.BACKGROUND_CLASS
     if not name:
         return -1
-    with config_keys(classes=f"{KEY}.BACKGROUND_CLASS"):
+    with renamed_arguments(classes=f"{KEY}.BACKGROUND_CLASS"):
         return class_ids([name], names, num_classes)[0]
 
 
@@ -146,14 +145,14 @@ def _groups(continual: CfgNode, names: Sequence[str], num_classes: int, backgrou
     if continual.PROTOCOL and continual.GROUPS:
         raise UserError(f"{KEY}: PROTOCOL and GROUPS both define groups of classes; leave one of them empty")
     if continual.GROUPS:
-        with config_keys(classes=f"{KEY}.GROUPS", groups=f"{KEY}.GROUPS"):
+        with renamed_arguments(classes=f"{KEY}.GROUPS", groups=f"{KEY}.GROUPS"):
             groups = tuple(tuple(class_ids(group, names, num_classes)) for group in continual.GROUPS)
             require_disjoint(groups)
         if background >= 0 and background not in groups[0]:
             raise UserError(f"{KEY}.BACKGROUND_CLASS {background} must be in the first group of {KEY}.GROUPS")
         return groups
     keys = {"classes": f"{KEY}.CLASS_ORDER", "groups": f"{KEY}.CLASS_ORDER", "protocol": f"{KEY}.PROTOCOL"}
-    with config_keys(**keys):
+    with renamed_arguments(**keys):
         order = class_ids(continual.CLASS_ORDER, names, num_classes) or list(range(num_classes))
         foreground = [class_id for class_id in order if class_id != background]
         groups = split_into_groups(foreground, protocol_sizes(continual.PROTOCOL, len(foreground)))

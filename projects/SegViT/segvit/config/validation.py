@@ -12,10 +12,9 @@ from typing import Any
 from yacs.config import CfgNode
 
 from segvit.config.checks import numbers, positive_numbers
-from segvit.config.keys import config_keys
 from segvit.config.model_keys import MODEL_KEYS
 from segvit.config.training_keys import DETECTRON2_CHECKS, TRAINING_KEYS
-from segvit.errors import UserError
+from segvit.errors import UserError, renamed_arguments
 from segvit.modeling.weights.pretrained import require_weights_of_tag
 
 TYPE_NAMES = {
@@ -93,7 +92,7 @@ def _require_statistics(cfg: CfgNode) -> None:
 def require_named_weights(cfg: CfgNode) -> None:
     """Raise UserError if MODEL.VIT.NAME has the tag of weights that nothing loads."""
     if not value_of(cfg, "MODEL.WEIGHTS"):
-        with config_keys(name="MODEL.VIT.NAME", pretrained="MODEL.VIT.PRETRAINED"):
+        with renamed_arguments(name="MODEL.VIT.NAME", pretrained="MODEL.VIT.PRETRAINED"):
             require_weights_of_tag(value_of(cfg, "MODEL.VIT.NAME"), value_of(cfg, "MODEL.VIT.PRETRAINED"))
 
 

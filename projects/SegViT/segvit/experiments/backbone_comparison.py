@@ -18,9 +18,8 @@ from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 
 from segvit.analysis.from_config import build_random_model
-from segvit.config.keys import config_keys
 from segvit.config.validation import value_of
-from segvit.errors import UserError
+from segvit.errors import UserError, renamed_arguments
 from segvit.experiments.cached_run import Overrides, RunResult, merge, run_or_load
 from segvit.modeling.encoder.vit_builder import create_timm_vit
 from segvit.modeling.encoder.vit_families import family_of
@@ -87,7 +86,7 @@ def adapt_config(cfg: CfgNode, choice: BackboneChoice) -> Overrides:
     before, after = depth_of(cfg), depth_of(merge(cfg, overrides))
     if before != after:
         overrides |= _relative_depth(cfg, before, after)
-    with config_keys(name="MODEL.VIT.NAME"), torch.device("meta"):
+    with renamed_arguments(name="MODEL.VIT.NAME"), torch.device("meta"):
         family = family_of(type(create_timm_vit(choice.name, img_size=(224, 224))))
     if family.needs_prefix_tokens:
         overrides["MODEL.VIT.KEEP_PREFIX_TOKENS"] = True
@@ -104,7 +103,7 @@ def depth_of(cfg: CfgNode) -> int:
     """The number of blocks of the config's encoder, including those after the last stage."""
     if cfg.MODEL.VIT.DEPTH:
         return cfg.MODEL.VIT.DEPTH
-    with config_keys(name="MODEL.VIT.NAME"), torch.device("meta"):
+    with renamed_arguments(name="MODEL.VIT.NAME"), torch.device("meta"):
         return len(create_timm_vit(cfg.MODEL.VIT.NAME, img_size=(224, 224)).blocks)
 
 

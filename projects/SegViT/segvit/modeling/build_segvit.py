@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from segvit.errors import ArgumentError
+from segvit.errors import ArgumentError, renamed_arguments
 from segvit.modeling.decoder.decoder_builder import build_decoder
 from segvit.modeling.decoder.detail import DetailConfig, finest_pixel_stage
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
@@ -23,6 +23,15 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 # Names of the encoder and the head in a checkpoint of the Detectron2 model, and their names in `SegViT`.
 CHECKPOINT_PREFIXES = {"backbone.encoder.": "encoder.", "sem_seg_head.": "head."}
+# The arguments of decoder, `DetailConfig` and inference, and where `build_segvit` takes them from.
+DECODER_ARGUMENTS = {
+    "num_heads": "decoder_heads",
+    "in_dims": "out_indices",
+    "source": "detail",
+    "dim": "detail_dim",
+    "stride": "detail_stride",
+    "mode": "output",
+}
 
 
 def build_segvit(
@@ -59,17 +68,17 @@ def build_segvit(
         pixel_mean, pixel_std: of each channel, in the range of the images; ImageNet's in RGB by default.
         **encoder_options: of `build_vit_encoder`, such as pretrained, in_chans, patch_size or depth.
     """
-    encoder = build_vit_encoder(
-        name=encoder_name,
-        img_size=img_size,
-        out_indices=list(out_indices),
-        reduction=reduction,
-        pixel_stage=finest_pixel_stage(detail, detail_stride),
-        **encoder_options,
-    )
-    return SegViT(
-        encoder=encoder,
-        head=build_head(
+    with renamed_arguments(name="encoder_name", pixel_stage="detail"):
+        encoder = build_vit_encoder(
+            name=encoder_name,
+            img_size=img_size,
+            out_indices=list(out_indices),
+            reduction=reduction,
+            pixel_stage=finest_pixel_stage(detail, detail_stride),
+            **encoder_options,
+        )
+    with renamed_arguments(**DECODER_ARGUMENTS):
+        head = build_head(
             encoder,
             num_classes=num_classes,
             query_upsampling=query_upsampling,
@@ -79,12 +88,11 @@ def build_segvit(
             detail=detail,
             detail_dim=detail_dim,
             detail_stride=detail_stride,
-        ),
-        inference=SemanticInference(output),
-        patch_size=encoder.embedding.patch_size[0],
-        pixel_mean=pixel_mean,
-        pixel_std=pixel_std,
-    )
+        )
+        inference = SemanticInference(output)
+    patch_size = encoder.embedding.patch_size[0]
+    statistics = {"pixel_mean": pixel_mean, "pixel_std": pixel_std}
+    return SegViT(encoder=encoder, head=head, inference=inference, patch_size=patch_size, **statistics)
 
 
 def build_head(

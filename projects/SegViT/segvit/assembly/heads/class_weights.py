@@ -8,8 +8,7 @@ from __future__ import annotations
 from yacs.config import CfgNode
 
 from segvit.config.continual_step import class_names
-from segvit.config.keys import config_keys
-from segvit.errors import UserError
+from segvit.errors import UserError, renamed_arguments
 from segvit.modeling.continual.class_groups import class_ids
 
 KEY = "MODEL.SEGVIT.CLASS_WEIGHTS"
@@ -51,7 +50,7 @@ def given_weights(cfg: CfgNode) -> list[tuple[int | str, float]]:
 def weights_by_id(cfg: CfgNode) -> dict[int, float]:
     """The weights that are given, by class id. Raises UserError as `class_weights` does."""
     given = given_weights(cfg)
-    with config_keys(classes=KEY):
+    with renamed_arguments(classes=KEY):
         ids = class_ids([class_ for class_, _ in given], class_names(cfg), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
     if len(set(ids)) < len(ids):
         raise UserError(f"{KEY} {cfg.MODEL.SEGVIT.CLASS_WEIGHTS!r} names a class twice: leave one of the weights out")

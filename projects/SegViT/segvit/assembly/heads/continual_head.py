@@ -23,8 +23,7 @@ from segvit.assembly.heads.sem_seg_head import (
 )
 from segvit.assembly.stage_shape import StageShape
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
-from segvit.config.keys import config_keys
-from segvit.errors import UserError
+from segvit.errors import UserError, renamed_arguments
 from segvit.modeling.continual.adapter import StageAdapter
 from segvit.modeling.continual.class_groups import ClassGroups
 from segvit.modeling.continual.group_decoders import AddedDecoder, Decoder, merge_groups
@@ -217,7 +216,7 @@ def build_adapter(cfg: CfgNode, step: ContinualStep, stage: StageShape) -> Stage
     """Build the adapter of a later group on its deepest stage; None if the step has none."""
     if not step.adapter_blocks:
         return None
-    with config_keys(dim=f"{KEY}.ADAPTER_DIM"):
+    with renamed_arguments(dim=f"{KEY}.ADAPTER_DIM"):
         return StageAdapter(
             in_dim=stage.channels, dim=step.adapter_dim, num_blocks=step.adapter_blocks, **block_settings(cfg)
         )

@@ -15,8 +15,7 @@ from segvit.assembly.heads.class_weights import class_weights
 from segvit.assembly.reduction_keys import reduction_config
 from segvit.assembly.stage_shape import StageShape
 from segvit.config.continual_step import continual_step
-from segvit.config.keys import config_keys
-from segvit.errors import UserError
+from segvit.errors import UserError, renamed_arguments
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.decoder_builder import build_decoder
 from segvit.modeling.decoder.outputs import DecoderOutputs
@@ -159,7 +158,7 @@ def build_head_decoder(
             "MODEL.SEGVIT.QUERY_UPSAMPLING 'nearest' restores what MODEL.VIT.REDUCTION has dropped, and the stages "
             f"{in_features} lack nothing: set 'none'"
         )
-    with config_keys(
+    with renamed_arguments(
         query_upsampling="MODEL.SEGVIT.QUERY_UPSAMPLING",
         in_dims="MODEL.SEM_SEG_HEAD.IN_FEATURES",
         num_heads="MODEL.SEGVIT.NUM_HEADS",
@@ -237,7 +236,7 @@ def build_encoder_loss(cfg: CfgNode, input_shape: dict[str, StageShape]) -> Enco
 
 def build_semantic_inference(cfg: CfgNode, output_modes: tuple[str, ...]) -> SemanticInference:
     """Build the inference of MODEL.SEGVIT.OUTPUT. Raises UserError unless it is one of the modes that a loss trains."""
-    with config_keys(mode="MODEL.SEGVIT.OUTPUT"):
+    with renamed_arguments(mode="MODEL.SEGVIT.OUTPUT"):
         inference = SemanticInference(cfg.MODEL.SEGVIT.OUTPUT)
     if inference.mode not in output_modes:
         fitting = " or ".join(map(repr, output_modes)) or "no output"
