@@ -9,7 +9,7 @@ import torch
 from detectron2.config import CfgNode
 
 from segvit.analysis.from_config import build_random_model
-from segvit.assembly.heads.sem_seg_head import build_criterion
+from segvit.assembly.heads.loss_keys import build_criterion
 from segvit.modeling.losses.targets import targets_of_labels
 from training_step import random_input
 

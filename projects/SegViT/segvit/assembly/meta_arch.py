@@ -17,7 +17,7 @@ from yacs.config import CfgNode
 from segvit.assembly.compilation import compile_network
 from segvit.assembly.components import build_backbone, build_head, build_windows
 from segvit.assembly.configurable import configurable
-from segvit.assembly.heads.sem_seg_head import build_edge_loss, build_encoder_loss, build_semantic_inference
+from segvit.assembly.heads.loss_keys import build_edge_loss, build_encoder_loss, build_semantic_inference
 from segvit.assembly.model_types import ModelInput, ModelOutput, requested_size
 from segvit.checkpoint.complete_weights import require_all_weights_for_inference
 from segvit.config.device import number_format

@@ -14,13 +14,8 @@ from yacs.config import CfgNode
 
 from segvit.assembly.configurable import configurable
 from segvit.assembly.detail_keys import pixel_stages
-from segvit.assembly.heads.sem_seg_head import (
-    block_settings,
-    build_criterion,
-    build_head_decoder,
-    head_stages,
-    require_stages,
-)
+from segvit.assembly.heads.decoder_keys import block_settings, build_head_decoder, head_stages, require_stages
+from segvit.assembly.heads.loss_keys import build_criterion
 from segvit.assembly.stage_shape import StageShape
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.errors import UserError, renamed_arguments

@@ -9,7 +9,8 @@ from torch import nn
 from yacs.config import CfgNode
 
 from segvit.assembly.configurable import configurable
-from segvit.assembly.heads.sem_seg_head import build_criterion, head_stages, require_maps
+from segvit.assembly.heads.decoder_keys import head_stages, require_maps
+from segvit.assembly.heads.loss_keys import build_criterion
 from segvit.assembly.stage_shape import StageShape
 from segvit.errors import UserError
 from segvit.modeling.decoder.linear_head import LinearHead

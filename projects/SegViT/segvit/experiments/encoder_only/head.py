@@ -16,7 +16,7 @@ from torch import nn
 
 from segvit.assembly.backbone import PlainViT
 from segvit.assembly.configurable import configurable
-from segvit.assembly.heads.sem_seg_head import head_stages
+from segvit.assembly.heads.decoder_keys import head_stages
 from segvit.assembly.stage_shape import StageShape
 from segvit.errors import UserError
 from segvit.experiments.backbone_comparison import depth_of
