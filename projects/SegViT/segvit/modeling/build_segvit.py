@@ -91,7 +91,7 @@ def build_segvit(
         )
         inference = SemanticInference(output)
     patch_size = encoder.embedding.patch_size[0]
-    statistics = {"pixel_mean": pixel_mean, "pixel_std": pixel_std}
+    statistics: dict[str, Any] = {"pixel_mean": pixel_mean, "pixel_std": pixel_std}
     return SegViT(encoder=encoder, head=head, inference=inference, patch_size=patch_size, **statistics)
 
 
