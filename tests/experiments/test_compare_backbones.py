@@ -55,7 +55,7 @@ def test_finished_runs_are_reused_and_failures_reported(tmp_path, capsys):
     assert second["backbones"] == first["backbones"]
     assert {path: path.stat().st_mtime_ns for path in output.rglob("result.json")} == times
     assert "'vit_nothing' is not a timm model" in second["failures"]["vit_nothing"]
-    assert "vit_nothing: UserError: MODEL.VIT.NAME 'vit_nothing'" in capsys.readouterr().out
+    assert "vit_nothing: MODEL.VIT.NAME 'vit_nothing'" in capsys.readouterr().out
 
 
 def test_frozen_encoders_are_compared(tmp_path):

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from segvit.errors import UserError
+
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
@@ -33,7 +35,7 @@ def run_series(
             results[name] = run()
         except Exception as error:
             logger.exception("%s failed", name)
-            failures[name] = f"{type(error).__name__}: {error}"
+            failures[name] = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         else:
             minutes.append((time.perf_counter() - start) / 60)
     return results, failures
