@@ -234,6 +234,13 @@ def test_the_config_is_not_changed(tiny_cfg, make_predictor):
     assert not predictor.model.training
 
 
+def test_a_config_that_asks_for_several_scales_is_refused(tiny_cfg, make_predictor):
+    tiny_cfg.TEST.AUG.ENABLED = True
+    with pytest.raises(UserError, match=r"TEST\.AUG\.ENABLED: .* set it to False"):
+        make_predictor()
+    assert make_predictor(opts=["TEST.AUG.ENABLED", False]).cfg.TEST.AUG.ENABLED is False
+
+
 def test_a_config_is_given_by_path_or_name(tmp_path):
     narrow = ["MODEL.VIT.EMBED_DIM", 24, "MODEL.SEGVIT.HIDDEN_DIM", 12, "MODEL.VIT.NUM_HEADS", 2]
     path = find_config("toy_scenes")

@@ -28,6 +28,9 @@ from segvit.modeling.postprocessing.image_sizes import Size
 
 # The config of a prediction returns labels.
 LABELS_ONLY: Mapping[str, Any] = {"TEST.LABELS_ONLY": True}
+ONE_SCALE = (
+    "TEST.AUG.ENABLED: one prediction uses one scale, and train_net.py --eval-only tests several: set it to False here"
+)
 
 # Keys of an exported file's prediction; all others were fixed by the export. Metadata give the first ones.
 FILE_KEYS: Mapping[str, str] = {
@@ -70,7 +73,7 @@ def load(
     if len(opts) % 2:
         raise UserError(f"overrides are KEY VALUE pairs: {opts[-1]} has no value")
     if str(pairs_of(opts).get("TEST.AUG.ENABLED", False)) != "False":
-        raise UserError("TEST.AUG.ENABLED: predictors use one scale; train_net.py --eval-only tests several")
+        raise UserError(ONE_SCALE)
     if isinstance(source, CfgNode):
         unknown = [key for key in map(str, opts[::2]) if not has_key(source, key)]
         if unknown:
@@ -133,7 +136,8 @@ def load_checkpoint(cfg: CfgNode, weights: str | os.PathLike[str] | None) -> Loa
     """The model of a config with a checkpoint, by default MODEL.WEIGHTS; needs Detectron2.
 
     Raises:
-        UserError: there are no weights, they do not fit, or the device does not exist.
+        UserError: there are no weights, they do not fit, the config asks for several scales, or the device does not
+            exist.
     """
     from segvit.checkpoint.checkpointer import SegViTCheckpointer
     from segvit.checkpoint.run_record import RunRecord
@@ -145,6 +149,8 @@ def load_checkpoint(cfg: CfgNode, weights: str | os.PathLike[str] | None) -> Loa
         cfg.MODEL.WEIGHTS = os.fspath(weights)
     if not cfg.MODEL.WEIGHTS:
         raise UserError("there are no weights: name a checkpoint, as `weights` or as MODEL.WEIGHTS")
+    if cfg.TEST.AUG.ENABLED:
+        raise UserError(ONE_SCALE)
     require_device(cfg.MODEL.DEVICE)
     cfg.TEST.LABELS_ONLY = True
     model = SegViT(cfg, label_dtype=label_type(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)).to(cfg.MODEL.DEVICE).eval()

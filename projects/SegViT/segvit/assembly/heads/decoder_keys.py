@@ -16,20 +16,23 @@ from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
 
 
 def head_stages(cfg: CfgNode, input_shape: dict[str, StageShape]) -> list[str]:
-    """The stages of MODEL.SEM_SEG_HEAD.IN_FEATURES, deepest first. Raises UserError if the backbone lacks one."""
+    """The stages of MODEL.SEM_SEG_HEAD.IN_FEATURES, deepest first. Raises UserError as `require_stages`."""
     in_features = list(cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES)
     require_stages(in_features, input_shape, key="MODEL.SEM_SEG_HEAD.IN_FEATURES")
     return in_features
 
 
 def require_stages(in_features: list[str], input_shape: dict[str, StageShape], *, key: str) -> None:
-    """Raise UserError, naming the config key, if the backbone lacks one of the stages."""
+    """Raise UserError, naming the config key, if the backbone lacks one of the stages, or a deeper one comes later."""
     missing = [name for name in in_features if name not in input_shape]
     if missing:
         raise UserError(
             f"{key} names {missing}, but the backbone has {sorted(input_shape)}; "
             "make it agree with MODEL.VIT.OUT_INDICES"
         )
+    deepest_first = sorted(in_features, key=list(input_shape).index, reverse=True)
+    if in_features != deepest_first:
+        raise UserError(f"{key} {in_features}: the decoder reads the deepest stage first: set {deepest_first}")
 
 
 def require_maps(names: list[str], input_shape: dict[str, StageShape]) -> None:
