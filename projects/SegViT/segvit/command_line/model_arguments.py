@@ -13,7 +13,8 @@ from typing import Any
 from yacs.config import CfgNode
 
 from segvit.command_line.parser import CommandParser
-from segvit.config.loading import MODEL_CONFIG, MODEL_WEIGHTS, find_config, load_config, pairs_of
+from segvit.config.loading import MODEL_CONFIG, MODEL_WEIGHTS, find_config, load_config
+from segvit.config.overrides import pairs_of
 from segvit.errors import UserError
 from segvit.exported.files import is_exported
 from segvit.inference.loaded_model import load_checkpoint, load_folder

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,10 @@ from yacs.config import CfgNode
 
 from segvit.config.continual_step import model_names_classes, set_num_classes
 from segvit.config.defaults import get_segvit_cfg
+from segvit.config.overrides import Layer, dotted, pairs_of, require_known, require_pairs
 from segvit.config.unread_keys import require_read
 from segvit.config.validation import require_types, require_values, value_of
 from segvit.errors import UserError
-
-Layer = dict[str, Any]
 
 # In a YAML file, the key of the files that it is based on (fvcore's).
 BASE_KEY = "_BASE_"
@@ -125,18 +124,18 @@ def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool =
         cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
         path = Path(path, MODEL_CONFIG)
     path = _replacement(Path(path))
-    known = [key for key, _ in _dotted(cfg)]
+    known = [key for key, _ in dotted(cfg)]
     for key in REMOVED_KEYS:
         cfg.register_deprecated_key(key)
     layers = []
     for file, layer in config_layers(path):
         origin = f"config file {file}: "
         layer = _without_removed(layer, origin=origin)
-        _require_known(layer, known, origin=origin)
+        require_known(layer, known, origin=origin)
         require_types(layer.items(), cfg, origin=origin)
         _require_version(layer, cfg, origin=origin)
         layers.append(layer)
-    _require_pairs(opts, [*known, *REMOVED_KEYS])
+    require_pairs(opts, [*known, *REMOVED_KEYS])
     layers.append(_without_removed(pairs_of(opts)))
     require_types(((str(key), value) for key, value in zip(opts[::2], opts[1::2]) if key not in REMOVED_KEYS), cfg)
     for layer in layers[:-1]:
@@ -178,12 +177,7 @@ def _layers(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, Layer]]:
         if file.resolve() in above:
             raise UserError(f"config file {path} names {file} as {BASE_KEY}, which has {path} as a base itself")
         layers += _layers(file, above)
-    return [*layers, (path, dict(_dotted(content)))]
-
-
-def pairs_of(opts: Sequence[Any]) -> Layer:
-    """Overrides `KEY VALUE KEY VALUE ...` as {key: value}."""
-    return dict(zip(opts[::2], opts[1::2], strict=True))
+    return [*layers, (path, dict(dotted(content)))]
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -202,27 +196,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _dotted(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _require_pairs(opts: Sequence[object], known: Collection[str]) -> None:
-    flags = [opt for opt in opts if isinstance(opt, str) and opt.startswith("--")]
-    if flags:
-        raise UserError(f"{', '.join(flags)} must come before the KEY VALUE pairs, in front of {opts[0]}")
-    joined = [opt for opt in map(str, opts[::2]) if "=" in opt and opt.partition("=")[0] in known]
-    if joined:
-        raise UserError(f"overrides are KEY VALUE pairs: write {joined[0].replace('=', ' ', 1)!r}, not {joined[0]!r}")
-    if len(opts) % 2:
-        lone = next((key for key, value in pairwise(opts) if key in known and value in known), opts[-1])
-        raise UserError(f"overrides are KEY VALUE pairs: {lone} has no value")
-    _require_known(map(str, opts[::2]), known)
-
-
 def _without_removed(layer: Layer, *, origin: str = "") -> Layer:
     """Drop removed keys that have their old default. Raises UserError for any other value."""
     for key, (default, reason) in REMOVED_KEYS.items():
@@ -235,16 +208,3 @@ def _require_version(layer: Layer, cfg: CfgNode, *, origin: str) -> None:
     version = layer.get("VERSION", cfg.VERSION)
     if version != cfg.VERSION:
         raise UserError(f"{origin}VERSION {version} is not that of SegViT's configs, {cfg.VERSION}")
-
-
-def _require_known(keys: Iterable[str], known: Collection[str], origin: str = "") -> None:
-    unknown = [_describe(key, known) for key in keys if key not in known]
-    if unknown:
-        raise UserError(f"{origin}there is no config key {', nor '.join(unknown)}")
-
-
-def _describe(key: str, known: Collection[str]) -> str:
-    if any(name.startswith(f"{key}.") for name in known):
-        return f"{key} (that is a group of keys)"
-    near = get_close_matches(key.upper(), known, n=1, cutoff=0.5)
-    return f"{key} (the nearest is {near[0]})" if near else key

@@ -14,7 +14,8 @@ from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer
 
 from segvit.config.defaults import get_segvit_cfg
-from segvit.config.loading import Layer, config_layers, pairs_of
+from segvit.config.loading import config_layers
+from segvit.config.overrides import Layer, pairs_of
 from segvit.errors import UserError
 
 BATCH, LR = "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR"

@@ -15,8 +15,8 @@ from segvit.assembly.components import build_windows
 from segvit.assembly.meta_arch import SegViT
 from segvit.classes.class_list import ClassList
 from segvit.config.device import require_device
-from segvit.config.loading import find_config, load_config, pairs_of
-from segvit.config.validation import has_key
+from segvit.config.loading import find_config, load_config
+from segvit.config.overrides import pairs_of, with_overrides
 from segvit.errors import UserError
 from segvit.exported.exported_model import ExportedModel
 from segvit.exported.files import is_exported, open_exported
@@ -75,13 +75,7 @@ def load(
     if str(pairs_of(opts).get("TEST.AUG.ENABLED", False)) != "False":
         raise UserError(ONE_SCALE)
     if isinstance(source, CfgNode):
-        unknown = [key for key in map(str, opts[::2]) if not has_key(source, key)]
-        if unknown:
-            raise UserError(f"the config has no key {', nor '.join(unknown)}")
-        cfg = source.clone()
-        cfg.defrost()
-        cfg.merge_from_list(list(opts))
-        return load_checkpoint(cfg, weights)
+        return load_checkpoint(with_overrides(source, opts), weights)
     if Path(source).is_dir() or is_exported(source):
         if weights is not None:
             raise UserError(f"{source} is a whole model, which has weights: leave out {weights}")
