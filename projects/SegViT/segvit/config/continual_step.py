@@ -38,7 +38,7 @@ class ContinualStep:
         query_upsampling: how later groups restore the grid; empty for the method of the first group.
         num_layers, hidden_dim: of the decoders of later groups; 0 for those of the first group.
         adapter_blocks, adapter_dim: of the `StageAdapter` of later groups; 0 blocks for none.
-        competition_weight: of the loss between a new group and the older ones (`CrossGroupLoss`).
+        competition_weight: of the loss between a new group and the older ones (`CompetitionLoss`).
         calibration: how the new group's factor is chosen after training, "none" or "bias".
         background_class: the class id of everything without a label, in the first group; -1 for none.
     """

@@ -23,8 +23,8 @@ from segvit.modeling.continual.adapter import StageAdapter
 from segvit.modeling.continual.class_groups import ClassGroups
 from segvit.modeling.continual.group_decoders import AddedDecoder, Decoder, merge_groups
 from segvit.modeling.decoder.outputs import DecoderOutputs, MergedOutputs
+from segvit.modeling.losses.competition_loss import CompetitionLoss
 from segvit.modeling.losses.criterion import SegViTCriterion
-from segvit.modeling.losses.cross_group_loss import CrossGroupLoss
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
 from segvit.modeling.segvit import decode
 from segvit.modeling.token_reduction.token_set import Stage, stage_grid
@@ -66,7 +66,7 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
         mask_stride: int,
         criterion: SegViTCriterion,
         pixel_stages: Sequence[str] = (),
-        competition: CrossGroupLoss | None = None,
+        competition: CompetitionLoss | None = None,
     ) -> None:
         super().__init__()
         self.in_features = in_features
@@ -120,7 +120,7 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
             raise UserError("MODEL.SEGVIT.LOSS 'pixel' does not fit ContinualHead, whose decoders predict masks")
         competition = None
         if step.competition_weight and added:
-            competition = CrossGroupLoss(weight=step.competition_weight, stride=criterion.mask_stride)
+            competition = CompetitionLoss(weight=step.competition_weight, stride=criterion.mask_stride)
         return {
             "in_features": in_features,
             "added_in_features": added_in_features,

@@ -1,11 +1,11 @@
-"""`CrossGroupLoss`: against its definition, its gradients, and batches of ignored pixels.
+"""`CompetitionLoss`: against its definition, its gradients, and batches of ignored pixels.
 
 Shape shorthand: B images, H x W pixels, K classes of the model, k of the new group.
 """
 
 import torch
 
-from segvit.modeling.losses.cross_group_loss import CrossGroupLoss
+from segvit.modeling.losses.competition_loss import CompetitionLoss
 from segvit.modeling.losses.targets import targets_of_labels
 from segvit.modeling.postprocessing.semantic_inference import SemanticInference
 
@@ -33,7 +33,7 @@ def label_maps(*ids):
 
 def loss(new, older, labels, *, stride=1, weight=3.0):
     targets = targets_of_labels(labels, num_classes=NEW, ignore_value=IGNORED)
-    return CrossGroupLoss(weight=weight, stride=stride)(new, older, targets)
+    return CompetitionLoss(weight=weight, stride=stride)(new, older, targets)
 
 
 def test_the_loss_is_the_cross_entropy_of_normalized_scores():

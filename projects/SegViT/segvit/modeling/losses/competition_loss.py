@@ -1,4 +1,4 @@
-"""`CrossGroupLoss`: a new group of classes learns to win its own pixels against the frozen older groups (ours).
+"""`CompetitionLoss`: a new group of classes learns to win its own pixels against the frozen older groups (ours).
 
 The losses of the ATM decoder train each mask by itself, but in inference the highest score among the classes of all
 groups wins. This loss compares the scores of separately trained groups, on the labels of the new step alone.
@@ -27,7 +27,7 @@ from segvit.modeling.postprocessing.semantic_inference import class_probabilitie
 FLOOR = 1e-6
 
 
-class CrossGroupLoss(nn.Module):
+class CompetitionLoss(nn.Module):
     """Cross-entropy of each pixel over the new group's classes and the best older class.
 
     The probability of a class is its score divided by the sum of these 1 + k scores. On a background pixel any older
