@@ -30,22 +30,25 @@ from detectron2.utils import comm
 from segvit.checkpoint.checkpointer import require_weights
 from segvit.cli_errors import user_errors
 from segvit.command_line.parser import CommandParser
+from segvit.config.continual_step import KEY, continual_step
 from segvit.continual.added_classes import (
     added_classes_config,
     adds_classes,
     describe_data,
     require_fitting_images,
+    require_pixels,
 )
 from segvit.continual.output_folder import check_output_folder, make_own
 from segvit.continual.report import write_report
 from segvit.continual.run import (
     METHODS,
-    StepResult,
+    finished_results,
     protocol_step,
     run_or_load_step,
     step_configs,
     write_last_model,
 )
+from segvit.continual.step_result import StepResult
 from segvit.data.step_records import step_records
 from segvit.dataset_tools.doctor.training_check import check_before_training, require_known_ids
 from segvit.datasets import require_datasets
@@ -118,7 +121,11 @@ def require_fitting_options(args: argparse.Namespace) -> None:
 def read_config(args: argparse.Namespace) -> CfgNode:
     """The config of all steps. Raises UserError."""
     cfg = added_classes_config(args) if adds_classes(args) else run_config(args)
-    protocol_step(cfg)
+    last, step = protocol_step(cfg), continual_step(cfg)
+    if cfg.TEST.AUG.ENABLED:
+        raise UserError("TEST.AUG.ENABLED: steps are evaluated at one scale: leave it out")
+    if step is not None and step.index != last.index:
+        raise UserError(f"{KEY}.STEP: this command trains all steps, and train_net.py one of them: leave it out")
     return scale_to_processes(cfg, number_of_processes(args))
 
 
@@ -137,6 +144,8 @@ def check(args: argparse.Namespace) -> None:
     require_same_classes(cfg)
     if adds_classes(args):
         require_fitting_images(cfg)
+        if not args.eval_only:
+            require_pixels(cfg)
     for step_cfg in step_configs(cfg, args.method[0], Path(cfg.OUTPUT_DIR)):
         preflight(step_cfg, trains=step_cfg.SOLVER.MAX_ITER > 0)
         if step_cfg.SOLVER.MAX_ITER:
@@ -165,24 +174,32 @@ def main(args: argparse.Namespace) -> dict[str, list[StepResult]]:
 def run_methods(cfg: CfgNode, methods: Sequence[str], *, trains: bool = True) -> dict[str, list[StepResult]]:
     """Run all steps of each method, and write the report after every step, and the model after the last one.
 
-    Without `trains`, evaluate finished steps alone.
+    Without `trains`, evaluate finished steps alone. The report has methods that earlier calls have finished, too.
     """
-    results: dict[str, list[StepResult]] = {}
+    folder = Path(cfg.OUTPUT_DIR)
+    others = [method for method in METHODS if trains and method not in methods]
+    results = {method: finished_results(cfg, method, folder / method) for method in others}
+    results = {method: steps for method, steps in results.items() if steps}
     for method in dict.fromkeys(methods):
-        configs = step_configs(cfg, method, Path(cfg.OUTPUT_DIR, method))
+        configs = step_configs(cfg, method, folder / method)
         configs = [step_cfg for step_cfg in configs if trains or not step_cfg.SOLVER.MAX_ITER]
         results[method] = []
         for position, step_cfg in enumerate(configs, 1):
             show("%s: step %d of %d", method, position, len(configs))
             results[method].append(run_or_load_step(step_cfg, method, progress_bars))
             if comm.is_main_process():
-                text = write_report(results, Path(cfg.OUTPUT_DIR), title=describe(cfg))
+                text = write_report(in_order(results), folder, title=describe(cfg))
                 show("\n%s", text)
         if method == "continual" and trains and comm.is_main_process():
-            model = write_last_model(configs[-1], Path(cfg.OUTPUT_DIR))
+            model = write_last_model(configs[-1], folder)
             show("  %s", model)
             show("%s", next_command(model, demo=Path(sys.argv[0]).parent / "demo" / "demo.py"))
     return results
+
+
+def in_order(results: dict[str, list[StepResult]]) -> dict[str, list[StepResult]]:
+    """The results in the order of METHODS."""
+    return {method: results[method] for method in METHODS if method in results}
 
 
 def progress_bars() -> list[HookBase]:

@@ -10,31 +10,18 @@ import signal
 
 import numpy as np
 import pytest
-import torch
 from detectron2.engine import HookBase
-from detectron2.modeling import build_model
 
 import segvit
-from helpers.folders import COLORS, block_image, edit, write_folder
+from helpers.added_classes import OLD, OLD_COLORS, plain, refusal, run, scores
+from helpers.folders import COLORS, block_image, edit
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
 from helpers.tiny_models import use_channels, use_shrunk_pp
-from segvit.classes.class_list import ClassList
 from segvit.continual.learnt_classes import learnt_classes
 from segvit.engine import Trainer
 from segvit.errors import UserError
-from segvit.model_folder.card import TrainingRecord
-from segvit.model_folder.files import read_model_folder, write_model_folder
-
-OLD = ("sky", "tree", "wall")
-# The last is that of grass in the folder, too.
-OLD_COLORS = ((1, 2, 3), (200, 100, 50), COLORS[0])
-# A model folder says nothing of the machine.
-ALONE = ("DATALOADER.NUM_WORKERS", "0")
-
-
-def plain(cfg):
-    """As the tiny config is."""
+from segvit.model_folder.files import read_model_folder
 
 
 def cells(cfg):
@@ -57,62 +44,6 @@ def swin(cfg):
 
 
 MODELS = {"plain": plain, "shrunk++": use_shrunk_pp, "cells": cells, "detail": detail, "swin": swin}
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Images that label grass, road and sky, of which the model knows the last."""
-    return write_folder(tmp_path / "folder")
-
-
-@pytest.fixture
-def write_model(tiny_cfg, tmp_path):
-    """A factory of model folders with random weights, of three classes."""
-
-    def write(change=plain, name="old"):
-        cfg = tiny_cfg.clone()
-        cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.MODEL.SEGVIT.OUTPUT = len(OLD), "diagonal"
-        cfg.DATALOADER.NUM_WORKERS, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = 0, False
-        cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 32, 48
-        solver = cfg.SOLVER
-        solver.IMS_PER_BATCH, solver.MAX_ITER, solver.BASE_LR, solver.WARMUP_ITERS = 2, 2, 1e-2, 0
-        solver.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD = 1, 0
-        change(cfg)
-        torch.manual_seed(5)
-        weights = build_model(cfg).state_dict()
-        learnt = "sem_seg_head.decoder.detail.query_proj.weight"  # a new one is 0
-        if learnt in weights:
-            torch.nn.init.normal_(weights[learnt], std=0.3)
-        return write_model_folder(
-            tmp_path / name,
-            cfg=cfg,
-            weights=weights,
-            classes=ClassList(OLD, OLD_COLORS, colors_given=True),
-            metrics={},
-            record=TrainingRecord(),
-        )
-
-    return write
-
-
-def run(model, output, *arguments):
-    """The command in this process -> its model folder."""
-    load_script(PROJECT / "train_continual.py").command(
-        ["--model", str(model), "--output", str(output), *map(str, arguments), *ALONE]
-    )
-    return output / "model"
-
-
-def refusal(capsys, model, output, *arguments):
-    """What the command answers to bad arguments."""
-    with pytest.raises(SystemExit) as ended:
-        run(model, output, *arguments)
-    assert ended.value.code == 2
-    return capsys.readouterr().err
-
-
-def scores(model, image):
-    return segvit.from_pretrained(model).predict(image).scores
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -228,6 +159,9 @@ REFUSED = {
     "a weight of no class": (plain, (*FOLDER, WEIGHTS, "[['moon',2.0]]"), "['moon']"),
     "iterations of steps": (plain, (*FOLDER, "MODEL.SEGVIT.CONTINUAL.ITERATIONS", "[0,9]"), "SOLVER.MAX_ITER"),
     "other weights": (plain, (*FOLDER, "MODEL.WEIGHTS", "{other}"), "leave the key out"),
+    "another test size": (plain, (*FOLDER, "INPUT.MIN_SIZE_TEST", "48"), "INPUT.MIN_SIZE_TEST is 32"),
+    "windows": (plain, (*FOLDER, "TEST.WINDOW.ENABLED", "True"), "TEST.WINDOW.ENABLED is False"),
+    "several scales": (plain, (*FOLDER, "TEST.AUG.ENABLED", "True"), "TEST.AUG.ENABLED: steps are evaluated at one"),
     "no iteration": (plain, (*FOLDER, "SOLVER.MAX_ITER", "0"), "SOLVER.MAX_ITER"),
 }
 

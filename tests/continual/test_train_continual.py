@@ -260,6 +260,7 @@ def test_forgetting_is_measured_from_the_step_that_learnt_the_group():
         (["--eval-only"], "train_net.py --eval-only"),
         (["MODEL.SEGVIT.CONTINUAL.GROUPS", "[]"], "MODEL.SEGVIT.CONTINUAL.PROTOCOL"),
         (["DATASETS.TEST", "()"], "DATASETS.TEST"),
+        (["MODEL.SEGVIT.CONTINUAL.STEP", "1"], "CONTINUAL.STEP: this command trains all steps"),
         (["MODEL.SEGVIT.CONTINUAL.GROUPS", "[['sky'],['moon']]"], "'moon'"),
     ],
 )

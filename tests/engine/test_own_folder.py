@@ -7,9 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 from detectron2.engine import DefaultPredictor
 from PIL import Image
+from safetensors.torch import load_file
 
 from helpers.folders import CLASSES, HEIGHT, WIDTH, write_folder
 from helpers.processes import run_program
@@ -93,6 +95,17 @@ def test_eval_only_with_the_saved_config_gives_the_same_result(trained, tmp_path
     assert done.returncode == 0, done.stderr
     assert evaluation(tmp_path)["confusion_matrix"] == evaluation(trained)["confusion_matrix"]
     check_predictions(tmp_path)
+
+
+def test_the_model_folder_is_trained_further(trained, folder, tmp_path):
+    options = ["--output", tmp_path / "more", "DATASETS.FOLDER", folder, "SOLVER.MAX_ITER", 1, "SOLVER.BASE_LR", 1e-9]
+    done = run_program(TRAIN, "--model", trained, *options, "SOLVER.IMS_PER_BATCH", 1)
+    assert done.returncode == 0, done.stderr
+    before, after = (load_file(run / "model" / "model.safetensors") for run in (trained, tmp_path / "more"))
+    learnt = [
+        name for name in before if "running" not in name and "num_batches" not in name
+    ]  # not of the normalization
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in learnt)
 
 
 def test_the_saved_config_builds_a_predictor(trained, folder):

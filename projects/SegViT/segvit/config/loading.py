@@ -155,10 +155,13 @@ def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool =
 def config_layers(path: str | Path) -> list[tuple[Path, Layer]]:
     """The keys that each file of a config sets, as {"SOLVER.BASE_LR": value}: its `_BASE_` files come first.
 
+    Args:
+        path: of the file, or of a model folder.
+
     Raises:
         UserError: a file is missing, not plain YAML, or its own `_BASE_`.
     """
-    return _layers(Path(path), ())
+    return _layers(Path(path, MODEL_CONFIG) if Path(path, MODEL_WEIGHTS).is_file() else Path(path), ())
 
 
 def _layers(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, Layer]]:

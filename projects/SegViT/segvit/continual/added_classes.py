@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from segvit.assembly.heads.class_weights import KEY as CLASS_WEIGHTS
 from segvit.assembly.heads.class_weights import weights_by_id
 from segvit.checkpoint.run_record import may_change
 from segvit.command_line.model_arguments import config_file_of
-from segvit.config.continual_step import KEY, continual_step, dataset_classes
+from segvit.config.continual_step import KEY, ContinualStep, continual_step, dataset_classes
 from segvit.config.unread_keys import flat
 from segvit.config.validation import has_key, value_of
 from segvit.continual.learnt_classes import HEAD, LearntClasses, learnt_classes, new_classes
@@ -44,6 +45,8 @@ OF_NEW_GROUP = (
 )
 # What a recipe says of the training; a model that was trained in Python has none.
 SCHEDULE = ("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR")
+# How the model is used. They change scores; each command that uses the new model takes them.
+USE = ("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "TEST.PRECISION", "TEST.WINDOW.", "TEST.CONFIDENCE_TEMPERATURE")
 # How pixels become the input of the model.
 PIXELS = ("INPUT.FORMAT", "INPUT.CHANNELS", "INPUT.LEVELS", "INPUT.MAX_LEVEL", "INPUT.PERCENTILES")
 
@@ -89,7 +92,7 @@ def added_classes_config(args: argparse.Namespace) -> CfgNode:
     require_weights_of_new_classes(cfg)
     if Path(cfg.OUTPUT_DIR).resolve().is_relative_to(model.path.resolve()):
         raise UserError(f"--output {cfg.OUTPUT_DIR} is in the model folder {model.path}: choose another one")
-    require_same_model(cfg, model, num_groups=len(learnt.groups))
+    require_same_model(cfg, model, num_groups=len(learnt.groups), trains=not args.eval_only)
     return cfg
 
 
@@ -126,8 +129,7 @@ def require_no_own_keys(cfg: CfgNode, learnt: LearntClasses) -> None:
 
 def require_weights_of_new_classes(cfg: CfgNode) -> None:
     """Raise UserError if MODEL.SEGVIT.CLASS_WEIGHTS names a class that is not learnt now, or none."""
-    step = continual_step(cfg)
-    assert step is not None  # configs of `added_classes_config` have groups
+    step = _step(cfg)
     old = [step.class_names[class_id] for class_id in weights_by_id(cfg) if class_id not in step.new_classes]
     if old:
         raise UserError(
@@ -138,19 +140,12 @@ def require_weights_of_new_classes(cfg: CfgNode) -> None:
 
 def describe_data(cfg: CfgNode) -> str:
     """What is learnt from which images, in a line; with a warning if no pixel is a negative of the new classes."""
-    step = continual_step(cfg)
-    assert step is not None  # configs of `added_classes_config` have groups
-    new = [step.class_names[class_id] for class_id in step.new_classes]
-    of_dataset = dataset_classes(cfg.DATASETS.TRAIN[0])
-    others = [name for name in of_dataset if name not in step.class_names]
-    selected = [record for records in (step_records(cfg) or {}).values() for record in records]
+    new, (num_selected, labelled) = _new_names(cfg), _selected(cfg)
     total = sum(len(DatasetCatalog.get(name)) for name in cfg.DATASETS.TRAIN)
-    line = f"New classes: {', '.join(new)}; {len(selected)} of {total} images have a pixel of them and are trained on"
+    line = f"New classes: {', '.join(new)}; {num_selected} of {total} images have a pixel of them and are trained on"
+    others = [name for name in dataset_classes(cfg.DATASETS.TRAIN[0]) if name not in _step(cfg).class_names]
     if others:
         line += f"; background: {', '.join(others)}"
-    labelled = {
-        of_dataset[class_id] for ids in classes_present(selected) for class_id in ids if class_id < len(of_dataset)
-    }
     if labelled <= set(new):
         logger.warning(
             "no pixel of these images is labelled as anything but %s: nothing tells the new classes from the rest. "
@@ -160,6 +155,37 @@ def describe_data(cfg: CfgNode) -> str:
     return line
 
 
+def require_pixels(cfg: CfgNode) -> None:
+    """Raise UserError if no training image has a pixel of one of the new classes."""
+    new, (_, labelled) = _new_names(cfg), _selected(cfg)
+    absent = [name for name in new if name not in labelled]
+    if absent:
+        others = " ".join(shlex.quote(name) for name in new if name in labelled)
+        raise UserError(
+            f"no training image has a pixel of {', '.join(absent)}, which would never be predicted: label some, or "
+            f"choose the classes to learn: --classes {others}"
+        )
+
+
+def _step(cfg: CfgNode) -> ContinualStep:
+    step = continual_step(cfg)
+    assert step is not None  # configs of `added_classes_config` have groups
+    return step
+
+
+def _new_names(cfg: CfgNode) -> list[str]:
+    step = _step(cfg)
+    return [step.class_names[class_id] for class_id in step.new_classes]
+
+
+def _selected(cfg: CfgNode) -> tuple[int, set[str]]:
+    """The number of images that are trained on, and the names of the classes that they have a pixel of."""
+    of_dataset = dataset_classes(cfg.DATASETS.TRAIN[0])
+    selected = [record for records in (step_records(cfg) or {}).values() for record in records]
+    ids = {class_id for present in classes_present(selected) for class_id in present if class_id < len(of_dataset)}
+    return len(selected), {of_dataset[class_id] for class_id in ids}
+
+
 def require_fitting_images(cfg: CfgNode) -> None:
     """Read an image of each dataset. Raises UserError if it has other channels or levels than those of the model."""
     image_format = image_format_of(cfg)
@@ -167,16 +193,17 @@ def require_fitting_images(cfg: CfgNode) -> None:
         image_format.read(DatasetCatalog.get(name)[0]["file_name"])
 
 
-def require_same_model(cfg: CfgNode, model: ModelFolder, *, num_groups: int) -> None:
-    """Raise UserError if a key of the config would change what the model's groups compute."""
+def require_same_model(cfg: CfgNode, model: ModelFolder, *, num_groups: int, trains: bool) -> None:
+    """Raise UserError if a key of the config would change what the model's groups compute, or with `trains` return."""
     before, after = flat(model.cfg), flat(cfg)
+    fixed = ("MODEL.", *PIXELS, *(USE if trains else ()))
     free = {*OWN_KEYS, *OF_NEW_GROUP}
     if num_groups == 1:
         free |= {key for key in before if key.startswith(f"{KEY}.")}
     changed = [
         key
         for key, value in before.items()
-        if (key.startswith("MODEL.") or key in PIXELS) and key in after and after[key] != value
+        if key.startswith(fixed) and key in after and after[key] != value
         if key not in free and not may_change(key)
     ]
     if changed:

@@ -83,10 +83,12 @@ def new_classes(known: Sequence[str], of_dataset: Sequence[str], wanted: Sequenc
     if not new:
         raise UserError(f"the model knows all classes of the dataset, {', '.join(of_dataset)}: there is none to add")
     spelt = {name.casefold(): name for name in known}
-    alike = next((name for name in new if name.casefold() in spelt), None)
-    if alike is not None:
-        raise UserError(
-            f"class {alike!r} of the dataset differs from the model's {spelt[alike.casefold()]!r} in case alone: "
-            "rename it in the dataset's list, or name all classes to learn by --classes"
-        )
+    for name in new:
+        alike = spelt.setdefault(name.casefold(), name)
+        if alike != name:
+            owner = "the model's " if alike in known else ""
+            raise UserError(
+                f"class {name!r} of the dataset differs from {owner}{alike!r} in case alone: rename it in the "
+                "dataset's list, or name all classes to learn by --classes"
+            )
     return new

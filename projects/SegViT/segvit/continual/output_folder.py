@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from segvit.continual.run import METHODS
+from segvit.continual.run import METHODS, PATHS
+from segvit.continual.step_result import RESULT
 from segvit.engine.run_folder import CONFIG, clear, delete, has_trained
 from segvit.errors import UserError
 from segvit.experiments.cached_run import lock_config
 from segvit.model_folder.files import MODEL_FOLDER
+from segvit.output_files import atomic_write_text
 
 # What the command writes beside the folders of the methods, as patterns.
-FILES = (CONFIG, "log.txt*", "report.json", "report.txt", "report.png", MODEL_FOLDER, f".{MODEL_FOLDER}[.-]*")
+# SHA-256 of the weights that the run begins with.
+WEIGHTS = "weights.sha256"
+FILES = (CONFIG, WEIGHTS, "log.txt*", "report.json", "report.txt", "report.png", MODEL_FOLDER, f".{MODEL_FOLDER}[.-]*")
 # What a step writes into its folder beside the files of a run.
-STEP_FILES = ("result.json", "group*_alone")
+STEP_FILES = (RESULT, "group*_alone")
+REMEDY = "choose another --output, or start anew with --overwrite, which deletes its steps and reports"
 
 
 def check_output_folder(cfg: CfgNode, *, overwrite: bool) -> None:
@@ -40,16 +47,28 @@ def make_own(cfg: CfgNode, *, overwrite: bool) -> list[str]:
     """Make OUTPUT_DIR that of the run of this config; returns the names of deleted files.
 
     Raises:
-        UserError: it has the config of another run, and may not be overwritten.
+        UserError: it has the config of another run, or one that began with other weights, and may not be overwritten.
     """
     folder = Path(cfg.OUTPUT_DIR)
     deleted = clear_steps(folder) if overwrite else []
-    lock_config(
-        cfg,
-        folder,
-        remedy="choose another --output, or start anew with --overwrite, which deletes its steps and reports",
-    )
+    lock_config(cfg, folder, remedy=REMEDY, ignored=PATHS)
+    lock_weights(cfg.MODEL.WEIGHTS, folder)
     return deleted
+
+
+def lock_weights(weights: str, folder: Path) -> None:
+    """Write a checksum of the weights into the folder. Raises UserError if it has that of others."""
+    if not Path(weights).is_file():  # none, or not a file of this machine
+        return
+    digest = hashlib.sha256()
+    with Path(weights).open("rb") as file:
+        for block in iter(partial(file.read, 2**20), b""):
+            digest.update(block)
+    checksum = digest.hexdigest()
+    record = folder / WEIGHTS
+    if record.is_file() and record.read_text(encoding="utf-8").strip() != checksum:
+        raise UserError(f"{weights} is not the model that the run in {folder} began with: {REMEDY}")
+    atomic_write_text(record, f"{checksum}\n")
 
 
 def clear_steps(folder: Path) -> list[str]:
@@ -59,7 +78,7 @@ def clear_steps(folder: Path) -> list[str]:
         steps = [path for path in sorted(folder.glob(f"{method}/step_*")) if path.is_dir()]
         for step in steps:
             deleted += clear(step) + delete(path for pattern in STEP_FILES for path in sorted(step.glob(pattern)))
-        deleted += delete(sorted(folder.glob(f"{method}/step_*.pth")))
+        deleted += delete([*sorted(folder.glob(f"{method}/step_*.pth")), *folder.glob(f"{method}/last_checkpoint")])
         for emptied in (*steps, folder / method):
             if emptied.is_dir() and not any(emptied.iterdir()):
                 emptied.rmdir()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from segvit.continual.run import StepResult
+from segvit.continual.step_result import StepResult
 from segvit.output_files import atomic_write_text
 from segvit.visualization.curves import draw_continual_curves
 
@@ -61,7 +61,8 @@ def steps_table(results: Results) -> str:
             figures += [_all_labels(step)] if has_all_labels else []
             figures += [step.metrics.get(f"mIoU_group{index}") for index in range(num_groups)]
             row = [method, step.step, *map(_format, figures), _format(step.metrics.get("mIoU_group0_alone"))]
-            row.append(_format(lost[position].get("group0_alone"), digits=3))
+            # Joint training has no step before, of which it could forget anything.
+            row.append(_format(None if method == "joint" else lost[position].get("group0_alone"), digits=3))
             row.append(_format(shares.get(method) if is_last else None, digits=3))
             row += [_format(step.metrics.get(f"AUROC_{name}")) for name in ("confidence", "score")]
             rows.append(row)
@@ -107,7 +108,8 @@ def _confusion_tables(results: Results) -> list[str]:
             continue
         names = [f"group {index}" for index in range(len(steps[-1].groups))]
         rows = [
-            [name, *(f"{percent:.2f}" for percent in row)] for name, row in zip(names, steps[-1].confusion, strict=True)
+            [name, *(_format(percent if any(row) else None) for percent in row)]  # no pixel, no percentage
+            for name, row in zip(names, steps[-1].confusion, strict=True)
         ]
         title = f"{method}: pixels of each group (row) predicted as each group (column), in percent"
         tables.append(f"{title}\n\n{tabulate(rows, ['', *names], 'simple', disable_numparse=True)}")

@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -21,6 +21,7 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.continual.calibration import calibrate_newest_group
+from segvit.continual.step_result import RESULT, StepResult, read_result, step_result
 from segvit.engine.trainer import Trainer
 from segvit.errors import UserError
 from segvit.experiments.cached_run import Overrides, lock_config, merge, train
@@ -34,26 +35,8 @@ logger = logging.getLogger(__name__)
 # each step's labels, and "joint" trains it on all labels at once.
 METHODS = ("continual", "finetune", "joint")
 
-
-@dataclass(frozen=True, kw_only=True)
-class StepResult:
-    """The evaluation of a model after one step.
-
-    Attributes:
-        method: see `METHODS`.
-        step: index of the step.
-        groups: class names of each group trained so far (G groups).
-        metrics: of `ContinualEvaluator`, in percent; None for a metric without a pixel to count.
-        confusion: (G, G), percentage of the pixels of each group (row) that are predicted as each group (column).
-        checkpoint: the file of the model.
-    """
-
-    method: str
-    step: int
-    groups: list[list[str]]
-    metrics: dict[str, float | None]
-    confusion: list[list[float]]
-    checkpoint: str
+# Keys of paths, which may be spelt differently when a command is repeated. `lock_weights` compares what they hold.
+PATHS = ("OUTPUT_DIR", "WEIGHTS")
 
 
 def protocol_step(cfg: CfgNode) -> ContinualStep:
@@ -130,11 +113,11 @@ def run_or_load_step(cfg: CfgNode, method: str, hooks: Callable[[], list[HookBas
     """
     folder = Path(cfg.OUTPUT_DIR)
     if comm.is_main_process():
-        lock_config(cfg, folder)
+        lock_config(cfg, folder, ignored=PATHS)
     comm.synchronize()
-    result_file = folder / "result.json"
+    result_file = folder / RESULT
     if result_file.is_file():
-        return StepResult(**json.loads(result_file.read_text(encoding="utf-8")))
+        return read_result(result_file)
     step = continual_step(cfg)
     assert step is not None  # configs of `step_configs` have groups
     checkpoint = step_checkpoint(folder.parent, step.index)
@@ -148,10 +131,27 @@ def run_or_load_step(cfg: CfgNode, method: str, hooks: Callable[[], list[HookBas
     result = None
     if comm.is_main_process():
         known = {name: value for group in metrics.values() for name, value in group.items() if not math.isnan(value)}
-        pack_checkpoint(checkpoint, folder / MODEL_FOLDER, cfg=cfg, metrics=known)
-        result = _step_result(cfg, step, method, metrics, checkpoint)
+        packed = cfg if trained else without_recipe(cfg)
+        pack_checkpoint(checkpoint, folder / MODEL_FOLDER, cfg=packed, metrics=known)
+        result = step_result(cfg, step, method, metrics, checkpoint)
         atomic_write_text(result_file, json.dumps(asdict(result), indent=2))
     return comm.all_gather(result)[0]
+
+
+def finished_results(cfg: CfgNode, method: str, folder: Path) -> list[StepResult]:
+    """The results of all steps of a method, of an earlier call; empty if one is missing."""
+    files = [Path(step_cfg.OUTPUT_DIR, RESULT) for step_cfg in step_configs(cfg, method, folder)]
+    if not all(file.is_file() for file in files):
+        return []
+    return [read_result(file) for file in files]
+
+
+def without_recipe(cfg: CfgNode) -> CfgNode:
+    """The config of a finished model, which this run does not train, without a schedule."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    del cfg["SOLVER"]
+    return cfg
 
 
 def write_last_model(cfg: CfgNode, folder: Path) -> Path:
@@ -179,7 +179,7 @@ def train_step(
     comm.synchronize()
     # A finished model may list its classes in another order than the protocol, whose groups say which they are.
     model = load_step(cfg, weights, compares_classes=cfg.SOLVER.MAX_ITER > 0)
-    if method == "continual" and step.index and step.calibration == "bias":
+    if method == "continual" and step.index and step.calibration == "bias" and cfg.SOLVER.MAX_ITER > 0:
         seed_all_rng(cfg.SEED + comm.get_rank())
         calibrate_newest_group(model, Trainer.build_train_loader(cfg), step.new_classes)
     SegViTCheckpointer(model, str(checkpoint.parent), run=RunRecord.of(cfg), save_to_disk=comm.is_main_process()).save(
@@ -207,30 +207,3 @@ def load_step(cfg: CfgNode, weights: Path, *, compares_classes: bool = True) -> 
     model = Trainer.build_model(without_pretrained(cfg)).eval()
     SegViTCheckpointer(model, run=RunRecord.of(cfg) if compares_classes else None).load(str(weights))
     return model
-
-
-def _step_result(
-    cfg: CfgNode, step: ContinualStep, method: str, metrics: dict[str, dict[str, float]], checkpoint: Path
-) -> StepResult:
-    evaluation = json.loads(Path(cfg.OUTPUT_DIR, "sem_seg_evaluation.json").read_text(encoding="utf-8"))
-    names, matrix = evaluation["classes"], evaluation["confusion_matrix"]
-    per_class = {name: value for name, value in metrics["sem_seg"].items() if name.startswith("IoU-")}
-    all_metrics = {**metrics["continual"], **per_class}
-    return StepResult(
-        method=method,
-        step=step.index,
-        groups=[[names[class_id] for class_id in group] for group in step.known_groups],
-        metrics={name: None if math.isnan(value) else value for name, value in all_metrics.items()},
-        confusion=_group_confusion(matrix, step),
-        checkpoint=str(checkpoint),
-    )
-
-
-def _group_confusion(matrix: list[list[int]], step: ContinualStep) -> list[list[float]]:
-    """Sum (K, K) pixel counts over groups -> (G, G), each row in percent."""
-    groups = step.known_groups
-    counts = [
-        [sum(matrix[row][column] for row in true_group for column in predicted_group) for predicted_group in groups]
-        for true_group in groups
-    ]
-    return [[100 * count / max(sum(row), 1) for count in row] for row in counts]

@@ -27,8 +27,6 @@ from segvit.visualization.curves import read_metrics
 
 # Config key -> value.
 Overrides = dict[str, object]
-# The one line that may differ between two calls with the same config.
-OUTPUT_DIR_LINE = re.compile(r"^OUTPUT_DIR: .*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,13 +133,24 @@ def evaluations(cfg: CfgNode, folder: Path, name: str) -> dict[int, float]:
     return {min(iteration + 1, cfg.SOLVER.MAX_ITER): score for iteration, score in zip(iterations, scores, strict=True)}
 
 
-def lock_config(cfg: CfgNode, folder: Path, *, remedy: str = "choose another --output") -> None:
-    """Write the config into the folder. Raises UserError, which ends in `remedy`, if it has that of another run."""
+def lock_config(
+    cfg: CfgNode,
+    folder: Path,
+    *,
+    remedy: str = "choose another --output",
+    ignored: Sequence[str] = ("OUTPUT_DIR",),
+) -> None:
+    """Write the config into the folder, unless it is there.
+
+    Raises UserError, which ends in `remedy`, if the folder has that of another run, in other keys than those `ignored`
+    (their last parts).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config_file = folder / "config.yaml"
     if config_file.is_file():
         earlier = config_file.read_text(encoding="utf-8")
-        if OUTPUT_DIR_LINE.sub("", earlier) != OUTPUT_DIR_LINE.sub("", cfg.dump()):
+        lines = re.compile(rf"^ *({'|'.join(ignored)}): .*$", re.MULTILINE)
+        if lines.sub("", earlier) != lines.sub("", cfg.dump()):
             raise UserError(f"{config_file} belongs to a run with another config: {remedy}")
         return
     atomic_write_text(config_file, cfg.dump())

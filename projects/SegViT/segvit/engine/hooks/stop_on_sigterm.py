@@ -52,7 +52,11 @@ class StopOnSigterm(HookBase):
         name = f"model_{self.trainer.iter:07d}"
         self._checkpointer.save(name, iteration=self.trainer.iter)
         comm.synchronize()  # no process exits before the file is written
-        logger.warning("SIGTERM: stopped after iteration %d, saved %s.pth; --resume continues", self.trainer.iter, name)
+        logger.warning(
+            "SIGTERM: stopped after iteration %d, saved %s.pth. The same command continues, train_net.py with --resume",
+            self.trainer.iter,
+            name,
+        )
         raise SystemExit(EXIT_CODE)
 
     def after_train(self) -> None:

@@ -16,7 +16,8 @@ from segvit.modeling.continual.class_groups import ClassGroups
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.outputs import DecoderOutputs, MergedOutputs
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
-from segvit.modeling.postprocessing.semantic_inference import class_probabilities, upsample_masks
+from segvit.modeling.postprocessing.resizing import resize_maps
+from segvit.modeling.postprocessing.semantic_inference import class_probabilities
 from segvit.modeling.token_reduction.token_set import Stage
 from segvit.modeling.tokens import send
 
@@ -90,7 +91,7 @@ def _on_one_grid(masks: list[torch.Tensor], padded_size: tuple[int, int]) -> lis
     """
     if all(mask.shape[-2:] == masks[0].shape[-2:] for mask in masks):
         return masks
-    return [upsample_masks(mask.float(), padded_size) for mask in masks]
+    return [resize_maps(mask.float(), padded_size) for mask in masks]
 
 
 def _merge_channels(tensors: Sequence[torch.Tensor], groups: ClassGroups, *, num_classes: int) -> torch.Tensor:

@@ -137,7 +137,8 @@ class ATMDecoder(ReturnsMoreInTraining, nn.Module):
         """
         first = feature_maps[0]
         batch_size = (first.tokens if isinstance(first, CellMap) else first).shape[0]  # `len` would fix it in an export
-        queries = self.class_queries.weight.expand(batch_size, -1, -1)
+        # Contiguous, because linear layers sum a strided batch in an order that depends on whether weights are frozen.
+        queries = self.class_queries.weight.expand(batch_size, -1, -1).contiguous()
         masks: torch.Tensor | None = None
         predicting: list[tuple[torch.Tensor, torch.Tensor]] = []
         for stage, feature_map in zip(self.stages, feature_maps, strict=True):

@@ -76,7 +76,7 @@ class ShrunkDecoder(ReturnsMoreInTraining, nn.Module):
         feature_map = self.upsampling(stages[::-1])
         tokens = map_to_tokens(feature_map)
 
-        queries = self.class_queries.weight.expand(tokens.shape[0], -1, -1)
+        queries = self.class_queries.weight.expand(tokens.shape[0], -1, -1).contiguous()  # see `ATMDecoder`
         predictions: list[StageOutputs] = []
         layers = cast(list[ATMDecoderLayer], [*self.layers])
         projected = project_for_all([layer.cross_attn for layer in layers], tokens)

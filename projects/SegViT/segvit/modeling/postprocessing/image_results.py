@@ -14,10 +14,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
-import torch.nn.functional as F
 
 from segvit.modeling.postprocessing.image_sizes import ImageSizes
 from segvit.modeling.postprocessing.pruned_argmax import pruned_argmax
+from segvit.modeling.postprocessing.resizing import resize_maps
 from segvit.modeling.postprocessing.score_bands import (
     elements_at_once,
     join_bands,
@@ -113,4 +113,4 @@ def _resized_at_once(scores: torch.Tensor, sizes: ImageSizes) -> torch.Tensor:
     scores = scores[:, :height, :width]
     if sizes.image == sizes.output:
         return scores
-    return F.interpolate(scores[None], size=sizes.output, mode="bilinear", align_corners=False)[0]
+    return resize_maps(scores[None], sizes.output)[0]

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from segvit.errors import ArgumentError
+from segvit.modeling.postprocessing.resizing import resize_maps
 
 
 def class_probabilities(outputs: Mapping[str, Any]) -> torch.Tensor:
@@ -23,7 +23,7 @@ def class_probabilities(outputs: Mapping[str, Any]) -> torch.Tensor:
             ("class_probabilities", see `MergedOutputs`).
     """
     if "pred_logits" in outputs:
-        return outputs["pred_logits"].softmax(dim=-1).diagonal(dim1=1, dim2=2)
+        return outputs["pred_logits"].float().softmax(dim=-1).diagonal(dim1=1, dim2=2)
     return outputs["class_probabilities"]
 
 
@@ -38,16 +38,11 @@ def class_scores(masks: torch.Tensor, probabilities: torch.Tensor, size: tuple[i
     Returns:
         (B, K, H, W).
     """
-    upsampled = upsample_masks(masks.float(), size)
+    upsampled = resize_maps(masks.float(), size)
     factors = probabilities.float()[..., None, None]
     if torch.is_grad_enabled():
         return upsampled.sigmoid() * factors
     return upsampled.sigmoid_().mul_(factors)  # in place: the scores of a large image are gigabytes
-
-
-def upsample_masks(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """(B, K, h, w) to (B, K, *size), bilinear."""
-    return F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
 
 
 class SemanticInference(nn.Module):
@@ -82,7 +77,7 @@ class SemanticInference(nn.Module):
         if self.mode == "diagonal":
             return class_scores(outputs["pred_masks"], class_probabilities(outputs), size)
         # Mask logits are upsampled before the sigmoid or softmax, as in the official release.
-        masks = upsample_masks(outputs["pred_masks"], size)
+        masks = resize_maps(outputs["pred_masks"], size)
         if self.mode == "softmax":
             return masks.softmax(dim=1)
         # Every query's mask votes for class c by its probability of c; "no object" has no vote.

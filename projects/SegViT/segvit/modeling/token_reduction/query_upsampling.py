@@ -121,7 +121,7 @@ class LearnedQueryUpsampling(GridTensors):
         # One query per cell of the full grid, the same for every image.
         grid = stage_grid(stages[0])
         batch_size = stage_tokens(stages[0])[0].shape[0]
-        queries = self._queries_on(grid).expand(batch_size, -1, -1)  # (B, N, D)
+        queries = self._queries_on(grid).expand(batch_size, -1, -1).contiguous()  # (B, N, D), see `ATMDecoder`
 
         # Stage by stage, the queries attend to the encoder's tokens.
         for module, stage in zip(self.stages, stages, strict=True):
