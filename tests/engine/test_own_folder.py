@@ -104,7 +104,7 @@ def test_the_model_folder_is_trained_further(trained, folder, tmp_path):
     before, after = (load_file(run / "model" / "model.safetensors") for run in (trained, tmp_path / "more"))
     learnt = [
         name for name in before if "running" not in name and "num_batches" not in name
-    ]  # not of the normalization
+    ]  # no statistics
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in learnt)
 
 
