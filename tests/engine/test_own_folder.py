@@ -102,9 +102,7 @@ def test_the_model_folder_is_trained_further(trained, folder, tmp_path):
     done = run_program(TRAIN, "--model", trained, *options, "SOLVER.IMS_PER_BATCH", 1)
     assert done.returncode == 0, done.stderr
     before, after = (load_file(run / "model" / "model.safetensors") for run in (trained, tmp_path / "more"))
-    learnt = [
-        name for name in before if "running" not in name and "num_batches" not in name
-    ]  # no statistics
+    learnt = [name for name in before if "running" not in name and "num_batches" not in name]  # no statistics
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in learnt)
 
 
