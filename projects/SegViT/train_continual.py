@@ -139,7 +139,7 @@ def check(args: argparse.Namespace) -> None:
     require_datasets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     require_folder(cfg.OUTPUT_DIR, origin="OUTPUT_DIR")
     check_output_folder(cfg, overwrite=args.overwrite)
-    if args.overwrite:
+    if args.overwrite or adds_classes(args):
         require_known_ids(cfg)
     require_same_classes(cfg)
     if adds_classes(args):
@@ -167,7 +167,7 @@ def main(args: argparse.Namespace) -> dict[str, list[StepResult]]:
         seed_run(cfg, benchmark=True)
         if adds_classes(args) and comm.is_main_process():
             check_before_training(cfg)
-            show("%s", describe_data(cfg))
+            show("%s", describe_data(cfg, trains=not args.eval_only))
         return run_methods(cfg, args.method, trains=not args.eval_only)
 
 

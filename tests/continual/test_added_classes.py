@@ -68,6 +68,22 @@ def test_a_model_is_evaluated_on_classes_that_it_has_not_learnt(write_model, fol
     assert all(0 <= step["metrics"][f"AUROC_{name}"] <= 100 for name in ("confidence", "score"))
     assert step["metrics"]["IoU-sky"] is not None and step["groups"] == [list(OLD)]
     assert not (tmp_path / "unsure" / "model").exists()
+    assert "have a pixel of them and are trained on" not in (tmp_path / "unsure" / "log.txt").read_text()
+
+
+def test_ids_of_no_class_are_refused_before_training_and_a_list_of_one_class_is_no_error(
+    write_model, folder, tmp_path, capsys
+):
+    old, arguments = write_model(), ("DATASETS.FOLDER", folder)
+    for path in (folder / "annotations").rglob("*.png"):
+        edit(path, lambda labels: np.where(labels == 2, 77, labels).astype(np.uint8))
+    answer = refusal(capsys, old, tmp_path / "more", *arguments)
+    assert "77" in answer and "nothing was started" in answer and not (tmp_path / "more").exists()
+    for path in (folder / "annotations").rglob("*.png"):
+        edit(path, lambda labels: np.where(labels == 0, 0, 255).astype(np.uint8))
+    (folder / "classes.json").write_text(json.dumps([{"name": "grass"}]))
+    run(old, tmp_path / "more", *arguments)
+    assert "every pixel would be predicted" not in (tmp_path / "more" / "log.txt").read_text()
 
 
 class Interrupt(HookBase):

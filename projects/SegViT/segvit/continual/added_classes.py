@@ -138,11 +138,17 @@ def require_weights_of_new_classes(cfg: CfgNode) -> None:
         )
 
 
-def describe_data(cfg: CfgNode) -> str:
-    """What is learnt from which images, in a line; with a warning if no pixel is a negative of the new classes."""
+def describe_data(cfg: CfgNode, *, trains: bool = True) -> str:
+    """What is learnt from which images, in a line; with a warning if no pixel is a negative of the new classes.
+
+    Without `trains`, which images have them.
+    """
     new, (num_selected, labelled) = _new_names(cfg), _selected(cfg)
     total = sum(len(DatasetCatalog.get(name)) for name in cfg.DATASETS.TRAIN)
-    line = f"New classes: {', '.join(new)}; {num_selected} of {total} images have a pixel of them and are trained on"
+    line = f"New classes: {', '.join(new)}; {num_selected} of {total} images have a pixel of them"
+    if not trains:
+        return line
+    line += " and are trained on"
     others = [name for name in dataset_classes(cfg.DATASETS.TRAIN[0]) if name not in _step(cfg).class_names]
     if others:
         line += f"; background: {', '.join(others)}"

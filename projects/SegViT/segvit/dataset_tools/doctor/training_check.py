@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segvit.classes.class_list import ClassList
+from segvit.config.continual_step import model_names_classes
 from segvit.dataset_tools.doctor.checked_dataset import CheckedDataset, Pair, Split
 from segvit.dataset_tools.doctor.dataset_report import check_dataset
 from segvit.dataset_tools.doctor.finding import Finding
@@ -51,7 +52,7 @@ def require_known_ids(cfg: CfgNode) -> None:
     """Raise UserError for label ids of no class among these pairs: training would end at the first of them."""
     for finding in _find(cfg):
         if finding.kind == "ids_out_of_range":
-            raise UserError(f"{finding.describe()}\nnothing was deleted")
+            raise UserError(f"{finding.describe()}\nnothing was started, and nothing deleted")
 
 
 def _find(cfg: CfgNode) -> list[Finding]:
@@ -74,7 +75,9 @@ def _check(names: list[str], classes: tuple[str, ...], cfg: CfgNode) -> list[Fin
     report = check_dataset(dataset, workers=4, image_format=image_format_of(cfg), progress=False)
     # Single label maps without a labelled pixel are common in crops and tiles; a whole dataset of them is not.
     empty = {name for name, counts in report.counts.items() if counts.ignored_fraction == 1}
-    return [it for it in report.findings if it.kind in KINDS and (it.kind != "unlabelled" or it.split in empty)]
+    # One class may be added to those of a model.
+    kinds = set(KINDS) - ({"one_class"} if model_names_classes(cfg) else set())
+    return [it for it in report.findings if it.kind in kinds and (it.kind != "unlabelled" or it.split in empty)]
 
 
 def _sample(name: str) -> list[Pair]:
