@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from helpers.added_classes import OLD, plain, refusal, run, scores
 from helpers.folders import block_image, edit
 from helpers.tiny_models import use_shrunk_pp
+from segvit.continual.output_folder import lock_weights
+from segvit.errors import UserError
 from segvit.inference import SegViTPredictor
 from segvit.modeling.postprocessing.resizing import resize_maps
 
@@ -80,6 +82,21 @@ def test_a_repeated_command_begins_with_the_same_model(write_model, folder, tmp_
     assert "is not the model that the run in" in answer and "--overwrite" in answer
     anew = run(old, tmp_path / "more", "--overwrite", "DATASETS.FOLDER", folder)
     assert np.array_equal(scores(old, block_image(3)), scores(anew, block_image(3))[: len(OLD)])
+
+
+def test_weights_to_begin_with_are_compared_by_their_contents(tmp_path):
+    first, other = tmp_path / "first.pth", tmp_path / "other.pth"
+    first.write_bytes(b"a")
+    other.write_bytes(b"a")
+    lock_weights(str(first), tmp_path)
+    lock_weights(str(other), tmp_path)
+    for weights in ("", "no_file.pth", str(tmp_path / "third.pth")):
+        (tmp_path / "third.pth").write_bytes(b"b")
+        with pytest.raises(UserError, match="is not the model that the run in"):
+            lock_weights(weights, tmp_path)
+    (tmp_path / "anew").mkdir()
+    for _ in range(2):
+        lock_weights("", tmp_path / "anew")
 
 
 def test_the_model_of_the_finished_step_can_be_used(write_model, folder, tmp_path):

@@ -16,9 +16,9 @@ from segvit.experiments.cached_run import lock_config
 from segvit.model_folder.files import MODEL_FOLDER
 from segvit.output_files import atomic_write_text
 
-# What the command writes beside the folders of the methods, as patterns.
-# SHA-256 of the weights that the run begins with.
+# Which weights the run begins with.
 WEIGHTS = "weights.sha256"
+# What the command writes beside the folders of the methods, as patterns.
 FILES = (CONFIG, WEIGHTS, "log.txt*", "report.json", "report.txt", "report.png", MODEL_FOLDER, f".{MODEL_FOLDER}[.-]*")
 # What a step writes into its folder beside the files of a run.
 STEP_FILES = (RESULT, "group*_alone")
@@ -58,17 +58,22 @@ def make_own(cfg: CfgNode, *, overwrite: bool) -> list[str]:
 
 def lock_weights(weights: str, folder: Path) -> None:
     """Write a checksum of the weights into the folder. Raises UserError if it has that of others."""
-    if not Path(weights).is_file():  # none, or not a file of this machine
-        return
+    identity, record = _identity(weights), folder / WEIGHTS
+    if record.is_file() and record.read_text(encoding="utf-8").strip() != identity:
+        named = f"MODEL.WEIGHTS {weights!r}"
+        raise UserError(f"{named} is not the model that the run in {folder} began with: {REMEDY}")
+    atomic_write_text(record, f"{identity}\n")
+
+
+def _identity(weights: str) -> str:
+    """The SHA-256 of a file; what is none, such as a name or nothing, as it is."""
+    if not Path(weights).is_file():
+        return weights
     digest = hashlib.sha256()
     with Path(weights).open("rb") as file:
         for block in iter(partial(file.read, 2**20), b""):
             digest.update(block)
-    checksum = digest.hexdigest()
-    record = folder / WEIGHTS
-    if record.is_file() and record.read_text(encoding="utf-8").strip() != checksum:
-        raise UserError(f"{weights} is not the model that the run in {folder} began with: {REMEDY}")
-    atomic_write_text(record, f"{checksum}\n")
+    return digest.hexdigest()
 
 
 def clear_steps(folder: Path) -> list[str]:
