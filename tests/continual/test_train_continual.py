@@ -78,8 +78,8 @@ def weights(path):
 def test_every_step_writes_a_checkpoint_and_the_report_covers_all_steps(config_file, tmp_path, monkeypatch):
     monkeypatch.setattr("segvit.continual.calibration.NUM_IMAGES", 4)
     output = tmp_path / "out"
-    bias = ("MODEL.SEGVIT.CONTINUAL.CALIBRATION", "bias")
-    run(config_file, output, "--method", "continual", "finetune", "joint", *bias)
+    keys = ("MODEL.SEGVIT.CONTINUAL.CALIBRATION", "bias", "MODEL.SEGVIT.ENCODER_WEIGHT", "1.0")
+    run(config_file, output, "--method", "continual", "finetune", "joint", *keys)
     assert weights(output / "continual" / "step_1.pth")["sem_seg_head.added.0.factor"] != 1
     names = {str(path.relative_to(output)) for path in output.rglob("*.pth")}
     steps = {f"{method}/step_{step}.pth" for method in ("continual", "finetune") for step in range(3)}

@@ -9,7 +9,6 @@ from yacs.config import CfgNode
 from segvit.assembly.heads.class_weights import class_weights
 from segvit.assembly.heads.decoder_keys import head_stages
 from segvit.assembly.stage_shape import StageShape
-from segvit.config.continual_step import continual_step
 from segvit.errors import UserError, renamed_arguments
 from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.losses.edge_loss import EdgeLoss
@@ -57,6 +56,8 @@ def build_encoder_loss(cfg: CfgNode, input_shape: dict[str, StageShape]) -> Enco
     if not segvit.ENCODER_WEIGHT:
         return None
     in_feature = head_stages(cfg, input_shape)[0]
+    # The baselines of continual segmentation are trained and evaluated as models of all classes.
+    head = cfg.MODEL.SEM_SEG_HEAD.NAME
     return EncoderLoss(
         in_feature=in_feature,
         in_dim=input_shape[in_feature].channels,
@@ -64,7 +65,7 @@ def build_encoder_loss(cfg: CfgNode, input_shape: dict[str, StageShape]) -> Enco
         weight=segvit.ENCODER_WEIGHT,
         stride=segvit.MASK_LOSS_STRIDE,
         weights_by_class=class_weights(cfg),
-        has_background=continual_step(cfg) is not None,
+        has_background=head == "ContinualHead",
     )
 
 
