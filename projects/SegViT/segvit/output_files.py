@@ -1,13 +1,15 @@
-"""Atomic writes of files and folders, links of files, and the check that an output folder can be written to."""
+"""Atomic writes of files and folders, links and checksums of files, and the check that a folder can be written to."""
 
 from __future__ import annotations
 
 import errno
 import glob
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from segvit.errors import UserError
@@ -149,3 +151,12 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, which is read block by block."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(partial(file.read, 2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -14,7 +12,7 @@ from segvit.engine.run_folder import CONFIG, clear, delete, has_trained
 from segvit.errors import UserError
 from segvit.experiments.cached_run import lock_config
 from segvit.model_folder.files import MODEL_FOLDER
-from segvit.output_files import atomic_write_text
+from segvit.output_files import atomic_write_text, sha256_of
 
 # Which weights the run begins with.
 WEIGHTS = "weights.sha256"
@@ -58,22 +56,13 @@ def make_own(cfg: CfgNode, *, overwrite: bool) -> list[str]:
 
 def lock_weights(weights: str, folder: Path) -> None:
     """Write a checksum of the weights into the folder. Raises UserError if it has that of others."""
-    identity, record = _identity(weights), folder / WEIGHTS
+    # What is no file, such as a name or nothing, stands for itself.
+    identity = sha256_of(Path(weights)) if Path(weights).is_file() else weights
+    record = folder / WEIGHTS
     if record.is_file() and record.read_text(encoding="utf-8").strip() != identity:
         named = f"MODEL.WEIGHTS {weights!r}"
         raise UserError(f"{named} is not the model that the run in {folder} began with: {REMEDY}")
     atomic_write_text(record, f"{identity}\n")
-
-
-def _identity(weights: str) -> str:
-    """The SHA-256 of a file; what is none, such as a name or nothing, as it is."""
-    if not Path(weights).is_file():
-        return weights
-    digest = hashlib.sha256()
-    with Path(weights).open("rb") as file:
-        for block in iter(partial(file.read, 2**20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def clear_steps(folder: Path) -> list[str]:

@@ -170,16 +170,17 @@ def train_step(
     cfg: CfgNode, step: ContinualStep, method: str, checkpoint: Path, hooks: Callable[[], list[HookBase]]
 ) -> None:
     """Train, calibrate and save one step's model."""
-    if cfg.SOLVER.MAX_ITER == 0:
-        # The classes of a finished model are the first group, which needs no training.
-        weights = Path(cfg.MODEL.WEIGHTS)
-    else:
+    trained = cfg.SOLVER.MAX_ITER > 0
+    if trained:
         train(training_config(cfg, method), hooks())
         weights = Path(cfg.OUTPUT_DIR, "model_final.pth")
+    else:
+        # The classes of a finished model are the first group, which needs no training.
+        weights = Path(cfg.MODEL.WEIGHTS)
     comm.synchronize()
     # A finished model may list its classes in another order than the protocol, whose groups say which they are.
-    model = load_step(cfg, weights, compares_classes=cfg.SOLVER.MAX_ITER > 0)
-    if method == "continual" and step.index and step.calibration == "bias" and cfg.SOLVER.MAX_ITER > 0:
+    model = load_step(cfg, weights, compares_classes=trained)
+    if method == "continual" and step.index and step.calibration == "bias" and trained:
         seed_all_rng(cfg.SEED + comm.get_rank())
         calibrate_newest_group(model, Trainer.build_train_loader(cfg), step.new_classes)
     SegViTCheckpointer(model, str(checkpoint.parent), run=RunRecord.of(cfg), save_to_disk=comm.is_main_process()).save(

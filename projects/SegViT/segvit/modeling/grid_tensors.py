@@ -19,6 +19,11 @@ def is_exporting() -> bool:
     return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
 
 
+def is_making_graph() -> bool:
+    """Whether what runs becomes a graph, for a compiler or an exporter: it must not depend on values."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 # Grids of unknown weights are looked for up to this side: 4096 pixels in patches of 8.
 LARGEST_SIDE = 512
 

@@ -56,8 +56,6 @@ def build_encoder_loss(cfg: CfgNode, input_shape: dict[str, StageShape]) -> Enco
     if not segvit.ENCODER_WEIGHT:
         return None
     in_feature = head_stages(cfg, input_shape)[0]
-    # The baselines of continual segmentation are trained and evaluated as models of all classes.
-    head = cfg.MODEL.SEM_SEG_HEAD.NAME
     return EncoderLoss(
         in_feature=in_feature,
         in_dim=input_shape[in_feature].channels,
@@ -65,7 +63,8 @@ def build_encoder_loss(cfg: CfgNode, input_shape: dict[str, StageShape]) -> Enco
         weight=segvit.ENCODER_WEIGHT,
         stride=segvit.MASK_LOSS_STRIDE,
         weights_by_class=class_weights(cfg),
-        has_background=head == "ContinualHead",
+        # The baselines of continual segmentation are trained and evaluated as models of all classes.
+        has_background=cfg.MODEL.SEM_SEG_HEAD.NAME == "ContinualHead",
     )
 
 

@@ -5,7 +5,6 @@ During a run they are appended to a journal, so that an interrupted run can cont
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +13,6 @@ from segvit.output_files import atomic_write_text
 
 NAME = "prepared.sha256"
 LINE = re.compile(r"([0-9a-f]{64})  (.+)")
-
-
-def checksum(path: Path) -> str:
-    """The SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class ChecksumFile:

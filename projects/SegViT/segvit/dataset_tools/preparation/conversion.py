@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from segvit.dataset_tools.preparation.checksums import checksum
 from segvit.dataset_tools.preparation.distribution import IGNORED, LabelledImage, LabelTable, Problem
 from segvit.dataset_tools.preparation.readers import DamagedFileError, read_image_size, read_index_png
 from segvit.label_png import write_label_png
-from segvit.output_files import link_or_copy
+from segvit.output_files import link_or_copy, sha256_of
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Converter:
             ]
         except DamagedFileError as error:
             return Outcome(job.split, problem=Problem(error.path, error.reason))
-        checksums = job.known_checksums if is_kept else {path: checksum(path) for path in job.outputs}
+        checksums = job.known_checksums if is_kept else {path: sha256_of(path) for path in job.outputs}
         return Outcome(job.split, checksums, pixels[0], is_kept)
 
     def _convert(self, job: Job, size: tuple[int, int]) -> None:
@@ -107,7 +106,7 @@ def _is_current(job: Job) -> bool:
     sources = (job.image.source_file, job.image.image)
     newest = max(path.stat().st_mtime_ns for path in sources)
     return all(path.stat().st_mtime_ns >= newest for path in job.label_targets) and all(
-        checksum(path) == known for path, known in job.known_checksums.items()
+        sha256_of(path) == known for path, known in job.known_checksums.items()
     )
 
 

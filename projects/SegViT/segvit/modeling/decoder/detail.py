@@ -23,6 +23,7 @@ from torch import nn
 from segvit.errors import ArgumentError
 from segvit.modeling.decoder.outputs import DecoderOutputs, MaskOutputs
 from segvit.modeling.encoder.token_embedding import IMAGE_STAGE, stem_stage
+from segvit.modeling.grid_tensors import is_making_graph
 from segvit.modeling.training_outputs import ReturnsMoreInTraining
 
 SOURCES = ("image", "stem", "tokens")
@@ -206,7 +207,7 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
         tell, and are looked at each time.
         """
         weight = self.query_proj.weight
-        if torch.compiler.is_compiling() or torch.jit.is_tracing() or weight.is_meta:
+        if is_making_graph() or weight.is_meta:
             return True
         if weight.is_inference():
             return bool(weight.any())

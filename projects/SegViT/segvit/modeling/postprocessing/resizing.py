@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from segvit.modeling.grid_tensors import is_making_graph
+
 
 def resize_maps(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """(B, K, h, w) to (B, K, *size), bilinear; corners are not aligned.
@@ -16,8 +18,7 @@ def resize_maps(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     maps. Where no gradient is taken, maps are therefore resized one by one: a class has the same scores however many
     classes and images are beside it.
     """
-    is_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    if maps.device.type != "cpu" or torch.is_grad_enabled() or is_graph:
+    if maps.device.type != "cpu" or torch.is_grad_enabled() or is_making_graph():
         return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
     resized = maps.new_empty(*maps.shape[:2], *size)
     for image, resized_image in zip(maps, resized, strict=True):
