@@ -76,6 +76,7 @@ VALUES = [
     ("MODEL.SEGVIT.OUTPUT", "softmax", "MODEL.SEGVIT.LOSS"),
     ("MODEL.VIT.REDUCTION", "shrink", "'shrunk++'"),
     ("MODEL.SEGVIT.DETAIL.SOURCE", "edges", "'image' 'stem' 'tokens'"),
+    ("MODEL.SEGVIT.QUERY_UPSAMPLING", "nearest", "'block1', 'block0' [8, 8] 'none'"),
     ("MODEL.SEGVIT.CLASS_WEIGHTS", "auto", "list"),
     ("MODEL.SEGVIT.CLASS_WEIGHTS", "['auto',['pole',0.0]]", "pairs above"),
     ("MODEL.SEGVIT.CLASS_WEIGHTS", "[['pole',3.0]]", "names of classes"),

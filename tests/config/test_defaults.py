@@ -15,10 +15,10 @@ import segvit
 import segvit.data
 from helpers.config_models import meta_model
 from segvit.analysis.from_config import build_random_model
-from segvit.assembly.stage_shape import StageShape
 from segvit.config.continual_step import continual_step
 from segvit.d2 import SegViT, add_segvit_config, get_segvit_cfg, load_config
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
+from segvit.modeling.encoder.stage_shape import StageShape
 from segvit.modeling.tokens import padded_size
 
 PACKAGE = Path(segvit.__file__).parent

@@ -29,6 +29,14 @@ def test_a_model_decodes_stages_of_two_resolutions(swin_cfg):
     assert result["sem_seg"].isfinite().all()
 
 
+def test_nearest_upsampling_restores_half_a_grid_and_no_quarter(swin_cfg):
+    swin_cfg.MODEL.SEGVIT.QUERY_UPSAMPLING = "nearest"
+    build_model(swin_cfg)
+    swin_cfg.MODEL.VIT.OUT_INDICES, swin_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = [0, 2], ["stage2", "stage0"]
+    with pytest.raises(UserError, match=r"QUERY_UPSAMPLING 'nearest' .* are \[16, 4\]"):
+        build_model(swin_cfg)
+
+
 def test_a_frozen_backbone_stays_in_evaluation_mode(swin_cfg):
     swin_cfg.MODEL.VIT.FROZEN = True
     backbone = HierarchicalViT(swin_cfg, ShapeSpec(channels=3)).train()

@@ -45,11 +45,14 @@ def test_a_batch_equals_one_by_one_with_shrunk_pp(tiny_cfg, make_input, selectio
 def test_a_decoder_that_needs_maps_refuses_stages_after_the_reduction(tiny_cfg, upsampling, in_features):
     use_shrunk_pp(tiny_cfg)
     tiny_cfg.MODEL.SEGVIT.QUERY_UPSAMPLING, tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = upsampling, in_features
-    with pytest.raises(ValueError, match=r"IN_FEATURES: \['block2'\] .*MODEL\.SEGVIT"):
+    with pytest.raises(ValueError, match=r"IN_FEATURES \['block2'\] .*MODEL\.SEGVIT"):
         build(tiny_cfg)
 
 
-def test_nearest_upsampling_needs_a_reduction(tiny_cfg):
-    tiny_cfg.MODEL.SEGVIT.QUERY_UPSAMPLING = "nearest"
-    with pytest.raises(ValueError, match=r"QUERY_UPSAMPLING 'nearest' .*MODEL\.VIT\.REDUCTION"):
+@pytest.mark.parametrize("reduction", ["none", "shrunk", "shrunk++", "merge"])
+def test_nearest_upsampling_needs_a_stage_after_a_reduction(tiny_cfg, reduction):
+    vit = tiny_cfg.MODEL.VIT
+    vit.REDUCTION, vit.OUT_INDICES, vit.REDUCTION_BLOCK, vit.MERGE.BLOCK = reduction, [0, 1, 2], 2, 2
+    tiny_cfg.MODEL.SEGVIT.QUERY_UPSAMPLING, tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = "nearest", ["block1", "block0"]
+    with pytest.raises(ValueError, match=r"QUERY_UPSAMPLING 'nearest' .*\['block1', 'block0'\] are \[8, 8\]"):
         build(tiny_cfg)

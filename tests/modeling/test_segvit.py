@@ -89,9 +89,14 @@ def test_statistics_may_be_whole_numbers():
 @pytest.mark.parametrize("query_upsampling", ["none", "nearest"])
 def test_tokens_that_are_no_map_are_refused(query_upsampling):
     reduction = ReductionConfig(kind="shrunk++", block_index=1)
-    with pytest.raises(ArgumentError, match=r"query_upsampling .*block2, block1.*'nearest'"):
+    with pytest.raises(ArgumentError, match=r"^out_indices .*'block1'\] .*`query_upsampling` 'nearest'"):
         tiny_model(reduction=reduction, query_upsampling=query_upsampling)
     tiny_model(reduction=reduction, query_upsampling="nearest", out_indices=[0, 2])
+
+
+def test_nearest_upsampling_of_stages_of_one_grid_is_refused():
+    with pytest.raises(ArgumentError, match=r"^query_upsampling 'nearest' .*\['block2', 'block1'\] are \[8, 8\]"):
+        tiny_model(query_upsampling="nearest")
 
 
 @pytest.mark.parametrize(

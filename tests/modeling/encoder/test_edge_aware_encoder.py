@@ -8,6 +8,7 @@ import torch
 from test_vit_families import EACH_FAMILY, FAMILIES, C, block_inputs, build, draw_images, timm_twin
 from timm.models import Beit
 
+from segvit.modeling.encoder.stage_shape import StageShape
 from segvit.modeling.token_reduction.edge_head import edge_scores
 from segvit.modeling.token_reduction.reduction_builder import ReductionConfig
 
@@ -104,7 +105,7 @@ def test_attention_kernels_agree_on_padding():
 
 def test_stages_after_the_reduction_have_no_stride():
     assert build_reducing("ViT", (4, 4), "topk").stage_shapes() == {
-        "block1": (C, 16),
-        "block2": (C, None),
-        "block3": (C, None),
+        "block1": StageShape(channels=C, height=4, width=4, stride=16),
+        "block2": StageShape(channels=C),
+        "block3": StageShape(channels=C),
     }

@@ -13,11 +13,11 @@ from segvit.assembly.configurable import configurable
 from segvit.assembly.detail_keys import configured_pixel_stage
 from segvit.assembly.encoder_weights import encoder_weights
 from segvit.assembly.reduction_keys import reduction_config, reduction_keys
-from segvit.assembly.stage_shape import StageShape
 from segvit.config.device import number_format
 from segvit.errors import renamed_arguments
 from segvit.images import image_format_of
 from segvit.modeling.cast_weights import hold_cast_weights
+from segvit.modeling.encoder.stage_shape import StageShape
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
 from segvit.modeling.token_reduction.edge_head import EdgeHead
@@ -150,15 +150,7 @@ class PlainViT(EncoderBackbone):
         return {"encoder": encoder, **freezing(cfg)}
 
     def output_shape(self) -> dict[str, StageShape]:
-        """Channels, stride and, for images of `img_size`, the grid of each stage. A `TokenSet` has channels only."""
-        shapes = {}
-        for name, (channels, stride) in self.encoder.stage_shapes().items():
-            if stride is None:
-                shapes[name] = StageShape(channels=channels)
-                continue
-            height, width = (-(-length // stride) for length in self.img_size)
-            shapes[name] = StageShape(channels=channels, height=height, width=width, stride=stride)
-        return shapes
+        return self.encoder.stage_shapes()
 
     @property
     def size_divisibility(self) -> int:
@@ -167,9 +159,7 @@ class PlainViT(EncoderBackbone):
     @property
     def img_size(self) -> tuple[int, int]:
         """(H, W) in pixels that positions were made for; training batches are padded to it."""
-        rows, columns = self.encoder.embedding.grid_size
-        patch_height, patch_width = self.encoder.embedding.patch_size
-        return rows * patch_height, columns * patch_width
+        return self.encoder.embedding.img_size
 
 
 def freezing(cfg: CfgNode) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from yacs.config import CfgNode
 
-from segvit.assembly.stage_shape import StageShape
 from segvit.errors import renamed_arguments
 from segvit.modeling.decoder.detail import DetailConfig, finest_pixel_stage
+from segvit.modeling.encoder.stage_shape import StageShape
 from segvit.modeling.encoder.token_embedding import is_pixel_stage
 
 

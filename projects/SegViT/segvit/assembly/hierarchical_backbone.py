@@ -11,10 +11,10 @@ from segvit.assembly.backbone import ENCODER_KEYS, EncoderBackbone, freezing
 from segvit.assembly.configurable import configurable
 from segvit.assembly.detail_keys import configured_pixel_stage
 from segvit.assembly.encoder_weights import encoder_weights
-from segvit.assembly.stage_shape import StageShape
 from segvit.errors import UserError, renamed_arguments
 from segvit.images import image_format_of
 from segvit.modeling.encoder.hierarchical_encoder import HierarchicalEncoder
+from segvit.modeling.encoder.stage_shape import StageShape, map_shape
 
 # Keys of plain ViTs only, with the values that they must have for Swin.
 PLAIN_ONLY = {
@@ -68,15 +68,11 @@ class HierarchicalViT(EncoderBackbone):
 
     def output_shape(self) -> dict[str, StageShape]:
         encoder = self.encoder
-        height, width = self.img_size
         shapes = {}
         if encoder.pixel_stage:
-            shapes[encoder.pixel_stage] = StageShape(
-                channels=encoder.image_channels, height=height, width=width, stride=1
-            )
+            shapes[encoder.pixel_stage] = map_shape(encoder.image_channels, 1, self.img_size)
         for index, channels, stride in zip(encoder.out_indices, encoder.channels, encoder.strides, strict=True):
-            height, width = (-(-length // stride) for length in self.img_size)
-            shapes[f"stage{index}"] = StageShape(channels=channels, height=height, width=width, stride=stride)
+            shapes[f"stage{index}"] = map_shape(channels, stride, self.img_size)
         return shapes
 
     @property

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from segvit.errors import ArgumentError, renamed_arguments
-from segvit.modeling.decoder.decoder_builder import build_decoder
+from segvit.errors import renamed_arguments
+from segvit.modeling.decoder.decoder_builder import build_decoder, check_stages
 from segvit.modeling.decoder.detail import DetailConfig, finest_pixel_stage
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
@@ -27,6 +27,7 @@ CHECKPOINT_PREFIXES = {"backbone.encoder.": "encoder.", "sem_seg_head.": "head."
 DECODER_ARGUMENTS = {
     "num_heads": "decoder_heads",
     "in_dims": "out_indices",
+    "in_features": "out_indices",
     "source": "detail",
     "dim": "detail_dim",
     "stride": "detail_stride",
@@ -110,13 +111,8 @@ def build_head(
     """Build the decoder of all stages of an encoder; arguments as those of `build_segvit`."""
     embedding = encoder.embedding
     in_features = [f"block{index}" for index in sorted(encoder.out_indices, reverse=True)]  # deepest first
-    strides = {name: stride for name, (_, stride) in encoder.stage_shapes().items()}
-    if None in [strides[name] for name in (in_features if query_upsampling == "none" else in_features[-1:])]:
-        raise ArgumentError(
-            "query_upsampling",
-            f"{query_upsampling!r} cannot read {', '.join(in_features)}: after the reduction of Shrunk++ they are not "
-            "maps. Set 'nearest', and `out_indices` to two blocks, one before the reduction and one after",
-        )
+    shapes = encoder.stage_shapes()
+    check_stages(in_features, shapes, query_upsampling=query_upsampling)
     detail_config = None
     if detail != "none":
         detail_config = DetailConfig(

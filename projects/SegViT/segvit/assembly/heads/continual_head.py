@@ -16,13 +16,13 @@ from segvit.assembly.configurable import configurable
 from segvit.assembly.detail_keys import pixel_stages
 from segvit.assembly.heads.decoder_keys import block_settings, build_head_decoder, head_stages, require_stages
 from segvit.assembly.heads.loss_keys import build_criterion
-from segvit.assembly.stage_shape import StageShape
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.errors import UserError, renamed_arguments
 from segvit.modeling.continual.adapter import StageAdapter
 from segvit.modeling.continual.class_groups import ClassGroups
 from segvit.modeling.continual.group_decoders import AddedDecoder, Decoder, merge_groups
 from segvit.modeling.decoder.outputs import DecoderOutputs, MergedOutputs
+from segvit.modeling.encoder.stage_shape import StageShape
 from segvit.modeling.losses.competition_loss import CompetitionLoss
 from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets

@@ -7,12 +7,18 @@ from typing import Any
 from yacs.config import CfgNode
 
 from segvit.assembly.detail_keys import detail_config
-from segvit.assembly.reduction_keys import reduction_config
-from segvit.assembly.stage_shape import StageShape
 from segvit.errors import UserError, renamed_arguments
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
-from segvit.modeling.decoder.decoder_builder import build_decoder
+from segvit.modeling.decoder.decoder_builder import build_decoder, check_stages
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
+from segvit.modeling.encoder.stage_shape import StageShape
+
+# The config keys of the arguments that decide which stages a decoder reads, for error messages.
+STAGE_KEYS = {
+    "in_features": "MODEL.SEM_SEG_HEAD.IN_FEATURES",
+    "in_dims": "MODEL.SEM_SEG_HEAD.IN_FEATURES",
+    "query_upsampling": "MODEL.SEGVIT.QUERY_UPSAMPLING",
+}
 
 
 def head_stages(cfg: CfgNode, input_shape: dict[str, StageShape]) -> list[str]:
@@ -33,16 +39,6 @@ def require_stages(in_features: list[str], input_shape: dict[str, StageShape], *
     deepest_first = sorted(in_features, key=list(input_shape).index, reverse=True)
     if in_features != deepest_first:
         raise UserError(f"{key} {in_features}: the decoder reads the deepest stage first: set {deepest_first}")
-
-
-def require_maps(names: list[str], input_shape: dict[str, StageShape]) -> None:
-    """Raise UserError if one of the stages is not a map, but the set of tokens that Shrunk++ keeps."""
-    reduced = [name for name in names if input_shape[name].stride is None]
-    if reduced:
-        raise UserError(
-            f"MODEL.SEM_SEG_HEAD.IN_FEATURES: {reduced} come after the reduction of Shrunk++ and are not maps: set "
-            "MODEL.SEGVIT.QUERY_UPSAMPLING 'nearest', and end the list with a stage before MODEL.VIT.REDUCTION_BLOCK"
-        )
 
 
 def build_head_decoder(
@@ -70,19 +66,9 @@ def build_head_decoder(
     segvit = cfg.MODEL.SEGVIT
     query_upsampling = query_upsampling or segvit.QUERY_UPSAMPLING
     hidden_dim = hidden_dim or segvit.HIDDEN_DIM
-    require_maps(in_features if query_upsampling == "none" else in_features[-1:], input_shape)
-    deepest, shallowest = input_shape[in_features[0]], input_shape[in_features[-1]]
-    is_reduced = deepest.stride != shallowest.stride or reduction_config(cfg.MODEL.VIT) is not None
-    if query_upsampling == "nearest" and not is_reduced:
-        raise UserError(
-            "MODEL.SEGVIT.QUERY_UPSAMPLING 'nearest' restores what MODEL.VIT.REDUCTION has dropped, and the stages "
-            f"{in_features} lack nothing: set 'none'"
-        )
-    with renamed_arguments(
-        query_upsampling="MODEL.SEGVIT.QUERY_UPSAMPLING",
-        in_dims="MODEL.SEM_SEG_HEAD.IN_FEATURES",
-        num_heads="MODEL.SEGVIT.NUM_HEADS",
-    ):
+    shallowest = input_shape[in_features[-1]]
+    with renamed_arguments(**STAGE_KEYS, num_heads="MODEL.SEGVIT.NUM_HEADS"):
+        check_stages(in_features, input_shape, query_upsampling=query_upsampling)
         return build_decoder(
             in_dims=[input_shape[name].channels for name in in_features],
             grid_size=(shallowest.height or 0, shallowest.width or 0),

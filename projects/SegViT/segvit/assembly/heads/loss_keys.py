@@ -8,8 +8,8 @@ from yacs.config import CfgNode
 
 from segvit.assembly.heads.class_weights import class_weights
 from segvit.assembly.heads.decoder_keys import head_stages
-from segvit.assembly.stage_shape import StageShape
 from segvit.errors import UserError, renamed_arguments
+from segvit.modeling.encoder.stage_shape import StageShape
 from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.losses.edge_loss import EdgeLoss
 from segvit.modeling.losses.encoder_loss import EncoderLoss

@@ -9,13 +9,14 @@ from torch import nn
 from yacs.config import CfgNode
 
 from segvit.assembly.configurable import configurable
-from segvit.assembly.heads.decoder_keys import head_stages, require_maps
+from segvit.assembly.heads.decoder_keys import STAGE_KEYS, head_stages
 from segvit.assembly.heads.loss_keys import build_criterion
-from segvit.assembly.stage_shape import StageShape
-from segvit.errors import UserError
+from segvit.errors import UserError, renamed_arguments
+from segvit.modeling.decoder.decoder_builder import check_stages
 from segvit.modeling.decoder.linear_head import LinearHead
 from segvit.modeling.decoder.outputs import PixelOutputs
 from segvit.modeling.decoder.segmenter_head import SegmenterHead
+from segvit.modeling.encoder.stage_shape import StageShape
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
 from segvit.modeling.training_outputs import ReturnsMoreInTraining
@@ -48,7 +49,8 @@ class PerPixelHead(ReturnsMoreInTraining, nn.Module):
         in_features = head_stages(cfg, input_shape)
         if len(in_features) != 1:
             raise UserError(f"MODEL.SEM_SEG_HEAD.IN_FEATURES names {in_features}, but PerPixelHead reads one stage")
-        require_maps(in_features, input_shape)
+        with renamed_arguments(**STAGE_KEYS):
+            check_stages(in_features, input_shape)
         criterion = build_criterion(cfg, classes=range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))
         if not isinstance(criterion, PixelCrossEntropy):
             raise UserError(

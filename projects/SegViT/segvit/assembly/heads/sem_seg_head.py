@@ -13,10 +13,10 @@ from segvit.assembly.configurable import configurable
 from segvit.assembly.detail_keys import pixel_stages
 from segvit.assembly.heads.decoder_keys import build_head_decoder, head_stages
 from segvit.assembly.heads.loss_keys import build_criterion
-from segvit.assembly.stage_shape import StageShape
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.outputs import DecoderOutputs
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
+from segvit.modeling.encoder.stage_shape import StageShape
 from segvit.modeling.losses.criterion import SegViTCriterion
 from segvit.modeling.losses.pixel_cross_entropy import PixelCrossEntropy
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets

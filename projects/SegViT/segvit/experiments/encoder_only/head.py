@@ -17,7 +17,6 @@ from torch import nn
 from segvit.assembly.backbone import PlainViT
 from segvit.assembly.configurable import configurable
 from segvit.assembly.heads.decoder_keys import head_stages
-from segvit.assembly.stage_shape import StageShape
 from segvit.errors import UserError
 from segvit.experiments.backbone_comparison import depth_of
 from segvit.experiments.cached_run import merge
@@ -25,6 +24,7 @@ from segvit.experiments.encoder_only.decoder import EncoderOnlyDecoder
 from segvit.experiments.encoder_only.matched_criterion import MatchedCriterion
 from segvit.modeling.decoder.outputs import DecoderOutputs
 from segvit.modeling.encoder.attention_positions import AbsolutePositions
+from segvit.modeling.encoder.stage_shape import StageShape
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
 from segvit.modeling.losses.targets import LossCounts, LossNormalizers, MaskTargets
 from segvit.modeling.training_outputs import ReturnsMoreInTraining

@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from segvit.errors import ArgumentError
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.detail import DetailConfig
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
+from segvit.modeling.encoder.stage_shape import StageShape
 from segvit.modeling.token_reduction.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
+
+
+def check_stages(
+    in_features: Sequence[str], shapes: Mapping[str, StageShape], *, query_upsampling: str = "none"
+) -> None:
+    """Raise ArgumentError if a decoder cannot read some stages of an encoder.
+
+    Args:
+        in_features: names of the stages, deepest first.
+        shapes: of the encoder's stages.
+        query_upsampling: see `build_decoder`.
+    """
+    maps = in_features if query_upsampling == "none" else in_features[-1:]
+    no_maps = [name for name in maps if shapes[name].stride is None]
+    if no_maps:
+        raise ArgumentError(
+            "in_features",
+            f"{no_maps} come after the reduction of Shrunk++ and are not maps: read stages before it, or set "
+            "`query_upsampling` 'nearest' and read two, the last one and one before the reduction",
+        )
+    deepest, shallowest = shapes[in_features[0]], shapes[in_features[-1]]
+    is_halved = deepest.stride in (None, 2 * (shallowest.stride or 0))
+    if query_upsampling == "nearest" and not is_halved and not deepest.is_cell_map:
+        raise ArgumentError(
+            "query_upsampling",
+            f"'nearest' needs two stages of which the deeper one has lost every second row and column, but the strides "
+            f"of {list(in_features)} are {[shapes[name].stride for name in in_features]}: name one stage after a "
+            "token reduction and one before, or set 'none'",
+        )
 
 
 def build_decoder(

@@ -127,6 +127,11 @@ class TokenEmbedding(GridTensors):
         return torch.cat([*prefix, patches + positions], dim=1)
 
     @property
+    def img_size(self) -> tuple[int, int]:
+        """(H, W) in pixels of the images that the positions were made for, padded to whole patches."""
+        return self.grid_size[0] * self.patch_size[0], self.grid_size[1] * self.patch_size[1]
+
+    @property
     def _num_prefix_positions(self) -> int:
         return self.num_embedded_prefix_tokens if self.positions_cover_prefix else 0
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from segvit.modeling.encoder.attention_positions import BlockKwargs, Kept
+from segvit.modeling.encoder.stage_shape import StageShape, map_shape
 from segvit.modeling.encoder.token_embedding import TokenEmbedding
 from segvit.modeling.token_reduction.cell_reduction import CellReduction
 from segvit.modeling.token_reduction.cell_tokens import CellTokens
@@ -140,15 +141,20 @@ class PlainViTEncoder(nn.Module):
         )
         return tokens, kept, kept_block_kwargs
 
-    def stage_shapes(self) -> dict[str, tuple[int, int | None]]:
-        """Channels and stride in pixels of each stage; the stride of a `TokenSet`, which is no map, is None."""
-        shapes: dict[str, tuple[int, int | None]] = {**self.embedding.pixel_shapes}
-        first_reduced = len(self.blocks) if self.reduction_block_index is None else self.reduction_block_index
+    def stage_shapes(self) -> dict[str, StageShape]:
+        """The shape of each stage for images of the embedding's `img_size`."""
+        img_size, stride = self.embedding.img_size, self.embedding.patch_size[0]
+        shapes = {name: map_shape(*shape, img_size) for name, shape in self.embedding.pixel_shapes.items()}
         for index in self.out_indices:
-            stride: int | None = self.embedding.patch_size[0]
-            if self.reduction is not None and index >= first_reduced and not isinstance(self.reduction, CellReduction):
-                stride = 2 * self.embedding.patch_size[0] if self.reduction.keeps_grid else None
-            shapes[f"block{index}"] = (self.embed_dim, stride)
+            if self.reduction is None or index < cast(int, self.reduction_block_index):
+                shape = map_shape(self.embed_dim, stride, img_size)
+            elif isinstance(self.reduction, CellReduction):
+                shape = map_shape(self.embed_dim, stride, img_size, is_cell_map=True)
+            elif self.reduction.keeps_grid:
+                shape = map_shape(self.embed_dim, 2 * stride, img_size)
+            else:
+                shape = StageShape(self.embed_dim)
+            shapes[f"block{index}"] = shape
         return shapes
 
     def _patch_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
