@@ -129,6 +129,23 @@ def test_weights_of_the_detectron2_model_give_its_scores(encoder_weight, tiny_cf
         torch.testing.assert_close(scores, result["sem_seg"], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("upsampling", ["none", "learned"])
+@torch.no_grad()
+def test_a_stage_after_shrunk_alone_is_read_as_by_the_detectron2_model(upsampling, tiny_cfg):
+    """Its masks, and learned queries, lie on a grid of half the rows and columns."""
+    vit, segvit = tiny_cfg.MODEL.VIT, tiny_cfg.MODEL.SEGVIT
+    vit.REDUCTION, vit.REDUCTION_BLOCK, vit.OUT_INDICES = "shrunk", 1, [2]
+    tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["block2"]
+    segvit.QUERY_UPSAMPLING, segvit.DETAIL.SOURCE = upsampling, "tokens"
+    reference = build_model(tiny_cfg).eval()
+    torch.nn.init.ones_(reference.sem_seg_head.decoder.detail.query_proj.weight)
+    reduction = ReductionConfig(kind="shrunk", block_index=1)
+    model = tiny_model(reduction=reduction, out_indices=[2], query_upsampling=upsampling, detail="tokens")
+    model.load_state_dict(weights_from_detectron2(reference.state_dict()))
+    masks, expected = (network(images()[:1])["pred_masks"] for network in (model, reference.network))
+    assert masks.shape[2:] == (8, 12) and torch.equal(masks, expected)
+
+
 @torch.no_grad()
 def test_the_detectron2_model_runs_the_same_network(tiny_cfg, make_input):
     """Modules are shared, and saved under one name only."""

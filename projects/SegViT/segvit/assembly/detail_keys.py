@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from yacs.config import CfgNode
 
 from segvit.errors import renamed_arguments
+from segvit.modeling.decoder.decoder_builder import detail_config
 from segvit.modeling.decoder.detail import DetailConfig, finest_pixel_stage
 from segvit.modeling.encoder.stage_shape import StageShape
 from segvit.modeling.encoder.token_embedding import is_pixel_stage
@@ -22,23 +23,16 @@ def pixel_stages(input_shape: Mapping[str, StageShape]) -> list[str]:
     return [name for name in input_shape if is_pixel_stage(name)]
 
 
-def detail_config(cfg: CfgNode, input_shape: Mapping[str, StageShape], in_features: list[str]) -> DetailConfig | None:
+def configured_detail(
+    cfg: CfgNode, input_shape: Mapping[str, StageShape], in_features: list[str]
+) -> DetailConfig | None:
     """The detail branch of a decoder of these stages; None for none.
 
     Raises:
         UserError: for values that do not fit the model.
     """
     detail = cfg.MODEL.SEGVIT.DETAIL
-    if detail.SOURCE == "none":
-        return None
-    strides = [input_shape[name].stride for name in in_features]
     with renamed_arguments(
         source="MODEL.SEGVIT.DETAIL.SOURCE", dim="MODEL.SEGVIT.DETAIL.DIM", stride="MODEL.SEGVIT.DETAIL.STRIDE"
     ):
-        return DetailConfig(
-            source=detail.SOURCE,
-            dim=detail.DIM,
-            stride=detail.STRIDE,
-            coarse_stride=min(stride for stride in strides if stride),
-            pixel_dims=tuple(input_shape[name].channels or 0 for name in pixel_stages(input_shape)),
-        )
+        return detail_config(in_features, input_shape, source=detail.SOURCE, dim=detail.DIM, stride=detail.STRIDE)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from segvit.errors import renamed_arguments
-from segvit.modeling.decoder.decoder_builder import build_decoder, check_stages
-from segvit.modeling.decoder.detail import DetailConfig, finest_pixel_stage
+from segvit.modeling.decoder.decoder_builder import build_decoder, check_stages, detail_config
+from segvit.modeling.decoder.detail import finest_pixel_stage
 from segvit.modeling.encoder.vit_builder import build_vit_encoder
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
 from segvit.modeling.losses.encoder_loss import TENSOR as TRAINING_TENSOR
@@ -91,9 +91,10 @@ def build_segvit(
             detail_stride=detail_stride,
         )
         inference = SemanticInference(output)
-    patch_size = encoder.embedding.patch_size[0]
-    statistics: dict[str, Any] = {"pixel_mean": pixel_mean, "pixel_std": pixel_std}
-    return SegViT(encoder=encoder, head=head, inference=inference, patch_size=patch_size, **statistics)
+    patch = encoder.embedding.patch_size[0]
+    return SegViT(
+        encoder=encoder, head=head, inference=inference, patch_size=patch, pixel_mean=pixel_mean, pixel_std=pixel_std
+    )
 
 
 def build_head(
@@ -109,34 +110,25 @@ def build_head(
     detail_stride: int,
 ) -> DecoderHead:
     """Build the decoder of all stages of an encoder; arguments as those of `build_segvit`."""
-    embedding = encoder.embedding
     in_features = [f"block{index}" for index in sorted(encoder.out_indices, reverse=True)]  # deepest first
     shapes = encoder.stage_shapes()
     check_stages(in_features, shapes, query_upsampling=query_upsampling)
-    detail_config = None
-    if detail != "none":
-        detail_config = DetailConfig(
-            source=detail,
-            dim=detail_dim,
-            stride=detail_stride,
-            coarse_stride=embedding.patch_size[0],
-            pixel_dims=tuple(width for width, _ in embedding.pixel_shapes.values()),
-        )
+    shallowest = shapes[in_features[-1]]
     return DecoderHead(
         in_features=in_features,
         decoder=build_decoder(
             num_classes=num_classes,
-            in_dims=[encoder.embed_dim for _ in in_features],
-            grid_size=embedding.grid_size,
+            in_dims=[shapes[name].channels for name in in_features],
+            grid_size=(shallowest.height or 0, shallowest.width or 0),
             query_upsampling=query_upsampling,
             upsampling_layers=3,
             hidden_dim=dim,
             num_layers=num_layers,
             num_heads=num_heads,
             dropout=0.1,
-            detail=detail_config,
+            detail=detail_config(in_features, shapes, source=detail, dim=detail_dim, stride=detail_stride),
         ),
-        pixel_stages=list(embedding.pixel_shapes),
+        pixel_stages=list(encoder.embedding.pixel_shapes),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from segvit.assembly.detail_keys import detail_config
+from segvit.assembly.detail_keys import configured_detail
 from segvit.errors import UserError, renamed_arguments
 from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.decoder_builder import build_decoder, check_stages
@@ -80,7 +80,7 @@ def build_head_decoder(
             num_heads=hidden_dim * segvit.NUM_HEADS // segvit.HIDDEN_DIM,
             dropout=segvit.DROPOUT,
             init_std=segvit.INIT_STD,
-            detail=detail_config(cfg, input_shape, in_features),
+            detail=configured_detail(cfg, input_shape, in_features),
         )
 
 

@@ -9,6 +9,7 @@ from segvit.modeling.decoder.atm_decoder import ATMDecoder
 from segvit.modeling.decoder.detail import DetailConfig
 from segvit.modeling.decoder.shrunk_decoder import ShrunkDecoder
 from segvit.modeling.encoder.stage_shape import StageShape
+from segvit.modeling.encoder.token_embedding import is_pixel_stage
 from segvit.modeling.token_reduction.query_upsampling import InheritedQueryUpsampling, LearnedQueryUpsampling
 
 
@@ -39,6 +40,29 @@ def check_stages(
             f"of {list(in_features)} are {[shapes[name].stride for name in in_features]}: name one stage after a "
             "token reduction and one before, or set 'none'",
         )
+
+
+def detail_config(
+    in_features: Sequence[str], shapes: Mapping[str, StageShape], *, source: str, dim: int, stride: int
+) -> DetailConfig | None:
+    """The detail branch of a decoder of stages that `check_stages` accepts; None for the source "none".
+
+    Args:
+        in_features, shapes: see `check_stages`.
+        source, dim, stride: see `DetailConfig`.
+
+    Raises:
+        ArgumentError: if one of these is unknown or out of range.
+    """
+    if source == "none":
+        return None
+    return DetailConfig(
+        source=source,
+        dim=dim,
+        stride=stride,
+        coarse_stride=shapes[in_features[-1]].stride or 0,
+        pixel_dims=tuple(shape.channels for name, shape in shapes.items() if is_pixel_stage(name)),
+    )
 
 
 def build_decoder(
