@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.engine import DefaultPredictor
 from torch.nn.parallel import DistributedDataParallel
 
 from helpers.labels import assert_labels_are_argmax
 from helpers.tiny_models import build as build_tiny
-from helpers.tiny_models import use_windows
+from helpers.tiny_models import use_channels, use_windows
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
+from segvit.data.augmentation import ResizeShortestEdge
 from segvit.engine import Trainer
 
 NUM_CLASSES = 5
@@ -74,6 +74,17 @@ def test_scores_equal_a_plain_loop_over_the_views(tta_cfg, make_input, flip, win
     scores = scores_of(tta, image, height=size[0], width=size[1])
     torch.testing.assert_close(scores, mean_over_views(model, image, tta_cfg, size), rtol=1e-5, atol=1e-6)
     assert not torch.allclose(scores, scores_of(model, image, height=size[0], width=size[1]), atol=1e-3)
+
+
+def test_levels_in_floating_point_are_resized_as_they_are(tta_cfg):
+    """Elevations and reflectances are neither rounded nor kept within 0 to 255."""
+    use_channels(tta_cfg, 2)
+    tta_cfg.MODEL.PIXEL_MEAN, tta_cfg.MODEL.PIXEL_STD = [0.0, 0.5], [300.0, 0.3]
+    model, tta = build(tta_cfg)
+    levels = torch.rand(2, *SIZE, generator=torch.Generator().manual_seed(0))
+    image = levels * torch.tensor([1000.0, 1.0])[:, None, None] - torch.tensor([200.0, 0.0])[:, None, None]
+    scores = scores_of(tta, image)
+    torch.testing.assert_close(scores, mean_over_views(model, image, tta_cfg, SIZE), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("windows", [False, True])

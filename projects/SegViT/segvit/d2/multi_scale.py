@@ -1,6 +1,6 @@
 """`SemanticSegmentorWithTTA`: multi-scale and flipped testing.
 
-Shape shorthand: K classes, H x W pixels.
+Shape shorthand: C channels, K classes, H x W pixels.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from segvit.assembly.meta_arch import SegViT
 from segvit.assembly.model_types import ModelInput, ModelOutput, requested_size
 from segvit.data.augmentation import ResizeShortestEdge
 from segvit.errors import UserError
+from segvit.images import image_format_of
 from segvit.modeling.postprocessing.image_sizes import Size
 from segvit.modeling.postprocessing.score_bands import join_bands, mean_bands
 
@@ -38,16 +39,24 @@ class SemanticSegmentorWithTTA(nn.Module):
         min_sizes: short side of each view, in pixels.
         max_size: upper limit of a view's long side.
         flip: also segment the mirror image of each view.
+        dtype: in which views are resized, as training images are, see `ImageFormat`: uint8 or float32.
     """
 
     @configurable
     def __init__(
-        self, model: SegViT | DistributedDataParallel, *, min_sizes: Sequence[int], max_size: int, flip: bool
+        self,
+        model: SegViT | DistributedDataParallel,
+        *,
+        min_sizes: Sequence[int],
+        max_size: int,
+        flip: bool,
+        dtype: type[np.generic] = np.uint8,
     ) -> None:
         super().__init__()
         self.model: SegViT = model.module if isinstance(model, DistributedDataParallel) else model
         self.resizes = [ResizeShortestEdge(min_size, max_size) for min_size in min_sizes]
         self.flips = (False, True) if flip else (False,)
+        self.dtype = dtype
 
     @classmethod
     def from_config(cls, cfg: CfgNode, model: SegViT | DistributedDataParallel) -> dict[str, Any]:
@@ -58,16 +67,21 @@ class SemanticSegmentorWithTTA(nn.Module):
             "min_sizes": cfg.TEST.AUG.MIN_SIZES,
             "max_size": cfg.TEST.AUG.MAX_SIZE,
             "flip": cfg.TEST.AUG.FLIP,
+            "dtype": image_format_of(cfg).dtype,
         }
 
     @torch.no_grad()
     def forward(self, batched_inputs: list[ModelInput]) -> list[ModelOutput]:
-        """Inputs and outputs of `SegViT.forward` in inference. Raises UserError for pixel values outside 0 to 255."""
+        """Inputs and outputs of `SegViT.forward` in inference.
+
+        Raises UserError for pixel values outside 0 to 255 in images of 8 bits.
+        """
         return [self._segment(inputs) for inputs in batched_inputs]
 
     def _segment(self, inputs: ModelInput) -> ModelOutput:
         size = requested_size(inputs)
-        pixels = _as_bytes(inputs["image"]).permute(1, 2, 0).numpy()
+        image = _as_bytes(inputs["image"]) if self.dtype == np.uint8 else inputs["image"].float()
+        pixels = image.cpu().permute(1, 2, 0).numpy()
         views = [self._bands(pixels, resize, flipped, size) for resize in self.resizes for flipped in self.flips]
         mean = mean_bands(views, size) if self.model.labels_only else _mean_one_by_one(views, size)
         return self.model.result(mean, size)
@@ -75,17 +89,17 @@ class SemanticSegmentorWithTTA(nn.Module):
     def _bands(
         self, pixels: np.ndarray, resize: ResizeShortestEdge, flipped: bool, size: Size
     ) -> Iterator[torch.Tensor]:
-        """Bands of the scores of a view of (H, W, 3) pixels, flipped back and at the output size."""
+        """Bands of the scores of a view of (H, W, C) pixels, flipped back and at the output size."""
         view = torch.from_numpy(resize.get_transform(pixels).apply_image(pixels).copy()).permute(2, 0, 1)
         for band in self.model.score_bands(view.flip(-1) if flipped else view, size):
             yield band.flip(-1) if flipped else band
 
 
 def _as_bytes(image: torch.Tensor) -> torch.Tensor:
-    """(3, H, W) uint8 in main memory, as training resizes images. Detectron2's `DefaultPredictor` passes floats."""
+    """An image of 8 bits, (C, H, W), as uint8. Detectron2's `DefaultPredictor` passes floats."""
     if image.min() < 0 or image.max() > 255:
         raise UserError(f"pixel values must be from 0 to 255, not from {image.min():.4g} to {image.max():.4g}")
-    return image.round().byte().cpu() if image.is_floating_point() else image.cpu()
+    return image.round().byte() if image.is_floating_point() else image
 
 
 def _mean_one_by_one(views: Sequence[Iterator[torch.Tensor]], size: Size) -> Iterator[torch.Tensor]:
