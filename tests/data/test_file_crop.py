@@ -59,6 +59,16 @@ def test_the_ratio_scales_the_file(cfg, record, ratio):
     np.testing.assert_allclose(np.diff(rows[4:-4], axis=0), 1 / ratio, atol=0.1)
 
 
+@pytest.mark.parametrize(("max_area", "draws"), [(1.0, 1), (0.75, 10)])
+def test_crops_of_one_class_are_drawn_again_unless_any_crop_will_do(cfg, record, monkeypatch, max_area, draws):
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(record["sem_seg_file_name"])
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = max_area
+    mapper, draw, ends = SegViTSemanticDatasetMapper(cfg, is_train=True), np.random.randint, []
+    monkeypatch.setattr(np.random, "randint", lambda end: ends.append(end) or draw(end))
+    mapper(record)
+    assert len(ends) == 2 * draws
+
+
 def test_keys_that_need_the_whole_image_are_refused(cfg):
     cfg.INPUT.CROP.CLASS_PROBABILITY = 0.5
     with pytest.raises(UserError, match=r"INPUT\.CROP\.FROM_FILE"):

@@ -91,6 +91,8 @@ class FileCrop:
         return Crop(resize.apply_image(pixels), resize.apply_segmentation(floats).astype(ids.dtype), image.size)
 
     def _is_mixed(self, ids: np.ndarray) -> bool:
+        if self.single_category_max_area >= 1:  # any crop will do, also one of a single class
+            return True
         found, pixels = count_ids(ids)
         pixels = pixels[found != self.ignore_value]
         return len(pixels) > 1 and pixels.max() < pixels.sum() * self.single_category_max_area
