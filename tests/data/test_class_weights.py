@@ -1,6 +1,7 @@
 """MODEL.SEGVIT.CLASS_WEIGHTS: weights by name, counted weights, their file, and what is refused."""
 
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from helpers.toy_run import run, toy_run_cfg
 from segvit.assembly.heads.class_weights import class_weights
+from segvit.data import step_records
 from segvit.data.class_weights import balanced_weights, with_counted_weights
 from segvit.engine import Trainer
 from segvit.errors import UserError
@@ -68,6 +70,26 @@ def test_counted_weights_follow_the_pixels_of_the_training_labels(cfg):
     assert weights_in_model(with_counted_weights(cfg, resumes=False)) == pytest.approx(expected)
     cfg.MODEL.SEGVIT.CLASS_WEIGHTS = ["auto", ["sky", 7.0]]
     assert weights_in_model(with_counted_weights(cfg, resumes=False))[2] == 7.0
+
+
+def test_label_maps_are_counted_one_by_one(monkeypatch):
+    """Results that wait for the main thread hold no label maps."""
+    read = []
+
+    def read_label_map(file):
+        labels = np.full((4, 4), int(file), np.uint8)
+        read.append(weakref.ref(labels))
+        return labels
+
+    def wait_for_all(results, **_):
+        results = list(results)
+        assert len(read) == 8 and not any(labels() is not None for labels in read)
+        return results
+
+    monkeypatch.setattr(step_records, "read_label_map", read_label_map)
+    monkeypatch.setattr(step_records, "progress_bar", wait_for_all)
+    records = [{"sem_seg_file_name": str(number % 4)} for number in range(8)]
+    assert step_records.class_pixels(records, 3).tolist() == [32, 32, 32]
 
 
 def test_only_new_classes_of_a_continual_step_are_counted(cfg):

@@ -81,9 +81,9 @@ def class_pixels(records: Sequence[Mapping[str, Any]], num_ids: int) -> np.ndarr
     counts = np.zeros(num_ids, np.int64)
     files = [record["sem_seg_file_name"] for record in records]
     with ThreadPoolExecutor() as pool:
-        label_maps = pool.map(read_label_map, files)
-        for labels in progress_bar(label_maps, title="counting pixels", unit="label map", total=len(files)):
-            ids, pixels = count_ids(labels)
+        # Counted where they are read: results wait for this thread, and label maps would fill the memory.
+        found = pool.map(lambda file: count_ids(read_label_map(file)), files)
+        for ids, pixels in progress_bar(found, title="counting pixels", unit="label map", total=len(files)):
             known = ids < num_ids
             counts[ids[known]] += pixels[known]
     return counts
