@@ -94,8 +94,12 @@ def test_outputs_of_older_groups_stay_bit_identical(cfg, make_input, keys):
 
 @torch.no_grad()
 @pytest.mark.parametrize("learnt_first", [True, False])
-def test_groups_of_which_one_has_learnt_detail(tiny_cfg, make_input, learnt_first):
-    """The other has masks on the coarse grid; outputs of the older group stay as they are, and so do labels."""
+@pytest.mark.parametrize("encoder", ["plain", "shrunk"])
+def test_groups_of_which_one_has_learnt_detail(tiny_cfg, make_input, encoder, learnt_first):
+    """The other has masks on the coarse grid, of 5 x 7 patches or 3 x 4; those of the older group stay, and labels."""
+    tiny_cfg.MODEL.VIT.merge_from_other_cfg(CfgNode(ENCODERS[encoder]))
+    if encoder == "shrunk":
+        tiny_cfg.MODEL.VIT.OUT_INDICES, tiny_cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = [2], ["block2"]
     tiny_cfg.MODEL.SEGVIT.DETAIL.SOURCE = "image"
     first = build_model(continual(tiny_cfg, step=0))
     if learnt_first:

@@ -46,7 +46,7 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
         added: the later groups, oldest first.
         groups: the class ids of all of them.
         num_classes: K.
-        mask_stride: pixels per cell of the last of `in_features`, a map.
+        size_stage, size_stride: name and pixels per cell of the backbone's finest map, which tells the padded size.
         criterion: of the newest group's k classes.
         competition: loss between the newest and the older groups, in training; None for none.
     """
@@ -63,7 +63,8 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
         added: list[AddedDecoder],
         groups: ClassGroups,
         num_classes: int,
-        mask_stride: int,
+        size_stage: str,
+        size_stride: int,
         criterion: SegViTCriterion,
         pixel_stages: Sequence[str] = (),
         competition: CompetitionLoss | None = None,
@@ -74,7 +75,7 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
         self.pixel_stages = pixel_stages
         self.groups = groups
         self.num_classes = num_classes
-        self.mask_stride = mask_stride
+        self.size_stage, self.size_stride = size_stage, size_stride
         self.decoder = decoder
         self.added = nn.ModuleList(added)
         self.criterion = criterion
@@ -121,6 +122,8 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
         competition = None
         if step.competition_weight and added:
             competition = CompetitionLoss(weight=step.competition_weight, stride=criterion.mask_stride)
+        strides = {name: shape.stride for name, shape in input_shape.items() if shape.stride is not None}
+        size_stage = min(strides, key=strides.__getitem__)
         return {
             "in_features": in_features,
             "added_in_features": added_in_features,
@@ -128,7 +131,8 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
             "added": added,
             "groups": step.known_groups,
             "num_classes": step.num_classes,
-            "mask_stride": input_shape[in_features[-1]].stride,
+            "size_stage": size_stage,
+            "size_stride": strides[size_stage],
             "pixel_stages": pixel_stages(input_shape),
             "criterion": criterion,
             "competition": competition,
@@ -185,13 +189,13 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
             self.groups[:num_groups],
             num_classes=self.num_classes,
             factors=[None, *(added.get_buffer("factor") for added in self.added[: num_groups - 1])],
-            padded_size=self._padded_size(features[self.in_features[-1]]),
+            padded_size=self._padded_size(features),
         )
 
-    def _padded_size(self, stage: Stage) -> tuple[int, int]:
-        """(H, W) in pixels of the images whose stage this is, a map."""
-        height, width = stage_grid(stage)
-        return height * self.mask_stride, width * self.mask_stride
+    def _padded_size(self, features: dict[str, Stage]) -> tuple[int, int]:
+        """(H, W) in pixels of the images; a map of half the patches, rounded up, would not tell it."""
+        height, width = stage_grid(features[self.size_stage])
+        return height * self.size_stride, width * self.size_stride
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
         """What the losses of a batch are divided by (see `loss_normalizers`)."""
