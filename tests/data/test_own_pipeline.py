@@ -158,6 +158,28 @@ def test_a_config_holds_the_text_of_the_file_and_trains_with_it(tmp_path, tiny_c
     assert isinstance(build_train_augmentations(cfg)[-1], OwnPipeline)
 
 
+@pytest.mark.parametrize("given", ["file", "command line", "config file"])
+@pytest.mark.parametrize("text", ['[{"HorizontalFlip": {"p": 1.0}}]', "[HorizontalFlip: {p: 1.0}]"])
+def test_yaml_in_flow_style_stays_a_text(tmp_path, given, text):
+    """yacs takes the first one for a list of Python's."""
+    path, opts, file = (
+        CONFIGS / "camvid" / "segvit_scratch_320x240.yaml",
+        ["INPUT.AUGMENTATION", text],
+        tmp_path / "a.yaml",
+    )
+    if given == "file":
+        file.write_text(text)
+        opts[1] = str(file)
+    elif given == "config file":
+        file.write_text(yaml.safe_dump({"_BASE_": str(path), "INPUT": {"AUGMENTATION": text}}))
+        path, opts = file, []
+    cfg = load_config(path, opts)
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    assert load_config(tmp_path / "config.yaml").INPUT.AUGMENTATION == cfg.INPUT.AUGMENTATION
+    image, labels = sample()
+    assert np.array_equal(run(load_pipeline(cfg.INPUT.AUGMENTATION), image, labels)[1], labels[:, ::-1])
+
+
 def test_the_mapper_applies_it_with_the_seed_of_the_sample(tmp_path, tiny_cfg):
     image, labels = sample(ids=(0, 2))
     Image.fromarray(image).save(tmp_path / "image.png")

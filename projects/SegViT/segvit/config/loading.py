@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from ast import literal_eval
 from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import chain
@@ -29,7 +30,7 @@ MODEL_CONFIG, MODEL_WEIGHTS = "config.yaml", "model.safetensors"
 # libyaml's, where PyYAML has it.
 FAST_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# Keys whose value may be a YAML file, whose text the config then holds.
+# Keys whose value is YAML, or may be a YAML file, whose text the config then holds.
 YAML_VALUES = ("INPUT.AUGMENTATION",)
 
 # The folder of the shipped configs.
@@ -88,7 +89,17 @@ def _read_yaml_values(cfg: CfgNode) -> None:
         file = Path(name).expanduser()
         if not file.is_file():
             raise UserError(f"{key} {name!r} does not exist")
-        cfg.merge_from_list([key, file.read_text(encoding="utf-8")])
+        cfg.merge_from_list([key, _kept_text(key, file.read_text(encoding="utf-8"))])
+
+
+def _kept_text(key: object, value: Any) -> Any:
+    """A value that yacs leaves as it is: it would take a text of YAML_VALUES in flow style for a list of Python's."""
+    if key not in YAML_VALUES or not isinstance(value, str):
+        return value
+    try:
+        return f"---\n{value}" if isinstance(literal_eval(value), list | dict) else value
+    except (ValueError, SyntaxError):
+        return value
 
 
 def _replacement(path: Path) -> Path:
@@ -130,12 +141,13 @@ def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool =
     layers = []
     for file, layer in config_layers(path):
         origin = f"config file {file}: "
-        layer = _without_removed(layer, origin=origin)
+        layer = {key: _kept_text(key, value) for key, value in _without_removed(layer, origin=origin).items()}
         require_known(layer, known, origin=origin)
         require_types(layer.items(), cfg, origin=origin)
         _require_version(layer, cfg, origin=origin)
         layers.append(layer)
     require_pairs(opts, [*known, *REMOVED_KEYS])
+    opts = [*chain.from_iterable((key, _kept_text(key, value)) for key, value in zip(opts[::2], opts[1::2]))]
     layers.append(_without_removed(pairs_of(opts)))
     require_types(((str(key), value) for key, value in zip(opts[::2], opts[1::2]) if key not in REMOVED_KEYS), cfg)
     for layer in layers[:-1]:
