@@ -137,6 +137,17 @@ COMBINATIONS = [
         ("DATASETS.FOLDER", "", "DATASETS.TRAIN", "('own',)", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "300"),
     ),
     Case(
+        "ignore value that is a class of a dataset, not of the model",
+        "MODEL.SEM_SEG_HEAD.IGNORE_VALUE 5 10 65535 ignore_label",
+        (
+            *("DATASETS.FOLDER", "", "DATASETS.TRAIN", "('toy_scenes_sem_seg_train',)", "DATASETS.TEST", "()"),
+            *("MODEL.SEM_SEG_HEAD.NAME", "ContinualHead", "MODEL.SEGVIT.OUTPUT", "diagonal"),
+            *("MODEL.SEGVIT.CONTINUAL.PROTOCOL", "1-1", "MODEL.SEGVIT.CONTINUAL.CLASSES", "['tree','car']"),
+            *("MODEL.SEGVIT.CONTINUAL.STEP", "0", "MODEL.SEM_SEG_HEAD.IGNORE_VALUE", "5"),
+        ),
+        lambda world: world.toy_scenes(),
+    ),
+    Case(
         "steps of a protocol with one decoder",
         "MODEL.SEGVIT.CONTINUAL MODEL.SEM_SEG_HEAD.NAME ContinualHead train_continual.py",
         ("MODEL.SEGVIT.CONTINUAL.PROTOCOL", "2-1"),

@@ -13,6 +13,7 @@ from PIL import Image
 from segvit.config.continual_step import continual_step, training_labels
 from segvit.data import SegViTSemanticDatasetMapper
 from segvit.data.step_records import step_records
+from segvit.errors import UserError
 from segvit.evaluation import ContinualEvaluator
 
 CLASSES = ["grass", "road", "sky", "car", "tree"]
@@ -140,6 +141,18 @@ def test_an_ignore_value_equal_to_the_background_label_is_refused(data):
     data.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = 5
     with pytest.raises(ValueError, match="IGNORE_VALUE 5 is the label of the background"):
         training_labels(at_step(data, 0))
+
+
+def test_an_ignore_value_that_is_a_class_of_the_dataset_alone_is_refused(data):
+    """Its pixels would have the label of that class, in the training and in the evaluation."""
+    MetadataCatalog.pop(data.DATASETS.TRAIN[0])
+    MetadataCatalog.get(data.DATASETS.TRAIN[0]).set(stuff_classes=CLASSES, ignore_label=4)
+    cfg = at_step(data, 0, CLASSES=["water", "sky"], PROTOCOL="1-1")
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = 2, 4
+    with pytest.raises(UserError, match="IGNORE_VALUE 4 must be at least 5"):
+        mapped(cfg)
+    with pytest.raises(UserError, match="IGNORE_VALUE 4 must be at least 5"):
+        ContinualEvaluator(data.DATASETS.TRAIN[0], step=continual_step(cfg), output_dir="")
 
 
 def evaluate(cfg, outputs, tmp_path):

@@ -80,11 +80,20 @@ class Relabelling:
     Args:
         labels: (n,) the new label, at least 0, of each id in 0..n-1; several ids may get the same label.
         ignore_value: is not changed.
+
+    Raises:
+        UserError: the ignore value is one of the ids.
     """
 
     def __init__(self, labels: np.ndarray, *, ignore_value: int) -> None:
         self.num_ids = len(labels)
-        self._table = np.full(max(self.num_ids, ignore_value + 1), ignore_value)
+        if ignore_value < self.num_ids:
+            raise UserError(
+                f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE {ignore_value} must be at least {self.num_ids}, the number of the "
+                "dataset's classes: give ignored pixels an id that no class has, such as 65535, and set this key, and "
+                "the dataset's ignore_label, to it"
+            )
+        self._table = np.full(ignore_value + 1, ignore_value)
         self._table[: self.num_ids] = labels
 
     def __call__(self, label_map: np.ndarray) -> np.ndarray:
