@@ -1,5 +1,7 @@
 """A frozen encoder: bfloat16 weights without gradients, optimizer state or saved activations, once in a checkpoint."""
 
+import gc
+
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -10,6 +12,7 @@ from helpers.toy_run import assert_same, final_state, run, toy_run_cfg
 from segvit.analysis import count_macs
 from segvit.config import device as devices
 from segvit.d2.solver import build_optimizer
+from segvit.engine.hooks.ema import EMAHook
 from segvit.errors import UserError
 from segvit.export import load_source
 
@@ -101,6 +104,18 @@ def test_a_run_resumes_and_its_checkpoint_holds_the_encoder_once(toy_scenes, tmp
         shared = {name for name, weight in weights.items() if weight.data_ptr() == trained[name].data_ptr()}
         assert shared >= {name for name in weights if name.endswith(".weight") and "backbone.encoder.blocks" in name}
         assert not any(name.startswith("sem_seg_head") for name in shared)
+
+
+def test_the_averaged_model_holds_no_frozen_parameter_of_its_own(tiny_cfg):
+    def parameters_in_memory():
+        gc.collect()
+        return sum(type(one) is torch.nn.Parameter for one in gc.get_objects())
+
+    model = build(frozen(tiny_cfg))
+    before = parameters_in_memory()
+    hook = EMAHook(model, decay=0.9)
+    trained = [parameter for parameter in hook.averaged.parameters() if parameter.requires_grad]
+    assert parameters_in_memory() - before == len(trained) > 0
 
 
 def test_a_checkpoint_fits_a_float32_model(tiny_cfg):

@@ -66,8 +66,7 @@ def test_groups_are_as_large_as_one_kernel_takes(monkeypatch):
     monkeypatch.setattr(cast_weights, "MOST_ELEMENTS", 50)
     layers = nn.Sequential(*(nn.Linear(size, size) for size in (2, 2, 2, 6, 8, 2)))
     layers[1].requires_grad_(False)
-    names = [list(group) for group in CastWeights(layers)._groups]
-    assert names == [
+    assert CastWeights(layers)._groups == [
         ["0.weight", "0.bias", "2.weight", "2.bias"],
         ["3.weight", "3.bias"],
         ["4.weight"],
@@ -99,3 +98,11 @@ def test_copies_of_a_model_cast_their_own_weights():
         other.module["layer"].bias.zero_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not other.cast(torch.ones(1, 2)).any() and holder.cast(torch.ones(1, 2)).any()
+
+
+def test_a_parameter_that_takes_the_place_of_another_is_cast():
+    layer = nn.Linear(2, 2)
+    cast = CastWeights(layer)
+    layer.weight, layer.bias = (nn.Parameter(torch.zeros_like(parameter)) for parameter in (layer.weight, layer.bias))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not cast(torch.ones(1, 2)).any()

@@ -43,13 +43,16 @@ class CastWeights:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        parameters = {
-            name: parameter
-            for prefix, layer in module.named_modules()
-            if isinstance(layer, CAST_LAYERS)
-            for name, parameter in layer.named_parameters(prefix, recurse=False)
-        }
-        self._groups: list[dict[str, nn.Parameter]] = []
+        # Where each parameter is. Held here itself, it would stay in memory, and in use, after another has taken its
+        # place, as frozen parameters do in averaged models.
+        self._places: dict[str, tuple[nn.Module, str]] = {}
+        parameters: dict[str, nn.Parameter] = {}
+        for prefix, layer in module.named_modules():
+            if isinstance(layer, CAST_LAYERS):
+                for name, parameter in layer.named_parameters(recurse=False):
+                    path = f"{prefix}.{name}" if prefix else name
+                    parameters[path], self._places[path] = parameter, (layer, name)
+        self._groups: list[list[str]] = []
         for trained in (True, False):
             chosen = {name: value for name, value in parameters.items() if value.requires_grad == trained}
             self._groups += _groups_of_one_kernel(chosen)
@@ -58,8 +61,9 @@ class CastWeights:
         """The result of the module, under autocast."""
         weights: dict[str, torch.Tensor] = {}
         for group in self._groups:
-            dtype = torch.get_autocast_dtype(next(iter(group.values())).device.type)
-            weights.update(zip(group, _Cast.apply(dtype, *group.values()), strict=True))
+            parameters = [getattr(*self._places[path]) for path in group]
+            dtype = torch.get_autocast_dtype(parameters[0].device.type)
+            weights.update(zip(group, _Cast.apply(dtype, *parameters), strict=True))
         return functional_call(self._module, weights, arguments, tie_weights=False)
 
 
@@ -85,14 +89,14 @@ def _converted(tensors: list[torch.Tensor], dtype: torch.dtype) -> list[torch.Te
     return results
 
 
-def _groups_of_one_kernel(parameters: dict[str, nn.Parameter]) -> list[dict[str, nn.Parameter]]:
-    """Consecutive parameters, as many together as one kernel takes; a larger one is alone."""
-    groups: list[dict[str, nn.Parameter]] = []
+def _groups_of_one_kernel(parameters: dict[str, nn.Parameter]) -> list[list[str]]:
+    """Names of consecutive parameters, as many together as one kernel takes; a larger one is alone."""
+    groups: list[list[str]] = []
     room = 0
     for name, parameter in parameters.items():
         if not groups or len(groups[-1]) == MOST_TENSORS or parameter.numel() > room:
-            groups.append({})
+            groups.append([])
             room = MOST_ELEMENTS
-        groups[-1][name] = parameter
+        groups[-1].append(name)
         room -= parameter.numel()
     return groups
