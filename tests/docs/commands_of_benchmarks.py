@@ -96,7 +96,6 @@ def converts_a_tiny_official_checkpoint(command, workspace):
         cfg = load_config(ROOT / config, [item for pair in {**TINY_INPUT, **TINY_VIT}.items() for item in pair])
         tiny.write_text(cfg.dump(), encoding="utf-8")
         torch.save(to_official({"model": build_random_model(cfg).state_dict()}), workspace.folder / "official.pth")
-        (workspace.folder / "output" / "official").mkdir(parents=True, exist_ok=True)
         workspace.shell(f"{CONVERT}official.pth output/official/model.pth --config-file {tiny}")
 
     workspace.once("official checkpoint", make_official_checkpoint)

@@ -58,8 +58,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{args.opts[0]} changes the config of --config-file: name one")
     if args.output.exists() and not args.overwrite:
         raise UserError(f"{args.output} exists; --overwrite replaces it")
-    if not args.output.parent.is_dir():
-        raise UserError(f"there is no folder {args.output.parent}")
     convert(args)
 
 
