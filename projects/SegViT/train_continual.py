@@ -146,10 +146,11 @@ def check(args: argparse.Namespace) -> None:
         require_fitting_images(cfg)
         if not args.eval_only:
             require_pixels(cfg)
-    for step_cfg in step_configs(cfg, args.method[0], Path(cfg.OUTPUT_DIR)):
-        preflight(step_cfg, trains=step_cfg.SOLVER.MAX_ITER > 0)
-        if step_cfg.SOLVER.MAX_ITER:
-            step_records(step_cfg)
+    for method in dict.fromkeys(args.method):
+        for step_cfg in step_configs(cfg, method, Path(cfg.OUTPUT_DIR)):
+            preflight(step_cfg, trains=step_cfg.SOLVER.MAX_ITER > 0)
+            if step_cfg.SOLVER.MAX_ITER:
+                step_records(step_cfg)
     hide_gpus_from_cpu_models(cfg.MODEL.DEVICE)
 
 

@@ -14,7 +14,6 @@ from helpers.folders import write_folder
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
 from segvit.config.continual_step import training_labels
-from segvit.continual.calibration import ScoreRatios
 from segvit.continual.report import forgetting, shares_of_joint
 from segvit.continual.run import StepResult, load_step, run_or_load_step, step_configs, training_config
 from segvit.d2 import load_config
@@ -135,6 +134,12 @@ def test_an_interrupted_run_is_resumed_to_the_same_weights(config_file, finished
         torch.testing.assert_close(resumed, unbroken, rtol=0, atol=0)
 
 
+def test_a_model_whose_evaluations_have_labels_alone_is_calibrated(config_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("segvit.continual.calibration.NUM_IMAGES", 4)
+    run(config_file, tmp_path / "out", "MODEL.SEGVIT.CONTINUAL.CALIBRATION", "bias", "TEST.LABELS_ONLY", "True")
+    assert weights(tmp_path / "out" / "continual" / "step_1.pth")["sem_seg_head.added.0.factor"] != 1
+
+
 def test_each_step_can_be_evaluated_and_used_by_its_own_config(finished, tmp_path, bgr_image):
     folder = finished / "continual"
     for step in range(3):
@@ -159,6 +164,9 @@ def test_a_protocol_is_split_into_groups_with_their_iterations(config_file, tmp_
     assert str(tmp_path / "step_1.pth") == third.MODEL.WEIGHTS and first.MODEL.WEIGHTS == ""
     (joint,) = step_configs(cfg, "joint", tmp_path)
     assert joint.SOLVER.MAX_ITER == 15
+    cfg.MODEL.SEGVIT.CONTINUAL.ITERATIONS, cfg.SOLVER.MAX_ITER = [], 4
+    (joint,) = step_configs(cfg, "joint", tmp_path)
+    assert joint.SOLVER.MAX_ITER == 12  # as many as all three steps
 
 
 def test_steps_of_0_iterations_are_taken_from_the_weights(config_file, tmp_path):
@@ -227,18 +235,6 @@ def test_a_step_refuses_weights_without_a_tensor_of_its_frozen_part(config_file,
         run_or_load_step(cfg, "continual")
 
 
-def test_the_best_factor_separates_the_new_class_from_the_background():
-    """The new class wins its own pixels with factors above 2, and background pixels with factors above 8."""
-    ratios = ScoreRatios(1)
-    old, new = torch.full((4, 4), 0.8), torch.full((4, 4), 0.1)
-    labels = torch.zeros(4, 4, dtype=torch.long)
-    new[0], labels[0] = 0.4, 1
-    labels[3], new[3] = 255, 0.9
-    ratios.add(torch.stack([old, new]), labels, [1], 255)
-    factor, before, after = ratios.best_factor()
-    assert 2 <= factor < 8 and before == 0 and after == 100
-
-
 def result(step, **metrics):
     return StepResult(method="m", step=step, groups=[["a"]], metrics=metrics, confusion=[[100.0]], checkpoint="")
 
@@ -259,7 +255,9 @@ def test_forgetting_is_measured_from_the_step_that_learnt_the_group():
         (["--method", "naive"], "--method naive"),
         (["--eval-only"], "train_net.py --eval-only"),
         (["MODEL.SEGVIT.CONTINUAL.GROUPS", "[]"], "MODEL.SEGVIT.CONTINUAL.PROTOCOL"),
-        (["DATASETS.TEST", "()"], "DATASETS.TEST"),
+        (["DATASETS.TEST", "()"], "DATASETS.TEST []: every step is evaluated on one dataset"),
+        (["DATASETS.TEST", "('toy_scenes_sem_seg_val','toy_scenes_sem_seg_train')"], "evaluated on one dataset"),
+        (["--method", "joint", "continual", "MODEL.SEGVIT.OUTPUT", "mix"], "ContinualHead"),
         (["MODEL.SEGVIT.CONTINUAL.STEP", "1"], "CONTINUAL.STEP: this command trains all steps"),
         (["MODEL.SEGVIT.CONTINUAL.GROUPS", "[['sky'],['moon']]"], "'moon'"),
     ],

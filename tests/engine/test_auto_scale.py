@@ -22,6 +22,14 @@ def test_everything_follows_the_processes(processes, scale):
     assert (round(160_000 / scale), round(1500 / scale)) == (solver.MAX_ITER, solver.WARMUP_ITERS)
 
 
+@pytest.mark.parametrize(("processes", "iterations"), [(1, [0, 48_000]), (8, [0, 6000]), (16, [0, 3000])])
+def test_the_iterations_of_continual_steps_follow_the_processes(processes, iterations):
+    opts = [*EIGHT, "MODEL.SEGVIT.CONTINUAL.PROTOCOL", "100-50", "MODEL.SEGVIT.CONTINUAL.ITERATIONS", "[0,6000]"]
+    scaled = scale_to_processes(load_config(BASE, opts), processes)
+    assert iterations == scaled.MODEL.SEGVIT.CONTINUAL.ITERATIONS
+    assert "MODEL.SEGVIT.CONTINUAL.ITERATIONS [0,12000]" in warning(BASE, *opts, "SOLVER.IMS_PER_BATCH", "8")
+
+
 def test_a_period_of_one_stays_one():
     """Scaled to 8 times as many processes, Detectron2 rounds it to 0, which means never."""
     opts = ["SOLVER.REFERENCE_WORLD_SIZE", "1", "TEST.EVAL_PERIOD", "2", "SOLVER.CHECKPOINT_PERIOD", "1"]

@@ -95,6 +95,7 @@ def test_each_parameter_keeps_its_own_moments_when_groups_change(folder):
         ({"MODEL__SEM_SEG_HEAD__IGNORE_VALUE": 254}, "MODEL.SEM_SEG_HEAD.IGNORE_VALUE", ("255", "254")),
         ({"MODEL__PIXEL_MEAN": [1.0, 2.0, 3.0]}, "MODEL.PIXEL_MEAN", ("103.53", "[1.0, 2.0, 3.0]")),
         ({"INPUT__FORMAT": "BGR"}, "INPUT.FORMAT", ("'RGB'", "'BGR'")),
+        ({"MODEL__SEGVIT__ENCODER_WEIGHT": 0.4}, "MODEL.SEGVIT.ENCODER_WEIGHT", ("0.0", "0.4")),
         ({"DATASETS__TEST": ("toy_scenes_sem_seg_train",)}, "DATASETS.TEST", ("_val", "_train")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

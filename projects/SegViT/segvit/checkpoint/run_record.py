@@ -61,6 +61,8 @@ MAY_CHANGE = (
 )
 # The position in the data is counted in batches, and the average is part of the state.
 FIXED = ("SOLVER.IMS_PER_BATCH", "SOLVER.REFERENCE_WORLD_SIZE", "SOLVER.EMA.ENABLED")
+# The weight of a loss with parameters of its own, which 0 takes away: it may have another value, but not go on or off.
+SWITCH = "MODEL.SEGVIT.ENCODER_WEIGHT"
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,11 @@ class RunRecord:
         changed = {
             key: (saved[key], value) for key, value in self.config.items() if key in saved and saved[key] != value
         }
-        refused = [f"{key}: {old!r} there, {new!r} now" for key, (old, new) in changed.items() if not may_change(key)]
+        refused = [
+            f"{key}: {old!r} there, {new!r} now"
+            for key, (old, new) in changed.items()
+            if not may_change(key) or (key == SWITCH and bool(old) != bool(new))
+        ]
         if refused:
             raise UserError(
                 f"{path} belongs to a run with other values of keys that cannot change when it resumes:\n  "

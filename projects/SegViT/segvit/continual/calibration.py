@@ -109,7 +109,10 @@ class ScoreRatios:
         self.counts = torch.stack(comm.all_gather(self.counts)).sum(dim=0)
 
     def best_factor(self) -> tuple[float, float, float]:
-        """The factor with the highest mean IoU, and the mean IoU in percent with factor 1 and with this one."""
+        """The factor with the highest mean IoU, and the mean IoU in percent with factor 1 and with this one.
+
+        Of several factors it is the one nearest to 1, which is the factor without a pixel of the new classes, too.
+        """
         # A factor wins the pixels of all bins up to its own.
         won = self.counts.cumsum(dim=2)  # (k + 1, k, bins)
         intersection = torch.stack([won[index, index] for index in range(self.num_new)])  # (k, bins)
@@ -119,8 +122,9 @@ class ScoreRatios:
 
         # The mean IoU over classes with labelled pixels, for every factor.
         present = labelled > 0
-        mean_iou = (intersection[present] / union[present].clamp(min=1)).mean(dim=0)  # (bins,)
-        best = int(mean_iou.argmax())
+        mean_iou = (intersection[present] / union[present].clamp(min=1)).mean(dim=0).nan_to_num(0.0)  # (bins,)
         neutral = self.num_bins // 2
+        highest = (mean_iou == mean_iou.max()).nonzero().flatten()
+        best = int(highest[(highest - neutral).abs().argmin()])
         factor = math.exp((best - neutral) * LOG_STEP)
         return factor, 100 * float(mean_iou[neutral]), 100 * float(mean_iou[best])

@@ -40,12 +40,12 @@ PATHS = ("OUTPUT_DIR", "WEIGHTS")
 
 
 def protocol_step(cfg: CfgNode) -> ContinualStep:
-    """The last step of the config's protocol. Raises UserError without a protocol or without a test set."""
+    """The last step of the config's protocol. Raises UserError without a protocol or without exactly one test set."""
     last = continual_step(merge(cfg, {f"{KEY}.STEP": -1}))
     if last is None:
         raise UserError(f"this config learns all classes at once: set {KEY}.PROTOCOL, such as '100-50'")
-    if not cfg.DATASETS.TEST:
-        raise UserError("DATASETS.TEST is empty: every step is evaluated")
+    if len(cfg.DATASETS.TEST) != 1:
+        raise UserError(f"DATASETS.TEST {list(cfg.DATASETS.TEST)}: every step is evaluated on one dataset: name one")
     return last
 
 
@@ -71,7 +71,7 @@ def step_configs(cfg: CfgNode, method: str, folder: Path) -> list[CfgNode]:
     }
     cfg = merge(cfg, common)
     if method == "joint":
-        total = sum(last.iterations) or cfg.SOLVER.MAX_ITER
+        total = sum(last.iterations) or len(last.groups) * cfg.SOLVER.MAX_ITER
         output_dir = str(folder / f"step_{last.index}")
         return [merge(cfg, {f"{KEY}.STEP": last.index, "SOLVER.MAX_ITER": total, "OUTPUT_DIR": output_dir})]
     first = first_step(last.iterations, cfg.MODEL.WEIGHTS)
@@ -179,7 +179,8 @@ def train_step(
         weights = Path(cfg.MODEL.WEIGHTS)
     comm.synchronize()
     # A finished model may list its classes in another order than the protocol, whose groups say which they are.
-    model = load_step(cfg, weights, compares_classes=trained)
+    # Calibration needs scores, whatever the evaluation asks for.
+    model = load_step(merge(cfg, {"TEST.LABELS_ONLY": False}), weights, compares_classes=trained)
     if method == "continual" and step.index and step.calibration == "bias" and trained:
         seed_all_rng(cfg.SEED + comm.get_rank())
         calibrate_newest_group(model, Trainer.build_train_loader(cfg), step.new_classes)

@@ -46,9 +46,12 @@ def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
 
 
 def _correct(scaled: CfgNode, cfg: CfgNode) -> None:
-    """Correct, in place, two keys of a config that Detectron2 has scaled from `cfg`."""
+    """Correct, in place, the keys of a config that Detectron2 has scaled from `cfg`."""
     frozen = scaled.is_frozen()
     scaled.defrost()
+    # The iterations of the steps of continual segmentation, which Detectron2 does not know; 0 is a finished step.
+    scale = scaled.SOLVER.REFERENCE_WORLD_SIZE / cfg.SOLVER.REFERENCE_WORLD_SIZE
+    scaled.MODEL.SEGVIT.CONTINUAL.ITERATIONS = _per_step(cfg, scale)
     # Periods below half an iteration became 0, which turns evaluation off and divides by zero.
     scaled.SOLVER.CHECKPOINT_PERIOD = max(scaled.SOLVER.CHECKPOINT_PERIOD, 1)
     scaled.TEST.EVAL_PERIOD = max(scaled.TEST.EVAL_PERIOD, min(cfg.TEST.EVAL_PERIOD, 1))
@@ -57,6 +60,11 @@ def _correct(scaled: CfgNode, cfg: CfgNode) -> None:
         scaled.SOLVER.STEPS = cfg.SOLVER.STEPS
     if frozen:
         scaled.freeze()
+
+
+def _per_step(cfg: CfgNode, scale: float) -> list[int]:
+    """CONTINUAL.ITERATIONS for `scale` times the batch size."""
+    return [max(round(count / scale), 1) if count else 0 for count in cfg.MODEL.SEGVIT.CONTINUAL.ITERATIONS]
 
 
 def parts_of_batch(cfg: CfgNode, processes: int) -> int:
@@ -99,9 +107,12 @@ def unscaled_batch(path: str | Path, opts: Sequence[object], cfg: CfgNode) -> st
 
 def _rescaled(cfg: CfgNode, scale: float) -> Layer:
     """Overrides that scale learning rate and schedule to `scale` times the batch size, on any number of processes."""
-    any_processes = {"SOLVER.REFERENCE_WORLD_SIZE": 0} if cfg.SOLVER.REFERENCE_WORLD_SIZE else {}
-    return any_processes | {
+    overrides: Layer = {"SOLVER.REFERENCE_WORLD_SIZE": 0} if cfg.SOLVER.REFERENCE_WORLD_SIZE else {}
+    overrides |= {
         LR: f"{cfg.SOLVER.BASE_LR * scale:g}",
         "SOLVER.MAX_ITER": round(cfg.SOLVER.MAX_ITER / scale),
         "SOLVER.WARMUP_ITERS": round(cfg.SOLVER.WARMUP_ITERS / scale),
     }
+    if cfg.MODEL.SEGVIT.CONTINUAL.ITERATIONS:
+        overrides["MODEL.SEGVIT.CONTINUAL.ITERATIONS"] = str(_per_step(cfg, scale)).replace(" ", "")
+    return overrides

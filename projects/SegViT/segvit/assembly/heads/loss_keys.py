@@ -69,12 +69,13 @@ def build_encoder_loss(cfg: CfgNode, input_shape: dict[str, StageShape]) -> Enco
 
 
 def build_semantic_inference(cfg: CfgNode, output_modes: tuple[str, ...]) -> SemanticInference:
-    """Build the inference of MODEL.SEGVIT.OUTPUT. Raises UserError unless it is one of the modes that a loss trains."""
+    """Build the inference of MODEL.SEGVIT.OUTPUT. Raises UserError unless it is one of the head's modes."""
     with renamed_arguments(mode="MODEL.SEGVIT.OUTPUT"):
         inference = SemanticInference(cfg.MODEL.SEGVIT.OUTPUT)
     if inference.mode not in output_modes:
         fitting = " or ".join(map(repr, output_modes)) or "no output"
         raise UserError(
-            f"MODEL.SEGVIT.OUTPUT {inference.mode!r} does not fit MODEL.SEGVIT.LOSS, which trains masks for {fitting}"
+            f"MODEL.SEGVIT.OUTPUT {inference.mode!r} does not fit: {cfg.MODEL.SEM_SEG_HEAD.NAME} with MODEL.SEGVIT.LOSS "
+            f"{cfg.MODEL.SEGVIT.LOSS!r} trains masks for {fitting}"
         )
     return inference
