@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from segvit.analysis.from_config import build_random_model
 from segvit.assembly.heads.loss_keys import build_criterion
 from segvit.modeling.losses.targets import targets_of_labels
+from segvit.modeling.segvit import decode
 from training_step import random_input
 
 
@@ -56,6 +57,7 @@ def _output_shapes(cfg: CfgNode, batch_size: int, image_size: tuple[int, int]) -
     model = build_random_model(cfg, device="meta").train()
     with torch.no_grad():
         features = model.backbone(torch.empty(batch_size, 3, *image_size, device="meta"))
-        outputs = model.sem_seg_head.decode(features)
+        head = model.sem_seg_head
+        outputs = decode(head.decoder, features, head.in_features, head.pixel_stages)
     stages = [*outputs["aux_outputs"], outputs]
     return [{name: logits.shape for name, logits in stage.items() if name != "aux_outputs"} for stage in stages]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvit.modeling.decoder.atm_decoder import ATMDecoder, ATMDecoderLayer
+from segvit.modeling.decoder.attention_to_mask import project_for_all
 from segvit.modeling.token_reduction.cell_tokens import CellTokens, are_kept_patches, corner_indices
 from segvit.modeling.token_reduction.downsampling import kept_indices
 from segvit.modeling.token_reduction.token_set import CellMap
@@ -149,9 +150,8 @@ def test_a_layer_equals_the_post_norm_layer_of_torch():
         state |= {f"{name}.weight": part.weight, f"{name}.bias": part.bias}
     torch_layer.load_state_dict(state)
     queries, tokens = torch.randn(2, K, D), torch.randn(2, 7, D)
-    torch.testing.assert_close(
-        layer(queries, tokens, return_masks=True)[0], torch_layer(queries, tokens), rtol=1e-4, atol=1e-5
-    )
+    updated, _ = layer(queries, *project_for_all([layer.cross_attn], tokens), return_masks=True)
+    torch.testing.assert_close(updated, torch_layer(queries, tokens), rtol=1e-4, atol=1e-5)
 
 
 def test_decoding_the_tokens_of_cells_equals_decoding_their_map():

@@ -31,6 +31,11 @@ def make_inputs():
     return torch.randn(B, K, D, generator=generator), torch.randn(B, N, D, generator=generator)
 
 
+def attend(module, queries, tokens, *, return_masks=True):
+    """The module's outputs for tokens."""
+    return module(queries, *project_for_all([module], tokens), return_masks=return_masks)
+
+
 def reference(module, queries, tokens):
     """The update and the masks by the paper's formulas, head by head in float64."""
     module = copy.deepcopy(module).double()
@@ -46,7 +51,7 @@ def reference(module, queries, tokens):
 def test_equals_explicit_attention(num_heads):
     module = make_module(num_heads)
     inputs = make_inputs()
-    update, masks = module(*inputs, return_masks=True)
+    update, masks = attend(module, *inputs)
     expected_update, expected_masks = reference(module, *inputs)
     assert masks.shape == (B, K, N) and update.shape == (B, K, D)
     torch.testing.assert_close(update.double(), expected_update, rtol=1e-5, atol=1e-5)
@@ -58,8 +63,7 @@ def test_several_modules_share_a_product():
     torch.nn.init.normal_(modules[1].v.weight)
     queries, tokens = make_inputs()
     for module, projected in zip(modules, project_for_all(modules, tokens), strict=True):
-        expected = module(queries, tokens, return_masks=True)
-        torch.testing.assert_close(module(queries, tokens, return_masks=True, keys_and_values=projected), expected)
+        torch.testing.assert_close(module(queries, projected, return_masks=True), attend(module, queries, tokens))
 
 
 @pytest.mark.parametrize("num_heads", [1, 3])
@@ -67,7 +71,7 @@ def test_gradients_equal_explicit_attention(num_heads):
     module = make_module(num_heads)
     weights = torch.randn(B, K, D, generator=torch.Generator().manual_seed(2))
     gradients = []
-    for compute in (lambda *x: module(*x, return_masks=True), lambda *x: reference(module, *x)):
+    for compute in (lambda *x: attend(module, *x), lambda *x: reference(module, *x)):
         queries, tokens = (x.requires_grad_() for x in make_inputs())
         update, masks = compute(queries, tokens)
         ((update * weights).sum() + masks.square().sum()).backward()
@@ -77,9 +81,9 @@ def test_gradients_equal_explicit_attention(num_heads):
 
 def test_masks_are_optional():
     module, inputs = make_module(3), make_inputs()
-    update, masks = module(*inputs, return_masks=False)
+    update, masks = attend(module, *inputs, return_masks=False)
     assert masks is None
-    assert torch.equal(update, module(*inputs, return_masks=True)[0])
+    assert torch.equal(update, attend(module, *inputs)[0])
 
 
 class SizeRecorder(TorchDispatchMode):
@@ -105,7 +109,7 @@ def test_no_tensor_of_heads_by_queries_by_tokens(backend, fits):
     module = make_module(num_heads)
     queries, tokens = (x.requires_grad_() for x in make_inputs())
     with sdpa_kernel(backend), SizeRecorder() as recorder:
-        update, masks = module(queries, tokens, return_masks=True)
+        update, masks = attend(module, queries, tokens)
         (update.sum() + masks.sum()).backward()
     assert (recorder.largest < B * num_heads * K * N) == fits
 
@@ -119,9 +123,9 @@ def test_heads_must_divide_the_width(query_upsampling):
 
 def test_dropout_changes_the_update_only_and_in_training_only():
     module, inputs = make_module(3, dropout=0.5), make_inputs()
-    expected_update, expected_masks = make_module(3)(*inputs, return_masks=True)
-    torch.testing.assert_close(module(*inputs, return_masks=True)[0], expected_update)
+    expected_update, expected_masks = attend(make_module(3), *inputs)
+    torch.testing.assert_close(attend(module, *inputs)[0], expected_update)
     first, masks = module.train()(*inputs, return_masks=True)
-    second, _ = module(*inputs, return_masks=True)
+    second, _ = attend(module, *inputs)
     assert not torch.allclose(first, second)
     assert torch.equal(masks, expected_masks)

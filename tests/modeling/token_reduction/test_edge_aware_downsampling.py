@@ -71,7 +71,7 @@ def test_threshold_keeps_the_coarse_grid_and_higher_scores(grid, seed, threshold
 def test_topk_keeps_the_coarse_grid_and_the_highest_scores(grid, seed, keep_ratio):
     scores, coarse = draw_scores(grid, seed), coarse_cells(grid)
     kept = keep(scores, "topk", keep_ratio=keep_ratio)
-    count = max(round(keep_ratio * grid[0] * grid[1]), len(coarse))
+    count = max(int(keep_ratio * grid[0] * grid[1] + 0.5), len(coarse))
     assert kept.valid is None and kept.grid is None
     assert kept.keep_indices.shape == (len(scores), T + count)
     for image in range(len(scores)):

@@ -19,6 +19,7 @@ from segvit.config.device import require_device, require_number_format
 from segvit.config.validation import value_of
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
+from segvit.data.class_crop import crop_settings
 from segvit.data.dataset_mapper import build_mapper
 from segvit.datasets import require_datasets
 from segvit.errors import UserError
@@ -136,9 +137,9 @@ def _require_two_classes(cfg: CfgNode) -> None:
 
 def _require_crop(cfg: CfgNode, image_size: tuple[int, int]) -> None:
     """Raise UserError if the crop exceeds the image size of the position embedding and of the queries of Shrunk."""
-    crop = cfg.INPUT.CROP
-    if crop.ENABLED and crop.TYPE == "absolute" and any(side > limit for side, limit in zip(crop.SIZE, image_size)):
+    crop = crop_settings(cfg)
+    if crop and crop.kind == "absolute" and any(side > limit for side, limit in zip(crop.size, image_size)):
         raise UserError(
-            f"INPUT.CROP.SIZE {list(crop.SIZE)} exceeds {list(image_size)}, the image size that the position "
+            f"INPUT.CROP.SIZE {list(crop.size)} exceeds {list(image_size)}, the image size that the position "
             "embedding and the queries of Shrunk are built for: set MODEL.VIT.IMG_SIZE to the crop"
         )

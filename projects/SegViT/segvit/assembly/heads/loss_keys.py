@@ -75,7 +75,7 @@ def build_semantic_inference(cfg: CfgNode, output_modes: tuple[str, ...]) -> Sem
     if inference.mode not in output_modes:
         fitting = " or ".join(map(repr, output_modes)) or "no output"
         raise UserError(
-            f"MODEL.SEGVIT.OUTPUT {inference.mode!r} does not fit: {cfg.MODEL.SEM_SEG_HEAD.NAME} with MODEL.SEGVIT.LOSS "
-            f"{cfg.MODEL.SEGVIT.LOSS!r} trains masks for {fitting}"
+            f"MODEL.SEGVIT.OUTPUT {inference.mode!r} does not fit: {cfg.MODEL.SEM_SEG_HEAD.NAME} with "
+            f"MODEL.SEGVIT.LOSS {cfg.MODEL.SEGVIT.LOSS!r} trains masks for {fitting}"
         )
     return inference

@@ -80,12 +80,8 @@ class AttentionToMaskHead(ReturnsMoreInTraining, nn.Module):
         Returns:
             In training the weighted losses (see the criterion), else the logits (see `ATMDecoder`).
         """
-        outputs = self.decode(features)
+        outputs = decode(self.decoder, features, self.in_features, self.pixel_stages)
         return self.criterion(outputs, targets, normalizers) if self.training else outputs
-
-    def decode(self, features: dict[str, Stage]) -> DecoderOutputs:
-        """The decoder's outputs for the stages."""
-        return decode(self.decoder, features, self.in_features, self.pixel_stages)
 
     def loss_counts(self, targets: list[MaskTargets]) -> LossCounts:
         """What the losses of a batch are divided by (see `loss_normalizers`)."""

@@ -39,17 +39,14 @@ class ATMDecoderLayer(nn.Module):
     def forward(
         self,
         queries: torch.Tensor,
-        tokens: torch.Tensor,
+        keys_and_values: tuple[torch.Tensor, torch.Tensor],
         *,
         return_masks: bool,
-        keys_and_values: tuple[torch.Tensor, torch.Tensor] | None = None,
         key_bias: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(B, K, D) queries and (B, N, D) tokens -> queries (B, K, D) and mask logits (B, K, N) or None."""
+        """(B, K, D) queries, (B, N, D) keys and values -> queries (B, K, D) and mask logits (B, K, N) or None."""
         queries = self.norm1(queries + self.self_attn(queries))
-        update, masks = self.cross_attn(
-            queries, tokens, return_masks=return_masks, keys_and_values=keys_and_values, key_bias=key_bias
-        )
+        update, masks = self.cross_attn(queries, keys_and_values, return_masks=return_masks, key_bias=key_bias)
         queries = self.norm2(queries + update)
         return self.norm3(queries + self.mlp(queries)), masks
 
@@ -76,9 +73,9 @@ class ATMStage(nn.Module):
         # The queries pass through the layers; the last one computes masks.
         layers = cast(list[ATMDecoderLayer], [*self.layers])
         projected = project_for_all([layer.cross_attn for layer in layers], tokens)
-        for layer, pair in zip(layers, projected, strict=True):
+        for layer, keys_and_values in zip(layers, projected, strict=True):
             is_last = layer is layers[-1]
-            queries, masks = layer(queries, tokens, return_masks=is_last, keys_and_values=pair, key_bias=key_bias)
+            queries, masks = layer(queries, keys_and_values, return_masks=is_last, key_bias=key_bias)
         if isinstance(stage, CellMap):
             return queries, stage.cells.restore_masks(masks)
         return queries, masks.unflatten(2, (stage.shape[-2], stage.shape[-1]))

@@ -33,26 +33,24 @@ class AttentionToMask(nn.Module):
     def forward(
         self,
         queries: torch.Tensor,
-        tokens: torch.Tensor,
+        keys_and_values: tuple[torch.Tensor, torch.Tensor],
         *,
         return_masks: bool,
-        keys_and_values: tuple[torch.Tensor, torch.Tensor] | None = None,
         key_bias: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend from class queries to tokens.
 
         Args:
             queries: (B, K, D).
-            tokens: (B, N, D).
+            keys_and_values: (B, N, D) each, which `project_for_all` computes from the tokens.
             return_masks: whether to compute mask logits.
-            keys_and_values: (B, N, D) each, if `project_for_all` has computed them from the tokens.
             key_bias: (B, 1, 1, N), added to the similarities of the attention, not to the masks.
 
         Returns:
             The update of the queries (B, K, D), and the mask logits (B, K, N) or None.
         """
         q = self.q(queries)
-        k, v = (self.k(tokens), self.v(tokens)) if keys_and_values is None else keys_and_values
+        k, v = keys_and_values
         update = F.scaled_dot_product_attention(
             self._split_heads(q),
             self._split_heads(k),

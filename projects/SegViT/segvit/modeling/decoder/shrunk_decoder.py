@@ -80,10 +80,10 @@ class ShrunkDecoder(ReturnsMoreInTraining, nn.Module):
         predictions: list[StageOutputs] = []
         layers = cast(list[ATMDecoderLayer], [*self.layers])
         projected = project_for_all([layer.cross_attn for layer in layers], tokens)
-        for layer, pair in zip(layers, projected, strict=True):
+        for layer, keys_and_values in zip(layers, projected, strict=True):
             # Earlier layers predict in training only (deep supervision).
             is_predicting = self.training or layer is layers[-1]
-            queries, masks = layer(queries, tokens, return_masks=is_predicting, keys_and_values=pair)
+            queries, masks = layer(queries, keys_and_values, return_masks=is_predicting)
             if is_predicting:
                 masks = masks.unflatten(2, feature_map.shape[-2:])
                 predictions.append({"pred_logits": self.class_embed(queries), "pred_masks": masks})

@@ -114,17 +114,13 @@ def on_coarse_grid(grid: tuple[int, int], device: torch.device) -> torch.Tensor:
 
 
 def num_kept_tokens(grid: tuple[int, int], keep_ratio: float) -> int:
-    """`round(keep_ratio * N)`, at least the coarse grid and at most N."""
-    num_tokens = grid[0] * grid[1]
+    """`rounded_share`, at least the coarse grid and at most N."""
     num_coarse = ((grid[0] + 1) // 2) * ((grid[1] + 1) // 2)
-    # Rounding half to even in integer arithmetic: exporters can trace it when the grid is dynamic.
-    millionths = round(1e6 * keep_ratio) * num_tokens
-    rounded = (millionths + 499_999 + millionths // 1_000_000 % 2) // 1_000_000
-    return min(max(rounded, num_coarse), num_tokens)
+    return min(max(rounded_share(grid, keep_ratio), num_coarse), grid[0] * grid[1])
 
 
 def rounded_share(grid: tuple[int, int], keep_ratio: float) -> int:
-    """`keep_ratio` of the N tokens, rounded; in integer arithmetic, for exporters."""
+    """`keep_ratio` of the N tokens, rounded; in integer arithmetic, which exporters can trace for a dynamic grid."""
     return (round(1e6 * keep_ratio) * (grid[0] * grid[1]) + 500_000) // 1_000_000
 
 

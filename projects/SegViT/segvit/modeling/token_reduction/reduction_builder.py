@@ -56,7 +56,7 @@ class ReductionConfig:
         return self.kind in ("shrunk++", "cells")
 
 
-# Reductions to tokens of cells, which run in the block before the reducing one.
+# Reductions to tokens of cells, which run before the block of `block_index`, not in it.
 CELL_KINDS = ("cells", "merge")
 
 
