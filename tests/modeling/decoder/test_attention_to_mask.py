@@ -125,7 +125,7 @@ def test_dropout_changes_the_update_only_and_in_training_only():
     module, inputs = make_module(3, dropout=0.5), make_inputs()
     expected_update, expected_masks = attend(make_module(3), *inputs)
     torch.testing.assert_close(attend(module, *inputs)[0], expected_update)
-    first, masks = module.train()(*inputs, return_masks=True)
+    first, masks = attend(module.train(), *inputs)
     second, _ = attend(module, *inputs)
     assert not torch.allclose(first, second)
     assert torch.equal(masks, expected_masks)
