@@ -121,7 +121,7 @@ COVERAGE = {
     re.escape(CAMVID_RUN): trains_on_camvid,
     r"OMP_NUM_THREADS=1 "
     + TRAIN
-    + r"(--num-gpus 2 )?--config-file \S+/camvid/segvit_scratch_\S+\.yaml( OUTPUT_DIR .*)?": trains_small_on_camvid,
+    + r"(--num-gpus 2 )?--config-file \S+/camvid/segvit_scratch_\S+\.yaml( [A-Z].*)?": trains_small_on_camvid,
     r"python projects/SegViT/tools/tokens/(draw_tokens|evaluate_edges)\.py .*": looks_at_shrunk_pp,
     r"OMP_NUM_THREADS=1 python projects/SegViT/cross_validate\.py .*": leaves_out_each_group,
     TRAIN + r"--eval-only --config-file \S+/camvid/\S+ MODEL\.WEIGHTS \S+": evaluates_camvid,
