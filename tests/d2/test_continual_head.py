@@ -165,6 +165,8 @@ def test_added_groups_may_read_other_stages(cfg, make_input):
     assert scores(model, make_input).shape == (2, 5, 40, 56)
     with pytest.raises(ValueError, match=r"CONTINUAL.IN_FEATURES names \['block7'\]"):
         build_model(continual(cfg, step=1, IN_FEATURES=["block7"]))
+    with pytest.raises(ValueError, match=r"^MODEL\.SEGVIT\.CONTINUAL\.QUERY_UPSAMPLING 'bilinear'"):
+        build_model(continual(cfg, step=1, QUERY_UPSAMPLING="bilinear"))
 
 
 def test_later_groups_may_have_decoders_of_their_own_size(cfg):

@@ -14,7 +14,13 @@ from yacs.config import CfgNode
 
 from segvit.assembly.configurable import configurable
 from segvit.assembly.detail_keys import pixel_stages
-from segvit.assembly.heads.decoder_keys import block_settings, build_head_decoder, head_stages, require_stages
+from segvit.assembly.heads.decoder_keys import (
+    STAGE_KEYS,
+    block_settings,
+    build_head_decoder,
+    head_stages,
+    require_stages,
+)
 from segvit.assembly.heads.loss_keys import build_criterion
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.errors import UserError, renamed_arguments
@@ -111,6 +117,7 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
                     query_upsampling=step.query_upsampling,
                     num_layers=step.num_layers,
                     hidden_dim=step.hidden_dim,
+                    keys=keys_of_later_groups(step),
                 ),
                 build_adapter(cfg, step, input_shape[added_in_features[0]]),
             )
@@ -209,6 +216,16 @@ class ContinualHead(ReturnsMoreInTraining, nn.Module):
             classes=torch.tensor([self._position[class_id] for class_id in target.classes.tolist()], dtype=torch.int64),
             labels=self.index_in_group[labels.clamp(min=0)].where(labels >= 0, labels),
         )
+
+
+def keys_of_later_groups(step: ContinualStep) -> dict[str, str]:
+    """The config keys that decide which stages the decoders of later groups read, for error messages."""
+    keys = dict(STAGE_KEYS)
+    if step.in_features:
+        keys |= dict.fromkeys(("in_features", "in_dims"), f"{KEY}.IN_FEATURES")
+    if step.query_upsampling:
+        keys["query_upsampling"] = f"{KEY}.QUERY_UPSAMPLING"
+    return keys
 
 
 def build_adapter(cfg: CfgNode, step: ContinualStep, stage: StageShape) -> StageAdapter | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from yacs.config import CfgNode
@@ -50,6 +51,7 @@ def build_head_decoder(
     query_upsampling: str = "",
     num_layers: int = 0,
     hidden_dim: int = 0,
+    keys: Mapping[str, str] = STAGE_KEYS,
 ) -> ATMDecoder | ShrunkDecoder:
     """Build the decoder that MODEL.SEGVIT describes.
 
@@ -59,6 +61,7 @@ def build_head_decoder(
         num_classes: number of class queries.
         query_upsampling, num_layers, hidden_dim: in place of the keys of MODEL.SEGVIT, unless empty or 0. Another
             width has heads as wide as those of MODEL.SEGVIT.
+        keys: the config keys of the stages and of the up-sampling, for error messages.
 
     Raises:
         UserError: if these do not fit together.
@@ -67,7 +70,7 @@ def build_head_decoder(
     query_upsampling = query_upsampling or segvit.QUERY_UPSAMPLING
     hidden_dim = hidden_dim or segvit.HIDDEN_DIM
     shallowest = input_shape[in_features[-1]]
-    with renamed_arguments(**STAGE_KEYS, num_heads="MODEL.SEGVIT.NUM_HEADS"):
+    with renamed_arguments(**keys, num_heads="MODEL.SEGVIT.NUM_HEADS"):
         check_stages(in_features, input_shape, query_upsampling=query_upsampling)
         return build_decoder(
             in_dims=[input_shape[name].channels for name in in_features],
