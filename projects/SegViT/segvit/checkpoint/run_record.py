@@ -12,9 +12,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 
-from segvit.config.continual_step import continual_step
+from segvit.config.continual_step import continual_step, fitting_classes
 from segvit.config.unread_keys import flat
 from segvit.errors import UserError
 
@@ -87,9 +86,7 @@ class RunRecord:
         step = continual_step(cfg)
         if step is not None and step.class_names:
             return cls(config, list(step.class_names))
-        names = [MetadataCatalog.get(name).get("stuff_classes", ()) for name in datasets or cfg.DATASETS.TRAIN]
-        number = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-        return cls(config, next((list(known) for known in names if len(known) == number), []))
+        return cls(config, fitting_classes(datasets or cfg.DATASETS.TRAIN, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))
 
     @classmethod
     def for_prediction(cls, cfg: CfgNode) -> RunRecord:

@@ -13,7 +13,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from segvit.command_line.parser import CommandParser
-from segvit.config.loading import MODEL_CONFIG, MODEL_WEIGHTS, find_config, load_config
+from segvit.config.loading import config_file, find_config, load_config
 from segvit.config.overrides import pairs_of
 from segvit.errors import UserError
 from segvit.exported.files import is_exported
@@ -148,8 +148,7 @@ def config_file_of(args: argparse.Namespace) -> Path:
 
 def recipe_config_file(args: argparse.Namespace) -> Path:
     """The file of the config of `add_recipe`: weights of a model folder are left out."""
-    path = config_file_of(args)
-    return path / MODEL_CONFIG if Path(path, MODEL_WEIGHTS).is_file() else path
+    return config_file(config_file_of(args))
 
 
 def predictor_of(

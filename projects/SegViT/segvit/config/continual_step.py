@@ -184,12 +184,10 @@ def listed_classes(cfg: CfgNode) -> list[str]:
 
 
 def class_names(cfg: CfgNode) -> list[str]:
-    """The model's class names by id: those of CLASSES, else those of the training dataset, else none."""
+    """The model's class names by id: those of CLASSES, else of the training data (`fitting_classes`)."""
     num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-    train_sets = cfg.DATASETS.TRAIN
     if not model_names_classes(cfg):
-        names = registered_classes(train_sets[0]) if train_sets else []
-        return names if len(names) == num_classes else []
+        return fitting_classes(cfg.DATASETS.TRAIN, num_classes)
     names = listed_classes(cfg)
     if len(names) != num_classes:
         raise UserError(
@@ -205,6 +203,11 @@ def dataset_classes(name: str) -> list[str]:
     if not names:
         raise UserError(f"dataset {name!r} is unknown, or its metadata has no stuff_classes")
     return names
+
+
+def fitting_classes(datasets: Sequence[str], num_classes: int) -> list[str]:
+    """The class names of the first of these datasets that has as many; none if none has."""
+    return next((names for names in map(registered_classes, datasets) if len(names) == num_classes), [])
 
 
 def registered_classes(name: str) -> list[str]:

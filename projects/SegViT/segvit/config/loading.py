@@ -65,7 +65,7 @@ def find_config(name: str | Path) -> Path:
         return path
     key = path.as_posix().removesuffix(".yaml")
     if path.stem in FORMER_CONFIGS:
-        return _replacement(path)
+        return config_file(path)
     if path.is_absolute():
         raise UserError(f"config file {str(path)!r} does not exist")
     shipped = {file.relative_to(CONFIGS).with_suffix("").as_posix(): file for file in CONFIGS.rglob("*.yaml")}
@@ -102,8 +102,11 @@ def _kept_text(key: object, value: Any) -> Any:
         return value
 
 
-def _replacement(path: Path) -> Path:
-    """The config that replaces a removed one, with a warning; any other path as it is."""
+def config_file(path: str | Path) -> Path:
+    """The file of a config: that of a model folder, or, with a warning, of the config that replaces a removed one."""
+    path = Path(path)
+    if Path(path, MODEL_WEIGHTS).is_file():
+        return path / MODEL_CONFIG
     if path.is_file() or path.stem not in FORMER_CONFIGS:
         return path
     logger.warning("config %s was removed; %s replaces it", path, FORMER_CONFIGS[path.stem])
@@ -133,8 +136,6 @@ def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool =
     if Path(path, MODEL_WEIGHTS).is_file():
         cfg.MODEL.WEIGHTS = str(Path(path, MODEL_WEIGHTS))
         cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-        path = Path(path, MODEL_CONFIG)
-    path = _replacement(Path(path))
     known = [key for key, _ in dotted(cfg)]
     for key in REMOVED_KEYS:
         cfg.register_deprecated_key(key)
@@ -173,7 +174,7 @@ def config_layers(path: str | Path) -> list[tuple[Path, Layer]]:
     Raises:
         UserError: a file is missing, not plain YAML, or its own `_BASE_`.
     """
-    return _layers(Path(path, MODEL_CONFIG) if Path(path, MODEL_WEIGHTS).is_file() else Path(path), ())
+    return _layers(config_file(path), ())
 
 
 def _layers(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, Layer]]:

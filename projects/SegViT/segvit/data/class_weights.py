@@ -16,8 +16,8 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from segvit.assembly.heads.class_weights import counts_weights, weights_by_id
-from segvit.config.continual_step import class_names, continual_step, model_ids
-from segvit.data.step_records import class_pixels, training_records
+from segvit.config.continual_step import class_names
+from segvit.data.step_records import class_pixels, learnt_ids, training_records
 from segvit.output_files import atomic_write_text
 
 # The counted weights, in OUTPUT_DIR.
@@ -82,14 +82,9 @@ def _counted(cfg: CfgNode, *, resumes: bool) -> list[float]:
 
 def _pixels_by_class(cfg: CfgNode) -> list[int]:
     """(K,) pixels of each class in all training labels; in a continual step, of its new classes alone."""
-    num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-    step = continual_step(cfg)
-    pixels = np.zeros(num_classes, np.int64)
+    pixels = np.zeros(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, np.int64)
     for name, records in training_records(cfg).items():
-        # The model's id of each of the dataset's classes.
-        table = np.arange(num_classes) if step is None else model_ids(step, name)
-        counts = class_pixels(records, len(table))
-        known = table >= 0
-        np.add.at(pixels, table[known], counts[known])
-    learnt = range(num_classes) if step is None else step.new_classes
-    return [int(pixels[index]) if index in learnt else 0 for index in range(num_classes)]
+        ids = learnt_ids(cfg, name)
+        counts = class_pixels(records, len(ids))
+        np.add.at(pixels, ids[ids >= 0], counts[ids >= 0])
+    return pixels.tolist()

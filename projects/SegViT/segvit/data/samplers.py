@@ -10,8 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data.samplers import RandomSubsetTrainingSampler, RepeatFactorTrainingSampler, TrainingSampler
 from torch.utils.data import Sampler
 
-from segvit.config.continual_step import continual_step, model_ids
-from segvit.data.step_records import Records, classes_present
+from segvit.data.step_records import Records, classes_present, learnt_ids
 from segvit.errors import UserError
 
 
@@ -64,13 +63,10 @@ def _class_factors(cfg: CfgNode, records: Mapping[str, Records]) -> torch.Tensor
             f"DATALOADER.REPEAT_THRESHOLD {threshold} repeats no image: set the share of images below which a class is "
             "rare, such as 0.1, or DATALOADER.SAMPLER_TRAIN 'TrainingSampler'"
         )
-    step = continual_step(cfg)
     annotated = []
     for name, of_name in records.items():
-        # The model's id of each of the dataset's classes.
-        table = np.arange(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES) if step is None else model_ids(step, name)
-        counted = table if step is None else np.array(step.new_classes)
+        learnt = learnt_ids(cfg, name)
         for present in classes_present(of_name):
-            ids = np.intersect1d(table[present[present < len(table)]], counted)
-            annotated.append({"annotations": [{"category_id": id} for id in ids.tolist()]})
+            ids = learnt[present[present < len(learnt)]]
+            annotated.append({"annotations": [{"category_id": id} for id in np.unique(ids[ids >= 0]).tolist()]})
     return RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(annotated, threshold)

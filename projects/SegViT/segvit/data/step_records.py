@@ -76,6 +76,15 @@ def training_records(cfg: CfgNode) -> dict[str, Records]:
     return {name: get_detection_dataset_dicts(name, filter_empty=filter_empty) for name in cfg.DATASETS.TRAIN}
 
 
+def learnt_ids(cfg: CfgNode, dataset_name: str) -> np.ndarray:
+    """(classes of the dataset,) int64: the id of each class that training learns, in a step the new ones; else -1."""
+    step = continual_step(cfg)
+    if step is None:
+        return np.arange(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+    ids = model_ids(step, dataset_name)
+    return np.where(np.isin(ids, step.new_classes), ids, -1)
+
+
 def class_pixels(records: Sequence[Mapping[str, Any]], num_ids: int) -> np.ndarray:
     """(num_ids,) int64: the pixels of each id below `num_ids` in all label maps."""
     counts = np.zeros(num_ids, np.int64)
