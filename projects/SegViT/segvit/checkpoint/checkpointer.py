@@ -149,14 +149,30 @@ class SegViTCheckpointer(DetectionCheckpointer):
             self.run.require_class_order(checkpoint, self._path, same=self.strict)
         if not self._resumes:
             checkpoint["model"] = resized_positions(self.model, checkpoint, self._path)
+        initial = self._compare(checkpoint["model"])
+        incompatible = super()._load_model(checkpoint)
+        # The comparison has logged what does not fit; Detectron2 would log each tensor again.
+        incompatible.incorrect_shapes.clear()
+        for names in (incompatible.unexpected_keys, incompatible.missing_keys):
+            names[:] = [name for name in names if name not in initial and not TRAINING_TENSOR.search(name)]
+        return incompatible
+
+    def _compare(self, weights: dict[str, torch.Tensor]) -> set[str]:
+        """Log how weights fit the model. Returns the names of the tensors that may keep initial values.
+
+        Raises:
+            UserError: they do not fit.
+        """
+        # Tensors that may be missing without a word: those of a new group and, unless a run resumes, of losses.
+        tensors = self.model.state_dict()
         adds_group = bool(self.new_tensors) and not self._must_be_exact
-        expected = self.model.state_dict()
-        untrained = {name for name in expected if TRAINING_TENSOR.search(name) and name not in checkpoint["model"]}
-        if adds_group:
-            expected = {name: value for name, value in expected.items() if not name.startswith(self.new_tensors)}
+        initial = {name for name in tensors if adds_group and name.startswith(self.new_tensors)}
         if not self._resumes:
-            expected = {name: value for name, value in expected.items() if name not in untrained}
-        match = compare_weights(expected, checkpoint["model"], ignored=None if self._resumes else TRAINING_TENSOR)
+            initial |= {name for name in tensors if TRAINING_TENSOR.search(name) and name not in weights}
+        expected = {name: value for name, value in tensors.items() if name not in initial}
+        match = compare_weights(expected, weights, ignored=None if self._resumes else TRAINING_TENSOR)
+
+        # Refuse other shapes, unless they follow from another number of classes, and too many missing tensors.
         of_classes = [conflict for conflict in match.conflicts if _depends_on_classes(conflict)]
         described = "\n  ".join([*_class_counts(of_classes), match.describe()])
         if not match.matched:
@@ -164,13 +180,14 @@ class SegViTCheckpointer(DetectionCheckpointer):
         if len(of_classes) < len(match.conflicts) or ((self._must_be_exact or adds_group) and not match.is_exact):
             hint = position_hint(conflict.name for conflict in match.conflicts)
             raise UserError(f"{self._path} does not fit the model: {described}{hint}")
-        detail = new_detail_tensors(match.missing, checkpoint["model"])
-        added = {*detail, *(name for name in match.missing if OF_REDUCTION in name)}
-        lacking = [name for name in match.missing if not CLASS_TENSOR.search(name) and name not in added]
-        if len(lacking) > (1 - MIN_MATCH) * len(self.model.state_dict()):
+        detail = new_detail_tensors(match.missing, weights)
+        optional = {*detail, *(name for name in match.missing if CLASS_TENSOR.search(name) or OF_REDUCTION in name)}
+        if len(set(match.missing) - optional) > (1 - MIN_MATCH) * len(tensors):
             raise UserError(
                 f"{self._path} contains too little of the model (encoders alone: MODEL.VIT.PRETRAINED): {described}"
             )
+
+        # Say what fits, and what keeps initial values.
         logger.log(
             logging.WARNING if of_classes else logging.INFO,
             "Checkpoint %s: %s%s",
@@ -180,19 +197,7 @@ class SegViTCheckpointer(DetectionCheckpointer):
         )
         if detail:
             logger.info("MODEL.SEGVIT.DETAIL is new: the model starts as the one of the checkpoint, without detail")
-        incompatible = super()._load_model(checkpoint)
-        # The log above names these; Detectron2 would log each of them again, as incompatible and as missing.
-        incompatible.incorrect_shapes.clear()
-        incompatible.unexpected_keys[:] = [
-            name for name in incompatible.unexpected_keys if not TRAINING_TENSOR.search(name)
-        ]
-        renewed = {*detail, *untrained, *(conflict.name for conflict in of_classes)}
-        incompatible.missing_keys[:] = [
-            name
-            for name in incompatible.missing_keys
-            if name not in renewed and not (adds_group and name.startswith(self.new_tensors))
-        ]
-        return incompatible
+        return {*initial, *detail, *(conflict.name for conflict in of_classes)}
 
 
 def has_checkpoint(folder: str | Path) -> bool:
