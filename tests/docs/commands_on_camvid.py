@@ -73,7 +73,12 @@ SHRUNK_PP_CONFIG = "projects/SegViT/configs/camvid/segvit_scratch_320x240_shrunk
 SHRUNK_PP_RUN = f"OMP_NUM_THREADS=1 python projects/SegViT/train_net.py --config-file {SHRUNK_PP_CONFIG}"
 
 
+CROPS_RUN = SHRUNK_PP_RUN.replace("shrunk_pp", "crops")
+
+
 def trains_small_on_camvid(command, workspace):
+    if "480x360_finetune" in command:  # from the weights of this run
+        trains_small_on_camvid(CROPS_RUN, workspace)
     workspace.once(command, lambda: workspace.shell(command, {**TINY_INPUT, **TWO_STEPS, **NARROW}))
     given = re.search(r"OUTPUT_DIR output/(\S+)", command)
     name = given[1] if given else "camvid_" + re.search(r"segvit_scratch_(\w+)\.yaml", command)[1]

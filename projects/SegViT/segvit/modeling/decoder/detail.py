@@ -162,8 +162,9 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
         self.mix = ConvNormReLU(dim, dim)
         self.query_proj = nn.Linear(query_dim, dim, bias=False)
         nn.init.zeros_(self.query_proj.weight)
-        # The answer of `_has_learnt`, and the weights, with their version, that it is about.
-        self._learnt = (0, -1, False)
+        # The answer of `_has_learnt`, and the weights that it is about: their id and version.
+        self._learnt = False
+        self._judged = (0, -1)
 
     def forward(
         self, outputs: DecoderOutputs, queries: torch.Tensor, deep_map: torch.Tensor, pixels: Sequence[torch.Tensor]
@@ -211,9 +212,10 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
             return True
         if weight.is_inference():
             return bool(weight.any())
-        if self._learnt[:2] != (id(weight), weight._version):
-            self._learnt = (id(weight), weight._version, bool(weight.any()))
-        return self._learnt[2]
+        weights = id(weight), weight._version
+        if self._judged != weights:
+            self._learnt, self._judged = bool(weight.any()), weights
+        return self._learnt
 
 
 def _resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
