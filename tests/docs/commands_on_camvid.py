@@ -99,7 +99,8 @@ def looks_at_shrunk_pp(command, workspace):
 
 def merges_tokens_of_a_trained_model(command, workspace):
     config = re.search(r"--config-file \S+", command)[0]
-    trains_small_on_camvid(f"OMP_NUM_THREADS=1 {TRAIN}{config}".replace("\\", ""), workspace)
+    processes = "--num-gpus 2 " if "480x360" in config else ""
+    trains_small_on_camvid(f"OMP_NUM_THREADS=1 {TRAIN}{processes}{config}".replace("\\", ""), workspace)
     assert "mIoU" in workspace.shell(command, {**TINY_INPUT, **NARROW})
 
 
