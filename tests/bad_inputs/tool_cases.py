@@ -105,12 +105,6 @@ PREDICTIONS = [
         ("missing file", "HOME/a.pth", ("HOME/a.pth", "HOME/b.pth")),
         ("checkpoint of ours", "model", ("HOME/model.pth", "HOME/b.pth"), checkpoint()),
         ("existing output", "HOME/model.pth --overwrite", ("HOME/config.yaml", "HOME/model.pth"), checkpoint()),
-        (
-            "missing output folder",
-            "HOME/output",
-            ("HOME/model.pth", "HOME/output/b.pth", "--to-official"),
-            checkpoint(),
-        ),
     ),
     *each(
         "demo",
