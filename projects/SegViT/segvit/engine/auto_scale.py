@@ -19,7 +19,7 @@ from segvit.config.overrides import Layer, pairs_of
 from segvit.config.validation import value_of
 from segvit.errors import UserError
 
-BATCH, LR, STEPS = "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR", "MODEL.SEGVIT.CONTINUAL.ITERATIONS"
+BATCH, LR, ITERATIONS = "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR", "MODEL.SEGVIT.CONTINUAL.ITERATIONS"
 
 
 def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
@@ -52,7 +52,7 @@ def _correct(scaled: CfgNode, cfg: CfgNode) -> None:
     scaled.defrost()
     # The iterations of the steps of continual segmentation, which Detectron2 does not know; 0 is a finished step.
     scale = scaled.SOLVER.REFERENCE_WORLD_SIZE / cfg.SOLVER.REFERENCE_WORLD_SIZE
-    scaled.merge_from_list([STEPS, _per_step(cfg, scale)])
+    scaled.merge_from_list([ITERATIONS, _per_step(cfg, scale)])
     # Periods below half an iteration became 0, which turns evaluation off and divides by zero.
     scaled.SOLVER.CHECKPOINT_PERIOD = max(scaled.SOLVER.CHECKPOINT_PERIOD, 1)
     scaled.TEST.EVAL_PERIOD = max(scaled.TEST.EVAL_PERIOD, min(cfg.TEST.EVAL_PERIOD, 1))
@@ -65,7 +65,7 @@ def _correct(scaled: CfgNode, cfg: CfgNode) -> None:
 
 def _per_step(cfg: CfgNode, scale: float) -> list[int]:
     """The iterations of each continual step for `scale` times the batch size."""
-    return [max(round(count / scale), 1) if count else 0 for count in value_of(cfg, STEPS)]
+    return [max(round(count / scale), 1) if count else 0 for count in value_of(cfg, ITERATIONS)]
 
 
 def parts_of_batch(cfg: CfgNode, processes: int) -> int:
@@ -114,6 +114,6 @@ def _rescaled(cfg: CfgNode, scale: float) -> Layer:
         "SOLVER.MAX_ITER": round(cfg.SOLVER.MAX_ITER / scale),
         "SOLVER.WARMUP_ITERS": round(cfg.SOLVER.WARMUP_ITERS / scale),
     }
-    if value_of(cfg, STEPS):
-        overrides[STEPS] = str(_per_step(cfg, scale)).replace(" ", "")
+    if value_of(cfg, ITERATIONS):
+        overrides[ITERATIONS] = str(_per_step(cfg, scale)).replace(" ", "")
     return overrides
