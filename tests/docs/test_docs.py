@@ -136,18 +136,23 @@ def test_counted_multiply_accumulates(row):
 
 
 ZOO = (ROOT / "MODEL_ZOO.md").read_text(encoding="utf-8")
-OWN_RUN = re.compile(r"\[\w+\.yaml\]\((projects\/\S+\.yaml)\) \|$")
+OWN_CONFIG = re.compile(r"\[\w+\.yaml\]\((projects/\S+\.yaml)\)")
+OWN_RUNS = {tuple(OWN_CONFIG.findall(line)): line for line in ZOO.splitlines() if OWN_CONFIG.search(line)}
+assert OWN_RUNS, "no row of MODEL_ZOO.md links to the config of a run of our own"
 
 
-def test_model_zoo_rows_equal_their_configs():
-    rows = {match[1]: line for line in ZOO.splitlines() if (match := OWN_RUN.search(line))}
-    assert rows, "no row links to the config of a run of our own"
-    for path, row in rows.items():
+@pytest.mark.parametrize("stages", OWN_RUNS, ids=lambda stages: "+".join(Path(path).stem for path in stages))
+def test_model_zoo_rows_equal_their_configs(stages):
+    """A run of several commands, each with the weights of the one before, has their configs in its row."""
+    row = OWN_RUNS[stages]
+    solvers = []
+    for path in stages:
         cfg = load_config(ROOT / path)
-        solver, vit = cfg.SOLVER, cfg.MODEL.VIT
-        assert re.search(rf"\| {cfg.SEED}( / \d)* \| {solver.MAX_ITER} x {solver.IMS_PER_BATCH} \|", row)
-        assert f"| {vit.DEPTH} blocks, width {vit.EMBED_DIM}, " in row
+        solvers.append(f"{cfg.SOLVER.MAX_ITER} x {cfg.SOLVER.IMS_PER_BATCH}")
+        assert re.search(rf"\| {cfg.SEED}( / \d)* \|", row)
+        assert f"| {cfg.MODEL.VIT.DEPTH} blocks, width {cfg.MODEL.VIT.EMBED_DIM}, " in row
         assert f" {cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES} classes, " in row
+    assert f"| {', '.join(solvers)} |" in row
 
 
 COUNTED_ROWS = re.findall(r"\| ([\d.]+) \| ([\d.]+) \| \[config\]\((projects/\S+?\.yaml)\)", ZOO)
