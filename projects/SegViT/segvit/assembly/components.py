@@ -15,12 +15,8 @@ from segvit.assembly.hierarchical_backbone import HierarchicalViT
 from segvit.errors import renamed_arguments
 from segvit.modeling.postprocessing.sliding_window import SlidingWindow
 
-BACKBONES: Mapping[str, type] = {"PlainViT": PlainViT, "HierarchicalViT": HierarchicalViT}
-HEADS: Mapping[str, type] = {
-    "AttentionToMaskHead": AttentionToMaskHead,
-    "PerPixelHead": PerPixelHead,
-    "ContinualHead": ContinualHead,
-}
+BACKBONES: Mapping[str, type] = {own.__name__: own for own in (PlainViT, HierarchicalViT)}
+HEADS: Mapping[str, type] = {own.__name__: own for own in (AttentionToMaskHead, PerPixelHead, ContinualHead)}
 
 
 def build_backbone(cfg: CfgNode) -> Any:

@@ -7,18 +7,28 @@ from __future__ import annotations
 
 from segvit.config.checks import Key, at_least, between, component, one_of, positive_numbers
 
+# The components of SegViT; those of another project may take their places.
+OWN_COMPONENTS = {
+    "MODEL.META_ARCHITECTURE": ("SegViT",),
+    "MODEL.BACKBONE.NAME": ("PlainViT", "HierarchicalViT"),
+    "MODEL.SEM_SEG_HEAD.NAME": ("AttentionToMaskHead", "PerPixelHead", "ContinualHead"),
+}
+
+
+def own_component(key: str, registry: str) -> Key:
+    """The key of a component: the first of ours by default, or the name of any in Detectron2's registry."""
+    names = OWN_COMPONENTS[key]
+    return Key(key, names[0], component(registry, *names))
+
+
 PARTS = (
-    Key("MODEL.META_ARCHITECTURE", "SegViT", component("META_ARCH_REGISTRY", "SegViT")),
-    Key("MODEL.BACKBONE.NAME", "PlainViT", component("BACKBONE_REGISTRY", "PlainViT", "HierarchicalViT")),
+    own_component("MODEL.META_ARCHITECTURE", "META_ARCH_REGISTRY"),
+    own_component("MODEL.BACKBONE.NAME", "BACKBONE_REGISTRY"),
     # Compile encoder and decoder with torch.compile: the first image or step takes minutes, the others less time.
     Key("MODEL.COMPILE", False),
     # "fewest-kernels" joins more kernels, for GPUs that wait for the host at small batches.
     Key("MODEL.COMPILE_MODE", "default", one_of("default", "fewest-kernels")),
-    Key(
-        "MODEL.SEM_SEG_HEAD.NAME",
-        "AttentionToMaskHead",
-        component("SEM_SEG_HEADS_REGISTRY", "AttentionToMaskHead", "PerPixelHead", "ContinualHead"),
-    ),
+    own_component("MODEL.SEM_SEG_HEAD.NAME", "SEM_SEG_HEADS_REGISTRY"),
     # The stages in the order in which the decoder visits them: deepest first (v1, section 3.2).
     Key("MODEL.SEM_SEG_HEAD.IN_FEATURES", ["block11", "block7", "block5"]),
 )

@@ -13,6 +13,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from segvit.config.conditional_keys import require_switches
+from segvit.config.model_keys import OWN_COMPONENTS
 from segvit.errors import UserError
 
 # Keys of Detectron2 that are read, here or in the code of Detectron2 that runs (trainer, schedules, hooks, registries).
@@ -118,13 +119,6 @@ REASONS = {
 # Values besides the default that ask for what happens anyway.
 GRANTED = {"DATALOADER.ASPECT_RATIO_GROUPING": False}
 
-# Components whose keys are known; one of another project may read any key below MODEL.
-OWN_COMPONENTS = {
-    "MODEL.META_ARCHITECTURE": ("SegViT",),
-    "MODEL.BACKBONE.NAME": ("PlainViT", "HierarchicalViT"),
-    "MODEL.SEM_SEG_HEAD.NAME": ("AttentionToMaskHead", "PerPixelHead", "ContinualHead"),
-}
-
 
 def require_read(
     cfg: CfgNode,
@@ -147,6 +141,7 @@ def require_read(
         UserError: naming the first key that is not, and the remedy.
     """
     values, unchanged = flat(cfg), flat(defaults)
+    # A component of another project may read any key below MODEL.
     foreign = any(values[key] not in own for key, own in OWN_COMPONENTS.items())
     for key in detectron2_keys() - READ:
         if foreign and key.startswith("MODEL."):
