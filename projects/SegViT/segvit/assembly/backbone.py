@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -162,8 +162,15 @@ class PlainViT(EncoderBackbone):
         return self.encoder.embedding.img_size
 
 
-def freezing(cfg: CfgNode) -> dict[str, Any]:
-    """The arguments `frozen` and `frozen_dtype` of a config's backbone."""
+class Freezing(TypedDict):
+    """Arguments of `EncoderBackbone`."""
+
+    frozen: bool
+    frozen_dtype: torch.dtype
+
+
+def freezing(cfg: CfgNode) -> Freezing:
+    """Whether a config's encoder is frozen, and the type of its weights then."""
     return {
         "frozen": cfg.MODEL.VIT.FROZEN,
         "frozen_dtype": frozen_dtype(cfg.MODEL.VIT, torch.device(cfg.MODEL.DEVICE).type),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from yacs.config import CfgNode
 
@@ -87,7 +87,15 @@ def build_head_decoder(
         )
 
 
-def block_settings(cfg: CfgNode) -> dict[str, Any]:
-    """Width of an attention head, dropout and init of the decoder of MODEL.SEGVIT, for other blocks beside it."""
+class BlockSettings(TypedDict):
+    """Width of an attention head, dropout rate and standard deviation of the initial weights."""
+
+    head_dim: int
+    dropout: float
+    init_std: float
+
+
+def block_settings(cfg: CfgNode) -> BlockSettings:
+    """Those of the decoder of MODEL.SEGVIT, for other blocks beside it."""
     segvit = cfg.MODEL.SEGVIT
     return {"head_dim": segvit.HIDDEN_DIM // segvit.NUM_HEADS, "dropout": segvit.DROPOUT, "init_std": segvit.INIT_STD}
