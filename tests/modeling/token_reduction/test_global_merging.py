@@ -112,3 +112,15 @@ def test_wrong_choices_are_refused(change, argument):
     with pytest.raises(ArgumentError) as error:
         build_reduction(config, [torch.nn.Identity()] * 4, C, T, 0.0)
     assert error.value.argument == argument
+
+
+@pytest.mark.parametrize("selection", ["threshold", "topk"])
+def test_under_autocast_the_same_tokens_merge(selection):
+    tokens, kept = merged_cells((5, 6), 0, selection)
+    tokens = tokens.float()
+    expected, expected_kept = merging(selection)(tokens, kept)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        merged, cells = merging(selection)(tokens, kept)
+    assert torch.equal(merged, expected) and torch.equal(cells.merged_into, expected_kept.merged_into)
+    half, cells = merging(selection)(tokens.bfloat16(), kept)
+    assert half.dtype == torch.bfloat16 and half.shape[::2] == expected.shape[::2]

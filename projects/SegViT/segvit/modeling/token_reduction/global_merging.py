@@ -97,7 +97,8 @@ def most_similar(tokens: torch.Tensor, is_valid: torch.Tensor | None) -> tuple[t
     num_tokens = tokens.shape[1]
     found = 2 * torch.arange((num_tokens + 1) // 2, device=tokens.device)
     looking = 2 * torch.arange(num_tokens // 2, device=tokens.device) + 1
-    cosines = directions.index_select(1, looking) @ directions.index_select(1, found).transpose(1, 2)
+    with torch.autocast(tokens.device.type, enabled=False):
+        cosines = directions.index_select(1, looking) @ directions.index_select(1, found).transpose(1, 2)
     if is_valid is not None:
         cosines = cosines.masked_fill(~is_valid.index_select(1, found)[:, None], float("-inf"))
     best, partners = cosines.max(dim=2)
