@@ -4,7 +4,10 @@ Shape shorthand: H x W pixels.
 """
 
 import pytest
-from test_export_model import export, one_graph, require_agreement_of_each, use_blocks
+from test_export_model import export, one_graph, require_agreement_of_each, save_weights, use_blocks
+
+from helpers.repository import PROJECT
+from helpers.scripts import load_script
 
 __all__ = ["one_graph"]
 
@@ -47,3 +50,13 @@ def test_files_of_coarse_patches_accept_any_size(tiny_cfg, tmp_path):
 @pytest.mark.slow
 def test_onnx_files_with_tokens_of_cells_accept_any_size(tiny_cfg, tmp_path, one_graph):
     require_agreement_of_each(*export(use_cells(tiny_cfg, "cells"), tmp_path, "onnx"))
+
+
+@pytest.mark.slow
+def test_a_float16_file_with_tokens_merged_anywhere_runs(tiny_cfg, tmp_path, capsys):
+    """onnxruntime sums no float16 by ScatterElements."""
+    config, target = tmp_path / "c.yaml", tmp_path / "m.onnx"
+    config.write_text(save_weights(use_cells(tiny_cfg, "merge twice"), tmp_path).dump())
+    main = load_script(PROJECT / "tools" / "export_model.py").main
+    main(["--config-file", str(config), "--format", "onnx", "--precision", "float16", "--output", str(target)])
+    assert target.is_file() and "float16 was not compared with the model" in capsys.readouterr().out
