@@ -122,6 +122,11 @@ COMBINATIONS = [
         ("MODEL.VIT.REDUCTION", "merge", "MODEL.VIT.MERGE.GLOBAL_BLOCKS", "[1]"),
     ),
     Case(
+        "a frozen encoder with a reduction that nothing trains",
+        "'a model without MODEL.WEIGHTS' 'MODEL.VIT.REDUCTION none'",
+        ("MODEL.VIT.FROZEN", "True", "MODEL.VIT.REDUCTION", "cells", "MODEL.SEGVIT.ENCODER_WEIGHT", "0.0"),
+    ),
+    Case(
         "detail from a stem that the encoder lacks",
         "MODEL.SEGVIT.DETAIL.SOURCE MODEL.VIT.STEM convolutional",
         ("MODEL.SEGVIT.DETAIL.SOURCE", "stem", "MODEL.VIT.STEM", "linear"),

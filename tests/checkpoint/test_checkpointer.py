@@ -110,6 +110,26 @@ def test_fine_tuning_refuses_another_crop_and_names_the_key(ade, tiny_cfg):
         SegViTCheckpointer(build(tiny_cfg), strict=False).load(ade[1])
 
 
+def test_another_patch_size_is_named(ade, tiny_cfg):
+    tiny_cfg.MODEL.VIT.PATCH_SIZE, tiny_cfg.MODEL.VIT.IMG_SIZE = 16, [64, 96]
+    for strict in (True, False):
+        with pytest.raises(
+            ValueError, match=r"(?s)patch_embed.*patch embedding is another one: MODEL\.VIT\.PATCH_SIZE"
+        ):
+            SegViTCheckpointer(build(tiny_cfg), strict=strict).load(ade[1])
+
+
+def test_a_frozen_encoder_takes_no_reduction_that_was_not_trained(ade, tiny_cfg, tmp_path):
+    tiny_cfg.MODEL.VIT.REDUCTION = "cells"
+    model = build(tiny_cfg)
+    SegViTCheckpointer(model, strict=False).load(ade[1])  # which is trained now
+    DetectionCheckpointer(model, save_dir=str(tmp_path)).save("cells")
+    tiny_cfg.MODEL.VIT.FROZEN = True
+    with pytest.raises(ValueError, match="nothing of a token reduction, which a frozen encoder does not learn"):
+        SegViTCheckpointer(build(tiny_cfg), strict=False).load(ade[1])
+    SegViTCheckpointer(build(tiny_cfg), strict=False).load(str(tmp_path / "cells.pth"))
+
+
 def test_fine_tuning_from_a_file_without_any_tensor_of_the_model_is_refused(tiny_cfg, tmp_path):
     torch.save({"blocks.0.norm1.weight": torch.ones(48)}, tmp_path / "timm.pth")
     with pytest.raises(ValueError, match=r"timm\.pth .*MODEL\.VIT\.PRETRAINED"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from timm.models import clean_state_dict
 from torch import nn
 
-from segvit.checkpoint.positions import position_hint, resized_positions
+from segvit.checkpoint.positions import grid_hint, resized_positions
 from segvit.checkpoint.run_record import RunRecord
 from segvit.errors import UserError
 from segvit.modeling.decoder.detail import new_detail_tensors
@@ -178,8 +179,9 @@ class SegViTCheckpointer(DetectionCheckpointer):
         if not match.matched:
             raise UserError(f"{self._path} fits no tensor of the model (encoders alone: MODEL.VIT.PRETRAINED)")
         if len(of_classes) < len(match.conflicts) or ((self._must_be_exact or adds_group) and not match.is_exact):
-            hint = position_hint(conflict.name for conflict in match.conflicts)
+            hint = grid_hint([conflict.name for conflict in match.conflicts])
             raise UserError(f"{self._path} does not fit the model: {described}{hint}")
+        require_learnt_reduction(self.model, match.missing, self._path)
         detail = new_detail_tensors(match.missing, weights)
         optional = {*detail, *(name for name in match.missing if CLASS_TENSOR.search(name) or OF_REDUCTION in name)}
         if len(set(match.missing) - optional) > (1 - MIN_MATCH) * len(tensors):
@@ -198,6 +200,17 @@ class SegViTCheckpointer(DetectionCheckpointer):
         if detail:
             logger.info("MODEL.SEGVIT.DETAIL is new: the model starts as the one of the checkpoint, without detail")
         return {*initial, *detail, *(conflict.name for conflict in of_classes)}
+
+
+def require_learnt_reduction(model: nn.Module, missing: Iterable[str], path: str) -> None:
+    """Raise UserError if weights, "" for none, lack what a token reduction learns and the model does not train it."""
+    missing = set(missing)
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    if any(OF_REDUCTION in name for name in frozen & missing):
+        raise UserError(
+            f"{path or 'a model without MODEL.WEIGHTS'} has nothing of a token reduction, which a frozen encoder does "
+            "not learn: train it first without MODEL.VIT.FROZEN, or set MODEL.VIT.REDUCTION none"
+        )
 
 
 def has_checkpoint(folder: str | Path) -> bool:

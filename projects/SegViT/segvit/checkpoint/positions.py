@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,12 @@ POSITION_TENSOR = re.compile(r"(^|\.)(pos_embed|positions\.(tables\.\d+|shared_t
 POSITION_HINT = (
     "\nThe checkpoint was trained with another MODEL.VIT.IMG_SIZE and does not say with which, so its positions cannot "
     "be resized: set MODEL.VIT.IMG_SIZE to the crop of its training; the model takes images of any size"
+)
+
+PATCH_TENSOR = re.compile(r"(^|\.)patch_embed\.")
+PATCH_HINT = (
+    "\nIts patch embedding is another one: MODEL.VIT.PATCH_SIZE, STEM and EMBED_DIM, and INPUT.CHANNELS, must be "
+    "those of its training (MODEL.VIT.RESAMPLE_PATCHES resamples encoder weights alone, MODEL.VIT.PRETRAINED)"
 )
 
 
@@ -43,8 +49,10 @@ def resized_positions(model: nn.Module, checkpoint: Mapping[str, Any], path: str
     return resized.weights
 
 
-def position_hint(conflicts: Iterable[str]) -> str:
-    """What to do if one of the tensors whose shapes differ depends on MODEL.VIT.IMG_SIZE; else ""."""
+def grid_hint(conflicts: Sequence[str]) -> str:
+    """What to do if one of the tensors whose shapes differ depends on patches or on MODEL.VIT.IMG_SIZE; else ""."""
+    if any(PATCH_TENSOR.search(name) for name in conflicts):
+        return PATCH_HINT
     return POSITION_HINT if any(POSITION_TENSOR.search(name) for name in conflicts) else ""
 
 

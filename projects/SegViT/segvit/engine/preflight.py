@@ -14,6 +14,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
 from segvit.assembly.encoder_weights import without_pretrained
+from segvit.checkpoint.checkpointer import require_learnt_reduction
 from segvit.config.continual_step import continual_step
 from segvit.config.device import require_device, require_number_format
 from segvit.config.validation import value_of
@@ -51,6 +52,8 @@ def preflight(cfg: CfgNode, *, trains: bool) -> None:
         require_tracker(cfg)
         backbone: Any = model.backbone
         _require_crop(cfg, backbone.img_size)
+        if not cfg.MODEL.WEIGHTS:
+            require_learnt_reduction(model, model.state_dict(), "")
         build_lr_scheduler(cfg, build_optimizer(cfg, model))
     elif cfg.TEST.AUG.ENABLED:
         SemanticSegmentorWithTTA(cfg, model)
