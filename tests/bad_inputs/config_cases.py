@@ -116,6 +116,14 @@ COMBINATIONS = [
         "MODEL.VIT.MERGE.BLOCK 7",
         ("MODEL.VIT.REDUCTION", "merge", "MODEL.VIT.MERGE.BLOCK", "7"),
     ),
+    *(
+        Case(
+            f"second merging in blocks {blocks}",
+            "MODEL.VIT.MERGE.GLOBAL_BLOCKS whole each once",
+            ("MODEL.VIT.REDUCTION", "merge", "MODEL.VIT.MERGE.BLOCK", "0", "MODEL.VIT.MERGE.GLOBAL_BLOCKS", blocks),
+        )
+        for blocks in ("[2.5]", "['2']", "[2,2]", "[True]")
+    ),
     Case(
         "second merging before the first",
         "MODEL.VIT.MERGE.GLOBAL_BLOCKS [1]",
@@ -123,7 +131,7 @@ COMBINATIONS = [
     ),
     Case(
         "a frozen encoder with a reduction that nothing trains",
-        "'a model without MODEL.WEIGHTS' 'MODEL.VIT.REDUCTION none'",
+        "MODEL.WEIGHTS MODEL.VIT.REDUCTION MODEL.VIT.FROZEN",
         ("MODEL.VIT.FROZEN", "True", "MODEL.VIT.REDUCTION", "cells", "MODEL.SEGVIT.ENCODER_WEIGHT", "0.0"),
     ),
     Case(

@@ -56,6 +56,12 @@ def positive_numbers(count: int | None = None) -> Check:
     return check
 
 
+def block_indices(values: list[Any]) -> str:
+    """A list of whole numbers, each once; it may be empty."""
+    fits = all(type(value) is int for value in values) and len({*values}) == len(values)
+    return "" if fits else "must be whole numbers, each once"
+
+
 def numbers(count: int) -> Check:
     return lambda values: "" if len(values) == count else f"must be {count} numbers"
 

@@ -5,7 +5,7 @@ The builders check choices such as REDUCTION, and whatever involves several keys
 
 from __future__ import annotations
 
-from segvit.config.checks import Key, at_least, between, component, one_of, positive_numbers
+from segvit.config.checks import Key, at_least, between, block_indices, component, one_of, positive_numbers
 
 # The components of SegViT; those of another project may take their places.
 OWN_COMPONENTS = {
@@ -77,7 +77,7 @@ ENCODER = (
     Key("MODEL.VIT.MERGE.WEIGH_SIZES", False),
     # Later blocks before which similar tokens anywhere in the image are merged, too. "topk" keeps the fraction
     # GLOBAL_SHARE of all tokens; "threshold" merges pairs with a cosine above GLOBAL_THRESHOLD.
-    Key("MODEL.VIT.MERGE.GLOBAL_BLOCKS", []),
+    Key("MODEL.VIT.MERGE.GLOBAL_BLOCKS", [], block_indices),
     Key("MODEL.VIT.MERGE.GLOBAL_THRESHOLD", 0.9),
     Key("MODEL.VIT.MERGE.GLOBAL_SHARE", 0.3),
     # Recompute blocks in the backward pass: less memory, about a third more time.
