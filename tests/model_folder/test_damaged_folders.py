@@ -88,6 +88,23 @@ def test_metrics_of_other_classes_are_left_out(folder, caplog):
     assert "IoU-tree" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "is_measured"),
+    [
+        ("MODEL.VIT.REDUCTION", "merge", False),
+        ("INPUT.MIN_SIZE_TEST", 24, False),
+        ("TEST.WINDOW.ENABLED", True, False),
+        ("MODEL.VIT.REDUCTION", "none", True),
+        ("MODEL.DEVICE", "cpu", True),
+    ],
+)
+def test_metrics_of_another_prediction_are_left_out(save, tmp_path, key, value, is_measured):
+    folder = save(tmp_path / "model", mIoU=50.0)
+    expected = {"mIoU": 50.0} if is_measured else {}
+    assert SegViTPredictor(folder, opts=[key, value]).metrics == expected
+    assert segvit.from_pretrained(folder, **{key: value}).metrics == expected
+
+
 def test_metrics_without_a_value_are_not_written(save, folder):
     save(folder, mIoU=50.0, **{"IoU-sky": float("nan")})
     assert json.loads((folder / "metrics.json").read_text(), parse_constant=pytest.fail) == {"mIoU": 50.0}

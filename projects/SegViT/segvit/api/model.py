@@ -207,4 +207,6 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="segvit", pipeline_tag
         )
         read = read_model_folder(folder)
         cfg = folder_config(read, {**keys_of_options(options), **LABELS_ONLY})
-        return cls(cfg=cfg, network=load_model(cfg), classes=read.classes, metrics=read.metrics, card=read.card).eval()
+        return cls(
+            cfg=cfg, network=load_model(cfg), classes=read.classes, metrics=read.metrics_with(cfg), card=read.card
+        ).eval()

@@ -80,6 +80,9 @@ def load_source(cfg: CfgNode) -> ExportSource:
     cfg.MODEL.VIT.FROZEN_PRECISION = "float32"
     cfg.TEST.WINDOW.ENABLED = False
     cfg.TEST.LABELS_ONLY = False
+    # Files are compared with the model in float32.
+    cfg.TEST.PRECISION = "float32"
+    cfg.MODEL.COMPILE = False
     model = build_model(cfg).eval()
     require_static_selection(model)
     SegViTCheckpointer(model, run=RunRecord.for_prediction(cfg)).load(cfg.MODEL.WEIGHTS)
@@ -121,7 +124,7 @@ def metadata_of(cfg: CfgNode) -> dict[str, str]:
         "short_side": cfg.INPUT.MIN_SIZE_TEST,
         "max_long_side": cfg.INPUT.MAX_SIZE_TEST,
         "config": {key: value_of(cfg, key) for key in CARRIED},
-        "metrics": dict(read_model_folder(folder).metrics) if is_of_folder else {},
+        "metrics": dict(read_model_folder(folder).metrics_with(cfg)) if is_of_folder else {},
         "torch": str(torch.__version__),
     }
     return {name: json.dumps(value) for name, value in values.items()}

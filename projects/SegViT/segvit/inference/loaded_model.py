@@ -50,7 +50,7 @@ class LoadedModel(NamedTuple):
         cfg: its config; of an exported file, the keys of its preprocessing.
         model: it.
         classes: names and colours by class id.
-        metrics: of the weights, by name, in percent; empty if they are not known.
+        metrics: of the weights, by name, in percent; empty if they are not known, or if keys change the prediction.
     """
 
     cfg: CfgNode
@@ -97,7 +97,7 @@ def load_folder(path: str | os.PathLike[str], opts: Sequence[Any] = ()) -> Loade
     """
     folder = read_model_folder(path)
     cfg = folder_config(folder, {**pairs_of(opts), **LABELS_ONLY})
-    return LoadedModel(cfg, load_model(cfg), folder.classes, folder.metrics)
+    return LoadedModel(cfg, load_model(cfg), folder.classes, folder.metrics_with(cfg))
 
 
 def load_exported(path: str | os.PathLike[str], opts: Sequence[Any] = ()) -> LoadedModel:

@@ -24,6 +24,7 @@ from yacs.config import CfgNode
 
 from segvit.classes.class_list import MODEL_CLASSES, ClassList, read_model_classes
 from segvit.config.loading import MODEL_CONFIG, MODEL_WEIGHTS, config_layers
+from segvit.config.unread_keys import flat
 from segvit.errors import UserError
 from segvit.model_folder.card import TrainingRecord, model_card
 from segvit.model_folder.plain_config import nested, plain_config, portable_keys
@@ -37,6 +38,11 @@ MODEL_FOLDER = "model"
 CONFIG, WEIGHTS = MODEL_CONFIG, MODEL_WEIGHTS
 CLASSES, METRICS, CARD = MODEL_CLASSES, "metrics.json", "README.md"
 FILES = (CONFIG, WEIGHTS, CLASSES, METRICS, CARD)
+# Begin the keys by which the same weights predict other labels; the others of a model would not fit its weights.
+OF_PREDICTION = (
+    *("MODEL.VIT.REDUCTION", "MODEL.VIT.EDGE.", "MODEL.VIT.MERGE.", "MODEL.SEGVIT.OUTPUT", "MODEL.PIXEL_"),
+    *("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "INPUT.FORMAT", "INPUT.LEVELS", "INPUT.MAX_LEVEL", "TEST.WINDOW."),
+)
 # Begins the names of metrics of one class.
 OF_CLASS = ("IoU-", "ACC-", "BoundaryIoU-")
 
@@ -62,6 +68,12 @@ class ModelFolder:
     @property
     def weights(self) -> Path:
         return self.path / WEIGHTS
+
+    def metrics_with(self, cfg: CfgNode) -> Mapping[str, float]:
+        """The metrics, if a config for these weights predicts the labels that they were measured on; else none."""
+        own, values = flat(self.cfg), flat(cfg)
+        keys = [key for key in own if key.startswith(OF_PREDICTION)]
+        return self.metrics if all(values[key] == own[key] for key in keys) else {}
 
 
 def is_model_folder(path: str | os.PathLike[str]) -> bool:
