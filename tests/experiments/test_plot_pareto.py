@@ -1,6 +1,8 @@
 """plot_pareto.py: where the figures of a row come from, what is left out and why, and its files."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from helpers.toy_run import toy_run_cfg
 from segvit.analysis import count_macs, mean_macs
 from segvit.analysis.from_config import build_random_model
 from segvit.classes.palette import distinct_colors
+from segvit.experiments import mode_comparison
 from segvit.exported import files
 
 TOOL = load_script(PROJECT / "tools" / "plot_pareto.py")
@@ -73,6 +76,44 @@ def test_rows_of_runs_of_switches_and_of_configs(output, tmp_path, capsys):
     text = (output / "pareto.txt").read_text()
     assert text.strip() in capsys.readouterr().out and "52.0 ± 2.8" in text
     assert (output / "pareto.png").stat().st_size > 10_000
+
+
+def test_rows_without_weights_have_a_table_and_no_plot(output, tmp_path, capsys):
+    config = tmp_path / "s1" / "config.yaml"
+    write_run(tmp_path / "s1", finished=False)
+    output.mkdir()
+    (output / "pareto.png").write_bytes(b"of other rows")
+    threshold = ("MODEL.VIT.MERGE.SELECTION", "threshold", "MODEL.VIT.MERGE.THRESHOLD", "0.99")
+    rows = run_tool(output, ("merge", str(config), *MERGE, *threshold))
+    assert "timed at a share of 0.5 of its tokens in place of a threshold" in rows["merge"]["missing"]["mIoU"]
+    assert "there is no plot" in capsys.readouterr().out and not (output / "pareto.png").exists()
+
+
+def refuse_rows(output, capsys, *rows):
+    """The message with which the rows are refused."""
+    with pytest.raises(SystemExit) as ended:
+        run_tool(output, *rows)
+    assert ended.value.code == 2 and not list(output.glob("*"))
+    return capsys.readouterr().err
+
+
+def test_a_row_takes_runs_of_one_recipe_each_once(output, tmp_path, capsys):
+    plain, cells = write_run(tmp_path / "s1", 50.0), write_run(tmp_path / "s2", 54.0, **EDGES)
+    assert "MODEL.VIT.REDUCTION is 'none'" in refuse_rows(output, capsys, ("both", plain, cells))
+    assert "is named twice" in refuse_rows(output, capsys, ("twice", plain, plain))
+
+
+def test_test_sets_of_two_folders_are_refused(output, tmp_path, capsys, monkeypatch):
+    """Each registers its test set as `folder_val`, in place of that of the other."""
+    first, second = (write_run(tmp_path / name, 50.0) for name in ("s1", "s2"))
+    find = mode_comparison.find_compared_model
+    monkeypatch.setattr(
+        mode_comparison,
+        "find_compared_model",
+        lambda name, opts: replace(find(name, opts), data_folder=f"/data/{Path(name).name}"),
+    )
+    message = refuse_rows(output, capsys, ("first", first), ("second", second))
+    assert "one test set, not on those of /data/s1 and /data/s2" in message
 
 
 def use_exported_file(monkeypatch, path, class_names):

@@ -110,9 +110,14 @@ def report(args: argparse.Namespace, test_set: str, rows: Sequence[ModeFigures])
     content = {**setting, "commands": args.row, "rows": [asdict(row) for row in rows]}
     atomic_write_text(args.output / "pareto.txt", text + "\n")
     atomic_write_text(args.output / "pareto.json", json.dumps(content, indent=2) + "\n")
-    print(f"{text}\n\n  {args.output / 'pareto'}.{{txt,json,png}}")
-    points = [point_of(row, f"milliseconds of an image ({clock})") for row in rows]
-    draw_pareto(points, title, args.output / "pareto.png", score="mIoU (%)")
+    plot = args.output / "pareto.png"
+    if any(row.miou is not None for row in rows):
+        points = [point_of(row, f"milliseconds of an image ({clock})") for row in rows]
+        draw_pareto(points, title, plot, score="mIoU (%)")
+        print(f"{text}\n\n  {args.output / 'pareto'}.{{txt,json,png}}")
+    else:
+        plot.unlink(missing_ok=True)  # of other rows
+        print(f"{text}\n\nNo row has an mIoU, so that there is no plot.\n  {args.output / 'pareto'}.{{txt,json}}")
 
 
 def table(rows: Sequence[ModeFigures]) -> str:

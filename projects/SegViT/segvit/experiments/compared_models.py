@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, TypedDict
 
 from detectron2.config import CfgNode
 
@@ -20,6 +21,13 @@ from segvit.exported.files import is_exported
 from segvit.inference.loaded_model import LoadedModel, load_checkpoint, load_exported
 from segvit.inference.predict_sample import first_test_set
 from segvit.model_folder.files import is_model_folder
+from segvit.model_folder.plain_config import portable_keys
+
+
+class _Origin(TypedDict):
+    test_set: str
+    data_folder: str
+    recipe: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +38,16 @@ class ComparedModel:
         load: loads it onto the CPU; one that is not trained gets random weights and, where the number of tokens would
             depend on the image, the share of the config (see `build_random_model`).
         test_set: the first of DATASETS.TEST; empty for an exported file, which names none.
+        data_folder: DATASETS.FOLDER, whose images a test set of that folder has.
+        recipe: {key: value} of the model; empty for an exported file.
         untrained: why there are no trained weights; empty if there are.
         recorded_miou: of the last evaluation of the run, in percent; None if the model must be evaluated.
     """
 
     load: Callable[[], LoadedModel]
     test_set: str = ""
+    data_folder: str = ""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
     untrained: str = ""
     recorded_miou: float | None = None
 
@@ -66,7 +78,7 @@ def find_compared_model(name: str, opts: Sequence[str] = ()) -> ComparedModel:
     if is_run:
         return _model_of_run(cfg, folder, overridden=bool(opts))
     if cfg.MODEL.WEIGHTS:
-        return ComparedModel(load=partial(load_checkpoint, cfg, None), test_set=first_test_set(cfg))
+        return ComparedModel(load=partial(load_checkpoint, cfg, None), **_origin(cfg))
     return _untrained(cfg, f"{name} is a config without trained weights")
 
 
@@ -76,13 +88,25 @@ def _model_of_run(cfg: CfgNode, folder: Path, *, overridden: bool) -> ComparedMo
     if not checkpoint.is_file():
         return _untrained(cfg, f"{folder} has not finished: it has no {checkpoint.name}")
     recorded = None if overridden else metrics_at(cfg.SOLVER.MAX_ITER - 1, folder, cfg).get("mIoU")
-    return ComparedModel(
-        load=partial(load_checkpoint, cfg, checkpoint), test_set=first_test_set(cfg), recorded_miou=recorded
-    )
+    return ComparedModel(load=partial(load_checkpoint, cfg, checkpoint), recorded_miou=recorded, **_origin(cfg))
 
 
 def _untrained(cfg: CfgNode, reason: str) -> ComparedModel:
     def load() -> LoadedModel:
         return LoadedModel(cfg, build_random_model(cfg), class_list_of(cfg))
 
-    return ComparedModel(load=load, test_set=first_test_set(cfg), untrained=reason)
+    vit = cfg.MODEL.VIT
+    node = {"shrunk++": vit.EDGE, "cells": vit.EDGE, "merge": vit.MERGE}.get(vit.REDUCTION)
+    if node is not None and node.SELECTION == "threshold":
+        reason = f"{reason}, and is timed at a share of {node.SHARE} of its tokens in place of a threshold"
+    return ComparedModel(load=load, untrained=reason, **_origin(cfg))
+
+
+def _origin(cfg: CfgNode) -> _Origin:
+    """Test set and recipe of a config's model; runs of one recipe may name the encoder's weights in different ways."""
+    recipe = {
+        key: value
+        for key, value in portable_keys(cfg).items()
+        if key.startswith("MODEL.") and not key.startswith("MODEL.VIT.PRETRAINED")
+    }
+    return {"test_set": first_test_set(cfg), "data_folder": cfg.DATASETS.FOLDER, "recipe": recipe}

@@ -88,10 +88,16 @@ def compare_modes(specs: Sequence[ModeSpec], measurement: Measurement) -> tuple[
         The test set, and the figures of each row in the order given.
 
     Raises:
-        UserError: a model is unknown, or the rows have no common test set.
+        UserError: a model is unknown, the models of a row are not of one recipe, or the rows have no common test set.
         OSError: for missing or unreadable files.
     """
+    for spec in specs:
+        repeated = [name for name in spec.models if spec.models.count(name) > 1]
+        if repeated:
+            raise UserError(f"--row {spec.name}: {repeated[0]} is named twice, and would count as two runs")
     found = {spec.name: [find_compared_model(name, spec.opts) for name in spec.models] for spec in specs}
+    for name, models in found.items():
+        require_one_recipe(name, models)
     test_set = common_test_set([model for models in found.values() for model in models])
     require_datasets([test_set])
     records = DatasetCatalog.get(test_set)
@@ -111,11 +117,26 @@ def compare_modes(specs: Sequence[ModeSpec], measurement: Measurement) -> tuple[
 
 def common_test_set(models: Sequence[ComparedModel]) -> str:
     """The test set of the models that name one. Raises UserError if that is none, or several."""
+    folders = list(dict.fromkeys(model.data_folder for model in models if model.data_folder))
+    if len(folders) > 1:
+        raise UserError(f"--row: all rows are measured on one test set, not on those of {' and '.join(folders)}")
     names = list(dict.fromkeys(model.test_set for model in models if model.test_set))
     if len(names) != 1:
         found = ", ".join(names) or "exported files name none: add a run or a config"
         raise UserError(f"--row: all rows are measured on one test set, the first of DATASETS.TEST, not on {found}")
     return names[0]
+
+
+def require_one_recipe(name: str, models: Sequence[ComparedModel]) -> None:
+    """Raise UserError if the models of a row differ in more than their weights: their mean would mean nothing."""
+    first, *others = [model.recipe for model in models if model.recipe] or [{}]
+    for other in others:
+        different = next((key for key in first if first[key] != other[key]), None)
+        if different is not None:
+            raise UserError(
+                f"--row {name}: a row takes runs of one recipe with other seeds, and {different} is "
+                f"{first[different]!r} in the first and {other[different]!r} in another: give it a row of its own"
+            )
 
 
 def measure_accuracy(
