@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from helpers.scripts import load_script
 from segvit.export import ExportError, ImageSize, compare_on_images, load_source, read_images
 
 TOOL = PROJECT / "tools" / "export_model.py"
+QUIET = {"median_ms": 10.0, "spread": 0.1, "ratio": 1.0}
 SIZE = ImageSize(32, 48, is_dynamic=True, patch_size=8)
 
 
@@ -71,6 +73,8 @@ def test_file_and_model_run_on_every_image_alternately(tiny_cfg, source, files, 
     assert file_images == 5 * [0, 1]  # the comparison, the warm-up and three rounds
     expected = {"sem_seg_labels"} if gives_labels else {"sem_seg"}
     assert results == 2 * [{"sem_seg"}] + 8 * [expected]
+    for spread, shown in ((0.2, f"ratio {comparison.file['ratio']:.2f}"), (0.6, "too different for a ratio")):
+        assert shown in replace(comparison, file={**comparison.file, "spread": spread}, model=QUIET).describe()
     assert comparison.file["ratio"] == pytest.approx(comparison.file["median_ms"] / comparison.model["median_ms"])
 
 
@@ -97,5 +101,5 @@ def test_export_model_prints_agreement_and_times_on_images(tiny_cfg, source, fil
     monkeypatch.setattr(sys, "argv", list(map(str, command)))
     tool.main()
     last = capsys.readouterr().out.splitlines()[-1]
-    assert re.match(r"2 images: .*100\.0000% .* 1 x 32 x 48.* [\d.]+ ms .*ratio [\d.]+", last)
+    assert re.match(r"2 images: .*100\.0000% .* 1 x 32 x 48.* [\d.]+ ms .*ratio.*spreads [\d.]+%", last)
     assert target.is_file()
