@@ -204,3 +204,22 @@ def test_the_convolutional_stem_has_patches_of_the_given_size(patch_size, embed_
 def test_the_convolutional_stem_refuses_sizes_that_it_cannot_halve(patch_size, embed_dim):
     with pytest.raises(ValueError, match=f"patch_size {patch_size} and `embed_dim` {embed_dim}"):
         ConvStem(patch_size=patch_size, embed_dim=embed_dim)
+
+
+def test_the_convolutional_stem_has_the_given_width():
+    assert [stage.width for stage in ConvStem(patch_size=32, embed_dim=192)] == [12, 24, 48, 96, 192]
+    stem = ConvStem(patch_size=32, embed_dim=192, stem_dim=16).eval()
+    assert [stage.width for stage in stem] == [16, 32, 64, 128, 192]
+    assert stem(images((64, 96))).shape == (2, 192, 2, 3)
+    assert build(stem="conv", stem_dim=10, patch_size=16, embed_dim=24)(images((32, 48)))["block2"].shape == (
+        2,
+        24,
+        2,
+        3,
+    )
+
+
+@pytest.mark.parametrize("stem_dim", [11, 193])
+def test_the_convolutional_stem_refuses_widths_that_end_elsewhere(stem_dim):
+    with pytest.raises(ValueError, match=f"stem_dim {stem_dim} must be 12 to 192 with patches of 32 pixels"):
+        ConvStem(patch_size=32, embed_dim=192, stem_dim=stem_dim)

@@ -89,6 +89,8 @@ ENCODER = (
     Key("MODEL.VIT.FROZEN_PRECISION", "auto", one_of("auto", "float32", "bfloat16")),
     # "linear": timm's patch embedding. "conv": a convolutional stem, for training from scratch.
     Key("MODEL.VIT.STEM", "linear"),
+    # Width of that stem's first map; each later one is twice as wide, up to EMBED_DIM. 0: only the last has that width.
+    Key("MODEL.VIT.STEM_DIM", 0, at_least(0)),
     # False computes attention by plain matrix products: 3 x faster for bfloat16 training on a CPU, slower elsewhere.
     Key("MODEL.VIT.FUSED_ATTENTION", True),
     # Overrides of the architecture, for small models trained from scratch. 0 keeps timm's value.

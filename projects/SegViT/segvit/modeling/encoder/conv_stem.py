@@ -39,26 +39,34 @@ class StemStage(nn.Module):
 
 
 class ConvStem(nn.Sequential):
-    """Images (B, I, H, W) -> (B, C, H/P, W/P) in log2(P) stages; each doubles the width.
+    """Images (B, I, H, W) -> (B, C, H/P, W/P) in log2(P) stages; each doubles the width, up to C.
 
     Args:
         patch_size: P, a power of two.
-        embed_dim: C, the width of the last stage; divisible by P / 2.
+        embed_dim: C, the width of the last stage; without `stem_dim`, divisible by P / 2.
+        stem_dim: width of the first stage; 0 for 2 C / P, so that only the last stage has width C.
         in_channels: I, the channels of the images.
 
     Raises:
-        ArgumentError: if `patch_size` or `embed_dim` does not fit.
+        ArgumentError: if `patch_size`, `embed_dim` or `stem_dim` does not fit.
     """
 
-    def __init__(self, *, patch_size: int, embed_dim: int, in_channels: int = 3) -> None:
+    def __init__(self, *, patch_size: int, embed_dim: int, stem_dim: int = 0, in_channels: int = 3) -> None:
         num_stages = patch_size.bit_length() - 1
-        if patch_size != 2**num_stages or num_stages < 1 or embed_dim % (patch_size // 2):
+        if patch_size != 2**num_stages or num_stages < 1 or (not stem_dim and embed_dim % (patch_size // 2)):
             raise ArgumentError(
                 "patch_size",
                 f"{patch_size} and `embed_dim` {embed_dim} do not fit the convolutional stem, which needs a patch size "
                 "that is a power of two and a width divisible by half of it",
             )
-        widths = [in_channels, *(embed_dim >> (num_stages - 1 - stage) for stage in range(num_stages))]
+        first = stem_dim or 2 * embed_dim // patch_size
+        if not embed_dim <= first * patch_size // 2 or first > embed_dim:
+            raise ArgumentError(
+                "stem_dim",
+                f"{stem_dim} must be {-(-2 * embed_dim // patch_size)} to {embed_dim} with patches of "
+                f"{patch_size} pixels, so that the stem ends with `embed_dim` {embed_dim}",
+            )
+        widths = [in_channels, *(min(first << stage, embed_dim) for stage in range(num_stages))]
         super().__init__(
             *(StemStage(widths[stage], widths[stage + 1], refine=stage > 0) for stage in range(num_stages))
         )

@@ -106,12 +106,14 @@ def initialize(
         )
 
 
-def create_timm_vit(name: str, *, img_size: tuple[int, int], stem: str = "linear", **options: Any) -> TimmViT:
+def create_timm_vit(
+    name: str, *, img_size: tuple[int, int], stem: str = "linear", stem_dim: int = 0, **options: Any
+) -> TimmViT:
     """Create a timm model without its classifier that takes images of any size.
 
     Args:
         name, img_size: see `build_vit_encoder`.
-        stem: "linear", or "conv" for a `ConvStem`.
+        stem, stem_dim: "linear", or "conv" for a `ConvStem` whose first map has that width (0 for its default).
         **options: arguments of `timm.create_model` that replace the named model's, such as embed_dim, depth, num_heads,
             in_chans (channels of the images, 3 by default) or drop_path_rate (stochastic depth of the last block,
             growing linearly from 0).
@@ -141,7 +143,10 @@ def create_timm_vit(name: str, *, img_size: tuple[int, int], stem: str = "linear
         if not family.takes_stem:
             raise ArgumentError("stem", f"'conv' does not fit {name}, whose patch embedding timm fixes: set 'linear'")
         conv_stem = ConvStem(
-            patch_size=patch_size[0], embed_dim=probe.embed_dim, in_channels=probe.patch_embed.proj.in_channels
+            patch_size=patch_size[0],
+            embed_dim=probe.embed_dim,
+            stem_dim=stem_dim,
+            in_channels=probe.patch_embed.proj.in_channels,
         )
         options = {**options, "patch_size": 1, "embed_layer": partial(HybridEmbed, backbone=conv_stem)}
     img_size = padded_size(img_size, patch_size)
