@@ -254,7 +254,7 @@ SERIES = [
         ("two rows of one name", "--row plain", (*ROW, "--row", "plain", "HOME/config.yaml")),
         ("missing file", "HOME/a.onnx", ("--row", "plain", "HOME/a.onnx", "--output", "HOME/output")),
         ("two test sets", "folder_train folder_val", (*ROW, *OTHER_TEST_SET)),
-        ("nothing to draw", "no row", (*ROW, "--rounds", "1"), nothing, ("pareto.txt", "pareto.json")),
+        ("a model twice", "HOME/config.yaml twice", (*ROW, "HOME/config.yaml")),
     ),
     *each(
         "toy_demo",

@@ -20,7 +20,7 @@ from segvit.config.overrides import pairs_of, with_overrides
 from segvit.errors import UserError
 from segvit.exported.exported_model import ExportedModel
 from segvit.exported.files import is_exported, open_exported
-from segvit.model_folder.files import read_model_folder
+from segvit.model_folder.files import predicts_alike, read_model_folder
 from segvit.model_folder.finding import CHECKPOINTS, find_model
 from segvit.model_folder.loading import folder_config, label_type, load_model
 from segvit.model_folder.plain_config import plain_config
@@ -119,11 +119,13 @@ def load_exported(path: str | os.PathLike[str], opts: Sequence[Any] = ()) -> Loa
             raise UserError(f"{key} was fixed when {path} was exported: export the model anew with it")
     names = file.metadata["class_names"]
     carried = {key: file.metadata[name] for key, name in FILE_KEYS.items()} | file.metadata.get("config", {})
-    cfg = plain_config(carried, {"MODEL.SEM_SEG_HEAD.NUM_CLASSES": len(names), **values, **LABELS_ONLY})
+    own = {"MODEL.SEM_SEG_HEAD.NUM_CLASSES": len(names), **LABELS_ONLY}
+    cfg = plain_config(carried, {**own, **values})
     colors = tuple((color[0], color[1], color[2]) for color in file.metadata["palette"])
     classes = ClassList(names=tuple(names), colors=colors, colors_given=True)
     model = ExportedModel(file, windows=build_windows(cfg), label_dtype=label_type(len(names)))
-    return LoadedModel(cfg, model, classes, file.metadata.get("metrics", {}))
+    metrics = file.metadata.get("metrics", {}) if predicts_alike(plain_config(carried, own), cfg) else {}
+    return LoadedModel(cfg, model, classes, metrics)
 
 
 def load_checkpoint(cfg: CfgNode, weights: str | os.PathLike[str] | None) -> LoadedModel:

@@ -71,9 +71,13 @@ class ModelFolder:
 
     def metrics_with(self, cfg: CfgNode) -> Mapping[str, float]:
         """The metrics, if a config for these weights predicts the labels that they were measured on; else none."""
-        own, values = flat(self.cfg), flat(cfg)
-        keys = [key for key in own if key.startswith(OF_PREDICTION)]
-        return self.metrics if all(values[key] == own[key] for key in keys) else {}
+        return self.metrics if predicts_alike(self.cfg, cfg) else {}
+
+
+def predicts_alike(first: CfgNode, second: CfgNode) -> bool:
+    """Whether two configs of the same weights predict the same labels, but for rounding."""
+    values, others = flat(first), flat(second)
+    return all(others[key] == value for key, value in values.items() if key.startswith(OF_PREDICTION))
 
 
 def is_model_folder(path: str | os.PathLike[str]) -> bool:
