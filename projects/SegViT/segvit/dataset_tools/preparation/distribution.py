@@ -128,3 +128,22 @@ def files_by_exact_stem(folder: Path, extension: str) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix == extension}
+
+
+def labelled_pairs(
+    images: Mapping[str, Path], label_maps: Mapping[str, Path], problems: list[Problem], *, is_missing: bool
+) -> list[LabelledImage]:
+    """The images and label maps, by stem, that have one another; a file without its counterpart becomes a problem."""
+    if images and label_maps:
+        for files, others in ((images, label_maps), (label_maps, images)):
+            other_dir = next(iter(others.values())).parent
+            problems.extend(
+                Problem(file, f"no file with this name in {other_dir}", is_missing=is_missing)
+                for stem, file in files.items()
+                if stem not in others
+            )
+    return [
+        LabelledImage(stem, image, label_maps[stem], label_maps[stem])
+        for stem, image in images.items()
+        if stem in label_maps
+    ]

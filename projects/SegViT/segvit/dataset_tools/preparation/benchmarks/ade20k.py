@@ -8,11 +8,11 @@ from segvit.classes.palette import distinct_colors
 from segvit.dataset_tools.preparation.distribution import (
     IGNORED,
     Distribution,
-    LabelledImage,
     LabelTable,
     Problem,
     Split,
     files_by_exact_stem,
+    labelled_pairs,
 )
 from segvit.dataset_tools.preparation.readers import read_index_png
 from segvit.datasets.benchmarks.ade20k_full import FOLDER as FULL_FOLDER
@@ -59,12 +59,6 @@ def _find_split(folder: Path, name: str, problems: list[Problem]) -> Split:
     for directory, files, kind in ((image_dir, images, "JPEGs"), (raw_dir, label_maps, "label maps")):
         if not files:
             problems.append(Problem(directory, f"no {kind}; unpack {URL} in {folder.parent}", is_missing=True))
-    if images and label_maps:
-        # An error: Detectron2 pairs the two listings by position, so one unpaired file shifts all that follow.
-        for files, others, other_dir in ((images, label_maps, raw_dir), (label_maps, images, image_dir)):
-            unpaired = [stem for stem in files if stem not in others]
-            problems.extend(Problem(files[stem], f"no file with this name in {other_dir}") for stem in unpaired)
-    labelled = [
-        LabelledImage(stem, images[stem], label_maps[stem], label_maps[stem]) for stem in images if stem in label_maps
-    ]
+    # An error: Detectron2 pairs the two listings by position, so one unpaired file shifts all that follow.
+    labelled = labelled_pairs(images, label_maps, problems, is_missing=False)
     return Split(name, SIZES[name], image_dir, [folder / "annotations_detectron2" / name], labelled)

@@ -7,11 +7,11 @@ from pathlib import Path
 from segvit.dataset_tools.preparation.distribution import (
     IGNORED,
     Distribution,
-    LabelledImage,
     LabelTable,
     Problem,
     Split,
     files_by_exact_stem,
+    labelled_pairs,
 )
 from segvit.dataset_tools.preparation.readers import read_index_png
 from segvit.datasets.benchmarks.camvid import CAMVID_CATEGORIES
@@ -48,14 +48,5 @@ def _find_split(folder: Path, source: Path, name: str, problems: list[Problem]) 
     for directory, files, kind in ((name, images, "images"), (f"{name}annot", label_maps, "label maps")):
         if not files:
             problems.append(Problem(source / directory, f"no {kind}; clone {URL} in {folder.parent}", is_missing=True))
-    if images and label_maps:
-        for files, others, other in ((images, label_maps, f"{name}annot"), (label_maps, images, name)):
-            unpaired = [stem for stem in files if stem not in others]
-            problems.extend(
-                Problem(files[stem], f"no file with this name in {source / other}", is_missing=True)
-                for stem in unpaired
-            )
-    labelled = [
-        LabelledImage(stem, images[stem], label_maps[stem], label_maps[stem]) for stem in images if stem in label_maps
-    ]
+    labelled = labelled_pairs(images, label_maps, problems, is_missing=True)
     return Split(name, SIZES[name], folder / "images" / name, [folder / "annotations" / name], labelled)
