@@ -211,6 +211,17 @@ def test_the_default_predictor_refuses_other_classes(ade, tiny_cfg):
     DefaultPredictor(tiny_cfg)
 
 
+def test_the_default_predictor_refuses_to_leave_out_a_part_of_the_model(tiny_cfg, tmp_path):
+    tiny_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 150
+    plain = tiny_cfg.clone()
+    tiny_cfg.MODEL.SEGVIT.DETAIL.SOURCE = "image"
+    torch.save({"model": build(tiny_cfg).state_dict()}, tmp_path / "detail.pth")
+    tiny_cfg.MODEL.WEIGHTS = plain.MODEL.WEIGHTS = str(tmp_path / "detail.pth")
+    DefaultPredictor(tiny_cfg)
+    with pytest.raises(ValueError, match=r"tensors of the checkpoint are of a part .*MODEL\.SEGVIT\.DETAIL\.SOURCE"):
+        DefaultPredictor(plain)
+
+
 def test_detectron2s_checkpointer_may_load_some_tensors_in_training(ade, tiny_cfg):
     DetectionCheckpointer(build(tiny_cfg, num_classes=11)).load(ade[1])
 

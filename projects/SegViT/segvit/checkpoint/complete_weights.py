@@ -11,24 +11,30 @@ from segvit.modeling.weights.weight_files import require_finite
 
 
 def require_all_weights_for_inference(model: nn.Module, incompatible_keys: _IncompatibleKeys) -> None:
-    """A `load_state_dict` post hook: a state dict loaded in evaluation mode must contain every tensor that predicts.
+    """A `load_state_dict` post hook: in evaluation mode, a state dict must have the model's tensors and no others.
 
-    Needed for Detectron2's `DefaultPredictor`, whose checkpointer skips tensors of another shape and goes on with
-    random ones.
+    Needed for Detectron2's `DefaultPredictor`, whose checkpointer only logs what does not fit: it would go on with random
+    tensors, or without a part of the trained model.
 
     Raises:
-        UserError: the model is in evaluation mode, and some of its tensors were not loaded, or are NaN or infinite.
+        UserError: the model is in evaluation mode, and some of its tensors were not loaded, or are NaN or infinite, or
+            the state dict has tensors of a part that the model lacks.
     """
     if model.training:
         return
     state = model.state_dict()
     require_finite(state, "the weights")
-    names = [name for name in incompatible_keys.missing_keys if name in state and not TRAINING_TENSOR.search(name)]
-    if not names:
-        return
-    missing = [f"{name} {tuple(state[name].shape)}" for name in names]
-    raise UserError(
-        f"{len(missing)} of {len(state)} tensors of the model are missing in the checkpoint, or have another shape, "
-        f"and would stay untrained: {', '.join(missing[:20])}. Use the config of the training (first compare "
-        "MODEL.SEM_SEG_HEAD.NUM_CLASSES)"
-    )
+    missing = [name for name in incompatible_keys.missing_keys if name in state and not TRAINING_TENSOR.search(name)]
+    if missing:
+        described = [f"{name} {tuple(state[name].shape)}" for name in missing]
+        raise UserError(
+            f"{len(missing)} of {len(state)} tensors of the model are missing in the checkpoint, or have another shape, "
+            f"and would stay untrained: {', '.join(described[:20])}. Use the config of the training (first compare "
+            "MODEL.SEM_SEG_HEAD.NUM_CLASSES)"
+        )
+    unused = [name for name in incompatible_keys.unexpected_keys if not TRAINING_TENSOR.search(name)]
+    if unused:
+        raise UserError(
+            f"{len(unused)} tensors of the checkpoint are of a part that the model lacks: {', '.join(unused[:20])}. Use "
+            "the config of the training (first compare MODEL.VIT.REDUCTION and MODEL.SEGVIT.DETAIL.SOURCE)"
+        )
