@@ -29,8 +29,8 @@ def require_all_weights_for_inference(model: nn.Module, incompatible_keys: _Inco
         described = [f"{name} {tuple(state[name].shape)}" for name in missing]
         raise UserError(
             f"{len(missing)} of {len(state)} tensors of the model are missing in the checkpoint, or have another "
-            f"shape, and would stay untrained: {', '.join(described[:20])}. Use the config of the training (first compare "
-            "MODEL.SEM_SEG_HEAD.NUM_CLASSES)"
+            f"shape, and would stay untrained: {', '.join(described[:20])}. Use the config of the training (first "
+            "compare MODEL.SEM_SEG_HEAD.NUM_CLASSES)"
         )
     unused = [name for name in incompatible_keys.unexpected_keys if not TRAINING_TENSOR.search(name)]
     if unused:
