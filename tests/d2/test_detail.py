@@ -26,7 +26,7 @@ ENCODERS = {
     "shrunk++": {"REDUCTION": "shrunk++", "REDUCTION_BLOCK": 1, "OUT_INDICES": [0, 2]},
     "swin": {"NAME": "swin_tiny_patch4_window7_224", "PATCH_SIZE": 0, "EMBED_DIM": 0, "DEPTH": 0, "NUM_HEADS": 0},
 }
-UPSAMPLING = {"shrunk": "learned", "shrunk++": "nearest"}
+UPSAMPLING = {"shrunk": ("learned", 1), "shrunk++": ("nearest", 0)}  # and their layers
 
 
 def use_encoder(cfg, encoder):
@@ -36,7 +36,7 @@ def use_encoder(cfg, encoder):
     if encoder in UPSAMPLING:
         vit.EDGE.THRESHOLD = 0.5
         head.IN_FEATURES = ["block2", "block0"]
-        cfg.MODEL.SEGVIT.QUERY_UPSAMPLING, cfg.MODEL.SEGVIT.UPSAMPLING_LAYERS = UPSAMPLING[encoder], 1
+        cfg.MODEL.SEGVIT.QUERY_UPSAMPLING, cfg.MODEL.SEGVIT.UPSAMPLING_LAYERS = UPSAMPLING[encoder]
     if encoder == "swin":
         cfg.MODEL.BACKBONE.NAME, vit.INIT_STD, head.IN_FEATURES = "HierarchicalViT", 0.0, ["stage2", "stage1"]
     cfg.MODEL.SEGVIT.OUTPUT = "diagonal"

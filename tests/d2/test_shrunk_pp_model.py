@@ -49,6 +49,13 @@ def test_a_decoder_that_needs_maps_refuses_stages_after_the_reduction(tiny_cfg, 
         build(tiny_cfg)
 
 
+def test_upsampling_without_layers_is_refused_where_nothing_else_reads_the_last_stage(tiny_cfg):
+    use_shrunk_pp(tiny_cfg)
+    tiny_cfg.MODEL.SEGVIT.QUERY_UPSAMPLING, tiny_cfg.MODEL.SEGVIT.UPSAMPLING_LAYERS = "inherited", 0
+    with pytest.raises(ValueError, match=r"MODEL\.SEGVIT\.UPSAMPLING_LAYERS 0: 'inherited' queries need a layer"):
+        build(tiny_cfg)
+
+
 @pytest.mark.parametrize("reduction", ["none", "shrunk", "shrunk++", "merge"])
 def test_nearest_upsampling_needs_a_stage_after_a_reduction(tiny_cfg, reduction):
     vit = tiny_cfg.MODEL.VIT

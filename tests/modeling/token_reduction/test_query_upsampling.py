@@ -63,12 +63,14 @@ def test_a_halved_map_is_restored_from_its_nearest_cells(grid):
     assert torch.equal(restored[..., 0].unflatten(1, grid), expected[:, 0])
 
 
-@KINDS
+@pytest.mark.parametrize(
+    ("kind", "num_layers"), [("learned", 2), ("inherited", 2), ("nearest", 2), ("nearest", 0)], ids=str
+)
 @GRIDS
 @torch.no_grad()
-def test_batched_equals_one_by_one(kind, grid):
+def test_batched_equals_one_by_one(kind, num_layers, grid):
     stored, kept = draw_set(grid)
-    module = build(kind, grid)
+    module = build(kind, grid, num_layers)
     restored = module([stored, kept])
     assert restored.shape == (B, D, *grid)
     for image in range(B):
@@ -85,12 +87,14 @@ def test_other_grids_than_that_of_training_are_restored(kind):
     assert module([stored, kept]).shape == (B, D, 3, 5)
 
 
-@pytest.mark.parametrize("kind", ["inherited", "nearest"])
-def test_every_valid_token_and_every_stored_cell_gets_a_gradient(kind):
+@pytest.mark.parametrize(("kind", "num_layers"), [("inherited", 2), ("nearest", 2), ("nearest", 0)])
+def test_every_valid_token_and_every_stored_cell_gets_a_gradient(kind, num_layers):
     stored, kept = draw_set((4, 6))
     stored.requires_grad_()
     kept.tokens.requires_grad_()
-    build(kind)([stored, kept]).square().sum().backward()
+    module = build(kind, num_layers=num_layers)
+    module([stored, kept]).pow(3).sum().backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
     assert stored.grad.abs().sum(dim=1).all()
     has_gradient = kept.tokens.grad.abs().sum(dim=2) > 0
     assert torch.equal(has_gradient, kept.valid)
@@ -107,5 +111,8 @@ def test_other_numbers_of_stages_and_kinds_are_refused():
     options = {"grid_size": (4, 6), "num_classes": 3, "hidden_dim": D, "num_layers": 1, "num_heads": 2}
     with pytest.raises(ValueError, match=r"'nearest' reads two stages, .* `in_dims` has 3"):
         build_decoder(in_dims=[C] * 3, query_upsampling="nearest", upsampling_layers=1, **options)
+    for kind in ("learned", "inherited"):
+        with pytest.raises(ValueError, match=f"upsampling_layers 0: '{kind}' queries need a layer"):
+            build_decoder(in_dims=[C] * 2, query_upsampling=kind, upsampling_layers=0, **options)
     with pytest.raises(ValueError, match="'bilinear'"):
         build_decoder(in_dims=[C] * 2, query_upsampling="bilinear", upsampling_layers=1, **options)

@@ -114,8 +114,8 @@ DECODER = (
     # "inherited": the tokens before the reduction are the queries (v2); "nearest": as "inherited", plus the nearest
     # kept token (ours).
     Key("MODEL.SEGVIT.QUERY_UPSAMPLING", "none"),
-    # Layers of query up-sampling, per stage.
-    Key("MODEL.SEGVIT.UPSAMPLING_LAYERS", 3, at_least(1)),
+    # Layers of query up-sampling, per stage. "nearest" may have none.
+    Key("MODEL.SEGVIT.UPSAMPLING_LAYERS", 3, at_least(0)),
     Key("MODEL.SEGVIT.DROPOUT", 0.1, between(0, 1)),
     Key("MODEL.SEGVIT.INIT_STD", 0.02),
     # What refines the masks beyond the patch grid (ours): "none", as in the papers; "image", convolutions on the image;

@@ -70,7 +70,8 @@ def build_head_decoder(
     query_upsampling = query_upsampling or segvit.QUERY_UPSAMPLING
     hidden_dim = hidden_dim or segvit.HIDDEN_DIM
     shallowest = input_shape[in_features[-1]]
-    with renamed_arguments(**keys, num_heads="MODEL.SEGVIT.NUM_HEADS"):
+    own = {"num_heads": "MODEL.SEGVIT.NUM_HEADS", "upsampling_layers": "MODEL.SEGVIT.UPSAMPLING_LAYERS"}
+    with renamed_arguments(**keys, **own):
         check_stages(in_features, input_shape, query_upsampling=query_upsampling)
         return build_decoder(
             in_dims=[input_shape[name].channels for name in in_features],

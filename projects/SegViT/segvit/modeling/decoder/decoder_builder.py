@@ -86,7 +86,7 @@ def build_decoder(
         grid_size: (h, w) of the training crop at the resolution of the last, shallowest stage.
         query_upsampling: "none" for `ATMDecoder`; "learned", "inherited" or "nearest" for `ShrunkDecoder`, see
             `build_query_upsampling`.
-        upsampling_layers: layers per stage of the query up-sampling.
+        upsampling_layers: layers per stage of the query up-sampling; "nearest" may have none.
         num_classes, hidden_dim, num_layers, num_heads, dropout, init_std, detail: see `ATMDecoder`.
 
     Raises:
@@ -146,8 +146,11 @@ def build_query_upsampling(
         dim, num_layers, num_heads, dropout: see `LearnedQueryUpsampling`.
 
     Raises:
-        ArgumentError: for another name, or if inherited queries get more or fewer than two stages.
+        ArgumentError: for another name; if inherited queries get more or fewer than two stages; or if queries that know
+            nothing of the last stage have no layer to read it.
     """
+    if not num_layers and query_upsampling != "nearest":
+        raise ArgumentError("upsampling_layers", f"0: {query_upsampling!r} queries need a layer to read the last stage")
     shallowest_first = in_dims[::-1]
     if query_upsampling == "learned":
         return LearnedQueryUpsampling(

@@ -157,7 +157,7 @@ class InheritedQueryUpsampling(nn.Module):
     Args:
         in_dims: encoder widths of the stored stage (before the reduction) and of the last stage.
         dim: D.
-        num_layers: layers of cross-attention and feed-forward.
+        num_layers: layers of cross-attention and feed-forward; 0, with `adds_nearest`, returns the queries themselves.
         num_heads, dropout: see `QueryUpsamplingLayer`.
         adds_nearest: add the nearest kept token of the last block to each query (ours).
     """
@@ -179,14 +179,16 @@ class InheritedQueryUpsampling(nn.Module):
         self.query_norm = nn.LayerNorm(dim)
         if adds_nearest:
             self.nearest_proj = nn.Linear(last_dim, dim)
-        self.stage = QueryUpsamplingStage(
-            in_dim=last_dim,
-            dim=dim,
-            num_layers=num_layers,
-            num_heads=num_heads,
-            dropout=dropout,
-            self_attention=False,
-        )
+        if num_layers:
+            self.stage = QueryUpsamplingStage(
+                in_dim=last_dim,
+                dim=dim,
+                num_layers=num_layers,
+                num_heads=num_heads,
+                dropout=dropout,
+                self_attention=False,
+            )
+        self.has_layers = num_layers > 0
 
     def forward(self, stages: list[Stage]) -> torch.Tensor:
         """[stored map (B, C, h, w), last stage] -> (B, D, h, w)."""
@@ -199,6 +201,9 @@ class InheritedQueryUpsampling(nn.Module):
         if self.adds_nearest:
             last_tokens, _ = stage_tokens(last)
             queries = queries + restore_nearest(self.nearest_proj(last_tokens), last, grid)
+        queries = self.query_norm(queries)
 
         # The queries attend to the last stage.
-        return tokens_to_map(self.stage(self.query_norm(queries), last), grid)
+        if self.has_layers:
+            queries = self.stage(queries, last)
+        return tokens_to_map(queries, grid)
