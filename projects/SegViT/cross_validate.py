@@ -5,8 +5,8 @@
 REGEX names an image's group at the start of its file name, by its first parenthesis: '(\\d+[A-Z]+\\d*)_' finds the
 drives of CamVid. The images of DATASETS.TRAIN and DATASETS.TEST are pooled; for each group a run trains on all others
 and is evaluated on it. --unseen runs these groups only. FOLDER/<group>/ holds each run: a finished run is not repeated,
-and an interrupted one continues. FOLDER/unseen_groups.{txt,json} hold the results of the last evaluations. The exit
-code is 1 if a run failed.
+and an interrupted one continues. FOLDER/unseen_groups.{txt,json} hold the results of all finished runs, by their last
+evaluations. The exit code is 1 if a run failed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
 import argparse
 import json
 import logging
-import re
 import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 from tabulate import tabulate
 
@@ -34,7 +34,7 @@ from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import preflight, require_device_and_data
 from segvit.engine.run_setup import log_to_file
 from segvit.errors import UserError
-from segvit.experiments.cached_run import config_to_compare
+from segvit.experiments.cached_run import RESULT, config_to_compare
 from segvit.experiments.run_series import failure_lines, run_series
 from segvit.experiments.unseen_groups import Fold, FoldResult, make_folds, mean_class_iou, run_fold
 from segvit.output_files import atomic_write_text, require_folder
@@ -61,14 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     cfg = config_to_compare(recipe_config_file(args), args.opts)
     require_device_and_data(cfg)
-    folds = chosen(make_folds(cfg, args.groups), args.unseen)
+    folds = chosen(make_folds(cfg, args.groups), args.unseen, args.output)
     preflight(folds[0].cfg, trains=True)
     require_folder(args.output, origin="--output")
     log_to_file(args.output, terminal_level=logging.CRITICAL)
     results, failures = run_series(
         {
-            f"{fold.unseen} unseen ({fold.num_unseen} images), {fold.num_trained} images trained on": partial(
-                run_fold, fold, args.output / re.sub(r"[^\w.-]+", "-", fold.unseen), hooks=lambda: [ProgressBar()]
+            f"{fold.unseen} unseen ({len(fold.unseen_images)} images), {len(fold.trained_images)} images trained on": (
+                partial(run_fold, fold, args.output / fold.folder_name, hooks=lambda: [ProgressBar()])
             )
             for fold in folds
         },
@@ -78,12 +78,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def chosen(folds: Sequence[Fold], words: Sequence[str]) -> list[Fold]:
-    """The folds of these groups, or all. Raises UserError for an unknown group."""
+def chosen(folds: Sequence[Fold], words: Sequence[str], output: Path) -> list[Fold]:
+    """The folds of these groups, or all; and those that are finished, so that the report keeps them.
+
+    Raises:
+        UserError: for an unknown group.
+    """
     unknown = sorted(set(words) - {fold.unseen for fold in folds})
     if unknown:
         raise UserError(f"--unseen {' '.join(unknown)}: groups are {', '.join(fold.unseen for fold in folds)}")
-    return [fold for fold in folds if not words or fold.unseen in words]
+    return [
+        fold for fold in folds if not words or fold.unseen in words or (output / fold.folder_name / RESULT).is_file()
+    ]
 
 
 def report(args: argparse.Namespace, iterations: int, results: Sequence[FoldResult], failures: dict[str, str]) -> None:
@@ -112,7 +118,8 @@ def fold_table(results: Sequence[FoldResult], miou: float, boundary_iou: float) 
         (result.unseen, result.num_unseen, result.num_trained, result.miou, result.boundary_iou, result.minutes)
         for result in results
     ]
-    rows.append(("mean", None, None, miou, boundary_iou, None))
+    if len(results) > 1:
+        rows.append(("mean", None, None, miou, boundary_iou, None))
     return tabulate(rows, header, "simple", floatfmt=("", "", "", ".1f", ".1f", ".1f"), disable_numparse=[0])
 
 

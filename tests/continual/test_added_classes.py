@@ -130,6 +130,7 @@ def test_a_third_group_is_added_and_an_interrupted_run_continues(write_model, fo
     foreign.parent.mkdir(parents=True)
     foreign.touch()
     assert "no run of train_continual.py" in refusal(capsys, first, tmp_path / "foreign", "--overwrite", *third)
+    assert "is of no run of train_continual.py: choose" in refusal(capsys, first, tmp_path / "foreign", *third)
     assert "is in the model folder" in refusal(capsys, first, first / "more", *third)
     broken = tmp_path / "broken_labels"
     shutil.copytree(folder, broken)

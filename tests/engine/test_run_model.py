@@ -20,3 +20,11 @@ def test_metrics_are_those_of_the_checkpoint_despite_an_unfinished_line(tmp_path
     (tmp_path / "metrics.json").write_text(text, encoding="utf-8")
     expected = {} if miou is None else {"mIoU": miou}
     assert metrics_at(iteration, tmp_path, tiny_cfg) == expected
+
+
+@pytest.mark.parametrize(("period", "miou"), [(4, 50.0), (0, 50.0), (5, None)])
+def test_a_run_that_was_extended_keeps_the_metrics_of_its_first_end(tmp_path, tiny_cfg, period, miou):
+    """Under 4 is the evaluation after the last of 4 iterations or, with a period of 5, the one after the fifth."""
+    tiny_cfg.SOLVER.MAX_ITER, tiny_cfg.TEST.EVAL_PERIOD, tiny_cfg.DATASETS.TEST = 8, period, ("one",)
+    (tmp_path / "metrics.json").write_text(json.dumps({"iteration": 4, "sem_seg/mIoU": 50.0}), encoding="utf-8")
+    assert metrics_at(3, tmp_path, tiny_cfg) == ({} if miou is None else {"mIoU": miou})

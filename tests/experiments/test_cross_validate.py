@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from helpers.repository import PROJECT
@@ -12,7 +13,7 @@ from helpers.short_runs import SHORT_RUN, overrides
 from segvit.d2 import load_config
 from segvit.datasets.name_groups import group_names
 from segvit.errors import UserError
-from segvit.experiments.unseen_groups import FoldResult, make_folds, mean_class_iou
+from segvit.experiments.unseen_groups import Fold, FoldResult, lock_images, make_folds, mean_class_iou
 
 TOOL = load_script(PROJECT / "cross_validate.py")
 CONFIG = str(PROJECT / "configs" / "quick_schedules" / "toy_scenes.yaml")
@@ -55,7 +56,13 @@ def test_groups_are_the_first_parenthesis_or_the_whole_match():
 
 
 @pytest.mark.parametrize(
-    ("pattern", "message"), [("(", "expression"), ("a", r"no group.* 2 images, such as b\.png"), (r"\w", "one group")]
+    ("pattern", "message"),
+    [
+        ("(", "expression"),
+        ("a{99999999999}", "expression"),
+        ("a", r"no group.* 2 images, such as b\.png"),
+        (r"\w", "one group"),
+    ],
 )
 def test_patterns_that_give_no_groups_are_refused(pattern, message):
     images = file_names("a", "b", "c") if pattern == "a" else file_names("a", "aa")
@@ -65,7 +72,10 @@ def test_patterns_that_give_no_groups_are_refused(pattern, message):
 
 def test_each_image_is_unseen_once(grouped_scenes):
     folds = make_folds(load_config(CONFIG, TINY), GROUPS)
-    assert [(fold.unseen, fold.num_trained, fold.num_unseen) for fold in folds] == [("a", 3, 6), ("b", 6, 3)]
+    assert [(fold.unseen, len(fold.trained_images), len(fold.unseen_images)) for fold in folds] == [
+        ("a", 3, 6),
+        ("b", 6, 3),
+    ]
     tested = [names_in(fold.cfg.DATASETS.TEST[0]) for fold in folds]
     assert not set.intersection(*tested) and len(set.union(*tested)) == 9
     for fold, unseen in zip(folds, tested, strict=True):
@@ -93,6 +103,25 @@ def test_every_fold_is_trained_once(grouped_scenes, tmp_path, capsys):
     assert result["mean"]["miou"] == pytest.approx(sum(fold["miou"] for fold in result["folds"]) / 2)
     assert all(fold["boundary_iou"] is not None for fold in result["folds"])
     assert "mean" in capsys.readouterr().out
+
+    # One group alone keeps the other in the report.
+    assert run_tool(tmp_path / "runs", "--unseen", "b") == 0
+    assert json.loads((tmp_path / "runs" / "unseen_groups.json").read_text()) == result
+
+
+def test_results_of_other_images_are_not_reported(grouped_scenes, tmp_path, capsys):
+    (fold, _) = make_folds(load_config(CONFIG), GROUPS)
+    lock_images(fold, tmp_path)
+    lock_images(fold, tmp_path)
+    fold.unseen_images.append("a_new.png")
+    with pytest.raises(UserError, match=r"images\.json belongs to a run on other images: choose another --output"):
+        lock_images(fold, tmp_path)
+
+
+def test_each_group_has_a_folder_of_its_own_below_the_output():
+    names = [Fold(group, CfgNode(), [], []).folder_name for group in ("s 1", "s-1", "s+1", "..", ".", "a/b", "0001TP")]
+    assert len(set(names)) == len(names) and names[-1] == "0001TP"
+    assert not any(name.startswith(".") or "/" in name for name in names)
 
 
 def test_an_unknown_group_is_refused(grouped_scenes, tmp_path, capsys):

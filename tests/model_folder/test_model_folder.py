@@ -150,6 +150,9 @@ def test_a_folder_names_no_place_of_this_machine(checkpoint, tiny_cfg, tmp_path)
     assert not set(LOCAL) & written.keys() and written["MODEL.VIT.PRETRAINED"] == ""
     assert "train_net.py a.yaml" in (folder / "README.md").read_text()
     assert portable_command(["train_net.py", "KEY", "/a/b c.yaml"]) == "train_net.py KEY 'b c.yaml'"
+    words = ["train_net.py", "--config-file=/home/me/x.yaml", "DATASETS.TRAIN", "('hf:/home/me/data:train',)", "1/2"]
+    assert "/home" not in portable_command(words) and "--config-file=x.yaml" in portable_command(words)
+    assert "hf:data:train" in portable_command(words) and portable_command(words).endswith(" 1/2")
 
 
 def test_a_folder_holds_metrics_iterations_and_the_ignored_label(checkpoint, tiny_cfg, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -60,6 +61,34 @@ def block_indices(values: list[Any]) -> str:
     """A list of whole numbers, each once; it may be empty."""
     fits = all(type(value) is int for value in values) and len({*values}) == len(values)
     return "" if fits else "must be whole numbers, each once"
+
+
+def whole_numbers(values: list[Any]) -> str:
+    """A list of whole numbers from 0; it may be empty."""
+    return "" if all(type(value) is int and value >= 0 for value in values) else "must be whole numbers, at least 0"
+
+
+def names(values: list[Any]) -> str:
+    """A list of texts; it may be empty."""
+    return "" if all(isinstance(value, str) for value in values) else "must be names"
+
+
+def names_or_ids(values: list[Any]) -> str:
+    """A list of classes, by name or id; it may be empty."""
+    return "" if all(type(value) in (str, int) for value in values) else "must be names or ids of classes"
+
+
+def groups_of_classes(values: list[Any]) -> str:
+    """A list of lists of classes, by name or id; it may be empty."""
+    fits = all(isinstance(group, list | tuple) and group and not names_or_ids(list(group)) for group in values)
+    return "" if fits else "must be lists of names or ids of classes, such as [[0, 1], [2]]"
+
+
+def finite(value: Any) -> str:
+    """Any value, of whose numbers none may be infinite or NaN."""
+    numbers_of = value if isinstance(value, list | tuple) else [value]
+    unfit = any(isinstance(number, float) and not math.isfinite(number) for number in numbers_of)
+    return "must be finite" if unfit else ""
 
 
 def numbers(count: int) -> Check:

@@ -5,7 +5,19 @@ The builders check choices such as REDUCTION, and whatever involves several keys
 
 from __future__ import annotations
 
-from segvit.config.checks import Key, at_least, between, block_indices, component, one_of, positive_numbers
+from segvit.config.checks import (
+    Key,
+    at_least,
+    between,
+    block_indices,
+    component,
+    groups_of_classes,
+    names,
+    names_or_ids,
+    one_of,
+    positive_numbers,
+    whole_numbers,
+)
 
 # The components of SegViT; those of another project may take their places.
 OWN_COMPONENTS = {
@@ -17,8 +29,8 @@ OWN_COMPONENTS = {
 
 def own_component(key: str, registry: str) -> Key:
     """The key of a component: the first of ours by default, or the name of any in Detectron2's registry."""
-    names = OWN_COMPONENTS[key]
-    return Key(key, names[0], component(registry, *names))
+    own = OWN_COMPONENTS[key]
+    return Key(key, own[0], component(registry, *own))
 
 
 PARTS = (
@@ -152,8 +164,8 @@ LOSSES = (
     # Weight of the loss of a linear classifier of the deepest stage, which trains the encoder beside the masks.
     Key("MODEL.SEGVIT.ENCODER_WEIGHT", 0.0, at_least(0)),
     # Weight of the edge loss, which trains only the edge head; and in it, the weight of edge patches against others.
-    Key("MODEL.SEGVIT.EDGE_WEIGHT", 1.0),
-    Key("MODEL.SEGVIT.EDGE_CLASS_WEIGHT", 1.0),
+    Key("MODEL.SEGVIT.EDGE_WEIGHT", 1.0, at_least(0)),
+    Key("MODEL.SEGVIT.EDGE_CLASS_WEIGHT", 1.0, at_least(0)),
     # Compute mask and pixel losses on every n-th row and column of the label map.
     Key("MODEL.SEGVIT.MASK_LOSS_STRIDE", 1, at_least(1)),
 )
@@ -163,25 +175,25 @@ CONTINUAL = (
     # classes are in a group. Or list the groups, by class ids or names, in GROUPS. If both are empty, all classes are
     # learnt at once.
     Key("MODEL.SEGVIT.CONTINUAL.PROTOCOL", ""),
-    Key("MODEL.SEGVIT.CONTINUAL.GROUPS", []),
+    Key("MODEL.SEGVIT.CONTINUAL.GROUPS", [], groups_of_classes),
     # The order of the classes, as ids or names, that PROTOCOL splits; by default the order of the ids.
-    Key("MODEL.SEGVIT.CONTINUAL.CLASS_ORDER", []),
+    Key("MODEL.SEGVIT.CONTINUAL.CLASS_ORDER", [], names_or_ids),
     # The name of the class that stands for everything without a label, such as VOC's "background": it is learnt in
     # the first step, where later classes are labelled as it, and neither PROTOCOL nor SELECTION counts it. "" for none.
     Key("MODEL.SEGVIT.CONTINUAL.BACKGROUND_CLASS", ""),
     # The model's class names by id, if they differ from the training data's: labels are then matched by name, and other
     # names become background. "dataset:NAME" stands for all classes of that dataset.
-    Key("MODEL.SEGVIT.CONTINUAL.CLASSES", []),
+    Key("MODEL.SEGVIT.CONTINUAL.CLASSES", [], names),
     # The step that this model is at, from 0; -1 for the last.
     Key("MODEL.SEGVIT.CONTINUAL.STEP", -1),
     # Training images of a step: "overlapped", all that have a pixel of its classes; "disjoint", of these the images
     # without a later class.
     Key("MODEL.SEGVIT.CONTINUAL.SELECTION", "overlapped"),
     # Iterations of each step; by default SOLVER.MAX_ITER for every step.
-    Key("MODEL.SEGVIT.CONTINUAL.ITERATIONS", []),
+    Key("MODEL.SEGVIT.CONTINUAL.ITERATIONS", [], whole_numbers),
     # The stages that later groups read, deepest first; by default those of the first group. More stages help, because
     # the frozen encoder was not trained for the new classes.
-    Key("MODEL.SEGVIT.CONTINUAL.IN_FEATURES", []),
+    Key("MODEL.SEGVIT.CONTINUAL.IN_FEATURES", [], names),
     # MODEL.SEGVIT.QUERY_UPSAMPLING of later groups; by default that of the first group. "inherited" adds self-attention
     # among the tokens, which helps if the frozen encoder does not separate the new classes.
     Key("MODEL.SEGVIT.CONTINUAL.QUERY_UPSAMPLING", ""),
@@ -194,7 +206,7 @@ CONTINUAL = (
     Key("MODEL.SEGVIT.CONTINUAL.ADAPTER_DIM", 192, at_least(1)),
     # Weight of a loss in which a new group competes with the frozen older groups for each pixel, as in prediction;
     # 0.0 for none, as in the paper.
-    Key("MODEL.SEGVIT.CONTINUAL.COMPETITION_WEIGHT", 0.0),
+    Key("MODEL.SEGVIT.CONTINUAL.COMPETITION_WEIGHT", 0.0, at_least(0)),
     # "bias": after training, scale the new group's scores by the factor that best separates its classes from the
     # background on its own training data. Older groups do not change.
     Key("MODEL.SEGVIT.CONTINUAL.CALIBRATION", "none"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from segvit.config.checks import numbers, positive_numbers
+from segvit.config.checks import finite, numbers, positive_numbers
 from segvit.config.model_keys import MODEL_KEYS
 from segvit.config.training_keys import DETECTRON2_CHECKS, TRAINING_KEYS
 from segvit.errors import UserError, renamed_arguments
@@ -58,7 +58,7 @@ def require_values(cfg: CfgNode) -> None:
             continue
         value = value_of(cfg, key)
         value = list(value) if isinstance(value, tuple) else value
-        problem = check(value)
+        problem = check(value) or finite(value)
         if problem:
             raise UserError(f"{key} {value!r} {problem}")
     _require_statistics(cfg)

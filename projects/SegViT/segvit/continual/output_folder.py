@@ -28,13 +28,16 @@ def check_output_folder(cfg: CfgNode, *, overwrite: bool) -> None:
     folder, weights = Path(cfg.OUTPUT_DIR), cfg.MODEL.WEIGHTS
     if has_trained(folder):
         raise UserError(f"OUTPUT_DIR {str(folder)!r} holds a run of train_net.py: choose another --output")
+    # A run of this command has its log at least.
+    is_own = any((folder / name).exists() for name in ("log.txt", *METHODS))
     if not overwrite:
+        if not is_own and (folder / MODEL_FOLDER).exists():
+            raise UserError(f"{folder / MODEL_FOLDER} is of no run of train_continual.py: choose another --output")
         return
     if weights and Path(weights).resolve().is_relative_to(folder.resolve()):
         raise UserError(f"--overwrite would delete {weights}, which the run begins with: choose another --output")
-    # A run of this command has its log at least.
     found = [path.name for pattern in FILES for path in sorted(folder.glob(pattern))]
-    if found and not any((folder / name).exists() for name in ("log.txt", *METHODS)):
+    if found and not is_own:
         raise UserError(
             f"OUTPUT_DIR {str(folder)!r} holds {', '.join(found)}, but no run of train_continual.py that --overwrite "
             "could delete: choose another --output"

@@ -10,6 +10,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from segvit.config.continual_step import ContinualStep
+from segvit.experiments.cached_run import read_record
 
 # The result of a step, in its folder.
 RESULT = "result.json"
@@ -38,7 +39,7 @@ class StepResult:
 
 def read_result(file: Path) -> StepResult:
     """The result that an earlier call wrote."""
-    return StepResult(**json.loads(file.read_text(encoding="utf-8")))
+    return read_record(file, StepResult)
 
 
 def step_result(

@@ -18,6 +18,7 @@ from detectron2.utils import comm
 from segvit.assembly.heads.class_weights import counts_weights, weights_by_id
 from segvit.config.continual_step import class_names
 from segvit.data.step_records import class_pixels, learnt_ids, training_records
+from segvit.errors import UserError
 from segvit.output_files import atomic_write_text
 
 # The counted weights, in OUTPUT_DIR.
@@ -38,7 +39,7 @@ def with_counted_weights(cfg: CfgNode, *, resumes: bool) -> CfgNode:
         resumes: read the weights from that file, if it exists, so that a run keeps them.
 
     Raises:
-        UserError: see `class_weights`.
+        UserError: see `class_weights`; or the file is damaged.
     """
     by_id = weights_by_id(cfg)
     if not by_id and not counts_weights(cfg):
@@ -65,7 +66,10 @@ def _counted(cfg: CfgNode, *, resumes: bool) -> list[float]:
     """(K,) the weights in OUTPUT_DIR of a resumed run, or counted and written there."""
     file = Path(cfg.OUTPUT_DIR, FILE)
     if resumes and file.is_file():
-        return [entry["weight"] for entry in json.loads(file.read_text(encoding="utf-8"))]
+        try:
+            return [entry["weight"] for entry in json.loads(file.read_text(encoding="utf-8"))]
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{file} is damaged: delete it, and the labels are counted again") from error
     num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     pixels = _pixels_by_class(cfg)
     weights = balanced_weights(pixels)

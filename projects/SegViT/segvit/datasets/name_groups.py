@@ -19,7 +19,7 @@ def group_names(names: Sequence[str], pattern: str) -> dict[str, list[int]]:
     """
     try:
         expression = re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError) as error:
         raise UserError(f"--groups {pattern!r} is no regular expression: {error}") from error
     groups: dict[str, list[int]] = {}
     without: list[str] = []

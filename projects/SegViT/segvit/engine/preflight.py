@@ -139,9 +139,20 @@ def _require_two_classes(cfg: CfgNode) -> None:
 
 
 def _require_crop(cfg: CfgNode, image_size: tuple[int, int]) -> None:
-    """Raise UserError if the crop exceeds the image size of the position embedding and of the queries of Shrunk."""
+    """Raise UserError if the size of crops does not fit their type, or exceeds the image size of the model."""
     crop = crop_settings(cfg)
-    if crop and crop.kind == "absolute" and any(side > limit for side, limit in zip(crop.size, image_size)):
+    if crop is None:
+        return
+    in_pixels = crop.kind.startswith("absolute")
+    fits = all(type(side) is int for side in crop.size) if in_pixels else max(crop.size) <= 1
+    if not fits:
+        wanted = "whole numbers of pixels" if in_pixels else "fractions of the image, at most 1.0"
+        raise UserError(f"INPUT.CROP.SIZE {list(crop.size)}: with INPUT.CROP.TYPE {crop.kind!r} it takes {wanted}")
+    if crop.kind == "absolute_range" and crop.size[0] > crop.size[1]:
+        raise UserError(
+            f"INPUT.CROP.SIZE {list(crop.size)}: with INPUT.CROP.TYPE 'absolute_range' the shorter is first"
+        )
+    if crop.kind == "absolute" and any(side > limit for side, limit in zip(crop.size, image_size)):
         raise UserError(
             f"INPUT.CROP.SIZE {list(crop.size)} exceeds {list(image_size)}, the image size that the position "
             "embedding and the queries of Shrunk are built for: set MODEL.VIT.IMG_SIZE to the crop"

@@ -33,7 +33,10 @@ def metrics_at(iteration: int | None, folder: Path, cfg: CfgNode) -> dict[str, f
     if iteration is None or not log.is_file():
         return {}
     prefix = f"{cfg.DATASETS.TEST[0]}/{METRICS}" if len(cfg.DATASETS.TEST) > 1 else METRICS
-    # The last evaluation is logged under one iteration more.
-    done = iteration + 1 if iteration + 1 == cfg.SOLVER.MAX_ITER else iteration
     series = {name: dict(zip(*points)) for name, points in read_all_metrics(folder).items() if name.startswith(prefix)}
+    # A run, also one that was extended later, logs its last evaluation under one iteration more, unless that is the
+    # periodic one of the next checkpoint.
+    period = cfg.TEST.EVAL_PERIOD
+    is_next = period and (iteration + 2) % period == 0 and iteration + 1 != cfg.SOLVER.MAX_ITER
+    done = iteration if is_next or any(iteration in values for values in series.values()) else iteration + 1
     return {name.removeprefix(prefix): values[done] for name, values in series.items() if done in values}

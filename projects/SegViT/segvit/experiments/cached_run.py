@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
+import yaml
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.utils import comm
@@ -19,11 +19,17 @@ from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.config.loading import load_config
 from segvit.engine.auto_scale import scale_to_processes
+from segvit.engine.hooks.stopwatch import Stopwatch
 from segvit.engine.run_folder import locked
 from segvit.engine.trainer import Trainer
 from segvit.errors import UserError
 from segvit.output_files import atomic_write_text
 from segvit.visualization.curves import read_metrics
+
+T = TypeVar("T")
+
+# The result of a run, in its folder.
+RESULT = "result.json"
 
 # Config key -> value.
 Overrides = dict[str, object]
@@ -38,7 +44,7 @@ class RunResult:
         macs: multiply-accumulate operations of the whole model for one image.
         miou_final, miou_best: of the last and of the best evaluation, in percent.
         seconds_per_iteration: the median over the log's lines; None if the run is too short to have logged one.
-        minutes: of the whole run, with its evaluations.
+        minutes: of the whole run, with its evaluations; see `Stopwatch`.
         iterations, miou: one of each per evaluation.
         boundary_iou: of the last evaluation, in percent; None without TEST.BOUNDARY_IOU, or of an older version.
         boundary_ious: of each evaluation; empty where `boundary_iou` is None.
@@ -97,10 +103,11 @@ def run_or_load(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]] 
 
 def _run_or_load(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]]) -> RunResult:
     lock_config(cfg, folder)
-    result_file = folder / "result.json"
+    result_file = folder / RESULT
     if result_file.is_file():
-        return RunResult(**json.loads(result_file.read_text(encoding="utf-8")))
-    minutes, cpu_minutes = train(cfg, hooks())
+        return read_record(result_file, RunResult)
+    stopwatch = train(cfg, hooks())
+    minutes, cpu_minutes = stopwatch.seconds / 60, stopwatch.cpu_seconds / 60
     miou = evaluations(cfg, folder, "sem_seg/mIoU")
     scores = list(miou.values())
     boundary_scores = list(evaluations(cfg, folder, "sem_seg/mBoundaryIoU").values())
@@ -122,6 +129,14 @@ def _run_or_load(cfg: CfgNode, folder: Path, hooks: Callable[[], list[HookBase]]
     )
     atomic_write_text(result_file, json.dumps(asdict(result), indent=2))
     return result
+
+
+def read_record(file: Path, kind: Callable[..., T]) -> T:
+    """What an earlier call wrote as JSON, as a `kind`. Raises UserError, with the remedy, if the file is damaged."""
+    try:
+        return kind(**json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{file} is damaged: delete it, and the command evaluates the run again") from error
 
 
 def evaluations(cfg: CfgNode, folder: Path, name: str) -> dict[int, float]:
@@ -148,25 +163,28 @@ def lock_config(
     folder.mkdir(parents=True, exist_ok=True)
     config_file = folder / "config.yaml"
     if config_file.is_file():
-        earlier = config_file.read_text(encoding="utf-8")
-        lines = re.compile(rf"^ *({'|'.join(ignored)}): .*$", re.MULTILINE)
-        if lines.sub("", earlier) != lines.sub("", cfg.dump()):
+        earlier = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+        if _without(earlier, ignored) != _without(yaml.safe_load(cfg.dump()), ignored):
             raise UserError(f"{config_file} belongs to a run with another config: {remedy}")
         return
     atomic_write_text(config_file, cfg.dump())
 
 
-def train(cfg: CfgNode, hooks: list[HookBase]) -> tuple[float, float]:
-    """Train and evaluate; return the minutes and those of CPU time. A resumed run's are scaled up to all iterations."""
+def _without(node: Any, keys: Sequence[str]) -> Any:
+    """Nested dicts without the entries of these keys."""
+    if not isinstance(node, dict):
+        return node
+    return {key: _without(value, keys) for key, value in node.items() if key not in keys}
+
+
+def train(cfg: CfgNode, hooks: list[HookBase]) -> Stopwatch:
+    """Train and evaluate, or continue an interrupted run; returns the time that it took in all."""
     seed_all_rng(cfg.SEED)
-    trainer = Trainer(cfg)
-    trainer.register_hooks(hooks)
+    trainer, stopwatch = Trainer(cfg), Stopwatch()
+    trainer.register_hooks([stopwatch, *hooks])
     trainer.resume_or_load(resume=True)
-    start, cpu_start = time.perf_counter(), time.process_time()
     trainer.train()
-    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
-    trained_fraction = 1 - trainer.start_iter / cfg.SOLVER.MAX_ITER or 1
-    return seconds / 60 / trained_fraction, cpu_seconds / 60 / trained_fraction
+    return stopwatch
 
 
 def merge(cfg: CfgNode, overrides: Overrides) -> CfgNode:

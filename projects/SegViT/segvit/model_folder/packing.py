@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ from segvit.model_folder.card import TrainingRecord
 from segvit.model_folder.files import MODEL_FOLDER, is_model_folder, write_model_folder
 from segvit.model_folder.plain_config import OWN_DEFAULTS, plain_config
 from segvit.modeling.weights.weight_files import read_weight_file, require_finite
+
+# The folders of absolute paths inside an argument, such as --config-file=/a/b.yaml and ('hf:/a/b:train',).
+FOLDERS = re.compile(r"(?<![\w./-])/(?:[^/\s:'\",=()]+/)+")
 
 
 def pack_checkpoint(
@@ -75,7 +79,9 @@ def pack_content(
 
 def portable_command(arguments: Sequence[str]) -> str:
     """A command line with the last part of each absolute path alone."""
-    return shlex.join(Path(argument).name if Path(argument).is_absolute() else argument for argument in arguments)
+    return shlex.join(
+        Path(argument).name if Path(argument).is_absolute() else FOLDERS.sub("", argument) for argument in arguments
+    )
 
 
 def _recorded_config(content: Mapping[str, Any], checkpoint: Path) -> CfgNode:

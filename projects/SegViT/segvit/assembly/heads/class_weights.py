@@ -5,6 +5,8 @@ Shape shorthand: K classes.
 
 from __future__ import annotations
 
+import math
+
 from yacs.config import CfgNode
 
 from segvit.config.continual_step import class_names
@@ -39,7 +41,7 @@ def given_weights(cfg: CfgNode) -> list[tuple[int | str, float]]:
     """Each class that is given, by id or name, and its weight; without "auto"."""
     pairs = [entry for entry in cfg.MODEL.SEGVIT.CLASS_WEIGHTS if entry != AUTO]
     fits = all(isinstance(pair, list | tuple) and len(pair) == 2 and type(pair[1]) in (int, float) for pair in pairs)
-    if not fits or not all(pair[1] > 0 for pair in pairs):
+    if not fits or not all(0 < pair[1] < math.inf for pair in pairs):
         raise UserError(
             f"{KEY} {cfg.MODEL.SEGVIT.CLASS_WEIGHTS!r} must be pairs of a class and its weight above 0, such as "
             "[['pole', 3.0]], or ['auto']"

@@ -1,1 +1,1 @@
-"""Hooks of the training loop: evaluation, best checkpoint, EMA, seeding, SIGTERM, progress bar."""
+"""Hooks of the training loop: evaluation, best checkpoint, EMA, seeding, SIGTERM, progress bar, stopwatch."""
