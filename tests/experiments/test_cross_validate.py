@@ -14,6 +14,7 @@ from segvit.d2 import load_config
 from segvit.datasets.name_groups import group_names
 from segvit.errors import UserError
 from segvit.experiments.unseen_groups import Fold, FoldResult, lock_images, make_folds, mean_class_iou
+from segvit.modeling.weights.weight_files import read_weight_file
 
 TOOL = load_script(PROJECT / "cross_validate.py")
 CONFIG = str(PROJECT / "configs" / "quick_schedules" / "toy_scenes.yaml")
@@ -95,6 +96,7 @@ def test_every_fold_is_trained_once(grouped_scenes, tmp_path, capsys):
     assert run_tool(tmp_path / "runs", "--unseen", "b") == 0
     checkpoint = tmp_path / "runs" / "b" / "model_final.pth"
     written = checkpoint.stat().st_mtime_ns
+    assert read_weight_file(str(checkpoint))["trainer"]["hooks"]["Stopwatch"]["seconds"] > 0
     capsys.readouterr()
     assert run_tool(tmp_path / "runs") == 0
     assert checkpoint.stat().st_mtime_ns == written
