@@ -150,3 +150,18 @@ def test_a_run_trains_with_counted_weights_and_resumes(toy_scenes, tmp_path):
     cfg.MODEL.SEGVIT.CLASS_WEIGHTS = []
     with pytest.raises(UserError, match=r"MODEL\.SEGVIT\.CLASS_WEIGHTS"):
         Trainer(cfg).resume_or_load(resume=True)
+
+
+@pytest.mark.parametrize("text", ["", "[{}]", "[1]"])
+def test_a_damaged_file_of_counted_weights_is_named_when_a_run_resumes(cfg, tmp_path, text):
+    cfg.MODEL.SEGVIT.CLASS_WEIGHTS = ["auto"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "class_weights.json").write_text(text)
+    with pytest.raises(UserError, match=r"class_weights\.json is damaged: delete it"):
+        with_counted_weights(cfg, resumes=True)
+
+
+def test_an_infinite_weight_is_refused(cfg):
+    cfg.MODEL.SEGVIT.CLASS_WEIGHTS = [["pole", float("inf")]]
+    with pytest.raises(UserError, match=r"MODEL\.SEGVIT\.CLASS_WEIGHTS .* above 0"):
+        class_weights(cfg)

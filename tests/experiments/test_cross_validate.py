@@ -3,9 +3,11 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
+from PIL import Image
 
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
@@ -131,3 +133,17 @@ def test_an_unknown_group_is_refused(grouped_scenes, tmp_path, capsys):
         run_tool(tmp_path / "runs", "--unseen", "c")
     assert ended.value.code == 2 and "--unseen c: groups are a, b" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_group_without_labels_fails_and_leaves_the_means_alone(grouped_scenes, tmp_path):
+    for path in (grouped_scenes / "toy_scenes" / "annotations").rglob("b_*.png"):
+        with Image.open(path) as image:
+            palette, labels = image.getpalette(), np.full_like(np.asarray(image), 255)
+        empty = Image.fromarray(labels)
+        if palette:
+            empty.putpalette(palette)
+        empty.save(path)
+    assert run_tool(tmp_path / "runs") == 1
+    report = (tmp_path / "runs" / "unseen_groups.json").read_text()
+    assert "NaN" not in report and "no pixel of group b has a class" in report
+    assert [fold["unseen"] for fold in json.loads(report)["folds"]] == ["a"]
