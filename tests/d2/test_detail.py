@@ -200,3 +200,15 @@ def test_the_host_asks_once_whether_a_branch_has_learnt(tiny_cfg, make_input, mo
     model.load_state_dict(learnt(build(tiny_cfg, "image")).state_dict())
     fine, again = (model([make_input(32, 48)])[0]["sem_seg"] for _ in range(2))
     assert sum(asked) == 2 and torch.equal(fine, again) and not torch.equal(fine, coarse)
+
+
+@torch.no_grad()
+def test_detail_is_used_after_a_training_that_writes_through_data(tiny_cfg, make_input):
+    """As DeepSpeed and some EMAs do; a validation before the training has seen that nothing was learnt."""
+    model, trained = build(tiny_cfg, "image"), learnt(build(tiny_cfg, "image"))
+    coarse = model([make_input(32, 48)])[0]["sem_seg"]
+    model.train()
+    for parameter, new in zip(model.parameters(), trained.parameters(), strict=True):
+        parameter.data.copy_(new)
+    fine = model.eval()([make_input(32, 48)])[0]["sem_seg"]
+    assert torch.equal(fine, trained([make_input(32, 48)])[0]["sem_seg"]) and not torch.equal(fine, coarse)

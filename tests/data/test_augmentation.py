@@ -14,6 +14,7 @@ from segvit.data.augmentation import (
     build_test_augmentations,
     build_train_augmentations,
 )
+from segvit.data.class_crop import MixedCrop
 
 
 def random_image(height=24, width=40, seed=0) -> np.ndarray:
@@ -93,6 +94,23 @@ def test_all_training_augmentations_keep_label_ids():
         assert set(np.unique(aug_input.sem_seg)) <= set(ids)
         assert aug_input.image.shape[:2] == aug_input.sem_seg.shape
         assert aug_input.image.dtype == np.uint8
+
+
+@pytest.mark.parametrize("max_area", [0.6, 0.9, 1.0])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_crops_are_those_of_detectron2(max_area, dtype):
+    rng = np.random.default_rng(0)
+    own = MixedCrop("absolute", (9, 12), max_area, ignored_category=3)
+    theirs = T.RandomCrop_CategoryAreaConstraint("absolute", (9, 12), max_area, ignored_category=3)
+    for seed in range(60):
+        labels = rng.choice(4, (20, 30), p=[0.6, 0.2, 0.1, 0.1]).astype(dtype)
+        labels[: seed // 3] = rng.choice(4)  # the rows above show one class, or are ignored
+        crops = []
+        for crop in (own, theirs):
+            np.random.seed(seed)
+            transform = crop.get_transform(labels, labels)
+            crops.append((transform.x0, transform.y0, transform.w, transform.h, np.random.rand()))
+        assert crops[0] == crops[1]
 
 
 def test_crops_rarely_exceed_the_largest_area_of_a_class():

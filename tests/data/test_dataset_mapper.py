@@ -103,7 +103,7 @@ def test_all_pixels_may_be_ignored(tmp_path):
 def test_wrong_ids_name_the_file_and_the_remedy(tmp_path, dtype):
     labels = random_labels().astype(dtype)
     labels[0, :2] = 77, NUM_CLASSES
-    with pytest.raises(ValueError, match=r"labels\.png.*\[5, 77\].*0\.\.4.*255.*NUM_CLASSES"):
+    with pytest.raises(ValueError, match=r"labels\.png.*ids 5, 77 are.*0\.\.4.*255.*NUM_CLASSES"):
         SegViTSemanticDatasetMapper(small_cfg(), is_train=True)(write_pair(tmp_path, labels))
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from helpers.doctor import diagnose, kinds
 from helpers.folders import edit, write_folder
-from segvit.dataset_tools.doctor.training_check import check_before_training
+from segvit.dataset_tools.doctor.training_check import check_before_training, require_known_ids
 from segvit.datasets import register_folder
 from segvit.engine.preflight import preflight
 from segvit.errors import UserError
@@ -61,6 +61,14 @@ FAULTS = {
     ),
     "dark_images": darken,
 }
+
+
+@pytest.mark.parametrize("kind", ["colored_label_map", "shifted_ids"])
+def test_nothing_is_deleted_for_a_training_that_its_first_label_maps_would_end(folder, cfg, kind):
+    require_known_ids(cfg)
+    FAULTS[kind](folder)
+    with pytest.raises(UserError, match="nothing deleted"):
+        require_known_ids(cfg)
 
 
 @pytest.mark.parametrize("kind", FAULTS)

@@ -196,7 +196,7 @@ def test_a_prediction_of_another_size_names_the_file(dataset):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.full((12, 9), 4, np.uint8), r"0\.png: class ids \[4\]"),
+        (np.full((12, 9), 4, np.uint8), r"0\.png: label ids 4 are"),
         (np.zeros((12, 9, 3), np.uint8), r"0\.png: the label map has 3 channels"),
     ],
 )

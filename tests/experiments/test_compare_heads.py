@@ -93,6 +93,7 @@ def test_a_curve_is_the_mean_and_deviation_over_seeds():
         (["--seeds", "-1"], "--seeds"),
         (["MODEL.BACKBONE.NAME", "HierarchicalViT"], "'PlainViT'"),
         (["MODEL.VIT.REDUCTION", "shrunk", "MODEL.VIT.REDUCTION_BLOCK", "1"], "MODEL.VIT.REDUCTION"),
+        (["SOLVER.ACCUM_STEPS", "2"], "SOLVER.ACCUM_STEPS 2"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message, tmp_path, capsys):

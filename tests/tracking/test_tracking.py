@@ -13,7 +13,7 @@ from segvit.engine import Trainer
 from segvit.engine.preflight import preflight
 from segvit.errors import UserError
 from segvit.tracking import event_writer
-from segvit.tracking.event_writer import RECORD, TrackingWriter
+from segvit.tracking.event_writer import RECORD, TrackingWriter, tracking_writers
 from segvit.visualization.curves import read_all_metrics
 
 
@@ -165,3 +165,9 @@ def test_a_run_is_tracked_offline(toy_scenes, tmp_path, monkeypatch, to, use, re
     run(tracked_cfg(tmp_path / "run", to), resume=False)
     read(tmp_path)
     assert to in sys.modules
+
+
+def test_a_damaged_record_names_the_file(tmp_path, fake):
+    (tmp_path / RECORD).write_text('{"to": "wandb"')
+    with pytest.raises(UserError, match=f"{RECORD} is damaged: delete it"):
+        tracking_writers(tracked_cfg(tmp_path, "wandb"))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segvit.modeling.losses.edge_loss import EdgeLoss, boundary_pixels, edge_patches
+from segvit.modeling.losses.edge_loss import EdgeLoss, class_change_pixels, edge_patches
 from segvit.modeling.token_reduction.edge_head import EdgeHead, edge_scores
 
 IGNORED = 255
@@ -38,11 +38,11 @@ def boundary_by_loop(labels):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_boundary_pixels_have_a_neighbour_of_another_class(seed):
+def test_class_change_pixels_have_a_neighbour_of_another_class(seed):
     labels = draw_labels(seed)
     expected = boundary_by_loop(labels)
     assert expected.any() and not expected.all()
-    assert torch.equal(boundary_pixels(labels, ignore_value=IGNORED), expected)
+    assert torch.equal(class_change_pixels(labels, ignore_value=IGNORED), expected)
 
 
 @settings(deadline=None, max_examples=30)
@@ -57,9 +57,9 @@ def test_a_patch_is_an_edge_if_one_of_its_pixels_is(patch, grid, seed):
 def test_ignored_pixels_make_no_boundary():
     labels = torch.zeros(1, 8, 8, dtype=torch.long)
     labels[:, 2:6, 2:6] = IGNORED
-    assert not boundary_pixels(labels, ignore_value=IGNORED).any()
+    assert not class_change_pixels(labels, ignore_value=IGNORED).any()
     labels[:, 2:6, 3:5] = 1  # ignored pixels to its left and right, class 0 above and below
-    assert boundary_pixels(labels, ignore_value=IGNORED).sum() == 8
+    assert class_change_pixels(labels, ignore_value=IGNORED).sum() == 8
 
 
 def test_loss_is_the_weighted_mean_over_labelled_patches():

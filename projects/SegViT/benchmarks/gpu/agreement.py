@@ -123,6 +123,7 @@ def mixed_precision_step(cfg: CfgNode, model: SegViT, batch: list[ModelInput], n
     with torch.autocast(model.device.type, dtype=dtype):
         loss = sum(model(batch).values())
     scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
     scaler.step(optimizer)
     scaler.update()
     with torch.no_grad(), torch.autocast(model.device.type, dtype=dtype):

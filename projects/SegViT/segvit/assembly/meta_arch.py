@@ -143,7 +143,7 @@ class SegViT(ReturnsMoreInTraining, nn.Module):
     def network(self) -> core.SegViT:
         """The same modules without Detectron2: whole images to outputs, scores or labels.
 
-        Made anew by each access, so that no module is registered, and saved, under two names.
+        Built on each access: as an attribute, its modules would be saved under two names.
         """
         return core.SegViT(
             encoder=self.backbone,
@@ -215,8 +215,8 @@ class SegViT(ReturnsMoreInTraining, nn.Module):
         """The size that all labels are padded to, the targets of each image, and those of an edge loss."""
         sizes = [self.backbone.img_size, *(inputs["image"].shape[-2:] for inputs in batched_inputs)]
         size = self.network.padded_size((max(size[0] for size in sizes), max(size[1] for size in sizes)))
-        given = [send(inputs["sem_seg"], self.device).long() for inputs in batched_inputs]
-        labels = torch.stack([pad_to_size(label_map, size, value=self.ignore_value) for label_map in given])
+        label_maps = [send(inputs["sem_seg"], self.device).long() for inputs in batched_inputs]
+        labels = torch.stack([pad_to_size(label_map, size, value=self.ignore_value) for label_map in label_maps])
         ids = [label_ids(inputs["sem_seg"], inputs.get("sem_seg_ids")) for inputs in batched_inputs]
         targets = targets_of_labels(labels, num_classes=self.num_classes, ignore_value=self.ignore_value, ids=ids)
         grid = (size[0] // self.backbone.size_divisibility, size[1] // self.backbone.size_divisibility)

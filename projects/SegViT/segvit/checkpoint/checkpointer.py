@@ -164,7 +164,7 @@ class SegViTCheckpointer(DetectionCheckpointer):
         Raises:
             UserError: they do not fit.
         """
-        # Tensors that may be missing without a word: those of a new group and, unless a run resumes, of losses.
+        # Tensors that may be missing silently: those of a new group and, unless a run resumes, those of losses.
         tensors = self.model.state_dict()
         adds_group = bool(self.new_tensors) and not self._must_be_exact
         initial = {name for name in tensors if adds_group and name.startswith(self.new_tensors)}

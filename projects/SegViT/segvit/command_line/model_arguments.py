@@ -178,8 +178,6 @@ def predictor_of(
     weights_of(args)
     if is_exported(args.model):
         return SegViTPredictor(args.model, opts=opts, array_format=array_format)
-    if len(opts) % 2:
-        raise UserError(f"overrides are KEY VALUE pairs: {opts[-1]} has no value")
     device = place(str(pairs_of(opts).get("MODEL.DEVICE", default_device())))
     folder = find_model(args.model)
     return SegViTPredictor.of(load_folder(folder, [*opts, "MODEL.DEVICE", device]), array_format=array_format)

@@ -24,7 +24,7 @@ class ReadIf:
         keys: dotted names.
         switches: of other keys.
         values: of the switches; empty for any value that is not empty, 0 or False.
-        in_advance: config files may set the keys for commands that turn the switch on.
+        in_advance: config files may set these keys while the switch is off: a command may turn it on.
     """
 
     keys: tuple[str, ...]
@@ -159,8 +159,8 @@ def require_switches(
         layers: the keys that each file sets, later files after earlier ones; those of the command line come last.
         tolerant: indices of layers whose keys without effect are a warning: files that a run has written, which hold
             all keys, and overrides of several configs.
-        warns: show that warning; what has no effect is of interest in training.
         foreign: the model has components of other projects, which may read any key below MODEL.
+        warns: show that warning; what has no effect is of interest in training.
 
     Raises:
         UserError: naming the first key that is not read, its switch and the remedy.

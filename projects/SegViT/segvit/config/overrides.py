@@ -34,7 +34,9 @@ def with_overrides(cfg: CfgNode, opts: Sequence[Any]) -> CfgNode:
 
 
 def pairs_of(opts: Sequence[Any]) -> Layer:
-    """Overrides `KEY VALUE KEY VALUE ...` as {key: value}."""
+    """Overrides `KEY VALUE KEY VALUE ...` as {key: value}. Raises UserError for a last key without a value."""
+    if len(opts) % 2:
+        raise UserError(f"overrides are KEY VALUE pairs: {opts[-1]} has no value")
     return dict(zip(opts[::2], opts[1::2], strict=True))
 
 

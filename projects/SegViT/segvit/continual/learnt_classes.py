@@ -58,27 +58,27 @@ def learnt_classes(model: ModelFolder) -> LearntClasses:
     return LearntClasses(names=tuple(names[class_id] for class_id in ids), groups=groups)
 
 
-def new_classes(known: Sequence[str], of_dataset: Sequence[str], wanted: Sequence[str] = ()) -> list[str]:
+def new_classes(known: Sequence[str], of_dataset: Sequence[str], requested: Sequence[str] = ()) -> list[str]:
     """The classes to learn.
 
     Args:
         known: the classes of the model.
         of_dataset: the classes of the dataset.
-        wanted: those to learn; by default all that the model does not know.
+        requested: those to learn; by default all that the model does not know.
 
     Raises:
-        UserError: there is none, one of `wanted` is unknown or learnt already, or two names differ in case alone.
+        UserError: there is none, one of `requested` is unknown or learnt already, or two names differ in case alone.
     """
-    absent = [name for name in wanted if name not in of_dataset]
+    absent = [name for name in requested if name not in of_dataset]
     if absent:
         raise UserError(f"--classes {' '.join(absent)}: the dataset's classes are {', '.join(of_dataset)}")
-    learnt = [name for name in wanted if name in known]
+    learnt = [name for name in requested if name in known]
     if learnt:
         raise UserError(
             f"--classes {' '.join(learnt)}: the model has learnt that already; its classes stay as they are"
         )
-    if wanted:
-        return list(dict.fromkeys(wanted))
+    if requested:
+        return list(dict.fromkeys(requested))
     new = [name for name in of_dataset if name not in known]
     if not new:
         raise UserError(f"the model knows all classes of the dataset, {', '.join(of_dataset)}: there is none to add")

@@ -103,9 +103,10 @@ def _layers_above(name: str, depth: int) -> int:
 
 
 def add_full_model_clipping(optimizer: torch.optim.Optimizer, *, max_norm: float, norm_type: float) -> None:
-    """Clip the joint norm of all gradients right before every step, after a loss scaler has unscaled them.
+    """Clip the joint norm of all gradients right before every step.
 
-    A fused optimizer divides the gradients while it reads them. If `optimizer.gradient_norms` are there, the 2-norms
+    Call `scaler.unscale_(optimizer)` before `scaler.step(optimizer)`: a fused optimizer divides the gradients while it
+    reads them, by `grad_scale`, which the hook replaces. If `optimizer.gradient_norms` are there, the 2-norms
     (P,) of all gradients, they are not computed again.
     """
 

@@ -14,7 +14,7 @@ from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
 
 from segvit.data.channel_augmentation import ChannelDistortion, ResizeTransform
-from segvit.data.class_crop import ClassCrop, CropSettings, crop_settings
+from segvit.data.class_crop import ClassCrop, CropSettings, MixedCrop, crop_settings
 from segvit.data.light_augmentation import light_augmentations
 from segvit.data.pipelines.loading import load_pipeline
 from segvit.data.pipelines.own_pipeline import OwnPipeline
@@ -217,9 +217,7 @@ def _resize_and_crop(cfg: CfgNode, crop: CropSettings | None) -> list[T.Augmenta
     if crop is None:
         return [random_resize(cfg)]
     ignored = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
-    plain = T.RandomCrop_CategoryAreaConstraint(
-        crop.kind, crop.size, single_category_max_area=crop.max_area, ignored_category=ignored
-    )
+    plain = MixedCrop(crop.kind, crop.size, single_category_max_area=crop.max_area, ignored_category=ignored)
     of_class = ClassCrop(
         plain,
         probability=crop.class_probability,

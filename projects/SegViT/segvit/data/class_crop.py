@@ -1,4 +1,4 @@
-"""`ClassCrop`: random crops, of which a part shows a class drawn at random, so that rare classes are seen more often.
+"""`MixedCrop`: random crops of several classes; `ClassCrop`: a part of them around a class drawn at random.
 
 Shape shorthand: H x W pixels, K classes.
 """
@@ -12,7 +12,31 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import CropTransform, Transform
 
-from segvit.data.label_reading import ids_in
+from segvit.data.label_reading import count_ids, ids_in
+
+# Crops that are drawn until one shows several classes, as in Detectron2.
+ATTEMPTS = 10
+
+
+class MixedCrop(T.RandomCrop_CategoryAreaConstraint):
+    """Detectron2's crop, with its random numbers, that counts pixels without sorting them."""
+
+    def get_transform(self, image: np.ndarray, sem_seg: np.ndarray) -> Transform:
+        for _ in range(ATTEMPTS):
+            transform = self.crop_aug.get_transform(sem_seg)
+            crop = transform.apply_segmentation(sem_seg)
+            if is_mixed(crop, ignored=self.ignored_category, max_area=self.single_category_max_area):
+                break
+        return transform
+
+
+def is_mixed(ids: np.ndarray, *, ignored: int, max_area: float) -> bool:
+    """Whether no class has more than a share `max_area` of a crop's pixels that are not ignored; 1 allows any crop."""
+    if max_area >= 1:
+        return True
+    found, pixels = count_ids(ids)
+    pixels = pixels[found != ignored]
+    return len(pixels) > 1 and bool(pixels.max() < pixels.sum() * max_area)
 
 
 class ClassCrop(T.Augmentation):
@@ -28,9 +52,7 @@ class ClassCrop(T.Augmentation):
         ignored: the label of ignored pixels, inside 0..K-1 or not.
     """
 
-    def __init__(
-        self, crop: T.RandomCrop_CategoryAreaConstraint, *, probability: float, num_classes: int, ignored: int
-    ) -> None:
+    def __init__(self, crop: MixedCrop, *, probability: float, num_classes: int, ignored: int) -> None:
         super().__init__()
         self.crop = crop
         self.probability = probability

@@ -18,8 +18,7 @@ from detectron2.data import transforms as T
 from segvit.config.continual_step import training_labels
 from segvit.data.augmentation import build_test_augmentations, build_train_augmentations
 from segvit.data.file_crop import FileCrop, build_file_crop
-from segvit.data.label_reading import Relabelling, ids_in, read_label_map
-from segvit.datasets.benchmarks.ade20k_full import full_ade20k_hint
+from segvit.data.label_reading import Relabelling, ids_in, read_label_map, require_ids
 from segvit.errors import UserError
 from segvit.images import ImageFormat, image_format_of
 
@@ -137,23 +136,12 @@ class SegViTSemanticDatasetMapper:
 
     def _labels(self, label_map: np.ndarray, file_name: str) -> np.ndarray:
         """Stored ids as labels, after a check."""
-        self._check_ids(label_map, file_name)
+        num_ids = self.relabelling.num_ids if self.relabelling is not None else self.num_classes
+        require_ids(label_map, file_name, num_ids=num_ids, ignore_value=self.ignore_value)
         if self.relabelling is not None:
             label_map = self.relabelling(label_map)
         # Detectron2's transforms resize only uint8 and floating-point arrays.
         return label_map.astype(np.uint8 if label_map.dtype in (np.uint8, np.bool_) else np.float32)
-
-    def _check_ids(self, label_map: np.ndarray, file_name: str) -> None:
-        num_ids = self.relabelling.num_ids if self.relabelling is not None else self.num_classes
-        ids = ids_in(label_map)
-        wrong = ids[((ids < 0) | (ids >= num_ids)) & (ids != self.ignore_value)]
-        if wrong.size:
-            raise UserError(
-                f"{file_name}: label ids {wrong.tolist()} are neither in 0..{num_ids - 1} nor the ignore "
-                f"value {self.ignore_value}; correct the label map, or set MODEL.SEM_SEG_HEAD.NUM_CLASSES "
-                f"(now {self.num_classes}) or MODEL.SEM_SEG_HEAD.IGNORE_VALUE to match it"
-                f"{full_ade20k_hint(wrong.tolist(), num_ids)}"
-            )
 
 
 def _pop_label_file(record: dict[str, Any]) -> str:

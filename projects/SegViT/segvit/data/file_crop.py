@@ -13,14 +13,10 @@ from detectron2.config import CfgNode
 
 from segvit.data.augmentation import ResizeWithRatio, random_resize
 from segvit.data.channel_augmentation import ResizeTransform
-from segvit.data.class_crop import crop_settings
-from segvit.data.label_reading import count_ids
+from segvit.data.class_crop import ATTEMPTS, crop_settings, is_mixed
 from segvit.errors import UserError
 from segvit.images import ImageFormat, image_format_of
 from segvit.images.raster_image import RasterImage, import_rasterio, open_raster
-
-# How often a crop is drawn again that is filled by one class, as in Detectron2's crops.
-ATTEMPTS = 10
 
 
 class Crop(NamedTuple):
@@ -83,19 +79,12 @@ class FileCrop:
                     np.random.randint(whole - length + 1) for length, whole in zip(part, image.size, strict=True)
                 )
                 ids = labels.read(1, window=rasterio.windows.Window(left, top, part[1], part[0]))
-                if self._is_mixed(ids):
+                if is_mixed(ids, ignored=self.ignore_value, max_area=self.single_category_max_area):
                     break
             pixels = image.read(top, left, part[0], part[1])
         resize = ResizeTransform(part[0], part[1], target[0], target[1])
         floats = ids if ids.dtype == np.uint8 else ids.astype(np.float32)
         return Crop(resize.apply_image(pixels), resize.apply_segmentation(floats).astype(ids.dtype), image.size)
-
-    def _is_mixed(self, ids: np.ndarray) -> bool:
-        if self.single_category_max_area >= 1:  # any crop will do, also one of a single class
-            return True
-        found, pixels = count_ids(ids)
-        pixels = pixels[found != self.ignore_value]
-        return len(pixels) > 1 and pixels.max() < pixels.sum() * self.single_category_max_area
 
 
 def build_file_crop(cfg: CfgNode) -> FileCrop | None:

@@ -27,8 +27,8 @@ class OptimizationStep(SimpleTrainer):
     batch (see `SegViT.loss_normalizers`).
 
     Args:
-        optimizer: if it is fused (`fused=True`), the device itself leaves out a step that is not finite, and the host
-            learns of it in the next step, or by `settle`. Otherwise the host waits for each step.
+        optimizer: if it is fused (`fused=True`), the device skips a step with gradients that are not finite, and the
+            host reads this in the next step, or in `settle`. Otherwise the host waits for each step.
         precision: of the forward passes.
         guard: is told of losses and gradients that are not finite.
         parts: number of forward and backward passes per batch; must divide the batch size.

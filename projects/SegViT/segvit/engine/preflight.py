@@ -146,8 +146,8 @@ def _require_crop(cfg: CfgNode, image_size: tuple[int, int]) -> None:
     in_pixels = crop.kind.startswith("absolute")
     fits = all(type(side) is int for side in crop.size) if in_pixels else max(crop.size) <= 1
     if not fits:
-        wanted = "whole numbers of pixels" if in_pixels else "fractions of the image, at most 1.0"
-        raise UserError(f"INPUT.CROP.SIZE {list(crop.size)}: with INPUT.CROP.TYPE {crop.kind!r} it takes {wanted}")
+        expected = "whole numbers of pixels" if in_pixels else "fractions of the image, at most 1.0"
+        raise UserError(f"INPUT.CROP.SIZE {list(crop.size)}: with INPUT.CROP.TYPE {crop.kind!r} it takes {expected}")
     if crop.kind == "absolute_range" and crop.size[0] > crop.size[1]:
         raise UserError(
             f"INPUT.CROP.SIZE {list(crop.size)}: with INPUT.CROP.TYPE 'absolute_range' the shorter is first"

@@ -225,7 +225,7 @@ class Trainer(DefaultTrainer):
         return [*built, StopOnSigterm(self.checkpointer, self._trainer)]
 
     def _settle_if_due(self) -> None:
-        """Before the hooks that log, save or evaluate: let what they read include this iteration."""
+        """Before the hooks that log, save or evaluate: read the outcome of this iteration, which they include."""
         done = self.iter + 1
         periods = (LOG_PERIOD, self.cfg.SOLVER.CHECKPOINT_PERIOD, self.cfg.TEST.EVAL_PERIOD)
         if done == self.max_iter or any(period > 0 and done % period == 0 for period in periods):

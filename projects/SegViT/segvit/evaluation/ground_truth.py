@@ -11,7 +11,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from torch import Tensor
 
-from segvit.data.label_reading import Relabelling, ids_in, read_label_map
+from segvit.data.label_reading import Relabelling, read_label_map, require_ids
 from segvit.errors import UserError
 
 
@@ -53,13 +53,7 @@ class GroundTruth:
     def read(self, path: str) -> Tensor:
         """(H, W) int64 class ids of a label map. Raises UserError, which names the file, for an id out of range."""
         labels = read_label_map(path)
-        ids = ids_in(labels)
-        wrong = ids[((ids >= self._num_ids) | (ids < 0)) & (ids != self._ignore_label)]
-        if wrong.size:
-            raise UserError(
-                f"{path}: class ids {wrong[:10].tolist()} are neither in 0..{self._num_ids - 1} "
-                f"nor the ignore label {self._ignore_label}"
-            )
+        require_ids(labels, path, num_ids=self._num_ids, ignore_value=self._ignore_label)
         if self._relabelling is not None:
             labels = self._relabelling(labels)
         return torch.from_numpy(labels.astype(np.int64))

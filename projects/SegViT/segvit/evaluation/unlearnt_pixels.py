@@ -55,7 +55,10 @@ class UnlearntPixels:
 
     def evaluate(self, *, distributed: bool) -> dict[str, float]:
         """The AUROC of each in per cent; NaN without a pixel of a later class. Every process of the job calls this."""
-        for separation in self._separations.values():
+        results = {}
+        for name, separation in self._separations.items():
             counts = comm.all_gather(separation.counts.cpu()) if distributed else [separation.counts]
-            separation.counts = torch.stack(counts).sum(dim=0)
-        return {name: 100 * separation.auroc() for name, separation in self._separations.items()}
+            total = Separation()
+            total.counts = torch.stack(counts).sum(dim=0)
+            results[name] = 100 * total.auroc()
+        return results

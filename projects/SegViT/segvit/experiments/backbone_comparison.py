@@ -92,11 +92,14 @@ def adapt_config(cfg: CfgNode, choice: BackboneChoice) -> Overrides:
         overrides["MODEL.VIT.KEEP_PREFIX_TOKENS"] = True
     if f"{choice.name}.{choice.pretrained}" in timm.list_pretrained(choice.name):
         overrides |= _pixel_statistics(f"{choice.name}.{choice.pretrained}", cfg.INPUT.FORMAT)
-    names = [name for name, _ in build_random_model(merge(cfg, overrides), device="meta").named_parameters()]
-    overrides["SOLVER.NO_WEIGHT_DECAY"] = [
-        pattern for pattern in cfg.SOLVER.NO_WEIGHT_DECAY if any(fnmatchcase(name, pattern) for name in names)
-    ]
+    overrides["SOLVER.NO_WEIGHT_DECAY"] = matching_patterns(merge(cfg, overrides))
     return {key: value for key, value in overrides.items() if value != value_of(cfg, key)}
+
+
+def matching_patterns(cfg: CfgNode) -> list[str]:
+    """The patterns of SOLVER.NO_WEIGHT_DECAY that match a parameter of the config's model."""
+    names = [name for name, _ in build_random_model(cfg, device="meta").named_parameters()]
+    return [pattern for pattern in cfg.SOLVER.NO_WEIGHT_DECAY if any(fnmatchcase(name, pattern) for name in names)]
 
 
 def depth_of(cfg: CfgNode) -> int:

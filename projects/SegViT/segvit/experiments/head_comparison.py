@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from segvit.analysis.from_config import build_random_model
+from segvit.config.validation import value_of
 from segvit.errors import UserError
-from segvit.experiments.backbone_comparison import depth_of
+from segvit.experiments.backbone_comparison import depth_of, matching_patterns
 from segvit.experiments.cached_run import Overrides, config_to_compare, merge
 from segvit.experiments.encoder_only import head as encoder_only_head  # registered with Detectron2 by the import
 from segvit.experiments.seeded_runs import SeededRuns
@@ -18,6 +17,14 @@ from segvit.visualization.curves import SpreadCurve
 
 # The most blocks that EoMT's queries run through (EoMT, section 4.1).
 MAX_QUERY_BLOCKS = 4
+
+# What a recipe must have. EoMT's mask annealing would count each part of a batch as an iteration.
+REQUIRED: Overrides = {
+    "MODEL.BACKBONE.NAME": "PlainViT",
+    "MODEL.SEM_SEG_HEAD.NAME": "AttentionToMaskHead",
+    "MODEL.VIT.REDUCTION": "none",
+    "SOLVER.ACCUM_STEPS": 1,
+}
 
 # Detail of a recipe that has none, as in configs/parts/Base-Detail.yaml.
 DETAIL: Overrides = {
@@ -31,31 +38,19 @@ def shared_config(config_file: str | Path, opts: Sequence[object]) -> CfgNode:
     """The recipe that all heads share, with boundary IoU.
 
     Raises:
-        UserError: it cannot be read, or has no plain ViT, all tokens and ATM head.
+        UserError: it cannot be read, or has no plain ViT, all tokens and ATM head, or accumulates gradients.
     """
     cfg = merge(config_to_compare(config_file, opts), {"TEST.BOUNDARY_IOU": True})
-    wanted = {
-        "MODEL.BACKBONE.NAME": "PlainViT",
-        "MODEL.SEM_SEG_HEAD.NAME": "AttentionToMaskHead",
-        "MODEL.VIT.REDUCTION": "none",
-    }
-    found = {
-        "MODEL.BACKBONE.NAME": cfg.MODEL.BACKBONE.NAME,
-        "MODEL.SEM_SEG_HEAD.NAME": cfg.MODEL.SEM_SEG_HEAD.NAME,
-        "MODEL.VIT.REDUCTION": cfg.MODEL.VIT.REDUCTION,
-    }
-    for key, value in found.items():
-        if value != wanted[key]:
-            raise UserError(f"{key} {value!r}: heads are compared on a recipe with {wanted[key]!r}")
+    for key, required in REQUIRED.items():
+        if value_of(cfg, key) != required:
+            raise UserError(f"{key} {value_of(cfg, key)!r}: heads are compared on a recipe with {required!r}")
     return cfg
 
 
 def head_config(cfg: CfgNode, head: str) -> CfgNode:
     """The recipe with a head of `HEADS`. Patterns of SOLVER.NO_WEIGHT_DECAY that match no parameter are removed."""
     cfg = merge(cfg, HEADS[head](cfg))
-    names = [name for name, _ in build_random_model(cfg, device="meta").named_parameters()]
-    kept = [pattern for pattern in cfg.SOLVER.NO_WEIGHT_DECAY if any(fnmatchcase(name, pattern) for name in names)]
-    return merge(cfg, {"SOLVER.NO_WEIGHT_DECAY": kept})
+    return merge(cfg, {"SOLVER.NO_WEIGHT_DECAY": matching_patterns(cfg)})
 
 
 def _stages(*indices: int) -> Overrides:

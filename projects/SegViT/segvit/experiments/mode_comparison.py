@@ -131,11 +131,12 @@ def require_one_recipe(name: str, models: Sequence[ComparedModel]) -> None:
     """Raise UserError if the models of a row differ in more than their weights: their mean would mean nothing."""
     first, *others = [model.recipe for model in models if model.recipe] or [{}]
     for other in others:
-        different = next((key for key in first if first[key] != other[key]), None)
+        different = next((key for key in {**first, **other} if first.get(key) != other.get(key)), None)
         if different is not None:
             raise UserError(
                 f"--row {name}: a row takes runs of one recipe with other seeds, and {different} is "
-                f"{first[different]!r} in the first and {other[different]!r} in another: give it a row of its own"
+                f"{first.get(different)!r} in the first and {other.get(different)!r} in another: give it a row of its "
+                "own"
             )
 
 

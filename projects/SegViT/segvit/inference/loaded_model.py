@@ -70,8 +70,6 @@ def load(
     source: CfgNode | str | os.PathLike[str], weights: str | os.PathLike[str] | None, opts: Sequence[Any]
 ) -> LoadedModel:
     """The model of a folder, an exported file, or a config and a checkpoint, see `SegViTPredictor`."""
-    if len(opts) % 2:
-        raise UserError(f"overrides are KEY VALUE pairs: {opts[-1]} has no value")
     if str(pairs_of(opts).get("TEST.AUG.ENABLED", False)) != "False":
         raise UserError(ONE_SCALE)
     if isinstance(source, CfgNode):
@@ -156,12 +154,14 @@ def load_checkpoint(cfg: CfgNode, weights: str | os.PathLike[str] | None) -> Loa
 
 @contextmanager
 def evaluation_mode(model: SegViT | ExportedModel) -> Iterator[None]:
-    """The model in evaluation mode inside `with`, and afterwards as before."""
+    """The model in evaluation mode inside `with`, and each of its modules afterwards as before."""
     if isinstance(model, ExportedModel) or not model.training:
         yield
         return
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         yield
     finally:
-        model.train()
+        for module in training:
+            module.training = True

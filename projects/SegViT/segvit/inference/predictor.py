@@ -43,7 +43,7 @@ class SegViTPredictor:
     `predict` returns these three, and images of the classes, as one `Segmentation`.
     Class i is `class_names[i]` and drawn in `class_colors[i]` (RGB). `metrics` are in percent, {} if not known.
 
-    Thread-safe: any number of threads may share one predictor.
+    Thread-safe, for a model in evaluation mode: any number of threads may share one predictor.
 
     Args:
         cfg: a model folder, or the OUTPUT_DIR of a run that has written one; an .onnx or OpenVINO .xml file of

@@ -15,8 +15,8 @@ from torch.func import functional_call
 
 # Layers that autocast computes in the lower precision.
 CAST_LAYERS = (nn.Linear, nn.Conv2d)
-# What one kernel of PyTorch's foreach functions takes: of two lists so many tensors each, and 320 parts of 65536
-# elements, of which some are not full.
+# Limits of one kernel of PyTorch's foreach functions with two lists: 64 tensors per list, and 320 chunks of 65536
+# elements, of which the last of each tensor may be partly empty.
 MOST_TENSORS, MOST_ELEMENTS = 64, 2**24
 
 
@@ -43,15 +43,14 @@ class CastWeights:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        # Where each parameter is. Held here itself, it would stay in memory, and in use, after another has taken its
-        # place, as frozen parameters do in averaged models.
-        self._places: dict[str, tuple[nn.Module, str]] = {}
+        # Parameters are looked up by module and name, because others may replace them later, as in averaged models.
+        self._owners: dict[str, tuple[nn.Module, str]] = {}
         parameters: dict[str, nn.Parameter] = {}
         for prefix, layer in module.named_modules():
             if isinstance(layer, CAST_LAYERS):
                 for name, parameter in layer.named_parameters(recurse=False):
                     path = f"{prefix}.{name}" if prefix else name
-                    parameters[path], self._places[path] = parameter, (layer, name)
+                    parameters[path], self._owners[path] = parameter, (layer, name)
         self._groups: list[list[str]] = []
         for trained in (True, False):
             chosen = {name: value for name, value in parameters.items() if value.requires_grad == trained}
@@ -61,7 +60,7 @@ class CastWeights:
         """The result of the module, under autocast."""
         weights: dict[str, torch.Tensor] = {}
         for group in self._groups:
-            parameters = [getattr(*self._places[path]) for path in group]
+            parameters = [getattr(*self._owners[path]) for path in group]
             dtype = torch.get_autocast_dtype(parameters[0].device.type)
             weights.update(zip(group, _Cast.apply(dtype, *parameters), strict=True))
         return functional_call(self._module, weights, arguments, tie_weights=False)

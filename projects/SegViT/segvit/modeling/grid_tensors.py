@@ -13,19 +13,21 @@ from torch import nn
 
 Grid = tuple[int, int]
 
+# Grids of unknown weights are looked for up to this side: 4096 pixels in patches of 8.
+LARGEST_SIDE = 512
+
 
 def is_exporting() -> bool:
-    """Whether an exporter traces a graph for any grid, which a branch would fix; torch.compile may branch."""
+    """Whether an exporter is tracing: its graph serves all grids, so that no branch may depend on the size.
+
+    torch.compile may branch.
+    """
     return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
 
 
 def is_making_graph() -> bool:
     """Whether what runs becomes a graph, for a compiler or an exporter: it must not depend on values."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
-
-
-# Grids of unknown weights are looked for up to this side: 4096 pixels in patches of 8.
-LARGEST_SIDE = 512
 
 
 class GridTensors(nn.Module):

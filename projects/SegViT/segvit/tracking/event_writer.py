@@ -75,7 +75,7 @@ def tracking_writers(cfg: CfgNode) -> list[EventWriter]:
         return []
     require_package(to)
     config = {key: value for key, value in flat(cfg).items() if key in READ or key in OWN_KEYS}
-    record = read_record(folder)
+    record = tracked_run(folder)
     try:
         tracker = TRACKERS[to](
             project=cfg.TRACKING.PROJECT,
@@ -93,7 +93,13 @@ def tracking_writers(cfg: CfgNode) -> list[EventWriter]:
     return [TrackingWriter(tracker)]
 
 
-def read_record(folder: Path) -> dict[str, str]:
-    """Which run was tracked in a folder; {} for none."""
+def tracked_run(folder: Path) -> dict[str, str]:
+    """Which run was tracked in a folder; {} for none. Raises UserError if its file is damaged."""
     path = folder / RECORD
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {"to": str(record["to"]), "run": str(record["run"])}
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is damaged: delete it, and a new run is tracked") from error

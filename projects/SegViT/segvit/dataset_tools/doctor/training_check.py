@@ -34,6 +34,8 @@ KINDS = (
     *("unlabelled", "mostly_ignored", "single_class", "one_class"),
 )
 
+# Those that end a training at the first such label map.
+ENDS_TRAINING = ("ids_out_of_range", "shifted_ids", "colored_label_map")
 # Those after which the metrics of a test set say nothing.
 MEANINGLESS_METRICS = ("unlabelled", "single_class")
 
@@ -49,9 +51,9 @@ def check_before_training(cfg: CfgNode) -> list[Finding]:
 
 
 def require_known_ids(cfg: CfgNode) -> None:
-    """Raise UserError for label ids of no class among these pairs: training would end at the first of them."""
+    """Raise UserError for label maps among these pairs at which training would end: ids of no class, or colours."""
     for finding in _find(cfg):
-        if finding.kind == "ids_out_of_range":
+        if finding.kind in ENDS_TRAINING:
             raise UserError(f"{finding.describe()}\nnothing was started, and nothing deleted")
 
 

@@ -55,9 +55,9 @@ def _find(line: str, by_name: Mapping[str, set[int]]) -> set[int]:
     """The images that a line names, as a whole or by its first word."""
     for text in (line, line.split()[0]):
         name = unicodedata.normalize("NFC", text.replace("\\", "/")).lstrip("./")
-        for wanted in (name, PurePosixPath(name).name):
-            if wanted in by_name:
-                return by_name[wanted]
+        for candidate in (name, PurePosixPath(name).name):
+            if candidate in by_name:
+                return by_name[candidate]
     return set()
 
 

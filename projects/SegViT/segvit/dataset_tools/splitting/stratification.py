@@ -21,7 +21,7 @@ def stratify(has_class: np.ndarray, sizes: np.ndarray, shares: np.ndarray, *, se
         seed: of the order in which equal units are placed.
     """
     order = np.lexsort((np.random.default_rng(seed).permutation(len(sizes)), -sizes))  # large units first
-    wanted = _wanted_units(has_class.sum(axis=0), shares)  # (P, C)
+    targets = _target_units(has_class.sum(axis=0), shares)  # (P, C)
     room = np.where(shares > 0, shares * sizes.sum(), -np.inf)  # (P,)
     parts = np.full(len(sizes), -1)
     while (parts < 0).any():
@@ -30,22 +30,22 @@ def stratify(has_class: np.ndarray, sizes: np.ndarray, shares: np.ndarray, *, se
         rarest = int(np.argmin(np.where(left > 0, left, len(sizes) + 1)))
         with_rarest = open_units[has_class[open_units, rarest]]
         for unit in with_rarest if len(with_rarest) else open_units:
-            demand = wanted[:, rarest] if len(with_rarest) else np.zeros(len(shares))
+            demand = targets[:, rarest] if len(with_rarest) else np.zeros(len(shares))
             demand = np.where(shares > 0, demand, -np.inf)
             best = np.flatnonzero(demand == demand.max())
             parts[unit] = best[np.argmax(room[best])]
-            wanted[parts[unit]] -= has_class[unit]
+            targets[parts[unit]] -= has_class[unit]
             room[parts[unit]] -= sizes[unit]
     _repair(parts, has_class, sizes, np.flatnonzero(shares > 0))
     return parts
 
 
-def _wanted_units(num_units: np.ndarray, shares: np.ndarray) -> np.ndarray:
+def _target_units(num_units: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """(P, C) float: units of each class that each part should get; at least one, if there are as many as parts."""
-    wanted = shares[:, None] * num_units
+    targets = shares[:, None] * num_units
     used = shares > 0
     enough = num_units >= used.sum()
-    raised = np.where(used[:, None] & enough, np.maximum(wanted, 1), wanted)
+    raised = np.where(used[:, None] & enough, np.maximum(targets, 1), targets)
     largest = int(np.argmax(shares))
     raised[largest] -= raised.sum(axis=0) - num_units
     return raised

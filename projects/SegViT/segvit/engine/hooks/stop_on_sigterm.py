@@ -23,10 +23,10 @@ EXIT_CODE = 75
 
 
 class StopOnSigterm(HookBase):
-    """Save a checkpoint and raise SystemExit(75) in all processes once one has received SIGTERM; must be the last hook.
+    """Save a checkpoint and raise SystemExit(75) in all processes once one has received SIGTERM.
 
-    With several processes, the others learn of it with the losses of the step, or of the next one. A signal in the last
-    iteration changes nothing: the run ends as usual.
+    It must come after the hooks that change weights or write files. With several processes, the others learn of it with
+    the losses of the step, or of the next one. A signal in the last iteration changes nothing: the run ends as usual.
 
     Args:
         checkpointer: writes the checkpoint.

@@ -110,7 +110,7 @@ class ImageStem(nn.Sequential):
 
 
 class Level(nn.Module):
-    """Up-sample the map of the coarser level to this one and add what the pixels show.
+    """Up-sample the map of the coarser level to this one and add the pixel features of this level.
 
     Args:
         pixel_map: (B, ., ., .) pixels -> (B, E, ., .).
@@ -162,9 +162,14 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
         self.mix = ConvNormReLU(dim, dim)
         self.query_proj = nn.Linear(query_dim, dim, bias=False)
         nn.init.zeros_(self.query_proj.weight)
-        # The answer of `_has_learnt`, and the weights that it is about: their id and version.
+        # The last answer of `_has_learnt`, and the weights that it was about: their id and version.
         self._learnt = False
         self._judged = (0, -1)
+
+    def train(self, mode: bool = True) -> DetailBranch:
+        # Training may write through `.data`, which changes no version.
+        self._judged = (0, -1)
+        return super().train(mode)
 
     def forward(
         self, outputs: DecoderOutputs, queries: torch.Tensor, deep_map: torch.Tensor, pixels: Sequence[torch.Tensor]
@@ -185,7 +190,7 @@ class DetailBranch(ReturnsMoreInTraining, nn.Module):
         # The projected deep map. If it were a view of tokens, the gradient of the weights would not have their layout,
         # and DDP would copy it.
         fine_map = self.deep_norm(self.deep_proj(deep_map.contiguous()))
-        # From coarse to fine: each level adds what its pixels show.
+        # From coarse to fine: each level adds its pixel features.
         for level, level_pixels in zip(self.levels, reversed(pixels), strict=True):
             fine_map = level(fine_map, level_pixels)
         if not pixels:

@@ -137,7 +137,8 @@ class RelativePositions(GridTensors):
         table = self._resize(table, grid)
         if isinstance(kept, CellTokens):
             table = with_half_distances(table, grid)
-        bias = table[rows].permute(0, 3, 1, 2)  # (B or 1, heads, M, M)
+        # Rows are selected head by head, which writes the bias in its final order: (B or 1, heads, M, M).
+        bias = table.T.contiguous().index_select(1, rows.flatten()).unflatten(1, rows.shape).transpose(0, 1)
         key_mask = None if kept is None else kept.key_mask
         if key_mask is not None:
             is_bool = key_mask.dtype == torch.bool

@@ -71,10 +71,10 @@ class EdgeLoss(nn.Module):
 
 def edge_patches(labels: torch.Tensor, grid: tuple[int, int], *, ignore_value: int) -> torch.Tensor:
     """(B, H, W) labels -> (B, h, w) bool: patches with at least one boundary pixel."""
-    return any_in_patch(boundary_pixels(labels, ignore_value=ignore_value), grid)
+    return any_in_patch(class_change_pixels(labels, ignore_value=ignore_value), grid)
 
 
-def boundary_pixels(labels: torch.Tensor, *, ignore_value: int) -> torch.Tensor:
+def class_change_pixels(labels: torch.Tensor, *, ignore_value: int) -> torch.Tensor:
     """(B, H, W) labels -> (B, H, W) bool: pixels with a neighbour (left, right, above, below) of another
     class. Ignored pixels make no boundary."""
     boundary = torch.zeros_like(labels, dtype=torch.bool)
@@ -95,5 +95,5 @@ def any_in_patch(pixels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
 
 def near_boundaries(labels: torch.Tensor) -> torch.Tensor:
     """(B, H, W) labels -> (B, H, W) bool: the two pixels on each side of a class boundary. Ignored ones make none."""
-    edges = boundary_pixels(labels, ignore_value=IGNORED)
+    edges = class_change_pixels(labels, ignore_value=IGNORED)
     return F.max_pool2d(edges[:, None].float(), kernel_size=3, stride=1, padding=1)[:, 0] > 0

@@ -70,7 +70,7 @@ def targets_of_labels(
 def label_ids(labels: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
     """The ids of labels of any shape, (n,) int64 on the CPU in ascending order; `known`, if the loader has found them.
 
-    The host looks for them where the labels are: on a GPU it would wait for all work before.
+    They are found on the device of the labels; the host waits for a GPU's queued work.
     """
     if known is not None:
         return known.cpu()

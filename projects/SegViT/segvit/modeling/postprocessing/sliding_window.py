@@ -89,12 +89,12 @@ class SlidingWindow:
         tops = window_starts(height, size[0], self.stride[0])
         all_lefts = window_starts(width, size[1], self.stride[1])
         lefts = [left for left in all_lefts if left < columns[1] and left + size[1] > columns[0]]
-        covered = (lefts[0], lefts[-1] + size[1])
+        columns_read = (lefts[0], lefts[-1] + size[1])
         corners = itertools.product(tops, lefts)
         sums = None
         while batch := list(itertools.islice(corners, self.batch_size)):
             # Score a batch of windows.
-            windows = [read(top, left, size[0], size[1], covered) for top, left in batch]
+            windows = [read(top, left, size[0], size[1], columns_read) for top, left in batch]
             scores = scorer(torch.stack(windows))
             if self.accumulate_on_cpu:
                 scores = [window.cpu() for window in scores]

@@ -2,8 +2,8 @@
 
 The second step of ALGM (Norouzi et al. 2024, arXiv 2406.09936, section 3), in later blocks, after the tokens of similar
 cells were merged. Half of the tokens, every second one, look for the most similar token of the other half, and the most
-similar of these pairs become one token. Ours: that token is the mean of all patches that share it, and it stays at the
-place of the one that was found, so that rotary and relative positions are those of a token that exists.
+similar of these pairs become one token. Ours: that token is the mean of all patches that share it, and it keeps the
+position of its destination, the token that was found, for rotary and relative positions.
 
 Shape shorthand: B images, N patches, T prefix tokens, M tokens that enter and M' that leave (without prefix), C width.
 """
@@ -69,14 +69,14 @@ class GlobalMerging(nn.Module):
         return torch.cat([prefix, merged], dim=1), kept
 
     def _choose(
-        self, similarities: torch.Tensor, is_valid: torch.Tensor | None, num_wanted: int
+        self, similarities: torch.Tensor, is_valid: torch.Tensor | None, num_kept: int
     ) -> tuple[torch.Tensor, int | None]:
         """Which of M tokens stay, (B, M) bool, and how many, if they are as many in every image."""
         if self.selection == "threshold":
             is_kept = similarities <= self.threshold
             return is_kept if is_valid is None else is_kept & is_valid, None
         num_tokens = similarities.shape[1]
-        num_merged = min(max(num_tokens - num_wanted, 0), num_tokens // 2)
+        num_merged = min(max(num_tokens - num_kept, 0), num_tokens // 2)
         # By rank, as in `CellReduction`.
         ranks = similarities.argsort(dim=1, descending=True).argsort(dim=1)
         return ranks >= num_merged, num_tokens - num_merged
@@ -90,23 +90,23 @@ def most_similar(tokens: torch.Tensor, is_valid: torch.Tensor | None) -> tuple[t
         is_valid: (B, M), False for padding; None if nothing is padded.
 
     Returns:
-        (B, M) cosines, minus infinity for tokens that do not look for another one; (B, M) indices of those found.
+        (B, M) cosines, minus infinity for tokens that are no source; (B, M) indices of their destinations.
     """
     directions = F.normalize(tokens.detach().float(), dim=2)
     # By indices: of slices with a step, an exporter would compare the sizes.
     num_tokens = tokens.shape[1]
-    found = 2 * torch.arange((num_tokens + 1) // 2, device=tokens.device)
-    looking = 2 * torch.arange(num_tokens // 2, device=tokens.device) + 1
+    destinations = 2 * torch.arange((num_tokens + 1) // 2, device=tokens.device)
+    sources = 2 * torch.arange(num_tokens // 2, device=tokens.device) + 1
     with torch.autocast(tokens.device.type, enabled=False):
-        cosines = directions.index_select(1, looking) @ directions.index_select(1, found).transpose(1, 2)
+        cosines = directions.index_select(1, sources) @ directions.index_select(1, destinations).transpose(1, 2)
     if is_valid is not None:
-        cosines = cosines.masked_fill(~is_valid.index_select(1, found)[:, None], float("-inf"))
+        cosines = cosines.masked_fill(~is_valid.index_select(1, destinations)[:, None], float("-inf"))
     best, partners = cosines.max(dim=2)
     if is_valid is not None:
-        best = best.masked_fill(~is_valid.index_select(1, looking), float("-inf"))
+        best = best.masked_fill(~is_valid.index_select(1, sources), float("-inf"))
 
     # Back to all M tokens.
-    places = looking.expand(tokens.shape[0], -1)
-    similarities = torch.full(tokens.shape[:2], float("-inf"), device=tokens.device).scatter(1, places, best)
-    indices = torch.zeros(tokens.shape[:2], dtype=torch.int64, device=tokens.device).scatter(1, places, 2 * partners)
+    sources = sources.expand(tokens.shape[0], -1)
+    similarities = torch.full(tokens.shape[:2], float("-inf"), device=tokens.device).scatter(1, sources, best)
+    indices = torch.zeros(tokens.shape[:2], dtype=torch.int64, device=tokens.device).scatter(1, sources, 2 * partners)
     return similarities, indices

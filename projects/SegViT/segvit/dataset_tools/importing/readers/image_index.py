@@ -65,32 +65,32 @@ class ImageIndex:
         Of several files with the same name the one wins that is there as seen from the folder `near`, then the one
         whose folders agree with most of the name's, then one in `near`, then one in a folder of the split.
         """
-        for wanted in _readings(name):
+        for reading in _readings(name):
             # The same name, the same but for the extension or for the case, the same after an upload.
             files = (
-                self._by_name.get(_normal(wanted.name))
-                or self._by_stem.get(_normal(wanted.stem))
-                or self._by_upload.get(_uploaded(wanted.name), [])
+                self._by_name.get(_normal(reading.name))
+                or self._by_stem.get(_normal(reading.stem))
+                or self._by_upload.get(_uploaded(reading.name), [])
             )
-            files = [path for path in files if not wanted.suffix or _same_kind(path, wanted)] or files
+            files = [path for path in files if not reading.suffix or _same_kind(path, reading)] or files
             if files:
-                return self._closest(files, wanted, near, split)
+                return self._closest(files, reading, near, split)
         return None
 
     def key_of(self, path: Path) -> str:
         """A file's path within the folder."""
         return path.relative_to(self.root).as_posix()
 
-    def _closest(self, files: list[Path], wanted: PurePosixPath, near: Path | None, split: str) -> Path | None:
+    def _closest(self, files: list[Path], reading: PurePosixPath, near: Path | None, split: str) -> Path | None:
         def agreement(path: Path) -> tuple[bool, int, bool, bool]:
-            pairs = zip(reversed(path.parent.parts), reversed(wanted.parent.parts))
+            pairs = zip(reversed(path.parent.parts), reversed(reading.parent.parts))
             same = 0
             for ours, theirs in pairs:
                 if _normal(ours) != _normal(theirs):
                     break
                 same += 1
             is_near = near is not None and path.is_relative_to(near)
-            is_beside = near is not None and path.parent == near / wanted.parent
+            is_beside = near is not None and path.parent == near / reading.parent
             return is_beside, same, is_near, bool(split) and split_of(path.relative_to(self.root)) == split
 
         ranked = sorted(files, key=agreement, reverse=True)
@@ -113,8 +113,8 @@ def _readings(name: str) -> Iterator[PurePosixPath]:
         yield PurePosixPath(uploaded[1])
 
 
-def _same_kind(path: Path, wanted: PurePosixPath) -> bool:
-    return path.suffix.lower() == wanted.suffix.lower()
+def _same_kind(path: Path, reading: PurePosixPath) -> bool:
+    return path.suffix.lower() == reading.suffix.lower()
 
 
 def _uploaded(name: str) -> str:
