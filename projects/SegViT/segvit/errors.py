@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 BACKQUOTED_NAME = re.compile(r"`(\w+)`")
@@ -30,6 +30,12 @@ class ArgumentError(UserError):
         super().__init__(f"{argument} {explanation}")
         self.argument = argument
         self.explanation = explanation
+
+
+def listed(items: Sequence[object], most: int = 10) -> str:
+    """The first items, for a message: "a, b and 3 more"."""
+    more = len(items) - most
+    return ", ".join(map(str, items[:most])) + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ImageOps
 
 from segvit.datasets.benchmarks.ade20k_full import full_ade20k_hint
-from segvit.errors import UserError
+from segvit.errors import UserError, listed
 from segvit.image_levels import raw_mode_of
 from segvit.image_reading import open_image
 
@@ -80,11 +80,10 @@ def require_ids(labels: np.ndarray, path: str | os.PathLike[str], *, num_ids: in
     ids = ids_in(labels)
     wrong = ids[((ids < 0) | (ids >= num_ids)) & (ids != ignore_value)].tolist()
     if wrong:
-        listed = ", ".join(map(str, wrong[:10])) + (", ..." if len(wrong) > 10 else "")
         raise UserError(
-            f"{path}: label ids {listed} are neither in 0..{num_ids - 1} nor the ignore value {ignore_value}; correct "
-            "the label map, or set MODEL.SEM_SEG_HEAD.NUM_CLASSES or MODEL.SEM_SEG_HEAD.IGNORE_VALUE to match it"
-            f"{full_ade20k_hint(wrong, num_ids)}"
+            f"{path}: label ids {listed(wrong)} are neither in 0..{num_ids - 1} nor the ignore value {ignore_value}; "
+            "correct the label map, or set MODEL.SEM_SEG_HEAD.NUM_CLASSES or MODEL.SEM_SEG_HEAD.IGNORE_VALUE to match "
+            f"it{full_ade20k_hint(wrong, num_ids)}"
         )
 
 

@@ -6,7 +6,7 @@ import os
 import unicodedata
 from pathlib import Path
 
-from segvit.errors import UserError
+from segvit.errors import UserError, listed
 from segvit.images.channel_files import ARRAY_EXTENSIONS
 
 # Image formats that are read. Formats that also hold other data (.h5, .mpg) are excluded: such a file next to an
@@ -73,5 +73,5 @@ def _one_file_by_stem(folder: Path, extensions: tuple[str, ...]) -> dict[str, Pa
 
 def _check_matched(stems: set[str], what: str) -> None:
     if stems:
-        listed = ", ".join(sorted(stems)[:MAX_LISTED]) + (", ..." if len(stems) > MAX_LISTED else "")
-        raise UserError(f"{len(stems)} {what}: {listed}; the two must have the same name up to the extension")
+        names = listed(sorted(stems), MAX_LISTED)
+        raise UserError(f"{len(stems)} {what}: {names}; the two must have the same name up to the extension")

@@ -9,7 +9,7 @@ import torch
 from detectron2.utils import comm
 
 from segvit.engine.step_outcome import StepOutcome
-from segvit.errors import UserError
+from segvit.errors import UserError, listed
 from segvit.output_files import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -18,8 +18,6 @@ logger = logging.getLogger(__name__)
 FOLDER = "non_finite"
 # The run ends when this many steps in a row are not finite: further batches will not help.
 MOST_SKIPPED = 10
-# At most this many parameters are named in a message.
-MOST_NAMED = 10
 
 
 class NonFiniteError(FloatingPointError, UserError):
@@ -79,10 +77,9 @@ class NonFiniteGuard:
         with atomic_write(path) as unfinished:
             torch.save(content, unfinished)
         files = [str(image.get("file_name", "(no file name)")) for image in outcome.batch]
-        named = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else "")
         return (
             f"iteration {outcome.iteration}: losses that are NaN or infinite: {terms or 'none'}; "
-            f"parameters with such gradients: {named or 'none'}; "
+            f"parameters with such gradients: {listed(names) or 'none'}; "
             f"images of this process: {', '.join(files)}; the batch is saved in {path}"
         )
 

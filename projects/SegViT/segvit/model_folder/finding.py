@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from segvit.config.loading import find_config
-from segvit.errors import UserError
+from segvit.errors import UserError, listed
 from segvit.model_folder.files import CONFIG, FILES, MODEL_FOLDER, WEIGHTS, is_model_folder
 from segvit.model_folder.replacement import moved_away
 
@@ -77,7 +77,6 @@ def _local_folder(path: Path) -> Path:
         )
     inside = sorted(folder.parent for folder in path.glob(f"**/{WEIGHTS}") if is_model_folder(folder.parent))
     if inside:
-        names = ", ".join(map(str, inside[:MOST_NAMED])) + (", ..." if len(inside) > MOST_NAMED else "")
-        raise UserError(f"{path} is no model folder, but holds some: {names}")
+        raise UserError(f"{path} is no model folder, but holds some: {listed(inside, MOST_NAMED)}")
     missing = [name for name in (CONFIG, WEIGHTS) if not (path / name).is_file()]
     raise UserError(f"{path} is no model folder: it has no {' and no '.join(missing)}")

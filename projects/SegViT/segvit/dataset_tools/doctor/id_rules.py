@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from segvit.dataset_tools.doctor.finding import Finding
 from segvit.dataset_tools.doctor.inspection import Inspection
+from segvit.errors import listed
 
 
 def check_ids(
@@ -51,7 +52,7 @@ def _out_of_range(
     split: str, inspections: Sequence[Inspection], allowed: set[int], num_classes: int, ignore_value: int
 ) -> Iterator[Finding]:
     wrong_ids = [(it, sorted(set(it.ids) - allowed)) for it in inspections]
-    files = tuple(f"{it.pair.label_map}: ids {_short(ids)}" for it, ids in wrong_ids if ids)
+    files = tuple(f"{it.pair.label_map}: ids {listed(ids, 5)}" for it, ids in wrong_ids if ids)
     if files:
         message = (
             f"label maps have ids that are neither in 0 to {num_classes - 1} nor the ignore value {ignore_value}: "
@@ -64,7 +65,3 @@ def _hint(wrong_ids: Sequence[tuple[Inspection, list[int]]], num_classes: int) -
     """As in PASCAL VOC, 0 may be a background that the list lacks, and object borders the ignore value."""
     is_next = {label_id for _, ids in wrong_ids for label_id in ids} == {num_classes}
     return f"; is 0 a background that the list lacks, or {num_classes} void?" if is_next else ""
-
-
-def _short(ids: Sequence[int]) -> str:
-    return ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")

@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 
 from segvit.datasets.registration import Color
-from segvit.errors import UserError
+from segvit.errors import UserError, listed
 
 # The class id of ignored pixels, and that of raw ids without a class.
 IGNORED, NO_CLASS = 255, -1
-# How many ids an error message lists.
-MAX_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,7 @@ class LabelTable:
         wrong = ~known | (labels == NO_CLASS)
         if wrong.any():
             ids = np.unique(raw[wrong]).tolist()
-            listed = ", ".join(map(str, ids[:MAX_LISTED])) + (", ..." if len(ids) > MAX_LISTED else "")
-            raise UserError(f"label ids {listed} do not occur in this dataset{self._hint(ids)}")
+            raise UserError(f"label ids {listed(ids)} do not occur in this dataset{self._hint(ids)}")
         return labels.astype(np.uint8)
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from segvit.modeling.grid_tensors import Grid
 from segvit.modeling.token_reduction.cell_tokens import CellTokens, are_kept_patches, corner_indices, corners
-from segvit.modeling.token_reduction.downsampling import after_prefix, indices_of_count, kept_indices, rounded_share
+from segvit.modeling.token_reduction.downsampling import after_prefix, chosen_indices, descending_ranks, rounded_share
 from segvit.modeling.token_reduction.edge_head import EdgeHead, edge_scores
 
 
@@ -94,17 +94,14 @@ class CellReduction(nn.Module):
         """The tokens for scores (B, Q) of cells: those with high scores are fine."""
         if self.selection == "topk":
             num_fine = num_fine_cells(grid, self.keep_ratio)
-            # By rank, not by `topk`: no tensor has the length `num_fine`, which an export would compare with 0.
-            ranks = scores.argsort(dim=1, descending=True).argsort(dim=1)
-            is_fine = ranks < num_fine
+            is_fine = descending_ranks(scores) < num_fine
             num_kept = grid[0] * grid[1] - 3 * (grid[0] // 2 * (grid[1] // 2) - num_fine)
         else:
             is_fine, num_kept = scores > threshold, None
 
         # Patches of fine cells and those in no cell, then the other cells; the prefix tokens first.
         is_kept = torch.cat([are_kept_patches(is_fine, cell_corners, grid), ~is_fine], dim=1)
-        indices, valid = kept_indices(is_kept) if num_kept is None else (indices_of_count(is_kept, num_kept), None)
-        keep_indices, valid = after_prefix(indices, valid, self.num_prefix_tokens)
+        keep_indices, valid = after_prefix(*chosen_indices(is_kept, num_kept), self.num_prefix_tokens)
         return CellTokens(
             keep_indices=keep_indices,
             valid=valid,

@@ -160,6 +160,19 @@ def kept_indices(is_kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | No
     return indices[:, :length], torch.arange(length, device=is_kept.device) < counts[:, None]
 
 
+def chosen_indices(is_kept: torch.Tensor, count: int | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """`kept_indices`, or `indices_of_count` of a number that is the same in every image, which need no mask."""
+    return kept_indices(is_kept) if count is None else (indices_of_count(is_kept, count), None)
+
+
+def descending_ranks(scores: torch.Tensor) -> torch.Tensor:
+    """(B, n) scores -> (B, n) int64, 0 for the highest.
+
+    Chosen by rank, not by `topk`, tokens are in no tensor whose length an export would compare with 0.
+    """
+    return scores.argsort(dim=1, descending=True).argsort(dim=1)
+
+
 def after_prefix(
     indices: torch.Tensor, valid: torch.Tensor | None, num_prefix_tokens: int
 ) -> tuple[torch.Tensor, torch.Tensor | None]:

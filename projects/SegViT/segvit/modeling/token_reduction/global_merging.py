@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvit.modeling.token_reduction.cell_tokens import CellTokens
-from segvit.modeling.token_reduction.downsampling import after_prefix, indices_of_count, kept_indices, rounded_share
+from segvit.modeling.token_reduction.downsampling import after_prefix, chosen_indices, descending_ranks, rounded_share
 
 
 class GlobalMerging(nn.Module):
@@ -48,7 +48,7 @@ class GlobalMerging(nn.Module):
         # Which tokens stay, and which of these the others are merged into.
         similarities, partners = most_similar(merging, is_valid)
         is_kept, num_kept = self._choose(similarities, is_valid, rounded_share(kept.grid, self.keep_ratio))
-        indices, valid = kept_indices(is_kept) if num_kept is None else (indices_of_count(is_kept, num_kept), None)
+        indices, valid = chosen_indices(is_kept, num_kept)
         own = torch.arange(sizes.shape[1], device=tokens.device)
         merged_into = (is_kept.long().cumsum(1) - 1).gather(1, torch.where(is_kept, own, partners))  # (B, M)
 
@@ -77,9 +77,7 @@ class GlobalMerging(nn.Module):
             return is_kept if is_valid is None else is_kept & is_valid, None
         num_tokens = similarities.shape[1]
         num_merged = min(max(num_tokens - num_kept, 0), num_tokens // 2)
-        # By rank, as in `CellReduction`.
-        ranks = similarities.argsort(dim=1, descending=True).argsort(dim=1)
-        return ranks >= num_merged, num_tokens - num_merged
+        return descending_ranks(similarities) >= num_merged, num_tokens - num_merged
 
 
 def most_similar(tokens: torch.Tensor, is_valid: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,10 +14,7 @@ from typing import Any
 import timm
 import torch
 
-from segvit.errors import UserError
-
-# At most this many tensors are named in a message.
-MOST_NAMED = 20
+from segvit.errors import UserError, listed
 
 
 class DamagedFile(UserError):
@@ -61,7 +58,7 @@ def require_finite(weights: Mapping[str, torch.Tensor], path: str) -> None:
     if bad:
         raise UserError(
             f"{path}: {len(bad)} of {len(weights)} tensors hold values that are NaN or infinite: "
-            f"{', '.join(bad[:MOST_NAMED])}. The training diverged, or the file is damaged: take another file"
+            f"{listed(bad)}. The training diverged, or the file is damaged: take another file"
         )
 
 

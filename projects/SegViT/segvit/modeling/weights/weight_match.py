@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from segvit.errors import listed
+
 # Longer lists of names are cut in messages.
 MAX_NAMES_LISTED = 20
 
@@ -89,7 +91,4 @@ def compare_weights(
 
 
 def _list(items: Sequence[object]) -> str:
-    if not items:
-        return "none"
-    more = f" and {len(items) - MAX_NAMES_LISTED} more" if len(items) > MAX_NAMES_LISTED else ""
-    return f"{len(items)} ({', '.join(map(str, items[:MAX_NAMES_LISTED]))}{more})"
+    return f"{len(items)} ({listed(items, MAX_NAMES_LISTED)})" if items else "none"

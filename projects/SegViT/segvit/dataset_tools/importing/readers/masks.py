@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from segvit.classes.palette import Color, voc_colors
@@ -24,7 +23,7 @@ from segvit.dataset_tools.importing.readers.mask_values import (
 from segvit.dataset_tools.importing.regions import Regions, add_unannotated
 from segvit.dataset_tools.importing.source import Labels, ReadOptions, Region, Skipped, Source, SourceImage
 from segvit.datasets.benchmarks.pascal_voc import PASCAL_VOC_CLASSES
-from segvit.errors import UserError
+from segvit.errors import UserError, listed
 
 # Object borders in VOC, which are ignored.
 VOC_BORDER = (224, 224, 192)
@@ -33,8 +32,6 @@ NAMELESS = {
     "index": "ids have no names: --ids 1=NAME,2=NAME,... or --ids FILE, with lines such as: 7 road",
     "colors": "colours have no names: --classes FILE, with lines such as: 128 64 128 road; other colours are ignored",
 }
-# How many values an error message lists.
-MAX_LISTED = 12
 
 
 def read_masks(root: Path, options: ReadOptions, *, kind: MaskKind | None = None) -> Source:
@@ -45,9 +42,9 @@ def read_masks(root: Path, options: ReadOptions, *, kind: MaskKind | None = None
     paired = pair_masks(root, options)
     given = list(options.class_names)
     found = None if given else find_class_list(root)
-    listed: NamesAndColors = given or (found[1] if found else [])
+    class_list: NamesAndColors = given or (found[1] if found else [])
     scan = scan_masks(
-        [pair.mask for pair in paired.pairs], kind=kind, has_many_classes=len(listed) > 2 or bool(options.ids)
+        [pair.mask for pair in paired.pairs], kind=kind, has_many_classes=len(class_list) > 2 or bool(options.ids)
     )
     if len(scan.unreadable) == len(paired.pairs):
         raise UserError(f"{root}: no mask can be read: {scan.unreadable[0].why}")
@@ -55,13 +52,13 @@ def read_masks(root: Path, options: ReadOptions, *, kind: MaskKind | None = None
     if found:
         source.notes.append(f"the classes are those of {found[0].name}")
     if scan.kind == "binary":
-        foreground = listed[-1] if listed else ("foreground", None)
-        source.colors = dict([*listed[:-1], foreground]) if len(listed) == 2 else {foreground[0]: foreground[1]}
+        foreground = class_list[-1] if class_list else ("foreground", None)
+        source.colors = dict([*class_list[:-1], foreground]) if len(class_list) == 2 else {foreground[0]: foreground[1]}
         source.images = [_image(pair, _binary(pair.mask, foreground[0])) for pair in paired.pairs]
     else:
         source.unlabelled = "ignored"
-        names, source.colors = _named_values(scan, listed, options.ids, root)
-        if not listed and options.ids in ("", FROM_ONE):
+        names, source.colors = _named_values(scan, class_list, options.ids, root)
+        if not class_list and options.ids in ("", FROM_ONE):
             source.notes.append(NAMELESS[scan.kind])
         source.images = [_image(pair, MaskFile(pair.mask, names, scan.kind)) for pair in paired.pairs]
     for key, path in paired.unmasked:
@@ -71,15 +68,15 @@ def read_masks(root: Path, options: ReadOptions, *, kind: MaskKind | None = None
 
 def read_voc(root: Path, options: ReadOptions) -> Source:
     """Read JPEGImages and SegmentationClass, with labelmap.txt or VOC's classes, and the lists of ImageSets."""
-    listed = list(options.class_names) or (find_class_list(root) or (None, []))[1]
-    if not listed:
-        listed = list(zip(PASCAL_VOC_CLASSES, voc_colors(len(PASCAL_VOC_CLASSES))))
+    class_list = list(options.class_names) or (find_class_list(root) or (None, []))[1]
+    if not class_list:
+        class_list = list(zip(PASCAL_VOC_CLASSES, voc_colors(len(PASCAL_VOC_CLASSES))))
     names: dict[Value, str | None] = {VOC_BORDER: None, IGNORED_PIXEL: None}
-    for class_id, (name, color) in enumerate(listed):
+    for class_id, (name, color) in enumerate(class_list):
         names[class_id] = names[color or voc_colors(class_id + 1)[-1]] = name
     images = {path.stem: path for path in sorted((root / "JPEGImages").iterdir()) if path.is_file()}
     splits = _voc_splits(root)
-    source = Source("PASCAL VOC", [], dict(listed), unlabelled="ignored")
+    source = Source("PASCAL VOC", [], dict(class_list), unlabelled="ignored")
     for mask in sorted((root / "SegmentationClass").glob("*.png")):
         image = images.pop(mask.stem, None)
         if image is None:
@@ -113,7 +110,7 @@ def _binary(mask: Path, foreground: str) -> Regions:
 
 
 def _named_values(
-    scan: MaskScan, listed: NamesAndColors, ids: str, root: Path
+    scan: MaskScan, class_list: NamesAndColors, ids: str, root: Path
 ) -> tuple[dict[Value, str | None], dict[str, Color | None]]:
     """Value -> class name or None, and the classes with their colours.
 
@@ -122,45 +119,41 @@ def _named_values(
     if ids:
         if scan.kind == "colors":
             raise UserError("--ids is for masks of ids, but these have colours: list them with --classes FILE")
-        names = parse_ids(ids, [name for name, _ in listed], scan.values)
-        colors = dict(listed)
+        names = parse_ids(ids, [name for name, _ in class_list], scan.values)
+        colors = dict(class_list)
         return names, {name: colors.get(name) for name in names.values() if name is not None}
     if scan.kind == "colors":
-        return _named_colors(scan, listed, root)
+        return _named_colors(scan, class_list, root)
     # Ids below 0 mean ignored pixels; drawing lists them.
     values = sorted(value for value in scan.values if isinstance(value, int) and value >= 0)
-    ignored = ignored_pixels(len(listed), values)
-    if not listed:
+    ignored = ignored_pixels(len(class_list), values)
+    if not class_list:
         named: dict[Value, str | None] = {value: f"class {value}" for value in values if value not in ignored}
         return named | ignored, {name: None for name in named.values() if name}
-    numbered: dict[Value, str | None] = {number: name for number, (name, _) in enumerate(listed)}
+    numbered: dict[Value, str | None] = {number: name for number, (name, _) in enumerate(class_list)}
     unnamed = [value for value in values if value not in numbered and value not in ignored]
     if unnamed:
         raise UserError(
-            f"{root}: masks hold ids from {values[0]} to {values[-1]}, and {_listed(unnamed)} are not among the "
-            f"{len(listed)} classes, which are numbered from 0: is 0 void (--ids from-one), or have the classes other "
-            "ids (--ids 0=ignore,7=road,... or --ids FILE with lines such as: 7 road)?"
+            f"{root}: masks hold ids from {values[0]} to {values[-1]}, and {listed(unnamed)} are not among the "
+            f"{len(class_list)} classes, which are numbered from 0: is 0 void (--ids from-one), or have the classes "
+            "other ids (--ids 0=ignore,7=road,... or --ids FILE with lines such as: 7 road)?"
         )
-    return numbered | ignored, dict(listed)
+    return numbered | ignored, dict(class_list)
 
 
 def _named_colors(
-    scan: MaskScan, listed: NamesAndColors, root: Path
+    scan: MaskScan, class_list: NamesAndColors, root: Path
 ) -> tuple[dict[Value, str | None], dict[str, Color | None]]:
-    if listed and all(color is not None for _, color in listed):
-        names: dict[Value, str | None] = {color: name for name, color in listed if color is not None}
+    if class_list and all(color is not None for _, color in class_list):
+        names: dict[Value, str | None] = {color: name for name, color in class_list if color is not None}
         if not set(scan.values) & set(names):
-            raise UserError(f"{root}: no colour of masks is in the list of classes; they have {_listed(scan.values)}")
-        return names, dict(listed)
-    if listed or len(scan.values) > MAX_COLORS:
+            raise UserError(f"{root}: no colour of masks is in the list of classes; they have {listed(scan.values)}")
+        return names, dict(class_list)
+    if class_list or len(scan.values) > MAX_COLORS:
         raise UserError(
-            f"{root}: masks have {len(scan.values)} colours, such as {_listed(scan.values)}: name those of classes in "
+            f"{root}: masks have {len(scan.values)} colours, such as {listed(scan.values)}: name those of classes in "
             "a classes.json (see docs/custom_data.md), and give it by --classes"
         )
     colors = [value for value in sorted(scan.values, key=str) if not isinstance(value, int)]
     unlisted: dict[Value, str | None] = {color: "color {:02x}{:02x}{:02x}".format(*color) for color in colors}
     return unlisted, {str(unlisted[color]): color for color in colors}
-
-
-def _listed(values: Sequence[Value]) -> str:
-    return ", ".join(map(str, values[:MAX_LISTED])) + (", ..." if len(values) > MAX_LISTED else "")
