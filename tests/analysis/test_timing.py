@@ -2,7 +2,7 @@
 
 import pytest
 
-from segvit.analysis import summarize, time_rounds
+from segvit.analysis import spread_text, summarize, time_rounds
 
 
 def test_rounds_are_interleaved_and_warmup_is_not_timed():
@@ -33,8 +33,11 @@ def test_a_summary_has_median_spread_and_ratio_to_the_first():
     assert result["model"] == pytest.approx({"median_ms": 200.0, "spread": 0.5, "ratio": 2.0})
 
 
-def test_the_spread_of_one_round_is_zero():
-    assert summarize({"model": [0.2]})["model"] == {"median_ms": 200.0, "spread": 0.0, "ratio": 1.0}
+def test_two_rounds_have_no_spread():
+    """It would be a figure that means nothing; three have one."""
+    assert summarize({"model": [0.2]})["model"] == {"median_ms": 200.0, "spread": None, "ratio": 1.0}
+    two, three = (summarize({"model": [0.2, 0.3, 0.4][:count]})["model"] for count in (2, 3))
+    assert spread_text(two) == "-" and spread_text(three) == "33%"
 
 
 @pytest.mark.parametrize(("calls", "rounds"), [({}, 1), ({"a": lambda: None}, 0)])

@@ -162,7 +162,7 @@ RUNS = [
             ("damaged label map", f"HOME/data/{VAL_LABELS} damaged", cut(VAL_LABELS)),
             (
                 "id beyond the classes",
-                f"HOME/data/{VAL_LABELS} [9] 255",
+                f"HOME/data/{VAL_LABELS} ids 9 are 255",
                 with_ids(VAL_LABELS, lambda ids: np.full_like(ids, 9)),
             ),
             ("labels smaller than the image", f"HOME/data/{VAL_LABELS} 24 12", changed(VAL_LABELS, halved)),

@@ -137,6 +137,12 @@ EXPORTS = each(
         (*CONFIG, "--format", "torchscript", "--output", "HOME/m.pt"),
         written("m.pt", ""),
     ),
+    (
+        "existing weights of OpenVINO",
+        "HOME/m.bin exists --overwrite",
+        (*CONFIG, "--format", "openvino", "--output", "HOME/m.xml"),
+        written("m.bin", ""),
+    ),
     ("no weights", "MODEL.WEIGHTS", EXPORT),
     ("0 rounds", "--rounds 0", (*EXPORT, "--rounds", "0")),
     ("pairs after the images", "MODEL.WEIGHTS", (*EXPORT, "--images", "HOME/data/images/val", *WEIGHTS)),
@@ -220,6 +226,7 @@ SERIES = [
         "run_ablations",
         ("unknown group", "--run decoders atm_mask", ("--run", "decoders", "--output", "HOME/output")),
         ("negative seed", "--seeds -1", (*ABLATIONS, "--seeds", "-1")),
+        ("repeated seed", "--seeds 3 twice", (*ABLATIONS, "--seeds", "3", "4", "3")),
         (
             "unknown dataset",
             "'camvid_sem_seg_tests' camvid_sem_seg_test",

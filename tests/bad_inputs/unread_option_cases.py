@@ -11,6 +11,8 @@ UNREAD_OPTION_CASES = [
     for command, name, mentions, arguments, *more in (
         ("export_model", "--labels", "--labels --images", (*EXPORT, "--labels", "HOME/data")),
         ("export_model", "--rounds", "--rounds --images", (*EXPORT, "--rounds", "2")),
+        ("export_model", "TEST.PRECISION", "TEST.PRECISION --precision", (*EXPORT, "TEST.PRECISION", "bfloat16")),
+        ("export_model", "TEST.LABELS_ONLY", "TEST.LABELS_ONLY --result", (*EXPORT, "TEST.LABELS_ONLY", "True")),
         (
             "export_model",
             "--min-agreement without images",

@@ -52,6 +52,13 @@ def test_every_parameter_gets_a_gradient(tiny_cfg, make_input, kind):
 
 
 @EACH_KIND
+def test_the_edge_block_of_shrunk_pp_does_not_matter(tiny_cfg, kind):
+    """A command turns a recipe of Shrunk++ into one that does not read the key."""
+    tiny_cfg.MODEL.VIT.EDGE.BLOCK = 2
+    assert build(use(tiny_cfg, kind))
+
+
+@EACH_KIND
 @pytest.mark.parametrize("detail", ["none", "image"])
 def test_a_batch_equals_one_by_one(tiny_cfg, make_input, kind, detail):
     tiny_cfg.MODEL.SEGVIT.DETAIL.SOURCE = detail

@@ -101,6 +101,8 @@ def test_a_row_takes_runs_of_one_recipe_each_once(output, tmp_path, capsys):
     plain, cells = write_run(tmp_path / "s1", 50.0), write_run(tmp_path / "s2", 54.0, **EDGES)
     assert "MODEL.VIT.REDUCTION is 'none'" in refuse_rows(output, capsys, ("both", plain, cells))
     assert "is named twice" in refuse_rows(output, capsys, ("twice", plain, plain))
+    longer = write_run(tmp_path / "s3", 56.0, SOLVER__MAX_ITER=9)
+    assert "SOLVER.MAX_ITER is" in refuse_rows(output, capsys, ("both", plain, longer))
 
 
 def test_test_sets_of_two_folders_are_refused(output, tmp_path, capsys, monkeypatch):

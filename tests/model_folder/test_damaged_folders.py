@@ -94,6 +94,9 @@ def test_metrics_of_other_classes_are_left_out(folder, caplog):
         ("MODEL.VIT.REDUCTION", "merge", False),
         ("INPUT.MIN_SIZE_TEST", 24, False),
         ("TEST.WINDOW.ENABLED", True, False),
+        ("MODEL.SEGVIT.NUM_HEADS", 2, False),
+        ("MODEL.VIT.NUM_HEADS", 2, False),
+        ("MODEL.SEGVIT.DROPOUT", 0.3, True),
         ("MODEL.VIT.REDUCTION", "none", True),
         ("MODEL.DEVICE", "cpu", True),
     ],
@@ -103,6 +106,19 @@ def test_metrics_of_another_prediction_are_left_out(save, tmp_path, key, value, 
     expected = {"mIoU": 50.0} if is_measured else {}
     assert SegViTPredictor(folder, opts=[key, value]).metrics == expected
     assert segvit.from_pretrained(folder, **{key: value}).metrics == expected
+
+
+def test_keys_that_a_folder_would_not_read_are_refused(save, tmp_path):
+    folder = save(tmp_path / "model", mIoU=50.0)
+    for key, value in (("MODEL.VIT.MERGE.SHARE", 0.4), ("MODEL.VIT.REDUCTION_BLOCK", 2), ("TEST.WINDOW.STRIDE", [9, 9])):
+        with pytest.raises(UserError, match=f"{key} .* would have no effect"):
+            SegViTPredictor(folder, opts=[key, value])
+        with pytest.raises(UserError, match="would have no effect"):
+            segvit.from_pretrained(folder, **{key: value})
+    by_threshold = ["MODEL.VIT.REDUCTION", "merge", "MODEL.VIT.MERGE.THRESHOLD", 0.99]
+    with pytest.raises(UserError, match=r"MERGE\.SELECTION is 'topk'"):
+        SegViTPredictor(folder, opts=by_threshold)
+    SegViTPredictor(folder, opts=[*by_threshold, "MODEL.VIT.MERGE.SELECTION", "threshold"])
 
 
 def test_metrics_without_a_value_are_not_written(save, folder):

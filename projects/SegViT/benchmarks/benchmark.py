@@ -65,7 +65,7 @@ class Row(TypedDict):
 
     name: str
     median_ms: float
-    spread: float
+    spread: float | None
     ratio: float
     peak_mb: float | None
     gmacs: float

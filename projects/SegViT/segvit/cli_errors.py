@@ -81,6 +81,14 @@ def local_path(text: str) -> Path:
     return Path(text)
 
 
+def share(text: str) -> float:
+    """An argparse type: a number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return value
+
+
 def positive(text: str) -> int:
     """The argparse `type` of positive integers."""
     value = int(text)

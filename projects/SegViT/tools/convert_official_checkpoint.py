@@ -23,7 +23,7 @@ from segvit.config.loading import find_config
 from segvit.d2 import load_config
 from segvit.errors import UserError
 from segvit.modeling.weights.official_checkpoint import from_official, require_fit, sizes_of, to_official
-from segvit.modeling.weights.weight_files import read_weight_file
+from segvit.modeling.weights.weight_files import read_weight_file, require_finite
 from segvit.output_files import atomic_write
 
 # Entries of our checkpoints that have a counterpart in official ones; those of Detectron2's trainer have none.
@@ -67,6 +67,7 @@ def convert(args: argparse.Namespace) -> None:
     content = read_weight_file(args.input)
     our_checkpoint = content if args.to_official else from_official(content)
     converted = to_official(content) if args.to_official else our_checkpoint
+    require_finite(our_checkpoint["model"], args.input)
     if args.config_file:
         model = build_random_model(load_config(find_config(args.config_file), args.opts), device="meta")
         require_fit(our_checkpoint["model"], model.state_dict())

@@ -21,7 +21,7 @@ import torch
 from detectron2.config import CfgNode
 
 from segvit.analysis.timing import machine_name
-from segvit.cli_errors import positive, user_errors
+from segvit.cli_errors import positive, share, user_errors
 from segvit.command_line.model_arguments import add_trained_model, trained_config
 from segvit.command_line.parser import CommandParser
 from segvit.errors import UserError
@@ -37,6 +37,7 @@ from segvit.export import (
     ImageSize,
     Limits,
     compare_on_images,
+    label_maps,
     load_source,
     mean_iou,
     read_images,
@@ -46,7 +47,7 @@ from segvit.export import (
 )
 from segvit.images import image_format_of
 from segvit.inference.sources import Sources
-from segvit.output_files import atomic_write
+from segvit.output_files import atomic_write, require_folder
 
 # Timed rounds over the images.
 ROUNDS = 3
@@ -83,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_precision(args.precision, args.format, calibration)
     print(f"exporting to {args.format}, which takes a minute for a large model ...", flush=True)
     agreement, comparison = export(source, size, images, args, calibration)
-    files = [args.output, *([args.output.with_suffix(".bin")] if args.format == "openvino" else [])]
-    print(f"{args.output}: {sum(file.stat().st_size for file in files) / 1e6:.1f} MB; {agreement.describe()}")
+    megabytes = sum(file.stat().st_size for file in written_files(args)) / 1e6
+    print(f"{args.output}: {megabytes:.1f} MB; {agreement.describe()}")
     if comparison is not None:
         print(f"{comparison.describe()} ({machine_name(torch.device('cpu'))}, {torch.get_num_threads()} threads)")
     elif args.precision != "float32":
@@ -143,16 +144,15 @@ def build_parser() -> CommandParser:
         "--labels", type=Path, metavar="FOLDER", help="label maps of --images, for their mIoU (default: none)"
     )
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: PyTorch's choice)")
-    parser.add_overrides(device="models are exported and compared on the CPU")
+    parser.add_overrides(
+        device="models are exported and compared on the CPU",
+        unread={
+            "TEST.PRECISION": "--precision is that of the file",
+            "TEST.LABELS_ONLY": "--result labels writes a file that returns labels",
+            "MODEL.COMPILE": "files are graphs already",
+        },
+    )
     return parser
-
-
-def share(text: str) -> float:
-    """An argparse type: a number from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
-    return value
 
 
 def require_read_options(args: argparse.Namespace) -> None:
@@ -166,13 +166,22 @@ def require_read_options(args: argparse.Namespace) -> None:
         raise UserError(f"--calibration-images are for --precision int8: --precision {args.precision} needs none")
 
 
+def written_files(args: argparse.Namespace) -> list[Path]:
+    """The file of --output, and the weights of an OpenVINO file beside it."""
+    return [args.output, *([args.output.with_suffix(".bin")] if args.format == "openvino" else [])]
+
+
 def require_new_file(args: argparse.Namespace) -> None:
-    """Raise UserError if the file exists, or has the extension of another format."""
+    """Raise UserError if a file exists or cannot be written, or has the extension of another format."""
     extension = FORMATS[args.format].extension
     if args.output.suffix != extension:
         raise UserError(f"--output {args.output}: files of --format {args.format} end in {extension}")
-    if args.output.exists() and not args.overwrite:
-        raise UserError(f"--output {args.output} exists; --overwrite replaces it")
+    require_folder(args.output.parent, origin="--output")
+    for path in written_files(args):
+        if path.is_dir():
+            raise UserError(f"--output {args.output}: {path} is a folder; choose another name")
+        if path.exists() and not args.overwrite:
+            raise UserError(f"--output {args.output}: {path} exists; --overwrite replaces it")
 
 
 def find_images(inputs: Sequence[Path], option: str) -> list[Path]:
@@ -185,15 +194,6 @@ def find_images(inputs: Sequence[Path], option: str) -> list[Path]:
         if source.is_video:
             raise UserError(f"{option}: {source.path} is a video: name images")
     return [source.path for source in sources]
-
-
-def label_maps(images: Sequence[Path], folder: Path | None) -> list[Path]:
-    """The label map of each image in the folder of --labels. Raises UserError if an image has none."""
-    truths = [] if folder is None else [folder / f"{path.stem}.png" for path in images]
-    missing = [path for path in truths if not path.is_file()]
-    if missing:
-        raise UserError(f"--labels: no such file: {missing[0]}")
-    return truths
 
 
 def export(
@@ -211,9 +211,8 @@ def export(
         metadata["smallest_side"] = json.dumps(size.smallest)
     is_exact = args.precision == "float32"
     with ExitStack() as unfinished_files:
-        if args.format == "openvino":  # the weights, which get their name first
-            unfinished_files.enter_context(atomic_write(args.output.with_suffix(".bin")))
-        unfinished = unfinished_files.enter_context(atomic_write(args.output))
+        # Of OpenVINO's two files the weights, which come last here, get their name first.
+        unfinished, *_ = [unfinished_files.enter_context(atomic_write(path)) for path in written_files(args)]
         try:
             if is_exact:
                 chosen.write(segmenter, size, metadata, unfinished)
@@ -226,9 +225,12 @@ def export(
         agreement = require_agreement(run, source.model, size, limits=FLOAT32 if is_exact else RUNS)
         lowest = MIN_AGREEMENT if args.min_agreement is None else args.min_agreement
         limits = FLOAT32 if is_exact else Limits(labels=lowest, scores=math.inf)
-        if not images:
-            return agreement, None
-        return agreement, compare_on_images(run, source.model, images, rounds=args.rounds or ROUNDS, limits=limits)
+        comparison = None
+        if images:
+            comparison = compare_on_images(run, source.model, images, rounds=args.rounds or ROUNDS, limits=limits)
+        if args.format == "openvino":
+            args.output.unlink(missing_ok=True)  # if this process is killed now, no old graph has the new weights
+        return agreement, comparison
 
 
 def print_mean_iou(

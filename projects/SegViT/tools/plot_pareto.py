@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from segvit.analysis.timing import machine_name
+from segvit.analysis.timing import machine_name, spread_text
 from segvit.cli_errors import positive, user_errors
 from segvit.command_line.parser import CommandParser, is_key
 from segvit.errors import UserError
@@ -128,7 +128,7 @@ def table(rows: Sequence[ModeFigures]) -> str:
         timing = row.timing
         times = ("-",) * 3
         if timing is not None:
-            times = (f"{timing['median_ms']:.1f}", f"{timing['spread']:.0%}", f"{timing['ratio']:.2f}")
+            times = (f"{timing['median_ms']:.1f}", spread_text(timing), f"{timing['ratio']:.2f}")
         macs = "-" if row.gmacs is None else f"{row.gmacs:.3f}"
         lines.append((row.name, "-" if row.miou is None else str(row.miou), str(row.runs), *times, macs))
     return tabulate(lines, header, "simple", colalign=("left", *["right"] * 6), disable_numparse=True)

@@ -57,7 +57,6 @@ def build_parser() -> CommandParser:
     )
     parser.add_argument(
         "--on",
-        type=find_config,
         metavar="FILE_OR_NAME",
         help="YAML file with data keys that override those of each config (default: CamVid)",
     )
@@ -71,7 +70,8 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run every ablation and write the table. Returns the exit code."""
     args = build_parser().parse_args(argv)
-    configs = {name: ablation_config(CONFIGS / f"{name}.yaml", on=args.on, opts=args.opts) for name in chosen(args.run)}
+    on = None if args.on is None else find_config(args.on)
+    configs = {name: ablation_config(CONFIGS / f"{name}.yaml", on=on, opts=args.opts) for name in chosen(args.run)}
     seeds = parse_seeds(args.seeds, next(iter(configs.values())), args.opts)
     for cfg in configs.values():
         require_device_and_data(cfg)
@@ -123,7 +123,7 @@ def report(
     cfg = next(iter(configs.values()))
     budget = {
         "dataset": cfg.DATASETS.TEST[0],
-        "on": str(args.on) if args.on else None,
+        "on": args.on,
         "opts": args.opts,
         "iterations": cfg.SOLVER.MAX_ITER,
         "seeds": list(seeds),

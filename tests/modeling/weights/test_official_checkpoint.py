@@ -101,6 +101,26 @@ def test_incomplete_models_are_refused():
         to_official({"model": encoder_alone})
 
 
+def renumbered(state):
+    return {name.replace("layers.2.", "layers.9.") if "backbone" in name else name: state[name] for name in state}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: {**state, "decode_head.q.weight": torch.zeros(())}, r"class_queries\.weight has the shape \(\)"),
+        (lambda state: {**state, "backbone.pos_embed": state["backbone.pos_embed"].int()}, "integers: .*pos_embed"),
+        (renumbered, r"missing are .*blocks\.2\..* and \d+ more"),
+        (lambda state: {name: state[name] for name in state if name != "backbone.layers.2.ln1.weight"}, r"blocks\.2\."),
+    ],
+)
+def test_broken_official_models_are_refused(change, message):
+    content = official_content(shrunk=False)
+    content["state_dict"] = change(content["state_dict"])
+    with pytest.raises(ValueError, match=message):
+        from_official(content)
+
+
 @HEADS
 def test_sizes_are_read_from_the_tensors(shrunk):
     state = our_state(shrunk=shrunk)

@@ -9,7 +9,7 @@ from segvit.analysis.macs import (
     mean_macs,
     weightless_copy,
 )
-from segvit.analysis.timing import TimingSummary, summarize, time_rounds
+from segvit.analysis.timing import TimingSummary, spread_text, summarize, time_rounds
 
 __all__ = [
     "MacCounts",
@@ -19,6 +19,7 @@ __all__ = [
     "count_module_macs",
     "count_params",
     "mean_macs",
+    "spread_text",
     "summarize",
     "time_rounds",
     "weightless_copy",

@@ -18,12 +18,18 @@ import torch
 from segvit.errors import UserError
 from segvit.progress import progress_bar
 
+# Of fewer values, the spread says nothing.
+LEAST_VALUES = 3
+
 
 class TimingSummary(TypedDict):
-    """`spread` is the interquartile range over the median, `ratio` the median over the first model's median."""
+    """`ratio` is the median over that of the first model, `spread` the interquartile range over the median.
+
+    The spread of fewer than LEAST_VALUES values is None.
+    """
 
     median_ms: float
-    spread: float
+    spread: float | None
     ratio: float
 
 
@@ -76,11 +82,16 @@ def summarize(seconds: Mapping[str, Sequence[float]]) -> dict[str, TimingSummary
 
 
 def _summary(values: Sequence[float], reference: float) -> TimingSummary:
-    median = statistics.median(values)
-    quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [median] * 3
-    return TimingSummary(
-        median_ms=1000 * median, spread=(quartiles[2] - quartiles[0]) / median, ratio=median / reference
-    )
+    median, spread = statistics.median(values), None
+    if len(values) >= LEAST_VALUES:
+        first, _, third = statistics.quantiles(values, n=4, method="inclusive")
+        spread = (third - first) / median
+    return TimingSummary(median_ms=1000 * median, spread=spread, ratio=median / reference)
+
+
+def spread_text(timing: TimingSummary) -> str:
+    """The spread in per cent; "-" for none."""
+    return "-" if timing["spread"] is None else f"{timing['spread']:.0%}"
 
 
 def _time_once(call: Callable[[], object], device: torch.device, clock: Callable[[], float]) -> float:

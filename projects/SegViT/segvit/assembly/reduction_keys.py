@@ -26,7 +26,7 @@ def reduction_config(vit: CfgNode) -> ReductionConfig | None:
         kind=vit.REDUCTION,
         block_index=blocks.get(vit.REDUCTION, vit.REDUCTION_BLOCK),
         mode=vit.REDUCTION_SAMPLING,
-        edge_block_index=vit.EDGE.BLOCK,
+        edge_block_index=vit.EDGE.BLOCK if vit.REDUCTION == "shrunk++" else 0,
         selection=selection,
         threshold=threshold,
         keep_ratio=share,

@@ -15,7 +15,7 @@ KEY = re.compile(
     r"|(VERSION|OUTPUT_DIR|SEED|CUDNN_BENCHMARK|VIS_PERIOD)(=.*)?"
 )
 # Values that ask for what happens anyway, where a key has no effect.
-HARMLESS = ("cpu", "False")
+HARMLESS = ("cpu", "False", "float32")
 # The former option in front of the pairs.
 FORMER_OVERRIDES = "--opts"
 
@@ -34,13 +34,21 @@ class CommandParser(argparse.ArgumentParser):
         self._takes_overrides = False
         self._unread: dict[str, str] = {}
 
-    def add_overrides(self, of: str = "config overrides", *, trains: bool = False, device: str = "") -> None:
+    def add_overrides(
+        self,
+        of: str = "config overrides",
+        *,
+        trains: bool = False,
+        device: str = "",
+        unread: Mapping[str, str] | None = None,
+    ) -> None:
         """Take KEY VALUE pairs at the end of the command, as `opts`, also after options with several values.
 
         Args:
             of: what they are, for --help.
             trains: the command trains in OUTPUT_DIR or tests at several scales; these keys are refused by others.
             device: why MODEL.DEVICE has no effect; the key is then refused, unless it is cpu.
+            unread: {key: why it has no effect}, of more keys that are refused.
         """
         # No positional argument: one of argparse's would take the options that follow another positional.
         self.set_defaults(opts=[])
@@ -53,6 +61,7 @@ class CommandParser(argparse.ArgumentParser):
             )
         if device:
             self._unread["MODEL.DEVICE"] = device
+        self._unread |= unread or {}
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None

@@ -38,7 +38,7 @@ class ReadIf:
 
     def readers(self, values: Mapping[str, Any]) -> str:
         """The values of a switch with which the keys are read, for messages."""
-        is_flag = any(isinstance(values[switch], bool) for switch in self.switches)
+        is_flag = any(isinstance(values.get(switch), bool) for switch in self.switches)
         accepted = self.values or ((True,) if is_flag else ())
         return " or ".join(map(repr, accepted)) or "another value"
 
@@ -170,9 +170,9 @@ def require_switches(
         if rule.is_met(values):
             continue
         turned_off = max(_last(layers, switch) for switch in rule.switches)
-        switched = ", ".join(f"{switch} is {values[switch]!r}" for switch in rule.switches)
+        switched = ", ".join(f"{switch} is {values.get(switch)!r}" for switch in rule.switches)
         for key in rule.keys:
-            if values[key] == unchanged[key] or (foreign and key.startswith("MODEL.")):
+            if values.get(key) == unchanged.get(key) or (foreign and key.startswith("MODEL.")):
                 continue
             set_in = _last(layers, key)
             if set_in < (len(layers) - 1 if rule.in_advance else turned_off):

@@ -23,6 +23,12 @@ from segvit.inference.predict_sample import first_test_set
 from segvit.model_folder.files import is_model_folder
 from segvit.model_folder.plain_config import portable_keys
 
+# Keys in which runs of one recipe may differ: what they record, and how often.
+OF_ONE_RUN = (
+    *("SEED", "VERSION", "CUDNN_BENCHMARK", "MODEL.COMPILE", "MODEL.COMPILE_MODE", "SOLVER.CHECKPOINT_PERIOD"),
+    *("TEST.EVAL_PERIOD", "TEST.BOUNDARY_IOU", "TEST.SAVE_PREDICTIONS", "TEST.LABELS_ONLY", "TEST.EXPECTED_RESULTS"),
+)
+
 
 class _Origin(TypedDict):
     test_set: str
@@ -39,7 +45,7 @@ class ComparedModel:
             depend on the image, the share of the config (see `build_random_model`).
         test_set: the first of DATASETS.TEST; empty for an exported file, which names none.
         data_folder: DATASETS.FOLDER, whose images a test set of that folder has.
-        recipe: {key: value} of the model; empty for an exported file.
+        recipe: {key: value} of model and training; empty for an exported file.
         untrained: why there are no trained weights; empty if there are.
         recorded_miou: of the last evaluation of the run, in percent; None if the model must be evaluated.
     """
@@ -107,6 +113,6 @@ def _origin(cfg: CfgNode) -> _Origin:
     recipe = {
         key: value
         for key, value in portable_keys(cfg).items()
-        if key.startswith("MODEL.") and not key.startswith("MODEL.VIT.PRETRAINED")
+        if key not in OF_ONE_RUN and not key.startswith("MODEL.VIT.PRETRAINED")
     }
     return {"test_set": first_test_set(cfg), "data_folder": cfg.DATASETS.FOLDER, "recipe": recipe}

@@ -11,7 +11,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 
-from segvit.errors import UserError
+from segvit.errors import UserError, listed
 from segvit.experiments.cached_run import RunResult, merge, run_or_load
 from segvit.experiments.run_series import run_series
 
@@ -140,14 +140,18 @@ def run_seeds(
 
 
 def parse_seeds(words: Sequence[str], cfg: CfgNode, opts: Sequence[object] = ()) -> list[int]:
-    """The given seeds, each once, or the config's seed, which the overrides may set.
+    """The given seeds, or the config's seed, which the overrides may set.
 
     Raises:
-        UserError: a word is no seed, or seeds are given and the overrides set one, too.
+        UserError: a word is no seed or is named twice, or seeds are given and the overrides set one, too.
     """
     if words and "SEED" in opts[::2]:
         raise UserError(f"--seeds {' '.join(words)} and SEED: leave one out")
     wrong = [word for word in words if not word.isdecimal()]
     if wrong:
         raise UserError(f"--seeds {' '.join(wrong)}: seeds are whole numbers from 0")
-    return list(dict.fromkeys(map(int, words))) or [cfg.SEED]
+    seeds = [*map(int, words)]
+    repeated = [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]
+    if repeated:
+        raise UserError(f"--seeds: {listed(repeated)} is named twice, and one seed gives one run")
+    return seeds or [cfg.SEED]

@@ -16,7 +16,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
-from segvit.analysis import TimingSummary, summarize, time_rounds
+from segvit.analysis import TimingSummary, spread_text, summarize, time_rounds
 from segvit.d2 import SegViT
 from segvit.data.augmentation import build_test_augmentations
 from segvit.data.label_reading import read_label_map
@@ -49,9 +49,13 @@ class Comparison:
     def describe(self) -> str:
         """One line."""
         times = f"{self.file['median_ms']:.1f} ms against {self.model['median_ms']:.1f} ms of the model"
-        spreads = f"spreads {self.file['spread']:.0%} and {self.model['spread']:.0%}"
-        is_busy = max(self.file["spread"], self.model["spread"]) > BUSY
-        ratio = "too different for a ratio, on a busy machine" if is_busy else f"ratio {self.file['ratio']:.2f}"
+        if self.file["spread"] is None or self.model["spread"] is None:
+            ratio = "too few for a ratio: use more --rounds or --images"
+        elif max(self.file["spread"], self.model["spread"]) > BUSY:
+            ratio = "too different for a ratio, on a busy machine"
+        else:
+            ratio = f"ratio {self.file['ratio']:.2f}"
+        spreads = f"spreads {spread_text(self.file)} and {spread_text(self.model)}"
         return f"{self.num_images} images: {self.agreement.describe()}; {times}, {ratio}, {spreads}"
 
 
@@ -103,6 +107,15 @@ def compare_on_images(
     }
     timings = summarize(time_rounds(calls, rounds=rounds * len(images), warmup=len(images), progress=True))
     return Comparison(agreement, len(images), timings["model"], timings["file"])
+
+
+def label_maps(images: Sequence[Path], folder: Path | None) -> list[Path]:
+    """The label map of each image in the folder of --labels. Raises UserError if an image has none."""
+    truths = [] if folder is None else [folder / f"{path.stem}.png" for path in images]
+    missing = [path for path in truths if not path.is_file()]
+    if missing:
+        raise UserError(f"--labels: no such file: {missing[0]}")
+    return truths
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,18 @@ MODEL_FOLDER = "model"
 CONFIG, WEIGHTS = MODEL_CONFIG, MODEL_WEIGHTS
 CLASSES, METRICS, CARD = MODEL_CLASSES, "metrics.json", "README.md"
 FILES = (CONFIG, WEIGHTS, CLASSES, METRICS, CARD)
-# Begin the keys by which the same weights predict other labels; the others of a model would not fit its weights.
+# Keys by which the same weights predict other labels, as shell patterns, and exceptions: how they were trained, and how
+# the same is computed.
 OF_PREDICTION = (
-    *("MODEL.VIT.REDUCTION", "MODEL.VIT.EDGE.", "MODEL.VIT.MERGE.", "MODEL.SEGVIT.OUTPUT", "MODEL.PIXEL_"),
-    *("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "INPUT.FORMAT", "INPUT.LEVELS", "INPUT.MAX_LEVEL", "TEST.WINDOW."),
+    *("MODEL.VIT.*", "MODEL.SEGVIT.*", "MODEL.SEM_SEG_HEAD.IN_FEATURES", "MODEL.PIXEL_*", "TEST.WINDOW.*"),
+    *("INPUT.M??_SIZE_TEST", "INPUT.FORMAT", "INPUT.CHANNELS", "INPUT.LEVELS", "INPUT.MAX_LEVEL", "INPUT.PERCENTILES"),
+)
+OF_TRAINING = (
+    *("MODEL.VIT.PRETRAINED*", "MODEL.VIT.RESAMPLE_PATCHES", "MODEL.VIT.INIT_STD", "MODEL.VIT.DROP_PATH_RATE"),
+    *("MODEL.VIT.GRADIENT_CHECKPOINTING", "MODEL.VIT.FROZEN*", "MODEL.VIT.FUSED_ATTENTION", "MODEL.SEGVIT.INIT_STD"),
+    *("MODEL.SEGVIT.DROPOUT", "MODEL.SEGVIT.LOSS", "MODEL.SEGVIT.MASK_LOSS_STRIDE", "MODEL.SEGVIT.*_WEIGHT"),
+    *("MODEL.SEGVIT.CLASS_WEIGHTS", "MODEL.SEGVIT.EXCLUDE_IGNORED_PIXELS", "MODEL.SEGVIT.CONTINUAL.ITERATIONS"),
+    *("TEST.WINDOW.BATCH_SIZE", "TEST.WINDOW.ACCUMULATE_ON_CPU"),
 )
 # Begins the names of metrics of one class.
 OF_CLASS = ("IoU-", "ACC-", "BoundaryIoU-")
@@ -77,7 +86,14 @@ class ModelFolder:
 def predicts_alike(first: CfgNode, second: CfgNode) -> bool:
     """Whether two configs of the same weights predict the same labels, but for rounding."""
     values, others = flat(first), flat(second)
-    return all(others[key] == value for key, value in values.items() if key.startswith(OF_PREDICTION))
+    return all(others[key] == value for key, value in values.items() if _changes_labels(key))
+
+
+def _changes_labels(key: str) -> bool:
+    of_prediction, of_training = (
+        any(fnmatchcase(key, pattern) for pattern in patterns) for patterns in (OF_PREDICTION, OF_TRAINING)
+    )
+    return of_prediction and not of_training
 
 
 def is_model_folder(path: str | os.PathLike[str]) -> bool:

@@ -10,7 +10,9 @@ from yacs.config import CfgNode
 
 from segvit.assembly.encoder_weights import without_pretrained
 from segvit.assembly.meta_arch import SegViT
+from segvit.config.conditional_keys import require_switches
 from segvit.config.device import require_device
+from segvit.config.unread_keys import flat
 from segvit.errors import UserError
 from segvit.model_folder.files import ModelFolder
 from segvit.model_folder.plain_config import plain_config, portable_keys
@@ -32,11 +34,13 @@ def folder_config(folder: ModelFolder, overrides: Mapping[str, Any]) -> CfgNode:
     """The config of a folder with other values of some keys; by default on a GPU, if PyTorch sees one.
 
     Raises:
-        UserError: a value is out of range, or names other weights than the folder's.
+        UserError: a value is out of range, names other weights than the folder's, or has no effect in this model.
     """
     if "MODEL.WEIGHTS" in overrides:
         raise UserError(f"MODEL.WEIGHTS {overrides['MODEL.WEIGHTS']}: {folder.path} has weights; leave the key out")
     cfg = plain_config(portable_keys(folder.cfg), {"MODEL.DEVICE": default_device(), **overrides})
+    own, defaults = flat(folder.cfg), flat(plain_config())
+    require_switches(flat(cfg), {**own, **defaults}, [own, overrides], tolerant={0}, warns=False)
     require_device(cfg.MODEL.DEVICE)
     cfg.MODEL.WEIGHTS = str(folder.weights)
     return cfg

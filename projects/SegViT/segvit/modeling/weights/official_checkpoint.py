@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from segvit.errors import UserError
+from segvit.errors import UserError, listed
 from segvit.modeling.weights.official_names import (
     NOT_A_WEIGHT,
     decoder_name,
@@ -34,6 +34,8 @@ DECODER = "sem_seg_head.decoder."
 OFFICIAL_ENCODER = "backbone."
 OFFICIAL_DECODER = "decode_head."
 LOSS_BUFFER = "loss_decode.criterion.empty_weight"
+# A tensor of an encoder block: the block's number, and the tensor's name in it.
+BLOCK = re.compile(r"backbone\.encoder\.blocks\.(\d+)\.(.+)")
 # Weight of "no object" in the official loss, the last element of its buffer.
 NO_OBJECT_WEIGHT = 0.1
 
@@ -107,11 +109,11 @@ def to_official(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(model, dict):
         raise UserError(f"no 'model' in the checkpoint, which holds {sorted(map(str, checkpoint))}")
     _require_tensors(model)
-    _require_model(model)
     shrunk = _is_shrunk(model)
     weights, unknown = _rename(model, partial(_official_name, shrunk=shrunk))
     if unknown:
         raise UserError(f"tensors that the official SegViT v1 release has no place for: {', '.join(sorted(unknown))}")
+    _require_model(model)
     official = checkpoint.get("official", {})
     buffers = official.get("buffers", _loss_buffers(sizes_of(model).classes, shrunk=shrunk))
     return {**official.get("beside", {}), "state_dict": {**weights, **buffers}}
@@ -181,9 +183,19 @@ def _require_tensors(weights: dict[str, Any]) -> None:
 
 
 def _require_model(model: StateDict) -> None:
-    for name in (f"{ENCODER}embedding.patch_embed.proj.weight", f"{DECODER}class_queries.weight"):
+    for name, dimensions in ((f"{ENCODER}embedding.patch_embed.proj.weight", 4), (f"{DECODER}class_queries.weight", 2)):
         if name not in model:
             raise UserError(f"not a complete SegViT model: {name} is missing")
+        if model[name].ndim != dimensions:
+            raise UserError(f"not a SegViT model: {name} has the shape {tuple(model[name].shape)}")
+    if integers := [name for name, tensor in model.items() if not tensor.is_floating_point()]:
+        raise UserError(f"not a SegViT model: tensors of integers: {listed(integers)}")
+    # Every block of the encoder has the tensors of every other.
+    found = [match.groups() for name in model if (match := BLOCK.match(name))]
+    blocks, names = range(max((int(index) + 1 for index, _ in found), default=0)), {name for _, name in found}
+    missing = sorted({f"{ENCODER}blocks.{index}.{name}" for index in blocks for name in names} - model.keys())
+    if missing:
+        raise UserError(f"not a complete SegViT model: missing are {listed(missing)}")
 
 
 def _rename(tensors: StateDict, new_name: Callable[[str], str]) -> tuple[StateDict, list[str]]:
