@@ -138,7 +138,7 @@ UNREADABLE = [
     (
         "id beyond the classes",
         LABELS,
-        "[3] 255 MODEL.SEM_SEG_HEAD.NUM_CLASSES",
+        "ids 3 are 255 MODEL.SEM_SEG_HEAD.NUM_CLASSES",
         with_ids(LABELS, lambda ids: np.where(ids == 2, 3, ids).astype(np.uint8)),
     ),
     ("ids of 16 bits", LABELS, "300 555", with_ids(LABELS, lambda ids: ids.astype(np.uint16) + 300)),
