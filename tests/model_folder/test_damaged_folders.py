@@ -110,7 +110,11 @@ def test_metrics_of_another_prediction_are_left_out(save, tmp_path, key, value, 
 
 def test_keys_that_a_folder_would_not_read_are_refused(save, tmp_path):
     folder = save(tmp_path / "model", mIoU=50.0)
-    for key, value in (("MODEL.VIT.MERGE.SHARE", 0.4), ("MODEL.VIT.REDUCTION_BLOCK", 2), ("TEST.WINDOW.STRIDE", [9, 9])):
+    for key, value in (
+        ("MODEL.VIT.MERGE.SHARE", 0.4),
+        ("MODEL.VIT.REDUCTION_BLOCK", 2),
+        ("TEST.WINDOW.STRIDE", [9, 9]),
+    ):
         with pytest.raises(UserError, match=f"{key} .* would have no effect"):
             SegViTPredictor(folder, opts=[key, value])
         with pytest.raises(UserError, match="would have no effect"):

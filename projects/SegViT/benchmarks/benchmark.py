@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -94,6 +95,7 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--rounds", type=positive, default=20, metavar="N", help="timed calls of each model (default: 20)"
     )
+    parser.add_argument("--cpu-time", action="store_true", help="count CPU time (default: the wall clock)")
     parser.add_argument("--train", action="store_true", help="time training steps (default: inference)")
     parser.add_argument("--labels", action="store_true", help="return labels (default: scores)")
     parser.add_argument(
@@ -140,6 +142,8 @@ def require_read_options(args: argparse.Namespace) -> None:
     """Raise UserError for an option that nothing would read."""
     if args.labels_size and not args.labels:
         raise UserError("--labels-size needs --labels: scores have the size of the input")
+    if args.cpu_time and args.device != "cpu":
+        raise UserError(f"--cpu-time counts no time of --device {args.device}")
     for option in ("labels", "present", "image", "compile") if args.train else ():
         if getattr(args, option):
             raise UserError(f"--{option} is for inference: leave it out with --train")
@@ -186,11 +190,16 @@ def inference_rows(
         model.to(device, dtype)
         calls[name] = partial(torch.compile(model, fullgraph=True) if args.compile else model, images)
     with torch.inference_mode():
-        timings = summarize(time_rounds(calls, rounds=args.rounds, device=device, progress=True))
+        timings = summarize(time_rounds(calls, rounds=args.rounds, device=device, progress=True, clock=clock_of(args)))
         if device.type == "cuda":
             peaks = {name: cuda_inference_memory_mb(model, images) for name, model in models.items()}
     gmacs = {name: count_macs(model, images) / 1e9 for name, model in models.items()}
     return [make_row(name, timings[name], peaks.get(name), gmacs[name]) for name in models]
+
+
+def clock_of(args: argparse.Namespace) -> Callable[[], float]:
+    """What --cpu-time asks for."""
+    return time.process_time if args.cpu_time else time.perf_counter
 
 
 def make_row(name: str, timing: TimingSummary, peak_mb: float | None, gmacs: float) -> Row:
@@ -231,7 +240,7 @@ def train_rows(
     }
     peaks = {name: peak_memory_mb(build, device=device) for name, build in builders.items()}
     steps = {name: build() for name, build in builders.items()}
-    timings = summarize(time_rounds(steps, rounds=args.rounds, device=device, progress=True))
+    timings = summarize(time_rounds(steps, rounds=args.rounds, device=device, progress=True, clock=clock_of(args)))
     images = torch.empty(args.batch, 3, height, width, device="meta")
     gmacs = {name: count_module_macs(weightless_copy(build_segvit(cfg)), images) / 1e9 for name, cfg in configs.items()}
     return [make_row(name, timings[name], peaks[name], gmacs[name]) for name in configs]
