@@ -103,6 +103,7 @@ def compares_an_export(command, workspace):
     folder = f"{workspace.environment['DETECTRON2_DATASETS']}/camvid/images/val"
     command = re.sub(r"--images \S+", f"--images {folder}", command)
     command = re.sub(r"output/camvid_320x240/model_final\.pth", "shallow_camvid.pth", command)
+    command = command.replace("--rounds 1", "--rounds 2")  # two images in one round are too few for a ratio
     output = workspace.shell(command, overrides)
     assert re.search(r"^2 images: labels agree on .* ratio [\d.]+", output, re.MULTILINE)
 

@@ -62,7 +62,8 @@ def test_model_and_predictor_give_the_same_result(folder, image, tmp_path):
 
 @pytest.mark.parametrize("windows", [False, True])
 def test_the_temperature_changes_the_confidence_alone(folder, image, windows):
-    opts = ["TEST.WINDOW.ENABLED", windows, "TEST.WINDOW.SIZE", [32, 48], "TEST.WINDOW.STRIDE", [21, 32]]
+    size = ["TEST.WINDOW.SIZE", [32, 48], "TEST.WINDOW.STRIDE", [21, 32]]
+    opts = ["TEST.WINDOW.ENABLED", windows, *(size if windows else [])]
     cool, warm = (SegViTPredictor(folder, opts=[*opts, "TEST.CONFIDENCE_TEMPERATURE", value]) for value in (0.5, 2.0))
     assert np.array_equal(cool.predict(image).labels, warm.predict(image).labels)
     assert (cool.predict(image).confidence > warm.predict(image).confidence).all()
