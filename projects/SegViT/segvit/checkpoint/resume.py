@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from detectron2.utils import comm
 
@@ -15,13 +14,10 @@ from segvit.modeling.weights.weight_files import DamagedFile
 logger = logging.getLogger(__name__)
 
 
-def load_newest(checkpointer: SegViTCheckpointer) -> dict[str, Any]:
+def load_newest(checkpointer: SegViTCheckpointer) -> None:
     """Load the checkpoint that `last_checkpoint` names, or the newest other one, with a warning, if it is damaged.
 
     All processes load the same file.
-
-    Returns:
-        The file's other content, which is not loaded into the checkpointables: see `SegViTCheckpointer.load`.
 
     Raises:
         UserError: no checkpoint of the folder can be read, or one does not fit the model.
@@ -33,16 +29,15 @@ def load_newest(checkpointer: SegViTCheckpointer) -> dict[str, Any]:
     reasons = [] if named else [f"{folder / 'last_checkpoint'} does not name a checkpoint"]
     for path in [*([Path(named)] if named else []), *others]:
         try:
-            rest = checkpointer.load(str(path))
+            checkpointer.load(str(path))
             error = ""
         except (DamagedFile, FileNotFoundError) as damage:
-            rest = {}
             error = str(damage)
         errors = [message for message in comm.all_gather(error) if message]
         if not errors:
             if reasons:
                 logger.warning("%s\nResuming from %s instead; damaged files can be deleted", "\n".join(reasons), path)
-            return rest
+            return
         reasons.append(errors[0])
     raise UserError(
         f"no checkpoint in {checkpointer.save_dir} can be read: {'; '.join(reasons)}. Restore one, or start again "
