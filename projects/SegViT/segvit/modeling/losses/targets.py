@@ -57,7 +57,7 @@ def targets_of_labels(
     Returns:
         B targets, their classes in ascending order.
     """
-    ids = ids if ids is not None else [label_ids(image_labels) for image_labels in labels]
+    ids = ids if ids is not None else [classes_in(image_labels, num_classes) for image_labels in labels]
     ignored = labels == ignore_value
     is_background = labels.clamp(0, num_classes - 1) != labels
     labels = labels.masked_fill(is_background, BACKGROUND).masked_fill_(ignored, IGNORED)
@@ -67,18 +67,17 @@ def targets_of_labels(
     ]
 
 
-def label_ids(labels: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
-    """The ids of labels of any shape, (n,) int64 on the CPU in ascending order; `known`, if the loader has found them.
+def classes_in(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """The ids in 0..K-1 that occur in labels of any shape: (n,) int64 on the CPU, in ascending order.
 
-    They are found on the device of the labels; the host waits for a GPU's queued work.
+    They are found on the device of the labels, by one scatter, which does not sort pixels as `unique` does. The host waits
+    for a GPU once.
     """
-    if known is not None:
-        return known.cpu()
-    first, last = labels.min().item(), labels.max().item()
-    # By one scatter, which does not sort pixels as `unique` does.
-    occurs = torch.zeros(int(last - first) + 1, dtype=torch.bool, device=labels.device)
-    occurs[(labels.long() - first).flatten()] = True
-    return occurs.cpu().nonzero().squeeze(1) + first
+    index = labels.long().flatten()
+    index = index.where((index >= 0) & (index < num_classes), num_classes)
+    occurs = torch.zeros(num_classes + 1, dtype=torch.bool, device=labels.device)
+    occurs[index] = True
+    return occurs[:num_classes].cpu().nonzero().squeeze(1)
 
 
 def subsample_labels(labels: torch.Tensor, stride: int) -> torch.Tensor:
