@@ -70,8 +70,8 @@ def targets_of_labels(
 def classes_in(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     """The ids in 0..K-1 that occur in labels of any shape: (n,) int64 on the CPU, in ascending order.
 
-    They are found on the device of the labels, by one scatter, which does not sort pixels as `unique` does. The host waits
-    for a GPU once.
+    They are found on the device of the labels, by one scatter, which does not sort pixels as `unique` does. The host
+    waits for a GPU once.
     """
     index = labels.long().flatten()
     index = index.where((index >= 0) & (index < num_classes), num_classes)
