@@ -18,7 +18,7 @@ from segvit.assembly.compilation import compile_network
 from segvit.assembly.components import build_backbone, build_head, build_windows
 from segvit.assembly.configurable import configurable
 from segvit.assembly.heads.loss_keys import build_edge_loss, build_encoder_loss, build_semantic_inference
-from segvit.assembly.model_types import ModelInput, ModelOutput, present_classes, requested_size
+from segvit.assembly.model_types import ModelInput, ModelOutput, requested_size
 from segvit.checkpoint.complete_weights import require_all_weights_for_inference
 from segvit.config.device import number_format
 from segvit.modeling import segvit as core
@@ -29,6 +29,7 @@ from segvit.modeling.losses.targets import (
     LossCounts,
     LossNormalizers,
     MaskTargets,
+    classes_in,
     mean_over_processes,
     targets_of_labels,
 )
@@ -216,7 +217,7 @@ class SegViT(ReturnsMoreInTraining, nn.Module):
         size = self.network.padded_size((max(size[0] for size in sizes), max(size[1] for size in sizes)))
         label_maps = [send(inputs["sem_seg"], self.device).long() for inputs in batched_inputs]
         labels = torch.stack([pad_to_size(label_map, size, value=self.ignore_value) for label_map in label_maps])
-        ids = [present_classes(inputs, self.num_classes) for inputs in batched_inputs]
+        ids = [classes_in(one["sem_seg"], self.num_classes, one.get("sem_seg_ids")) for one in batched_inputs]
         targets = targets_of_labels(labels, num_classes=self.num_classes, ignore_value=self.ignore_value, ids=ids)
         grid = (size[0] // self.backbone.size_divisibility, size[1] // self.backbone.size_divisibility)
         return size, targets, None if self.edge_loss is None else self.edge_loss.targets(labels, grid)

@@ -9,7 +9,6 @@ from typing import TypedDict
 
 import torch
 
-from segvit.modeling.losses.targets import classes_in
 from segvit.modeling.postprocessing.image_sizes import Size
 
 
@@ -43,11 +42,6 @@ class ModelOutput(TypedDict, total=False):
 
     sem_seg: torch.Tensor
     sem_seg_labels: torch.Tensor
-
-
-def present_classes(inputs: ModelInput, num_classes: int) -> torch.Tensor:
-    """(n,) int64 on the CPU: the ids that the loader has found in an image's labels, or the classes among them."""
-    return inputs["sem_seg_ids"].cpu() if "sem_seg_ids" in inputs else classes_in(inputs["sem_seg"], num_classes)
 
 
 def requested_size(inputs: ModelInput) -> Size:

@@ -67,12 +67,14 @@ def targets_of_labels(
     ]
 
 
-def classes_in(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """The ids in 0..K-1 that occur in labels of any shape: (n,) int64 on the CPU, in ascending order.
+def classes_in(labels: torch.Tensor, num_classes: int, known: torch.Tensor | None = None) -> torch.Tensor:
+    """The ids in 0..K-1 that occur in labels of any shape, (n,) int64 on the CPU; or `known`, what a loader found.
 
     They are found on the device of the labels, by one scatter, which does not sort pixels as `unique` does. The host
     waits for a GPU once.
     """
+    if known is not None:
+        return known.cpu()
     index = labels.long().flatten()
     index = index.where((index >= 0) & (index < num_classes), num_classes)
     occurs = torch.zeros(num_classes + 1, dtype=torch.bool, device=labels.device)
