@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -47,7 +46,7 @@ from baselines import OUTPUTS, VARIANTS, InferenceCall, OutputKind, build_models
 from measurements import cuda_inference_memory_mb, matrix_peak_gmacs, peak_memory_mb
 from peers import PEERS
 from segvit.analysis import TimingSummary, count_module_macs, summarize, time_rounds, weightless_copy
-from segvit.analysis.timing import machine_name
+from segvit.analysis.timing import clock_of, machine_name
 from segvit.cli_errors import positive, user_errors
 from segvit.command_line.model_arguments import add_any_model, config_of, find_model_or_config, model_name
 from segvit.command_line.parser import CommandParser
@@ -189,17 +188,13 @@ def inference_rows(
     for name, model in models.items():
         model.to(device, dtype)
         calls[name] = partial(torch.compile(model, fullgraph=True) if args.compile else model, images)
+    clock = clock_of(cpu_time=args.cpu_time)
     with torch.inference_mode():
-        timings = summarize(time_rounds(calls, rounds=args.rounds, device=device, progress=True, clock=clock_of(args)))
+        timings = summarize(time_rounds(calls, rounds=args.rounds, device=device, progress=True, clock=clock))
         if device.type == "cuda":
             peaks = {name: cuda_inference_memory_mb(model, images) for name, model in models.items()}
     gmacs = {name: count_macs(model, images) / 1e9 for name, model in models.items()}
     return [make_row(name, timings[name], peaks.get(name), gmacs[name]) for name in models]
-
-
-def clock_of(args: argparse.Namespace) -> Callable[[], float]:
-    """What --cpu-time asks for."""
-    return time.process_time if args.cpu_time else time.perf_counter
 
 
 def make_row(name: str, timing: TimingSummary, peak_mb: float | None, gmacs: float) -> Row:
@@ -240,7 +235,8 @@ def train_rows(
     }
     peaks = {name: peak_memory_mb(build, device=device) for name, build in builders.items()}
     steps = {name: build() for name, build in builders.items()}
-    timings = summarize(time_rounds(steps, rounds=args.rounds, device=device, progress=True, clock=clock_of(args)))
+    clock = clock_of(cpu_time=args.cpu_time)
+    timings = summarize(time_rounds(steps, rounds=args.rounds, device=device, progress=True, clock=clock))
     images = torch.empty(args.batch, 3, height, width, device="meta")
     gmacs = {name: count_module_macs(weightless_copy(build_segvit(cfg)), images) / 1e9 for name, cfg in configs.items()}
     return [make_row(name, timings[name], peaks[name], gmacs[name]) for name in configs]

@@ -33,6 +33,11 @@ class TimingSummary(TypedDict):
     ratio: float
 
 
+def clock_of(*, cpu_time: bool) -> Callable[[], float]:
+    """The CPU time of this process alone, for a machine that is shared, or the wall clock; in seconds."""
+    return time.process_time if cpu_time else time.perf_counter
+
+
 def time_rounds(
     calls: Mapping[str, Callable[[], object]],
     *,
@@ -52,8 +57,7 @@ def time_rounds(
         device: a CUDA device is synchronized before and after each call.
         seed: of the order.
         progress: show a progress bar on stderr.
-        clock: returns seconds; `time.process_time` counts the CPU time of this process alone, on a machine that is
-            shared.
+        clock: returns seconds; see `clock_of`.
 
     Returns:
         Name -> seconds of each round, in the order of `calls`.

@@ -15,7 +15,7 @@ KEY = re.compile(
     r"|(VERSION|OUTPUT_DIR|SEED|CUDNN_BENCHMARK|VIS_PERIOD)(=.*)?"
 )
 # Values that ask for what happens anyway, where a key has no effect.
-HARMLESS = ("cpu", "False", "float32")
+HARMLESS = ("cpu", "False")
 # The former option in front of the pairs.
 FORMER_OVERRIDES = "--opts"
 

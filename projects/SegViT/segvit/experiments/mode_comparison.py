@@ -5,7 +5,6 @@ A row is a recipe, perhaps with overrides such as a switch at inference; its mod
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +16,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segvit.analysis import TimingSummary, mean_macs, summarize, time_rounds
+from segvit.analysis.timing import clock_of
 from segvit.assembly.meta_arch import SegViT
 from segvit.assembly.model_types import ModelInput
 from segvit.classes.class_list import ClassList
@@ -197,7 +197,7 @@ def time_models(
     calls: dict[str, Callable[[], object]] = {
         name: partial(segment, loaded, cycle(inputs[name])) for name, loaded in models.items()
     }
-    clock = time.process_time if measurement.cpu_time else time.perf_counter
+    clock = clock_of(cpu_time=measurement.cpu_time)
     with torch.inference_mode():
         return summarize(time_rounds(calls, rounds=measurement.rounds, warmup=2, progress=True, clock=clock))
 
