@@ -31,6 +31,7 @@ from segvit.checkpoint.checkpointer import require_weights
 from segvit.cli_errors import user_errors
 from segvit.command_line.parser import CommandParser
 from segvit.config.continual_step import KEY, continual_step
+from segvit.config.first_config import require_no_first_config
 from segvit.continual.added_classes import (
     added_classes_config,
     adds_classes,
@@ -121,6 +122,7 @@ def require_fitting_options(args: argparse.Namespace) -> None:
 def read_config(args: argparse.Namespace) -> CfgNode:
     """The config of all steps. Raises UserError."""
     cfg = added_classes_config(args) if adds_classes(args) else run_config(args)
+    require_no_first_config(cfg, remedy="set MODEL.WEIGHTS to its final weights")
     last, step = protocol_step(cfg), continual_step(cfg)
     if cfg.TEST.AUG.ENABLED:
         raise UserError("TEST.AUG.ENABLED: steps are evaluated at one scale: leave it out")

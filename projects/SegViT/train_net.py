@@ -40,6 +40,7 @@ from segvit.engine.launch_options import (
     add_overwrite,
     argument_parser,
     number_of_processes,
+    parts_of,
     require_gpu_per_process,
     run_config,
 )
@@ -72,7 +73,15 @@ def resumes(cfg: CfgNode, args: argparse.Namespace) -> bool:
 
 
 def main(args: argparse.Namespace) -> dict[str, dict[str, float]] | None:
-    """One process of the job. Returns the metrics of the last evaluation."""
+    """One process of the job: the training of SOLVER.FIRST_CONFIG, and its own. Returns its last metrics."""
+    *first, own = parts_of(args)
+    for part in first:
+        run(part)
+    return run(own)
+
+
+def run(args: argparse.Namespace) -> dict[str, dict[str, float]] | None:
+    """Train or evaluate one config. Returns the metrics of the last evaluation."""
     cfg = read_config(args)
     continues = resumes(cfg, args)
     with run_in_folder(cfg, args, resumes=continues):
@@ -117,7 +126,15 @@ def train(cfg: CfgNode, args: argparse.Namespace, continues: bool) -> dict[str, 
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check config and files before any process starts. Raises UserError or OSError."""
+    """Check configs and files before any process starts. Raises UserError or OSError."""
+    first, *later = parts_of(args)
+    check_run(first)
+    for part in later:
+        check_run(part, has_weights=False)
+
+
+def check_run(args: argparse.Namespace, *, has_weights: bool = True) -> None:
+    """Check one training or evaluation; `has_weights` says whether MODEL.WEIGHTS is not written by one before it."""
     processes = number_of_processes(args)
     cfg = read_config(args)
     require_gpu_per_process(cfg.MODEL.DEVICE, processes)
@@ -125,7 +142,7 @@ def check(args: argparse.Namespace) -> None:
     if not args.eval_only:
         require_all_classes(cfg)
         scale_to_processes(cfg, processes)
-    check_files(cfg, args)
+    check_files(cfg, args, has_weights=has_weights)
     if args.overwrite:
         require_known_ids(cfg)
     hide_gpus_from_cpu_models(cfg.MODEL.DEVICE)
@@ -142,9 +159,9 @@ def require_all_classes(cfg: CfgNode) -> None:
         )
 
 
-def check_files(cfg: CfgNode, args: argparse.Namespace) -> None:
+def check_files(cfg: CfgNode, args: argparse.Namespace, *, has_weights: bool) -> None:
     """Check weights, datasets and the output folder. Raises UserError or OSError."""
-    if not resumes(cfg, args):
+    if not resumes(cfg, args) and has_weights:
         require_weights(cfg.MODEL.WEIGHTS, evaluates=args.eval_only)
     elif args.eval_only and names_weights(args):
         raise UserError(

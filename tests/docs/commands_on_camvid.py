@@ -74,14 +74,7 @@ SHRUNK_PP_CONFIG = "projects/SegViT/configs/camvid/segvit_scratch_320x240_shrunk
 SHRUNK_PP_RUN = f"OMP_NUM_THREADS=1 python projects/SegViT/train_net.py --config-file {SHRUNK_PP_CONFIG}"
 
 
-# Recipes at 480 x 360 that begin with the weights of one at 320 x 240.
-FIRST_RUNS = {"480x360_finetune": "crops", "480x360_coarse": "coarse_crops"}
-
-
 def trains_small_on_camvid(command, workspace):
-    for recipe, first in FIRST_RUNS.items():
-        if recipe in command:
-            trains_small_on_camvid(SHRUNK_PP_RUN.replace("shrunk_pp", first), workspace)
     workspace.once(command, lambda: workspace.shell(command, {**TINY_INPUT, **TWO_STEPS, **NARROW}))
     given = re.search(r"OUTPUT_DIR output/(\S+)", command)
     name = given[1] if given else "camvid_" + re.search(r"segvit_scratch_(\w+)\.yaml", command)[1]

@@ -116,6 +116,7 @@ TRAINING = (
     read_if("INPUT.CROP.TYPE SIZE SINGLE_CATEGORY_MAX_AREA CLASS_PROBABILITY FROM_FILE", "INPUT.CROP.ENABLED"),
     read_if("INPUT.MAX_LEVEL", "INPUT.LEVELS", "8bit"),
     read_if("INPUT.PERCENTILES", "INPUT.LEVELS", "percentile"),
+    read_if("SOLVER.FIRST_CONFIG", "MODEL.WEIGHTS", ""),
     read_if("SOLVER.STEPS", SCHEDULE, "WarmupMultiStepLR"),
     read_if("SOLVER.GAMMA", SCHEDULE, "WarmupMultiStepLR", "WarmupStepWithFixedGammaLR"),
     read_if("SOLVER.NUM_DECAYS", SCHEDULE, "WarmupStepWithFixedGammaLR"),

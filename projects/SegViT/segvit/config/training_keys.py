@@ -53,6 +53,9 @@ DATA = (
 )
 
 SOLVER = (
+    # A config that train_net.py trains first, in OUTPUT_DIR/first, if MODEL.WEIGHTS is empty: a file, or the name of a
+    # shipped config. The training of this config begins with its final weights.
+    Key("SOLVER.FIRST_CONFIG", ""),
     # Learning rate of everything but the encoder, as a multiple of BASE_LR.
     Key("SOLVER.DECODER_LR_MULTIPLIER", 10.0, at_least(0)),
     # Ratio of each block's learning rate to the next block's (BEiT, section 3); 1.0 as in the official recipe.

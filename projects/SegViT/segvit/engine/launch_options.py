@@ -5,15 +5,22 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from itertools import chain
 from pathlib import Path
 
 from yacs.config import CfgNode
 
+from segvit.checkpoint.checkpointer import has_checkpoint
 from segvit.command_line.model_arguments import add_any_model, config_of
 from segvit.command_line.parser import CommandParser
+from segvit.config.first_config import first_config
+from segvit.config.overrides import pairs_of
 from segvit.errors import UserError
 from segvit.model_folder.files import MODEL_FOLDER, is_model_folder
 from segvit.model_folder.finding import holds_model
+
+# The folder, in OUTPUT_DIR, of the training of SOLVER.FIRST_CONFIG.
+FIRST = "first"
 
 # The environment variables that torchrun sets in each process.
 TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -85,6 +92,42 @@ def _read_run_config(args: argparse.Namespace) -> CfgNode:
     if chosen is not None and Path(chosen) != output:
         raise UserError(f"--output {output} and OUTPUT_DIR {chosen} differ: leave one out")
     return config_of(args, [*args.opts, "OUTPUT_DIR", str(output)], trains=not args.eval_only)
+
+
+def parts_of(args: argparse.Namespace) -> list[argparse.Namespace]:
+    """The trainings of a command line, one after another: that of SOLVER.FIRST_CONFIG, if there is one, and its own.
+
+    Keys of the command line belong to all of them. If the command resumes, a first training that has ended is left out.
+
+    Raises:
+        UserError: see `run_config` and `first_config`; a config is trained before itself.
+    """
+    return _parts_of(args, ())
+
+
+def _parts_of(args: argparse.Namespace, later: tuple[Path, ...]) -> list[argparse.Namespace]:
+    """The trainings of a command line that comes before those of the files `later`."""
+    cfg = run_config(args)
+    file = None if args.eval_only else first_config(cfg)
+    if file is None:
+        return [args]
+    if file.resolve() in later:
+        raise UserError(f"SOLVER.FIRST_CONFIG: {file} would be trained before itself")
+    opts = pairs_of(args.opts)
+    opts.pop("SOLVER.FIRST_CONFIG", None)
+    weights = Path(cfg.OUTPUT_DIR, FIRST, "model_final.pth")
+    begun = {**opts, "SOLVER.FIRST_CONFIG": "", "MODEL.WEIGHTS": str(weights)}
+    own = argparse.Namespace(**{**vars(args), "opts": [*chain.from_iterable(begun.items())]})
+    if args.resume and (has_checkpoint(cfg.OUTPUT_DIR) or weights.is_file()):
+        return [own]
+    opts.pop("OUTPUT_DIR", None)
+    changed = {
+        "model": None,
+        "config_file": str(file),
+        "output": weights.parent,
+        "opts": [*chain.from_iterable(opts.items())],
+    }
+    return [*_parts_of(argparse.Namespace(**{**vars(args), **changed}), (*later, file.resolve())), own]
 
 
 def evaluated_name(model: Path) -> str:

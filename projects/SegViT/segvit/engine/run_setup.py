@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 LOGGED = ("detectron2", "fvcore", "segvit")
 # Detectron2's operators for boxes, which SegViT does not use: a line that says they are missing only alarms.
 UNUSED_OPERATORS = "detectron2._C"
+# The handlers of the run of this process, with their loggers.
+_attached: list[tuple[logging.Logger, logging.Handler]] = []
 
 
 @contextmanager
@@ -99,10 +101,19 @@ def require_start(args: argparse.Namespace) -> None:
 def set_up_logging(folder: str) -> None:
     """Write all messages to log.txt, without color codes; show warnings and marked lines on the terminal.
 
-    A record's attribute `terminal` says whether it is shown, whatever its level is.
+    A record's attribute `terminal` says whether it is shown, whatever its level is. The log of an earlier run of this
+    process gets no more messages.
     """
+    while _attached:
+        earlier, handler = _attached.pop()
+        earlier.removeHandler(handler)
+    setup_logger.cache_clear()  # it attaches handlers in its first call with certain arguments alone
     for name in LOGGED:
-        for handler in setup_logger(folder, distributed_rank=comm.get_rank(), name=name, color=False).handlers:
+        others = list(logging.getLogger(name).handlers)
+        run_logger = setup_logger(folder, distributed_rank=comm.get_rank(), name=name, color=False)
+        for handler in run_logger.handlers:
+            if handler not in others:
+                _attached.append((run_logger, handler))
             if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
                 handler.addFilter(_is_for_terminal)
 

@@ -22,6 +22,7 @@ from segvit.checkpoint.checkpointer import SegViTCheckpointer, has_checkpoint
 from segvit.checkpoint.resume import load_newest
 from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import continual_step
+from segvit.config.first_config import require_no_first_config
 from segvit.config.validation import value_of
 from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
@@ -64,6 +65,7 @@ class Trainer(DefaultTrainer):
         # `DefaultTrainer.__init__` fixes the step, the checkpointer and the arguments of DDP, and has no method to
         # override for them. Detectron2's projects skip it in this way; the rest of the class is used as it is.
         super(DefaultTrainer, self).__init__()
+        require_no_first_config(cfg, remedy="set MODEL.WEIGHTS to its final weights")
         cfg = scale_to_processes(cfg, comm.get_world_size())
         weighted = with_counted_weights(cfg, resumes=has_checkpoint(cfg.OUTPUT_DIR))
         model = self.build_model(weighted if loads_encoder else without_pretrained(weighted))
@@ -134,8 +136,7 @@ class Trainer(DefaultTrainer):
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, *, warns: bool = True
     ) -> SemSegConfusionEvaluator | ContinualEvaluator:
-        has_several = len(cfg.DATASETS.TEST) > 1
-        output_dir = str(Path(cfg.OUTPUT_DIR, dataset_name)) if has_several else cfg.OUTPUT_DIR
+        output_dir = str(Path(cfg.OUTPUT_DIR, dataset_name)) if len(cfg.DATASETS.TEST) > 1 else cfg.OUTPUT_DIR
         options = {"with_boundary_iou": cfg.TEST.BOUNDARY_IOU, "save_predictions": cfg.TEST.SAVE_PREDICTIONS}
         options["warns"] = warns
         step = continual_step(cfg)
@@ -232,8 +233,7 @@ class Trainer(DefaultTrainer):
             self._trainer.settle()
 
     def _evaluation_hooks(self) -> list[HookBase]:
-        period = self.cfg.TEST.EVAL_PERIOD
-        names = self.cfg.DATASETS.TEST
+        period, names = self.cfg.TEST.EVAL_PERIOD, self.cfg.DATASETS.TEST
         built: list[HookBase] = [Evaluation(period=period, evaluate=self._evaluate)]
         if comm.is_main_process() and names and period > 0:
             metric = f"{names[0]}/sem_seg/mIoU" if len(names) > 1 else "sem_seg/mIoU"

@@ -17,6 +17,7 @@ from detectron2.utils.env import seed_all_rng
 
 from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
+from segvit.config.first_config import require_no_first_config
 from segvit.config.loading import load_config
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.hooks.stopwatch import Stopwatch
@@ -77,6 +78,7 @@ def config_to_compare(path: str | Path, opts: Sequence[object] = (), *, shared: 
     cfg = load_config(path, opts, shared=shared)
     if cfg.MODEL.WEIGHTS:
         raise UserError(f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} would have no effect: runs that are compared start anew")
+    require_no_first_config(cfg, remedy='runs that are compared start anew: set it to ""')
     if not cfg.DATASETS.TEST:
         raise UserError("DATASETS.TEST is empty: runs are compared by their evaluation")
     return merge(

@@ -1,0 +1,103 @@
+"""SOLVER.FIRST_CONFIG: one command trains two configs, as two commands would."""
+
+import shutil
+
+import pytest
+import torch
+import yaml
+
+from helpers.processes import run_program
+from helpers.repository import PROJECT
+from segvit.engine.launch_options import argument_parser, parts_of
+from segvit.errors import UserError
+from segvit.experiments.cached_run import config_to_compare
+
+CONFIG = PROJECT / "configs" / "quick_schedules" / "toy_scenes.yaml"
+SHORT = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.WARMUP_ITERS", "0", "SEED", "3"]
+SECOND = {"SOLVER": {"FIRST_CONFIG": "quick_schedules/toy_scenes", "BASE_LR": 0.0005}}
+
+
+def train_net(datasets, config, *arguments):
+    words = ["--config-file", config, *arguments, *SHORT]
+    done = run_program(PROJECT / "train_net.py", *words, environment={"DETECTRON2_DATASETS": str(datasets)})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def write_config(path, **content):
+    path.write_text(yaml.safe_dump({"_BASE_": str(CONFIG), **content}))
+    return path
+
+
+def parts(config, *arguments):
+    return parts_of(argument_parser().parse_args(["--config-file", str(config), *map(str, arguments)]))
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory):
+    return write_config(tmp_path_factory.mktemp("configs") / "second.yaml", **SECOND)
+
+
+@pytest.fixture(scope="module")
+def trained(toy_scenes_root, tmp_path_factory, second):
+    folder = tmp_path_factory.mktemp("trained")
+    shown = train_net(toy_scenes_root, second, "--output", folder)
+    assert shown.count("Segment images:") == 2
+    return folder
+
+
+def weights(folder):
+    return torch.load(folder / "model_final.pth", weights_only=True)["model"]
+
+
+def test_the_second_training_begins_with_the_weights_of_the_first(trained, toy_scenes_root, tmp_path, second):
+    train_net(toy_scenes_root, CONFIG, "--output", tmp_path / "a")
+    train_net(toy_scenes_root, second, "--weights", tmp_path / "a" / "model_final.pth", "--output", tmp_path / "b")
+    for one, two in ((trained / "first", tmp_path / "a"), (trained, tmp_path / "b")):
+        expected = weights(two)
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(one).items())
+
+
+def test_each_training_has_its_own_config_and_log(trained):
+    first, own = (yaml.safe_load((folder / "config.yaml").read_text()) for folder in (trained / "first", trained))
+    assert (first["SOLVER"]["BASE_LR"], own["SOLVER"]["BASE_LR"]) == (0.001, 0.0005)
+    assert first["SOLVER"]["MAX_ITER"] == own["SOLVER"]["MAX_ITER"] == 2
+    assert own["MODEL"]["WEIGHTS"] == str(trained / "first" / "model_final.pth")
+    assert own["SOLVER"]["FIRST_CONFIG"] == ""
+    logs = [(folder / "log.txt").read_text() for folder in (trained / "first", trained)]
+    assert [log.count("Starting training from iteration 0") for log in logs] == [1, 1]
+    assert str(trained / "first" / "log.txt") not in logs[1]
+
+
+def test_resuming_leaves_out_a_first_training_that_has_ended(trained, toy_scenes_root, tmp_path, second):
+    folder = tmp_path / "run"
+    shutil.copytree(trained / "first", folder / "first")
+    before = (folder / "first" / "log.txt").read_text()
+    train_net(toy_scenes_root, second, "--resume", "--output", folder)
+    assert (folder / "first" / "log.txt").read_text() == before
+    expected = weights(trained)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(folder).items())
+    assert len(parts(second, "--resume", "--output", trained)) == 1
+
+
+def test_weights_take_the_place_of_the_first_training(second):
+    for arguments in (["MODEL.WEIGHTS", "x.pth"], ["--weights", "x.pth"], ["--eval-only"], ["SOLVER.FIRST_CONFIG", ""]):
+        assert len(parts(second, *arguments)) == 1
+
+
+def test_a_first_config_may_have_one_itself(tmp_path, second):
+    third = write_config(tmp_path / "third.yaml", SOLVER={"FIRST_CONFIG": str(second)})
+    folders = [part.output for part in parts(third, "--output", tmp_path)]
+    assert folders == [tmp_path / "first" / "first", tmp_path / "first", tmp_path]
+
+
+def test_what_cannot_be_trained_first_is_refused(tmp_path, second):
+    itself = write_config(tmp_path / "itself.yaml", SOLVER={"FIRST_CONFIG": str(tmp_path / "itself.yaml")})
+    with pytest.raises(UserError, match=r"itself\.yaml would be trained before itself"):
+        parts(itself)
+    with pytest.raises(UserError, match=r"SOLVER\.FIRST_CONFIG: config 'nowhere'"):
+        parts(CONFIG, "SOLVER.FIRST_CONFIG", "nowhere")
+    with pytest.raises(UserError, match="runs that are compared start anew"):
+        config_to_compare(second)
+    with pytest.raises(UserError, match=r"SOLVER\.FIRST_CONFIG .* would have no effect: MODEL\.WEIGHTS is 'x.pth'"):
+        parts(CONFIG, "SOLVER.FIRST_CONFIG", str(CONFIG), "MODEL.WEIGHTS", "x.pth")
