@@ -29,6 +29,17 @@ def test_features_of_any_block(model):
         model.features(images, ["block3"])
 
 
+def test_other_threads_can_use_a_model_whose_features_are_computed(model):
+    images, seen = torch.randint(256, (1, 3, 32, 48), dtype=torch.uint8), []
+    expected, encoder = model(images), model.network.backbone.encoder
+    own = list(encoder.out_indices)
+    hook = encoder.blocks[0].register_forward_hook(lambda *_: seen.append(list(encoder.out_indices)))
+    model.features(images, ["block0"])
+    hook.remove()
+    assert seen == [own] != [[0]]
+    assert torch.equal(model(images), expected)
+
+
 def test_features_of_dropped_tokens_are_those_of_the_nearest_kept_one():
     model = segvit.create_model(
         "vit_tiny_patch16_224",

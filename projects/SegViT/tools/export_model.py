@@ -234,16 +234,13 @@ def export(
 
 
 def print_mean_iou(
-    source: ExportSource,
-    truths: Sequence[Path],
-    images: Sequence[torch.Tensor],
-    cfg: CfgNode,
-    args: argparse.Namespace,
+    source: ExportSource, truths: Sequence[Path], images: Sequence[torch.Tensor], cfg: CfgNode, args: argparse.Namespace
 ) -> None:
     """Print the mIoU of model and file on the label map of each image."""
     file = mean_iou(FORMATS[args.format].read(args.output), images, truths, cfg)
     model = mean_iou(source.segmenter(gives_labels=False), images, truths, cfg)
-    print(f"mIoU {file:.2f} against {model:.2f} of the model, {file - model:+.2f}")
+    whole = " (whole images; the model is evaluated by windows)" if cfg.TEST.WINDOW.ENABLED else ""
+    print(f"mIoU {file:.2f} against {model:.2f} of the model, {file - model:+.2f}{whole}")
 
 
 if __name__ == "__main__":

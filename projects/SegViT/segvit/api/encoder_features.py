@@ -5,10 +5,12 @@ Shape shorthand: B images, H x W pixels, h x w grid of patches, C encoder width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Sequence
 
 import torch
 
+from segvit.assembly.backbone import PlainViT
 from segvit.assembly.meta_arch import SegViT
 from segvit.errors import ArgumentError
 from segvit.modeling.encoder.vit_encoder import PlainViTEncoder
@@ -28,15 +30,17 @@ def encoder_features(model: SegViT, images: torch.Tensor, names: Sequence[str]) 
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise ArgumentError("names", f"{list(names)}: choose among {known[0]} to {known[-1]}, the blocks of this model")
-    preprocess, before = model.network.preprocess, encoder.out_indices
-    batch = torch.stack([preprocess(image) for image in images])
-    try:
-        if plain:
-            encoder.out_indices = sorted({known.index(name) for name in names})
-        stages = model.backbone(batch)
-    finally:
-        encoder.out_indices = before
+    backbone = with_stages(model.backbone, [known.index(name) for name in names]) if plain else model.backbone
+    stages = backbone(torch.stack([model.network.preprocess(image) for image in images]))
     return {name: stage_map(stages[name]) for name in names}
+
+
+def with_stages(backbone: PlainViT, indices: Iterable[int]) -> PlainViT:
+    """A backbone of the same modules that returns other blocks; the given one stays as it is, for other threads."""
+    view, encoder = copy.copy(backbone), copy.copy(backbone.encoder)
+    encoder.out_indices = sorted({*indices})
+    view._modules = {**backbone._modules, "encoder": encoder}
+    return view
 
 
 def stage_map(stage: Stage) -> torch.Tensor:
