@@ -15,7 +15,6 @@ import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
 
 # isort: split
 import argparse
-import json
 import logging
 import statistics
 import sys
@@ -35,9 +34,9 @@ from segvit.engine.preflight import preflight, require_device_and_data
 from segvit.engine.run_setup import log_to_file
 from segvit.errors import UserError
 from segvit.experiments.cached_run import RESULT, config_to_compare
-from segvit.experiments.run_series import failure_lines, run_series
+from segvit.experiments.run_series import run_series, write_report
 from segvit.experiments.unseen_groups import Fold, FoldResult, make_folds, mean_class_iou, run_fold
-from segvit.output_files import atomic_write_text, require_folder
+from segvit.output_files import require_folder
 
 
 def build_parser() -> CommandParser:
@@ -95,7 +94,7 @@ def chosen(folds: Sequence[Fold], words: Sequence[str], output: Path) -> list[Fo
 def report(args: argparse.Namespace, iterations: int, results: Sequence[FoldResult], failures: dict[str, str]) -> None:
     """Write the tables as text and JSON, and print the text."""
     budget = {"config": model_name(args), "groups": args.groups, "opts": args.opts, "iterations": iterations}
-    content = {**budget, "folds": [asdict(result) for result in results], "failures": failures}
+    content = {**budget, "folds": [asdict(result) for result in results]}
     lines = [f"{model_name(args)}, {iterations} iterations, groups {args.groups}"]
     if results:
         means = {
@@ -105,10 +104,7 @@ def report(args: argparse.Namespace, iterations: int, results: Sequence[FoldResu
         }
         content["mean"] = means
         lines += ["", fold_table(results, means["miou"], means["boundary_iou"]), "", class_table(results)]
-    text = "\n".join([*lines, *failure_lines(failures)])
-    atomic_write_text(args.output / "unseen_groups.txt", text + "\n")
-    atomic_write_text(args.output / "unseen_groups.json", json.dumps(content, indent=2) + "\n")
-    print(f"\n{text}\n\n  {args.output / 'unseen_groups'}.{{txt,json}}")
+    print(write_report(args.output / "unseen_groups", lines, content, failures))
 
 
 def fold_table(results: Sequence[FoldResult], miou: float, boundary_iou: float) -> str:

@@ -36,8 +36,8 @@ from segvit.engine.run_setup import log_to_file
 from segvit.errors import UserError
 from segvit.experiments.backbone_comparison import BackboneChoice, BackboneResult, evaluate_backbone
 from segvit.experiments.cached_run import config_to_compare, merge
-from segvit.experiments.run_series import failure_lines, run_series
-from segvit.output_files import atomic_write_text, require_folder
+from segvit.experiments.run_series import run_series, write_report
+from segvit.output_files import require_folder
 from segvit.visualization.curves import draw_comparison
 
 # Overrides that the name of a row shows already.
@@ -103,14 +103,11 @@ def report(cfg: CfgNode, args: argparse.Namespace, results: Sequence[BackboneRes
     }
     trained = "decoder on frozen encoder" if args.frozen else "encoder and decoder"
     title = f"{trained}, {budget['iterations']} iterations, {budget['dataset']}, seed {budget['seed']}"
-    text = "\n".join([title, "", table(results), *changes(results), *failure_lines(failures)])
-    content = {**budget, "backbones": [asdict(result) for result in results], "failures": failures}
-    atomic_write_text(args.output / "comparison.txt", text + "\n")
-    atomic_write_text(args.output / "comparison.json", json.dumps(content, indent=2) + "\n")
     if results:
         curves = {result.name: (result.iterations, result.miou) for result in results}
         draw_comparison(curves, title, args.output / "comparison.png")
-    print(f"\n{text}\n\n  {args.output / 'comparison'}.{{txt,json,png}}")
+    content = {**budget, "backbones": [asdict(result) for result in results]}
+    print(write_report(args.output / "comparison", [title, "", table(results), *changes(results)], content, failures))
 
 
 def table(results: Sequence[BackboneResult]) -> str:

@@ -22,7 +22,6 @@ import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
 
 # isort: split
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -40,9 +39,9 @@ from segvit.engine.preflight import require_device_and_data
 from segvit.engine.run_setup import log_to_file
 from segvit.errors import UserError
 from segvit.experiments.head_comparison import HEADS, head_config, score_curves, shared_config
-from segvit.experiments.run_series import failure_lines
+from segvit.experiments.run_series import write_report
 from segvit.experiments.seeded_runs import SeededRuns, parse_seeds, run_seeds
-from segvit.output_files import atomic_write_text, require_folder
+from segvit.output_files import require_folder
 from segvit.visualization.curves import draw_over_minutes
 
 
@@ -97,14 +96,11 @@ def report(
         "seeds": list(seeds),
     }
     title = f"{budget['iterations']} iterations, {budget['dataset']}, seed {' '.join(map(str, seeds))}"
-    text = "\n".join([title, "", table(results, on_cpu=on_cpu), *failure_lines(failures)])
-    content = {**budget, "heads": [result.as_dict() for result in results], "failures": failures}
-    atomic_write_text(args.output / "comparison.txt", text + "\n")
-    atomic_write_text(args.output / "comparison.json", json.dumps(content, indent=2) + "\n")
     if results:
         unit = "minutes of CPU time" if on_cpu else "minutes"
         draw_over_minutes(score_curves(results, on_cpu=on_cpu), title, args.output / "comparison.png", unit=unit)
-    print(f"\n{text}\n\n  {args.output / 'comparison'}.{{txt,json,png}}")
+    content = {**budget, "heads": [result.as_dict() for result in results]}
+    print(write_report(args.output / "comparison", [title, "", table(results, on_cpu=on_cpu)], content, failures))
 
 
 def table(results: Sequence[SeededRuns], *, on_cpu: bool) -> str:

@@ -16,7 +16,6 @@ import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
 
 # isort: split
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -35,9 +34,9 @@ from segvit.engine.preflight import require_device_and_data
 from segvit.engine.run_setup import log_to_file
 from segvit.errors import UserError
 from segvit.experiments.cached_run import config_to_compare
-from segvit.experiments.run_series import failure_lines
+from segvit.experiments.run_series import write_report
 from segvit.experiments.seeded_runs import SeededRuns, parse_seeds, run_seeds
-from segvit.output_files import atomic_write_text, require_folder
+from segvit.output_files import require_folder
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "ablations"
 GROUPS = {
@@ -129,11 +128,8 @@ def report(
         "seeds": list(seeds),
     }
     title = f"{budget['iterations']} iterations, {budget['dataset']}, seed {' '.join(map(str, seeds))}"
-    text = "\n".join([title, "", table(results), *failure_lines(failures)])
-    content = {**budget, "ablations": [result.as_dict() for result in results], "failures": failures}
-    atomic_write_text(args.output / "ablations.txt", text + "\n")
-    atomic_write_text(args.output / "ablations.json", json.dumps(content, indent=2) + "\n")
-    print(f"\n{text}\n\n  {args.output / 'ablations'}.{{txt,json}}")
+    content = {**budget, "ablations": [result.as_dict() for result in results]}
+    print(write_report(args.output / "ablations", [title, "", table(results)], content, failures))
 
 
 def table(results: Sequence[SeededRuns]) -> str:

@@ -1,13 +1,16 @@
-"""`run_series`: run several trainings one after another and collect results and failures, for comparison tools."""
+"""`run_series`: run several trainings one after another and collect results and failures; `write_report` of them."""
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from segvit.errors import UserError
+from segvit.output_files import atomic_write_text
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -47,7 +50,17 @@ def _time_left(minutes: Sequence[float], num_runs: int) -> str:
     return f", about {num_runs * sum(trained) / len(trained):.0f} minutes left" if trained else ""
 
 
-def failure_lines(failures: Mapping[str, str]) -> list[str]:
-    """The lines of a report about the failed runs; none if no run failed."""
-    lines = [f"  {name}: {message}" for name, message in failures.items()]
-    return ["", "Failed (log.txt has the traceback):", *lines] if lines else []
+def write_report(report: Path, lines: Sequence[str], content: Mapping[str, object], failures: Mapping[str, str]) -> str:
+    """Write lines and content, both with the failed runs, as text and JSON. Returns the text, with the files' names.
+
+    Args:
+        report: the files without their endings; one of them may be a picture, REPORT.png.
+        lines, content: for text and JSON.
+        failures: name -> error message.
+    """
+    failed = [f"  {name}: {message}" for name, message in failures.items()]
+    text = "\n".join([*lines, *(["", "Failed (log.txt has the traceback):", *failed] if failed else [])])
+    atomic_write_text(report.with_suffix(".txt"), text + "\n")
+    atomic_write_text(report.with_suffix(".json"), json.dumps({**content, "failures": failures}, indent=2) + "\n")
+    endings = [ending for ending in ("txt", "json", "png") if report.with_suffix(f".{ending}").is_file()]
+    return f"\n{text}\n\n  {report}.{{{','.join(endings)}}}"
