@@ -14,6 +14,7 @@ import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
 import argparse
 import logging
 from collections.abc import Sequence
+from itertools import pairwise
 
 from detectron2.config import CfgNode
 from detectron2.evaluation import verify_results
@@ -45,7 +46,7 @@ from segvit.engine.launch_options import (
     run_config,
 )
 from segvit.engine.launching import hide_gpus_from_cpu_models, launch
-from segvit.engine.preflight import preflight, require_same_classes
+from segvit.engine.preflight import preflight, require_fitting_start, require_same_classes
 from segvit.engine.run_setup import check_run_folder, run_in_folder, seed_run, show_result
 from segvit.errors import UserError
 from segvit.output_files import require_folder
@@ -127,10 +128,11 @@ def train(cfg: CfgNode, args: argparse.Namespace, continues: bool) -> dict[str, 
 
 def check(args: argparse.Namespace) -> None:
     """Check configs and files before any process starts. Raises UserError or OSError."""
-    first, *later = parts_of(args)
-    check_run(first)
-    for part in later:
+    parts = parts_of(args)
+    check_run(parts[0])
+    for first, part in pairwise(parts):
         check_run(part, has_weights=False)
+        require_fitting_start(read_config(first), read_config(part))
 
 
 def check_run(args: argparse.Namespace, *, has_weights: bool = True) -> None:

@@ -91,6 +91,14 @@ def test_a_first_config_may_have_one_itself(tmp_path, second):
     assert folders == [tmp_path / "first" / "first", tmp_path / "first", tmp_path]
 
 
+def test_a_first_model_that_does_not_fit_is_refused_before_it_is_trained(toy_scenes_root, tmp_path):
+    wider = write_config(tmp_path / "wider.yaml", MODEL={"SEGVIT": {"HIDDEN_DIM": 48}}, **SECOND)
+    words = ["--config-file", wider, "--output", tmp_path / "run", *SHORT]
+    done = run_program(PROJECT / "train_net.py", *words, environment={"DETECTRON2_DATASETS": str(toy_scenes_root)})
+    assert done.returncode == 2 and not (tmp_path / "run").exists()
+    assert "first/model_final.pth does not fit the model" in done.stderr and "class_queries" in done.stderr
+
+
 def test_what_cannot_be_trained_first_is_refused(tmp_path, second):
     itself = write_config(tmp_path / "itself.yaml", SOLVER={"FIRST_CONFIG": str(tmp_path / "itself.yaml")})
     with pytest.raises(UserError, match=r"itself\.yaml would be trained before itself"):

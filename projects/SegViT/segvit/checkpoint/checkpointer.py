@@ -158,6 +158,13 @@ class SegViTCheckpointer(DetectionCheckpointer):
             names[:] = [name for name in names if name not in initial and not TRAINING_TENSOR.search(name)]
         return incompatible
 
+    def require_fit(self, checkpoint: dict[str, Any], path: str) -> None:
+        """Check, by names and shapes, what a file will hold that is not written yet. Raises UserError if it differs."""
+        self._path = path
+        if self.run is not None:
+            self.run.require_class_order(checkpoint, path, same=self.strict)
+        self._compare(resized_positions(self.model, checkpoint, path))
+
     def _compare(self, weights: dict[str, torch.Tensor]) -> set[str]:
         """Log how weights fit the model. Returns the names of the tensors that may keep initial values.
 

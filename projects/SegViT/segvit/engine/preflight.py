@@ -14,7 +14,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
 from segvit.assembly.encoder_weights import without_pretrained
-from segvit.checkpoint.checkpointer import require_learnt_reduction
+from segvit.checkpoint.checkpointer import SegViTCheckpointer, require_learnt_reduction
+from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import continual_step
 from segvit.config.device import require_device, require_number_format
 from segvit.config.validation import value_of
@@ -57,6 +58,17 @@ def preflight(cfg: CfgNode, *, trains: bool) -> None:
         build_lr_scheduler(cfg, build_optimizer(cfg, model))
     elif cfg.TEST.AUG.ENABLED:
         SemanticSegmentorWithTTA(cfg, model)
+
+
+def require_fitting_start(first: CfgNode, cfg: CfgNode) -> None:
+    """Check that a training can begin with the final weights of a first one, by the names and shapes of both models.
+
+    Raises:
+        UserError: they do not fit, or the order of classes differs.
+    """
+    weights = _build_on_meta(first).state_dict()
+    checkpointer = SegViTCheckpointer(_build_on_meta(cfg), strict=False, run=RunRecord.of(cfg))
+    checkpointer.require_fit({"model": weights, **RunRecord.of(first).content()}, cfg.MODEL.WEIGHTS)
 
 
 def require_device_and_data(cfg: CfgNode) -> None:

@@ -54,7 +54,7 @@ def write_report(report: Path, lines: Sequence[str], content: Mapping[str, objec
     """Write lines and content, both with the failed runs, as text and JSON. Returns the text, with the files' names.
 
     Args:
-        report: the files without their endings; one of them may be a picture, REPORT.png.
+        report: the files without their endings; a plot may stand beside them, REPORT.png.
         lines, content: for text and JSON.
         failures: name -> error message.
     """
