@@ -14,6 +14,7 @@ import segvit  # noqa: F401  (before torch: it sets how CPU threads wait)
 import argparse
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 
 from detectron2.config import CfgNode
@@ -37,6 +38,7 @@ from segvit.datasets import require_datasets
 from segvit.engine import Trainer
 from segvit.engine.auto_scale import scale_to_processes, unscaled_batch
 from segvit.engine.hooks.progress_bar import ProgressBar
+from segvit.engine.hooks.stop_on_sigterm import EXIT_CODE
 from segvit.engine.launch_options import (
     add_overwrite,
     argument_parser,
@@ -47,7 +49,8 @@ from segvit.engine.launch_options import (
 )
 from segvit.engine.launching import hide_gpus_from_cpu_models, launch
 from segvit.engine.preflight import preflight, require_fitting_start, require_same_classes
-from segvit.engine.run_setup import check_run_folder, run_in_folder, seed_run, show_result
+from segvit.engine.run_folder import clear, locked
+from segvit.engine.run_setup import check_run_folder, run_in_folder, seed_run, show, show_result
 from segvit.errors import UserError
 from segvit.output_files import require_folder
 
@@ -76,19 +79,39 @@ def resumes(cfg: CfgNode, args: argparse.Namespace) -> bool:
 def main(args: argparse.Namespace) -> dict[str, dict[str, float]] | None:
     """One process of the job: the training of SOLVER.FIRST_CONFIG, and its own. Returns its last metrics."""
     *first, own = parts_of(args)
-    for part in first:
-        run(part)
-    return run(own)
+    if not first:
+        return run(own)
+    cfg = read_config(own)
+    # The folder is this job's from the start, and --resume after a stop must not find a run that --overwrite replaces.
+    with locked(cfg.OUTPUT_DIR) if comm.is_main_process() else nullcontext():
+        if args.overwrite and comm.is_main_process():
+            logger.warning("Deleted from %s: %s", cfg.OUTPUT_DIR, ", ".join(clear(cfg.OUTPUT_DIR)) or "nothing")
+        comm.synchronize()
+        for part in first:
+            run(part, is_last=False)
+        return run(own)
 
 
-def run(args: argparse.Namespace) -> dict[str, dict[str, float]] | None:
-    """Train or evaluate one config. Returns the metrics of the last evaluation."""
+def run(args: argparse.Namespace, *, is_last: bool = True) -> dict[str, dict[str, float]] | None:
+    """Train or evaluate one config. Returns the metrics of the last evaluation.
+
+    Raises:
+        SystemExit: 75 after SIGTERM, if another training is to follow.
+    """
     cfg = read_config(args)
     continues = resumes(cfg, args)
     with run_in_folder(cfg, args, resumes=continues):
+        if not is_last:
+            show("It is trained first, and another training begins with its weights")
         seed_run(cfg, benchmark=not args.eval_only)
-        results = evaluate(cfg, continues) if args.eval_only else train(cfg, args, continues)
+        if args.eval_only:
+            results, wants_stop = evaluate(cfg, continues), False
+        else:
+            results, wants_stop = train(cfg, args, continues)
         show_result(cfg, results, trained=not args.eval_only)
+        if not is_last and any(comm.all_gather(wants_stop)):
+            logger.warning("SIGTERM: stopped before the next training. The same command continues, with --resume")
+            raise SystemExit(EXIT_CODE)
     return results
 
 
@@ -109,8 +132,8 @@ def evaluate(cfg: CfgNode, continues: bool) -> dict[str, dict[str, float]]:
     return results
 
 
-def train(cfg: CfgNode, args: argparse.Namespace, continues: bool) -> dict[str, dict[str, float]] | None:
-    """Train from the start, or from the newest checkpoint of OUTPUT_DIR."""
+def train(cfg: CfgNode, args: argparse.Namespace, continues: bool) -> tuple[dict[str, dict[str, float]] | None, bool]:
+    """Train from the start, or from the newest checkpoint of OUTPUT_DIR. Returns metrics, and whether SIGTERM came."""
     warning = unscaled_batch(config_file_of(args), args.opts, cfg)
     if warning:
         logger.warning(warning)
@@ -123,7 +146,7 @@ def train(cfg: CfgNode, args: argparse.Namespace, continues: bool) -> dict[str, 
         trainer.register_hooks([ProgressBar()])
     trainer.resume_or_load(resume=continues)
     trainer.train()
-    return trainer.last_results
+    return trainer.last_results, trainer.wants_stop
 
 
 def check(args: argparse.Namespace) -> None:
@@ -133,6 +156,7 @@ def check(args: argparse.Namespace) -> None:
     for first, part in pairwise(parts):
         check_run(part, has_weights=False)
         require_fitting_start(read_config(first), read_config(part))
+    hide_gpus_from_cpu_models(read_config(parts[0]).MODEL.DEVICE)
 
 
 def check_run(args: argparse.Namespace, *, has_weights: bool = True) -> None:
@@ -147,7 +171,6 @@ def check_run(args: argparse.Namespace, *, has_weights: bool = True) -> None:
     check_files(cfg, args, has_weights=has_weights)
     if args.overwrite:
         require_known_ids(cfg)
-    hide_gpus_from_cpu_models(cfg.MODEL.DEVICE)
 
 
 def require_all_classes(cfg: CfgNode) -> None:

@@ -8,7 +8,8 @@ import yaml
 
 from helpers.processes import run_program
 from helpers.repository import PROJECT
-from segvit.engine.launch_options import argument_parser, parts_of
+from helpers.scripts import load_script
+from segvit.engine.launch_options import argument_parser, evaluated_name, parts_of
 from segvit.errors import UserError
 from segvit.experiments.cached_run import config_to_compare
 
@@ -69,15 +70,58 @@ def test_each_training_has_its_own_config_and_log(trained):
     assert str(trained / "first" / "log.txt") not in logs[1]
 
 
-def test_resuming_leaves_out_a_first_training_that_has_ended(trained, toy_scenes_root, tmp_path, second):
+def test_a_run_without_its_second_training_resumes_there(trained, toy_scenes_root, tmp_path, second):
+    """The first training has ended; what it wrote stays."""
     folder = tmp_path / "run"
     shutil.copytree(trained / "first", folder / "first")
-    before = (folder / "first" / "log.txt").read_text()
+    before = (folder / "first" / "model_final.pth").read_bytes()
     train_net(toy_scenes_root, second, "--resume", "--output", folder)
-    assert (folder / "first" / "log.txt").read_text() == before
+    assert (folder / "first" / "model_final.pth").read_bytes() == before
     expected = weights(trained)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(folder).items())
-    assert len(parts(second, "--resume", "--output", trained)) == 1
+
+
+def test_a_moved_run_resumes_with_the_weights_that_it_recorded(trained, second, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(trained, moved)
+    (own,) = parts(second, "--resume", "--output", moved)
+    assert dict(zip(own.opts[::2], own.opts[1::2]))["MODEL.WEIGHTS"] == str(trained / "first" / "model_final.pth")
+
+
+@pytest.fixture
+def script(toy_scenes_root, monkeypatch):
+    """train_net.py in this process."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_scenes_root))
+    monkeypatch.setenv("PYTHONHASHSEED", "0")  # `seed_all_rng` writes it
+    return load_script(PROJECT / "train_net.py")
+
+
+def runs(script, config, *arguments):
+    """Run the script, which ends with an exit code; returns the code."""
+    words = ["--config-file", str(config), *arguments, *SHORT]
+    with pytest.raises(SystemExit) as stop:
+        script.main(script.build_parser().parse_args(words))
+    return stop.value.code
+
+
+def test_overwrite_clears_the_folder_before_the_first_training(script, trained, tmp_path, second, monkeypatch):
+    """If it stops there, --resume must not find the old run."""
+    folder, left = tmp_path / "run", []
+    shutil.copytree(trained, folder)
+
+    def first_run(args, *, is_last):
+        left.extend(path.name for path in folder.iterdir())
+        raise SystemExit(75)
+
+    monkeypatch.setattr(script, "run", first_run)
+    assert runs(script, second, "--output", str(folder), "--overwrite") == 75
+    assert sorted(left) == [".lock", "first"]
+
+
+def test_sigterm_at_the_end_of_the_first_training_stops_the_job(script, tmp_path, second, monkeypatch):
+    monkeypatch.setattr(script, "train", lambda *_: ({}, True))
+    assert runs(script, second, "--output", str(tmp_path)) == 75
+    assert not (tmp_path / "config.yaml").exists()
 
 
 def test_weights_take_the_place_of_the_first_training(second):
@@ -99,12 +143,31 @@ def test_a_first_model_that_does_not_fit_is_refused_before_it_is_trained(toy_sce
     assert "first/model_final.pth does not fit the model" in done.stderr and "class_queries" in done.stderr
 
 
+def test_a_key_that_the_first_config_does_not_read_changes_the_second(tmp_path):
+    average = write_config(tmp_path / "average.yaml", SOLVER={**SECOND["SOLVER"], "EMA": {"ENABLED": True}})
+    first, own = parts(average, "--output", tmp_path, "SOLVER.EMA.DECAY", "0.9")
+    assert "SOLVER.EMA.DECAY" in first.opts and "SOLVER.EMA.DECAY" in own.opts
+
+
+def test_a_first_config_may_be_relative_to_the_file_that_names_it(tmp_path):
+    write_config(tmp_path / "one.yaml")
+    two = write_config(tmp_path / "two.yaml", SOLVER={"FIRST_CONFIG": "one.yaml"})
+    assert parts(two, "--output", tmp_path)[0].config_file == str(tmp_path / "one.yaml")
+
+
+def test_a_first_run_has_the_name_of_its_run(tmp_path):
+    assert evaluated_name(tmp_path / "mine" / "first") == evaluated_name(tmp_path / "mine/first/model") == "mine_first"
+
+
 def test_what_cannot_be_trained_first_is_refused(tmp_path, second):
     itself = write_config(tmp_path / "itself.yaml", SOLVER={"FIRST_CONFIG": str(tmp_path / "itself.yaml")})
+    broken = write_config(tmp_path / "broken.yaml", SEED="three")
     with pytest.raises(UserError, match=r"itself\.yaml would be trained before itself"):
         parts(itself)
     with pytest.raises(UserError, match=r"SOLVER\.FIRST_CONFIG: config 'nowhere'"):
         parts(CONFIG, "SOLVER.FIRST_CONFIG", "nowhere")
+    with pytest.raises(UserError, match=r"SOLVER\.FIRST_CONFIG, of .*second\.yaml: .* SEED"):
+        parts(write_config(tmp_path / "second.yaml", SOLVER={"FIRST_CONFIG": str(broken)}))
     with pytest.raises(UserError, match="runs that are compared start anew"):
         config_to_compare(second)
     with pytest.raises(UserError, match=r"SOLVER\.FIRST_CONFIG .* would have no effect: MODEL\.WEIGHTS is 'x.pth'"):

@@ -11,16 +11,15 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from segvit.checkpoint.checkpointer import has_checkpoint
-from segvit.command_line.model_arguments import add_any_model, config_of
+from segvit.command_line.model_arguments import add_any_model, config_file_of, config_of, model_name
 from segvit.command_line.parser import CommandParser
-from segvit.config.first_config import first_config
-from segvit.config.overrides import pairs_of
+from segvit.config.first_config import FIRST, KEY, first_config, run_name
+from segvit.config.loading import config_layers
+from segvit.config.overrides import Layer, pairs_of
+from segvit.engine.run_folder import CONFIG
 from segvit.errors import UserError
 from segvit.model_folder.files import MODEL_FOLDER, is_model_folder
 from segvit.model_folder.finding import holds_model
-
-# The folder, in OUTPUT_DIR, of the training of SOLVER.FIRST_CONFIG.
-FIRST = "first"
 
 # The environment variables that torchrun sets in each process.
 TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -82,22 +81,24 @@ def run_config(args: argparse.Namespace) -> CfgNode:
 
 def _read_run_config(args: argparse.Namespace) -> CfgNode:
     chosen = dict(zip(args.opts[::2], args.opts[1::2])).get("OUTPUT_DIR")
-    output = args.output
+    # Keys of the command line belong to further configs (see `parts_of`).
+    output, shared = args.output, getattr(args, "shared", False)
     if output is None and chosen is None and args.model and holds_model(args.model):
         if not args.eval_only:
             raise UserError(f"--model {args.model} is trained further: name a folder for it by --output")
         output = Path("output", "evaluation", evaluated_name(Path(args.model)))
     if output is None:
-        return config_of(args, trains=not args.eval_only)
+        return config_of(args, shared=shared, trains=not args.eval_only)
     if chosen is not None and Path(chosen) != output:
         raise UserError(f"--output {output} and OUTPUT_DIR {chosen} differ: leave one out")
-    return config_of(args, [*args.opts, "OUTPUT_DIR", str(output)], trains=not args.eval_only)
+    return config_of(args, [*args.opts, "OUTPUT_DIR", str(output)], shared=shared, trains=not args.eval_only)
 
 
 def parts_of(args: argparse.Namespace) -> list[argparse.Namespace]:
     """The trainings of a command line, one after another: that of SOLVER.FIRST_CONFIG, if there is one, and its own.
 
-    Keys of the command line belong to all of them. If the command resumes, a first training that has ended is left out.
+    Keys of the command line belong to all of them; one that the first config does not read is a warning there. If the
+    command resumes a run that has a checkpoint, its first training has ended, and is left out.
 
     Raises:
         UserError: see `run_config` and `first_config`; a config is trained before itself.
@@ -108,32 +109,38 @@ def parts_of(args: argparse.Namespace) -> list[argparse.Namespace]:
 def _parts_of(args: argparse.Namespace, later: tuple[Path, ...]) -> list[argparse.Namespace]:
     """The trainings of a command line that comes before those of the files `later`."""
     cfg = run_config(args)
-    file = None if args.eval_only else first_config(cfg)
+    file = None if args.eval_only else first_config(cfg, config_layers(config_file_of(args)))
     if file is None:
         return [args]
     if file.resolve() in later:
-        raise UserError(f"SOLVER.FIRST_CONFIG: {file} would be trained before itself")
-    opts = pairs_of(args.opts)
-    opts.pop("SOLVER.FIRST_CONFIG", None)
-    weights = Path(cfg.OUTPUT_DIR, FIRST, "model_final.pth")
-    begun = {**opts, "SOLVER.FIRST_CONFIG": "", "MODEL.WEIGHTS": str(weights)}
-    own = argparse.Namespace(**{**vars(args), "opts": [*chain.from_iterable(begun.items())]})
-    if args.resume and (has_checkpoint(cfg.OUTPUT_DIR) or weights.is_file()):
+        raise UserError(f"{KEY}: {file} would be trained before itself")
+    opts = {key: value for key, value in pairs_of(args.opts).items() if key != KEY}
+    folder = Path(cfg.OUTPUT_DIR, FIRST)
+    begun = {**opts, KEY: "", "MODEL.WEIGHTS": str(folder / "model_final.pth")}
+    resumes, recorded = args.resume and has_checkpoint(cfg.OUTPUT_DIR), Path(cfg.OUTPUT_DIR, CONFIG)
+    if resumes and recorded.is_file():
+        # As the run recorded them: its folder may have been moved since, or be given in another way.
+        begun["MODEL.WEIGHTS"] = config_layers(recorded)[-1][1].get("MODEL.WEIGHTS", begun["MODEL.WEIGHTS"])
+    own = argparse.Namespace(**{**vars(args), "opts": _words_of(begun)})
+    if resumes:
         return [own]
     opts.pop("OUTPUT_DIR", None)
-    changed = {
-        "model": None,
-        "config_file": str(file),
-        "output": weights.parent,
-        "opts": [*chain.from_iterable(opts.items())],
-    }
-    return [*_parts_of(argparse.Namespace(**{**vars(args), **changed}), (*later, file.resolve())), own]
+    changed = {"model": None, "config_file": str(file), "output": folder, "opts": _words_of(opts), "shared": True}
+    try:
+        first = _parts_of(argparse.Namespace(**{**vars(args), **changed}), (*later, file.resolve()))
+    except UserError as error:
+        raise UserError(f"{KEY}, of {model_name(args)}: {str(error).removeprefix(f'{KEY}: ')}") from error
+    return [*first, own]
+
+
+def _words_of(opts: Layer) -> list[str]:
+    return [*chain.from_iterable(opts.items())]
 
 
 def evaluated_name(model: Path) -> str:
     """The name of a model folder, or of the run that it belongs to."""
     folder = model.resolve()
-    return folder.parent.name if folder.name == MODEL_FOLDER else folder.name
+    return run_name(folder.parent if folder.name == MODEL_FOLDER else folder)
 
 
 def started_by_torchrun() -> bool:

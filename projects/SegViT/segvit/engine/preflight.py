@@ -64,8 +64,13 @@ def require_fitting_start(first: CfgNode, cfg: CfgNode) -> None:
     """Check that a training can begin with the final weights of a first one, by the names and shapes of both models.
 
     Raises:
-        UserError: they do not fit, or the order of classes differs.
+        UserError: they do not fit, the order of classes differs, or one is for another device.
     """
+    if first.MODEL.DEVICE != cfg.MODEL.DEVICE:
+        raise UserError(
+            f"MODEL.DEVICE {first.MODEL.DEVICE} in the config of SOLVER.FIRST_CONFIG and {cfg.MODEL.DEVICE} in the "
+            "other one: set MODEL.DEVICE on the command line, for both"
+        )
     weights = _build_on_meta(first).state_dict()
     checkpointer = SegViTCheckpointer(_build_on_meta(cfg), strict=False, run=RunRecord.of(cfg))
     checkpointer.require_fit({"model": weights, **RunRecord.of(first).content()}, cfg.MODEL.WEIGHTS)

@@ -59,6 +59,7 @@ class Trainer(DefaultTrainer):
 
     Attributes:
         judged_datasets: names of test sets about whose ground truth evaluations need not warn, or no more.
+        wants_stop: whether this process got SIGTERM when the training was at its end.
     """
 
     def __init__(self, cfg: CfgNode, *, loads_encoder: bool = True) -> None:
@@ -105,9 +106,8 @@ class Trainer(DefaultTrainer):
             trainer=weakref.proxy(self),
         )
         self.judged_datasets: set[str] = set()
-        self.start_iter = 0
-        self.max_iter = cfg.SOLVER.MAX_ITER
-        self.cfg = cfg
+        self.wants_stop = False
+        self.cfg, self.start_iter, self.max_iter = cfg, 0, cfg.SOLVER.MAX_ITER
         self._writers = [*super().build_writers(), *tracking_writers(cfg)] if comm.is_main_process() else []
         self.register_hooks(self.build_hooks())
 

@@ -10,6 +10,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.utils.events import EventWriter, get_event_storage
 
+from segvit.config.first_config import run_name
 from segvit.config.model_keys import MODEL_KEYS
 from segvit.config.training_keys import TRAINING_KEYS
 from segvit.config.unread_keys import READ, flat
@@ -79,7 +80,7 @@ def tracking_writers(cfg: CfgNode) -> list[EventWriter]:
     try:
         tracker = TRACKERS[to](
             project=cfg.TRACKING.PROJECT,
-            name=cfg.TRACKING.NAME or folder.resolve().name,
+            name=cfg.TRACKING.NAME or run_name(folder),
             run_id=record["run"] if record.get("to") == to else "",
             config=config,
             folder=str(folder),

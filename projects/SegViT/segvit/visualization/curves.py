@@ -207,19 +207,24 @@ def draw_continual_curves(results: Mapping[str, Sequence[ContinualStepResult]], 
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     panels = figure.subplots(1, len(CONTINUAL_PANELS), sharey=True)
     last_step = max(steps[-1].step for steps in results.values())
+    # Room for the values at the right of the last step.
+    left, right = -0.05 * last_step - 0.05, 1.15 * last_step + 0.15
     for axes, (name, title) in zip(panels, CONTINUAL_PANELS.items(), strict=True):
         for method, steps in results.items():
             points = [(step.step, value) for step in steps if (value := step.metrics.get(name)) is not None]
             if len(steps) == 1 and points:
                 axes.axhline(points[0][1], linestyle="--", color="grey", linewidth=1)
-                axes.annotate(method, (0, points[0][1]), (2, 3), textcoords="offset points", color="grey")
+                text = f"{method} {points[0][1]:.1f}"
+                axes.annotate(
+                    text, (right, points[0][1]), (-2, 3), textcoords="offset points", color="grey", ha="right"
+                )
             elif points:
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=method)
                 axes.annotate(f"{points[-1][1]:.1f}", points[-1], (4, -12), textcoords="offset points")
         axes.set_title(title)
         axes.set_xlabel("step")
         axes.set_xticks(range(last_step + 1))
-        axes.set_xlim(-0.15, last_step + 0.3)
+        axes.set_xlim(left, right)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("validation mIoU (%)")
     panels[0].set_ylim(0, 1.05 * panels[0].get_ylim()[1])

@@ -26,7 +26,8 @@ class StopOnSigterm(HookBase):
     """Save a checkpoint and raise SystemExit(75) in all processes once one has received SIGTERM.
 
     It must come after the hooks that change weights or write files. With several processes, the others learn of it with
-    the losses of the step, or of the next one. A signal in the last iteration changes nothing: the run ends as usual.
+    the losses of the step, or of the next one. After a signal in the last iteration or evaluation the run ends as
+    usual, and `wants_stop` of the trainer says that there was one.
 
     Args:
         checkpointer: writes the checkpoint.
@@ -60,6 +61,7 @@ class StopOnSigterm(HookBase):
         raise SystemExit(EXIT_CODE)
 
     def after_train(self) -> None:
+        self.trainer.wants_stop = self._step.wants_stop
         if self._handles_signal:
             signal.signal(signal.SIGTERM, self._previous_handler)
 
