@@ -29,7 +29,7 @@ def first_config(cfg: CfgNode, layers: Sequence[tuple[Path, Layer]] = ()) -> Pat
     name = cfg.SOLVER.FIRST_CONFIG
     if not name or cfg.MODEL.WEIGHTS:
         return None
-    for file, layer in layers:
+    for file, layer in reversed(layers):
         if layer.get(KEY) == name and (file.parent / name).is_file():
             return file.parent / name
     try:
