@@ -45,6 +45,7 @@ ALWAYS_READ = {
 }
 # Values that differ from the defaults and pass the other checks, and values of a switch with which no rule is met.
 CHANGED = {
+    "SOLVER.FIRST_CONFIG": "quick_schedules/toy_scenes",
     "TRACKING.PROJECT": "'a'",
     "TRACKING.NAME": "'a'",
     "MODEL.COMPILE_MODE": "'fewest-kernels'",
@@ -81,6 +82,7 @@ CHANGED = {
 }
 # Values of switches with which no rule is met; by default those of the base config.
 OFF = {
+    "MODEL.WEIGHTS": "model.pth",
     "MODEL.BACKBONE.NAME": "'HierarchicalViT'",
     "MODEL.SEM_SEG_HEAD.NAME": "'PerPixelHead'",
     "MODEL.SEGVIT.LOSS": "'pixel'",

@@ -105,7 +105,7 @@ def compares_an_export(command, workspace):
     command = re.sub(r"output/camvid_320x240/model_final\.pth", "shallow_camvid.pth", command)
     command = command.replace("--rounds 1", "--rounds 2")  # two images in one round are too few for a ratio
     output = workspace.shell(command, overrides)
-    assert re.search(r"^2 images: labels agree on .* ratio [\d.]+", output, re.MULTILINE)
+    assert re.search(r"^2 images: labels agree on .* ratio( [\d.]+|, on a busy machine)", output, re.MULTILINE)
 
 
 def packs_the_demo(command, workspace):
