@@ -152,15 +152,19 @@ def train(cfg: CfgNode, args: argparse.Namespace, continues: bool) -> tuple[dict
 def check(args: argparse.Namespace) -> None:
     """Check configs and files before any process starts. Raises UserError or OSError."""
     parts = parts_of(args)
-    check_run(parts[0])
-    for first, part in pairwise(parts):
-        check_run(part, has_weights=False)
-        require_fitting_start(read_config(first), read_config(part))
-    hide_gpus_from_cpu_models(read_config(parts[0]).MODEL.DEVICE)
+    configs = [check_run(part, has_weights=part is parts[0]) for part in parts]
+    for first, cfg in pairwise(configs):
+        require_fitting_start(first, cfg)
+    hide_gpus_from_cpu_models(configs[0].MODEL.DEVICE)
 
 
-def check_run(args: argparse.Namespace, *, has_weights: bool = True) -> None:
-    """Check one training or evaluation; `has_weights` says whether MODEL.WEIGHTS is not written by one before it."""
+def check_run(args: argparse.Namespace, *, has_weights: bool) -> CfgNode:
+    """Check one training or evaluation. Returns its config.
+
+    Args:
+        args: of this one.
+        has_weights: False if a training before it writes MODEL.WEIGHTS.
+    """
     processes = number_of_processes(args)
     cfg = read_config(args)
     require_gpu_per_process(cfg.MODEL.DEVICE, processes)
@@ -171,6 +175,7 @@ def check_run(args: argparse.Namespace, *, has_weights: bool = True) -> None:
     check_files(cfg, args, has_weights=has_weights)
     if args.overwrite:
         require_known_ids(cfg)
+    return cfg
 
 
 def require_all_classes(cfg: CfgNode) -> None:

@@ -103,9 +103,9 @@ def compares_an_export(command, workspace):
     folder = f"{workspace.environment['DETECTRON2_DATASETS']}/camvid/images/val"
     command = re.sub(r"--images \S+", f"--images {folder}", command)
     command = re.sub(r"output/camvid_320x240/model_final\.pth", "shallow_camvid.pth", command)
-    command = command.replace("--rounds 1", "--rounds 2")  # two images in one round are too few for a ratio
+    command = re.sub(r"--rounds [12]\b", "--rounds 20", command)  # few rounds give no ratio on a busy machine
     output = workspace.shell(command, overrides)
-    assert re.search(r"^2 images: labels agree on .* ratio( [\d.]+|, on a busy machine)", output, re.MULTILINE)
+    assert re.search(r"^2 images: labels agree on .* ratio [\d.]+", output, re.MULTILINE)
 
 
 def packs_the_demo(command, workspace):
