@@ -14,6 +14,7 @@ from tiny_settings import SHALLOW, TINY_INPUT, TINY_VIT
 from helpers.folders import block_image
 from segvit.analysis.from_config import build_random_model
 from segvit.d2 import load_config
+from segvit.export.image_comparison import BUSY
 from segvit.inference.video import VideoWriter
 from segvit.model_folder.packing import pack_checkpoint
 
@@ -103,9 +104,14 @@ def compares_an_export(command, workspace):
     folder = f"{workspace.environment['DETECTRON2_DATASETS']}/camvid/images/val"
     command = re.sub(r"--images \S+", f"--images {folder}", command)
     command = re.sub(r"output/camvid_320x240/model_final\.pth", "shallow_camvid.pth", command)
-    command = re.sub(r"--rounds [12]\b", "--rounds 20", command)  # few rounds give no ratio on a busy machine
-    output = workspace.shell(command, overrides)
-    assert re.search(r"^2 images: labels agree on .* ratio [\d.]+", output, re.MULTILINE)
+    output = workspace.shell(re.sub(r"--rounds [12]\b", "--rounds 20", command), overrides)
+    comparison = next(line for line in output.splitlines() if line.startswith("2 images: labels agree on"))
+    line = re.search(r"ms of the model, (.+), spreads (\d+)% and (\d+)%", comparison)
+    # Beside other tests the times may spread too much for a ratio. The command has to say so, then and only then.
+    has_ratio = re.fullmatch(r"ratio \d+\.\d\d", line[1]) is not None
+    assert has_ratio or line[1] == "too different for a ratio, on a busy machine"
+    spread, limit = max(int(line[2]), int(line[3])), round(100 * BUSY)
+    assert spread == limit or has_ratio == (spread < limit)
 
 
 def packs_the_demo(command, workspace):
