@@ -29,6 +29,7 @@ from segvit.cli_errors import user_errors
 from segvit.command_line.parser import CommandParser
 from segvit.command_line.series_arguments import add_seeds, add_series_folder
 from segvit.config.loading import config_layers, find_config
+from segvit.config.overrides import words_of
 from segvit.engine.hooks.progress_bar import ProgressBar
 from segvit.engine.preflight import require_device_and_data
 from segvit.engine.run_setup import log_to_file
@@ -95,7 +96,7 @@ def ablation_config(config_file: Path, *, on: Path | None = None, opts: Sequence
         UserError: if a file or an override is wrong, or there is no test set.
     """
     layers = config_layers(on) if on else []
-    overrides = [item for _, layer in layers for pair in layer.items() for item in pair]
+    overrides = [word for _, layer in layers for word in words_of(layer)]
     return config_to_compare(config_file, [*overrides, *opts], shared=True)
 
 

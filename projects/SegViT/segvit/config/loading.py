@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 
 from segvit.config.continual_step import model_names_classes, set_num_classes
 from segvit.config.defaults import get_segvit_cfg
-from segvit.config.overrides import Layer, dotted, pairs_of, require_known, require_pairs
+from segvit.config.overrides import Layer, dotted, pairs_of, require_known, require_pairs, words_of
 from segvit.config.unread_keys import require_read
 from segvit.config.validation import require_types, require_values, value_of
 from segvit.errors import UserError
@@ -152,7 +152,7 @@ def load_config(path: str | Path, opts: Sequence[object] = (), *, shared: bool =
     layers.append(_without_removed(pairs_of(opts)))
     require_types(((str(key), value) for key, value in zip(opts[::2], opts[1::2]) if key not in REMOVED_KEYS), cfg)
     for layer in layers[:-1]:
-        cfg.merge_from_list(list(chain.from_iterable(layer.items())))
+        cfg.merge_from_list(words_of(layer))
     cfg.merge_from_list(list(opts))
     _read_yaml_values(cfg)
     require_values(cfg)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from yacs.config import CfgNode
@@ -38,6 +38,11 @@ def pairs_of(opts: Sequence[Any]) -> Layer:
     if len(opts) % 2:
         raise UserError(f"overrides are KEY VALUE pairs: {opts[-1]} has no value")
     return dict(zip(opts[::2], opts[1::2], strict=True))
+
+
+def words_of(layer: Mapping[str, Any]) -> list[Any]:
+    """{key: value} as overrides `KEY VALUE KEY VALUE ...`."""
+    return [*chain.from_iterable(layer.items())]
 
 
 def require_pairs(opts: Sequence[object], known: Collection[str]) -> None:

@@ -16,6 +16,7 @@ from segvit.assembly.heads.class_weights import weights_by_id
 from segvit.checkpoint.run_record import may_change
 from segvit.command_line.model_arguments import config_file_of
 from segvit.config.continual_step import KEY, ContinualStep, continual_step, dataset_classes
+from segvit.config.overrides import words_of
 from segvit.config.unread_keys import flat
 from segvit.config.validation import has_key, value_of
 from segvit.continual.learnt_classes import HEAD, LearntClasses, learnt_classes, new_classes
@@ -81,8 +82,7 @@ def added_classes_config(args: argparse.Namespace) -> CfgNode:
     keys[CLASS_WEIGHTS] = []  # those of the recipe are of old classes
     if not has_key(model.cfg, SCHEDULE[0]) and not args.eval_only:
         keys |= _recipe_keys(model, given)
-    opts = [*(word for pair in keys.items() for word in pair), *args.opts]
-    cfg = run_config(argparse.Namespace(**{**vars(args), "opts": opts}))
+    cfg = run_config(argparse.Namespace(**{**vars(args), "opts": [*words_of(keys), *args.opts]}))
     require_no_own_keys(cfg, learnt)
     cfg = scale_to_processes(cfg, number_of_processes(args))
     require_datasets(cfg.DATASETS.TRAIN)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from itertools import chain
 from pathlib import Path
 
 from yacs.config import CfgNode
@@ -15,7 +14,7 @@ from segvit.command_line.model_arguments import add_any_model, config_file_of, c
 from segvit.command_line.parser import CommandParser
 from segvit.config.first_config import FIRST, KEY, first_config, run_name
 from segvit.config.loading import config_layers
-from segvit.config.overrides import Layer, pairs_of
+from segvit.config.overrides import pairs_of, words_of
 from segvit.engine.run_folder import CONFIG
 from segvit.errors import UserError
 from segvit.model_folder.files import MODEL_FOLDER, is_model_folder
@@ -121,20 +120,16 @@ def _parts_of(args: argparse.Namespace, later: tuple[Path, ...]) -> list[argpars
     if resumes and recorded.is_file():
         # As the run recorded them: its folder may have been moved since, or be given in another way.
         begun["MODEL.WEIGHTS"] = config_layers(recorded)[-1][1].get("MODEL.WEIGHTS", begun["MODEL.WEIGHTS"])
-    own = argparse.Namespace(**{**vars(args), "opts": _words_of(begun)})
+    own = argparse.Namespace(**{**vars(args), "opts": words_of(begun)})
     if resumes:
         return [own]
     opts.pop("OUTPUT_DIR", None)
-    changed = {"model": None, "config_file": str(file), "output": folder, "opts": _words_of(opts), "shared": True}
+    changed = {"model": None, "config_file": str(file), "output": folder, "opts": words_of(opts), "shared": True}
     try:
         first = _parts_of(argparse.Namespace(**{**vars(args), **changed}), (*later, file.resolve()))
     except UserError as error:
         raise UserError(f"{KEY}, of {model_name(args)}: {str(error).removeprefix(f'{KEY}: ')}") from error
     return [*first, own]
-
-
-def _words_of(opts: Layer) -> list[str]:
-    return [*chain.from_iterable(opts.items())]
 
 
 def evaluated_name(model: Path) -> str:

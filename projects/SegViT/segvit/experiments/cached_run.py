@@ -19,6 +19,7 @@ from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.config.first_config import require_no_first_config
 from segvit.config.loading import load_config
+from segvit.config.overrides import words_of
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.hooks.stopwatch import Stopwatch
 from segvit.engine.run_folder import locked
@@ -192,5 +193,5 @@ def train(cfg: CfgNode, hooks: list[HookBase]) -> Stopwatch:
 def merge(cfg: CfgNode, overrides: Overrides) -> CfgNode:
     """A copy of the config with some values replaced."""
     cfg = cfg.clone()
-    cfg.merge_from_list([item for pair in overrides.items() for item in pair])
+    cfg.merge_from_list(words_of(overrides))
     return cfg

@@ -14,6 +14,7 @@ from segvit import __version__
 from segvit.config.continual_step import KEY as CONTINUAL
 from segvit.config.continual_step import continual_step
 from segvit.config.model_keys import MODEL_KEYS
+from segvit.config.overrides import words_of
 from segvit.config.training_keys import TRAINING_KEYS
 from segvit.config.unread_keys import LOCAL, READ, flat
 from segvit.config.validation import require_types, require_values
@@ -65,7 +66,7 @@ def plain_config(*layers: Mapping[str, Any], origin: str = "") -> CfgNode:
             )
         known = {key: value for key, value in layer.items() if key in checked}
         require_types(known.items(), cfg, origin=origin)
-        cfg.merge_from_list([item for pair in known.items() for item in pair])
+        cfg.merge_from_list(words_of(known))
         for key in layer.keys() - checked:
             set_key(cfg, key, _literal(layer[key]))
     require_values(cfg)
