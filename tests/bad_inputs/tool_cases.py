@@ -16,6 +16,7 @@ VAL_IMAGE = "HOME/data/images/val/f.png"
 DEMO = (*CONFIG, "--input", "HOME/data/images/val/f.png", "--output")
 VIT = "vit_tiny_patch16_224"
 ROW = ("--output", "HOME/output", "--row", "plain", "HOME/config.yaml")
+FIRST_CONFIG = "SOLVER.FIRST_CONFIG"
 OTHER_TEST_SET = ("--row", "other", "HOME/config.yaml", "DATASETS.TEST", "('folder_train',)")
 
 
@@ -267,6 +268,7 @@ SERIES = [
         "toy_demo",
         ("unknown key", "SOLVER.MAX_ITR SOLVER.MAX_ITER", ("--output", "HOME/output", "SOLVER.MAX_ITR", "1")),
         ("file in place of the folder", "--output 'HOME/config.yaml'", ("--output", "HOME/config.yaml")),
+        ("a first training", FIRST_CONFIG, ("--output", "HOME/output", FIRST_CONFIG, "quick_schedules/toy_scenes")),
     ),
 ]
 

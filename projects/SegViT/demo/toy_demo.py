@@ -21,6 +21,7 @@ from tabulate import tabulate
 
 from segvit.cli_errors import user_errors
 from segvit.command_line.parser import CommandParser
+from segvit.config.first_config import require_no_first_config
 from segvit.d2 import load_config
 from segvit.dataset_tools.toy_scenes import generate_toy_scenes
 from segvit.engine import Trainer
@@ -54,6 +55,7 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cfg = load_config(CONFIG_FILE, args.opts)
+    require_no_first_config(cfg, remedy="set MODEL.WEIGHTS to its final weights")
     preflight(cfg, trains=True)
     require_folder(args.output, origin="--output")
     # The demo replaces its own results, which lie beside its dataset, and those of no other run.

@@ -20,11 +20,12 @@ from segvit.assembly.meta_arch import SegViT
 from segvit.checkpoint.checkpointer import SegViTCheckpointer
 from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
+from segvit.config.overrides import Layer
 from segvit.continual.calibration import calibrate_newest_group
 from segvit.continual.step_result import RESULT, StepResult, read_result, step_result
 from segvit.engine.trainer import Trainer
 from segvit.errors import UserError
-from segvit.experiments.cached_run import Overrides, lock_config, merge, train
+from segvit.experiments.cached_run import lock_config, merge, train
 from segvit.model_folder.files import MODEL_FOLDER, is_model_folder, read_model_folder
 from segvit.model_folder.packing import pack_checkpoint
 from segvit.output_files import atomic_write_text
@@ -61,7 +62,7 @@ def step_configs(cfg: CfgNode, method: str, folder: Path) -> list[CfgNode]:
         UserError: see `protocol_step` and `first_step`.
     """
     last = protocol_step(cfg)
-    common: Overrides = {
+    common: Layer = {
         f"{KEY}.PROTOCOL": "",
         f"{KEY}.GROUPS": [list(group) for group in last.groups],
         f"{KEY}.CLASS_ORDER": [],
@@ -77,7 +78,7 @@ def step_configs(cfg: CfgNode, method: str, folder: Path) -> list[CfgNode]:
     first = first_step(last.iterations, cfg.MODEL.WEIGHTS)
     configs = []
     for index in range(first, len(last.groups)):
-        changed: Overrides = {f"{KEY}.STEP": index, "OUTPUT_DIR": str(folder / f"step_{index}")}
+        changed: Layer = {f"{KEY}.STEP": index, "OUTPUT_DIR": str(folder / f"step_{index}")}
         if last.iterations:
             changed["SOLVER.MAX_ITER"] = last.iterations[index]
         if index > first:

@@ -18,9 +18,10 @@ from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 
 from segvit.analysis.from_config import build_random_model
+from segvit.config.overrides import Layer
 from segvit.config.validation import value_of
 from segvit.errors import UserError, renamed_arguments
-from segvit.experiments.cached_run import Overrides, RunResult, merge, run_or_load
+from segvit.experiments.cached_run import RunResult, merge, run_or_load
 from segvit.modeling.encoder.vit_builder import create_timm_vit
 from segvit.modeling.encoder.vit_families import family_of
 
@@ -51,7 +52,7 @@ class BackboneResult(RunResult):
     """The result of one encoder; `overrides` are the config values that differ from the shared config."""
 
     name: str
-    overrides: Overrides
+    overrides: Layer
 
 
 def evaluate_backbone(
@@ -72,7 +73,7 @@ def evaluate_backbone(
     return BackboneResult(name=str(choice), overrides=overrides, **vars(run))
 
 
-def adapt_config(cfg: CfgNode, choice: BackboneChoice) -> Overrides:
+def adapt_config(cfg: CfgNode, choice: BackboneChoice) -> Layer:
     """The config values that must change for an encoder.
 
     The decoder reads stages at the same relative depth. Prefix tokens are kept if the timm family needs them. The pixel
@@ -82,7 +83,7 @@ def adapt_config(cfg: CfgNode, choice: BackboneChoice) -> Overrides:
     Raises:
         UserError: if the encoder does not exist, or has too few blocks for the stages.
     """
-    overrides: Overrides = {"MODEL.VIT.NAME": choice.name, "MODEL.VIT.PRETRAINED": choice.pretrained}
+    overrides: Layer = {"MODEL.VIT.NAME": choice.name, "MODEL.VIT.PRETRAINED": choice.pretrained}
     before, after = depth_of(cfg), depth_of(merge(cfg, overrides))
     if before != after:
         overrides |= _relative_depth(cfg, before, after)
@@ -110,7 +111,7 @@ def depth_of(cfg: CfgNode) -> int:
         return len(create_timm_vit(cfg.MODEL.VIT.NAME, img_size=(224, 224)).blocks)
 
 
-def _relative_depth(cfg: CfgNode, before: int, after: int) -> Overrides:
+def _relative_depth(cfg: CfgNode, before: int, after: int) -> Layer:
     """Move stages and reduction block from an encoder of `before` blocks to the same relative depth in `after`."""
 
     def moved(block: int) -> int:
@@ -122,7 +123,7 @@ def _relative_depth(cfg: CfgNode, before: int, after: int) -> Overrides:
             f"an encoder of {after} blocks is too shallow for the {len(vit.OUT_INDICES)} stages of one of {before}"
         )
     features = [int(name.removeprefix("block")) for name in cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES]
-    overrides: Overrides = {
+    overrides: Layer = {
         "MODEL.VIT.OUT_INDICES": [moved(index) for index in vit.OUT_INDICES],
         "MODEL.SEM_SEG_HEAD.IN_FEATURES": [f"block{moved(index)}" for index in features],
     }
@@ -136,7 +137,7 @@ def _relative_depth(cfg: CfgNode, before: int, after: int) -> Overrides:
     return overrides
 
 
-def _pixel_statistics(tagged_name: str, image_format: str) -> Overrides:
+def _pixel_statistics(tagged_name: str, image_format: str) -> Layer:
     """The mean and standard deviation of timm's weights, scaled to 0..255, in the channel order of INPUT.FORMAT."""
     pretrained = timm.get_pretrained_cfg(tagged_name)
     assert pretrained is not None  # the caller has found the name in timm's list

@@ -19,7 +19,7 @@ from segvit.analysis import count_macs, count_params
 from segvit.analysis.from_config import build_random_model
 from segvit.config.first_config import require_no_first_config
 from segvit.config.loading import load_config
-from segvit.config.overrides import words_of
+from segvit.config.overrides import Layer, words_of
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.hooks.stopwatch import Stopwatch
 from segvit.engine.run_folder import locked
@@ -32,9 +32,6 @@ T = TypeVar("T")
 
 # The result of a run, in its folder.
 RESULT = "result.json"
-
-# Config key -> value.
-Overrides = dict[str, object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +187,7 @@ def train(cfg: CfgNode, hooks: list[HookBase]) -> Stopwatch:
     return stopwatch
 
 
-def merge(cfg: CfgNode, overrides: Overrides) -> CfgNode:
+def merge(cfg: CfgNode, overrides: Layer) -> CfgNode:
     """A copy of the config with some values replaced."""
     cfg = cfg.clone()
     cfg.merge_from_list(words_of(overrides))

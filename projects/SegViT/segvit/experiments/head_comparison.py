@@ -7,10 +7,11 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
+from segvit.config.overrides import Layer
 from segvit.config.validation import value_of
 from segvit.errors import UserError
 from segvit.experiments.backbone_comparison import depth_of, matching_patterns
-from segvit.experiments.cached_run import Overrides, config_to_compare, merge
+from segvit.experiments.cached_run import config_to_compare, merge
 from segvit.experiments.encoder_only import head as encoder_only_head  # registered with Detectron2 by the import
 from segvit.experiments.seeded_runs import SeededRuns
 from segvit.visualization.curves import SpreadCurve
@@ -19,7 +20,7 @@ from segvit.visualization.curves import SpreadCurve
 MAX_QUERY_BLOCKS = 4
 
 # What a recipe must have. EoMT's mask annealing would count each part of a batch as an iteration.
-REQUIRED: Overrides = {
+REQUIRED: Layer = {
     "MODEL.BACKBONE.NAME": "PlainViT",
     "MODEL.SEM_SEG_HEAD.NAME": "AttentionToMaskHead",
     "MODEL.VIT.REDUCTION": "none",
@@ -27,7 +28,7 @@ REQUIRED: Overrides = {
 }
 
 # Detail of a recipe that has none, as in configs/parts/Base-Detail.yaml.
-DETAIL: Overrides = {
+DETAIL: Layer = {
     "MODEL.SEGVIT.DETAIL.SOURCE": "image",
     "MODEL.SEGVIT.DETAIL.DIM": 64,
     "MODEL.SEGVIT.DETAIL.STRIDE": 4,
@@ -53,14 +54,14 @@ def head_config(cfg: CfgNode, head: str) -> CfgNode:
     return merge(cfg, {"SOLVER.NO_WEIGHT_DECAY": matching_patterns(cfg)})
 
 
-def _stages(*indices: int) -> Overrides:
+def _stages(*indices: int) -> Layer:
     return {
         "MODEL.VIT.OUT_INDICES": list(indices),
         "MODEL.SEM_SEG_HEAD.IN_FEATURES": [f"block{index}" for index in indices],
     }
 
 
-def _classifier(cfg: CfgNode, kind: str) -> Overrides:
+def _classifier(cfg: CfgNode, kind: str) -> Layer:
     """A classifier of the tokens of the deepest stage, with cross-entropy."""
     return {
         "MODEL.SEM_SEG_HEAD.NAME": "PerPixelHead",
@@ -72,7 +73,7 @@ def _classifier(cfg: CfgNode, kind: str) -> Overrides:
     }
 
 
-def _eomt(cfg: CfgNode) -> Overrides:
+def _eomt(cfg: CfgNode) -> Layer:
     """EoMT's way in the last quarter of the blocks; they and the queries learn at the encoder's rate."""
     depth = depth_of(cfg)
     patterns = [pattern.replace("class_queries", "queries") for pattern in cfg.SOLVER.NO_WEIGHT_DECAY]
@@ -86,13 +87,13 @@ def _eomt(cfg: CfgNode) -> Overrides:
     }
 
 
-def _detail(cfg: CfgNode) -> Overrides:
+def _detail(cfg: CfgNode) -> Layer:
     """The recipe's own detail, or that of our recipes."""
     return {} if cfg.MODEL.SEGVIT.DETAIL.SOURCE != "none" else DETAIL
 
 
 # The heads, simplest first: name -> the config values that make it of a recipe with ATM.
-HEADS: dict[str, Callable[[CfgNode], Overrides]] = {
+HEADS: dict[str, Callable[[CfgNode], Layer]] = {
     # Its own loss is that of the encoder: the recipe's would count it twice.
     "linear": lambda cfg: {**_classifier(cfg, "linear"), "MODEL.SEGVIT.ENCODER_WEIGHT": 0.0},
     "segmenter": lambda cfg: _classifier(cfg, "segmenter"),
