@@ -32,10 +32,10 @@ from segvit.cli_errors import user_errors
 from segvit.command_line.parser import CommandParser
 from segvit.config.continual_step import KEY, continual_step
 from segvit.config.first_config import require_no_first_config
-from segvit.continual.added_classes import (
-    added_classes_config,
-    adds_classes,
-    describe_data,
+from segvit.continual.added_classes import added_classes_config, adds_classes
+from segvit.continual.added_images import (
+    describe_evaluation,
+    describe_training,
     require_fitting_images,
     require_pixels,
 )
@@ -146,12 +146,17 @@ def check(args: argparse.Namespace) -> None:
     require_same_classes(cfg)
     if adds_classes(args):
         require_fitting_images(cfg)
-        if not args.eval_only:
+        if args.eval_only:
+            describe_evaluation(cfg)
+        else:
             require_pixels(cfg)
     for method in dict.fromkeys(args.method):
         for step_cfg in step_configs(cfg, method, Path(cfg.OUTPUT_DIR)):
-            preflight(step_cfg, trains=step_cfg.SOLVER.MAX_ITER > 0)
-            if step_cfg.SOLVER.MAX_ITER:
+            trains = step_cfg.SOLVER.MAX_ITER > 0
+            if trains and args.eval_only:
+                continue
+            preflight(step_cfg, trains=trains)
+            if trains:
                 step_records(step_cfg)
     hide_gpus_from_cpu_models(cfg.MODEL.DEVICE)
 
@@ -162,22 +167,24 @@ def main(args: argparse.Namespace) -> dict[str, list[StepResult]]:
     with ExitStack() as stack:
         if comm.is_main_process():
             stack.enter_context(locked(cfg.OUTPUT_DIR))
-            deleted = make_own(cfg, overwrite=args.overwrite)
+            deleted = make_own(cfg, overwrite=args.overwrite, trains=not args.eval_only)
         comm.synchronize()
         set_up_logging(cfg.OUTPUT_DIR)
         if comm.is_main_process() and deleted:
             logger.warning("Deleted from %s: %s", cfg.OUTPUT_DIR, ", ".join(deleted))
+        if cfg.TEST.LABELS_ONLY:
+            logger.warning("TEST.LABELS_ONLY True: the report has no group alone, nothing forgotten and no AUROC")
         seed_run(cfg, benchmark=True)
         if adds_classes(args) and comm.is_main_process():
             check_before_training(cfg)
-            show("%s", describe_data(cfg, trains=not args.eval_only))
+            show("%s", describe_evaluation(cfg) if args.eval_only else describe_training(cfg))
         return run_methods(cfg, args.method, trains=not args.eval_only)
 
 
 def run_methods(cfg: CfgNode, methods: Sequence[str], *, trains: bool = True) -> dict[str, list[StepResult]]:
     """Run all steps of each method, and write the report after every step, and the model after the last one.
 
-    Without `trains`, evaluate finished steps alone. The report has methods that earlier calls have finished, too.
+    Without `trains`, evaluate finished steps alone. The report has what earlier calls have finished, too.
     """
     folder = Path(cfg.OUTPUT_DIR)
     others = [method for method in METHODS if trains and method not in methods]
@@ -190,8 +197,10 @@ def run_methods(cfg: CfgNode, methods: Sequence[str], *, trains: bool = True) ->
         for position, step_cfg in enumerate(configs, 1):
             show("%s: step %d of %d", method, position, len(configs))
             results[method].append(run_or_load_step(step_cfg, method, progress_bars))
+            if not trains:
+                results[method] = finished_results(cfg, method, folder / method) or results[method]
             if comm.is_main_process():
-                text = write_report(in_order(results), folder, title=describe(cfg))
+                text = write_report(in_order(results), folder, title=describe(cfg, trains=trains))
                 show("\n%s", text)
         if method == "continual" and trains and comm.is_main_process():
             model = write_last_model(configs[-1], folder)
@@ -210,9 +219,12 @@ def progress_bars() -> list[HookBase]:
     return [ProgressBar()] if comm.is_main_process() else []
 
 
-def describe(cfg: CfgNode) -> str:
-    """The title of the report: dataset, protocol and schedule in one line."""
+def describe(cfg: CfgNode, *, trains: bool = True) -> str:
+    """The title of the report: dataset, protocol and schedule in one line; without `trains`, the unknown classes."""
     step = protocol_step(cfg)
+    if not trains:
+        unknown = ", ".join(step.class_names[class_id] for class_id in step.new_classes)
+        return f"{cfg.DATASETS.TEST[0]}: a model that does not know {unknown}"
     sizes = "-".join(str(len(group)) for group in step.groups)
     iterations = ", ".join(map(str, step.iterations)) or f"{cfg.SOLVER.MAX_ITER} each"
     return (

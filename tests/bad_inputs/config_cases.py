@@ -172,6 +172,27 @@ COMBINATIONS = [
         ("MODEL.SEGVIT.CONTINUAL.PROTOCOL", "2-1"),
     ),
     Case(
+        "a later step without the model of the step before",
+        "MODEL.WEIGHTS frozen model_final.pth",
+        (
+            *("MODEL.SEM_SEG_HEAD.NAME", "ContinualHead", "MODEL.SEGVIT.OUTPUT", "diagonal"),
+            *("MODEL.SEGVIT.CONTINUAL.PROTOCOL", "2-1"),
+        ),
+    ),
+    Case(
+        "a sampler that repeats no image, before --overwrite deletes a run",
+        "DATALOADER.REPEAT_THRESHOLD 0.0",
+        ("--overwrite", "DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"),
+    ),
+    Case(
+        "a sampler of a dataset that is not trained on",
+        "DATASETS.TRAIN_REPEAT_FACTOR foo",
+        (
+            *("DATALOADER.SAMPLER_TRAIN", "WeightedTrainingSampler"),
+            *("DATASETS.TRAIN_REPEAT_FACTOR", "[['foo',2.0]]"),
+        ),
+    ),
+    Case(
         "a width of later groups that no whole number of heads fills",
         "MODEL.SEGVIT.CONTINUAL.HIDDEN_DIM 13 8",
         ("MODEL.SEGVIT.CONTINUAL.PROTOCOL", "2-1", "MODEL.SEGVIT.CONTINUAL.HIDDEN_DIM", "13"),

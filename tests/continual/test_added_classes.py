@@ -231,7 +231,7 @@ def test_images_that_label_the_new_classes_alone_give_a_warning(write_model, fol
     program = load_script(PROJECT / "train_continual.py")
     arguments = ["--model", str(write_model()), "--output", str(tmp_path / "more"), "--classes", "road"]
     cfg = program.read_config(program.parse_args([*arguments, "DATASETS.FOLDER", str(folder)]))
-    line = program.describe_data(cfg)
+    line = program.describe_training(cfg)
     assert "road; 4 of 4 images" in line and "background: grass" in line
     assert "no pixel of these images is labelled as anything but road" in caplog.text
 

@@ -9,6 +9,8 @@ import yaml
 from helpers.processes import run_program
 from helpers.repository import PROJECT
 from helpers.scripts import load_script
+from segvit.config.first_config import require_no_first_config
+from segvit.d2 import load_config
 from segvit.engine.launch_options import argument_parser, evaluated_name, parts_of
 from segvit.errors import UserError
 from segvit.experiments.cached_run import config_to_compare
@@ -140,6 +142,7 @@ def test_a_first_model_that_does_not_fit_is_refused_before_it_is_trained(toy_sce
     words = ["--config-file", wider, "--output", tmp_path / "run", *SHORT]
     done = run_program(PROJECT / "train_net.py", *words, environment={"DETECTRON2_DATASETS": str(toy_scenes_root)})
     assert done.returncode == 2 and not (tmp_path / "run").exists()
+    assert "that SOLVER.FIRST_CONFIG trains into" in done.stderr
     assert "first/model_final.pth does not fit the model" in done.stderr and "class_queries" in done.stderr
 
 
@@ -172,3 +175,10 @@ def test_what_cannot_be_trained_first_is_refused(tmp_path, second):
         config_to_compare(second)
     with pytest.raises(UserError, match=r"SOLVER\.FIRST_CONFIG .* would have no effect: MODEL\.WEIGHTS is 'x.pth'"):
         parts(CONFIG, "SOLVER.FIRST_CONFIG", str(CONFIG), "MODEL.WEIGHTS", "x.pth")
+
+
+def test_other_commands_say_that_they_train_no_first_config(tmp_path):
+    """Whether they would find it or not: the name may be relative to the file that has it."""
+    cfg = load_config(write_config(tmp_path / "second.yaml", SOLVER={"FIRST_CONFIG": "one.yaml"}))
+    with pytest.raises(UserError, match=r"'one\.yaml' is trained by train_net\.py alone: name its weights"):
+        require_no_first_config(cfg, remedy="name its weights")

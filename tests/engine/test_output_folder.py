@@ -63,6 +63,16 @@ def test_overwrite_starts_anew_and_says_what_it_deletes(train_net, tmp_path, cap
     assert "model_final.pth" in capsys.readouterr().out
 
 
+def test_overwrite_keeps_the_weights_that_the_run_begins_with(train_net, tmp_path, capsys):
+    train_net()
+    before = contents(tmp_path / "run")
+    for name in ("model_final.pth", "model/model.safetensors"):
+        with pytest.raises(SystemExit):
+            train_net("--overwrite", "MODEL.WEIGHTS", tmp_path / "run" / name)
+        assert f"--overwrite would delete MODEL.WEIGHTS {tmp_path / 'run' / name}" in capsys.readouterr().err
+    assert contents(tmp_path / "run") == before
+
+
 def test_resuming_and_evaluating_leave_config_yaml_as_it_is(train_net, tmp_path):
     train_net()
     config = (tmp_path / "run" / "config.yaml").read_text()

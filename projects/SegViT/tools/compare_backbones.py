@@ -107,7 +107,15 @@ def report(cfg: CfgNode, args: argparse.Namespace, results: Sequence[BackboneRes
         curves = {result.name: (result.iterations, result.miou) for result in results}
         draw_comparison(curves, title, args.output / "comparison.png")
     content = {**budget, "backbones": [asdict(result) for result in results]}
-    print(write_report(args.output / "comparison", [title, "", table(results), *changes(results)], content, failures))
+    print(
+        write_report(
+            args.output / "comparison",
+            [title, "", table(results), *changes(results)],
+            content,
+            failures,
+            succeeded=bool(results),
+        )
+    )
 
 
 def table(results: Sequence[BackboneResult]) -> str:

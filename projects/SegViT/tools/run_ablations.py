@@ -130,7 +130,9 @@ def report(
     }
     title = f"{budget['iterations']} iterations, {budget['dataset']}, seed {' '.join(map(str, seeds))}"
     content = {**budget, "ablations": [result.as_dict() for result in results]}
-    print(write_report(args.output / "ablations", [title, "", table(results)], content, failures))
+    print(
+        write_report(args.output / "ablations", [title, "", table(results)], content, failures, succeeded=bool(results))
+    )
 
 
 def table(results: Sequence[SeededRuns]) -> str:

@@ -71,10 +71,15 @@ class RunRecord:
     Attributes:
         config: dotted key -> value, without `NOT_RECORDED`; plain numbers, strings and lists.
         classes: the class names by id; empty if the dataset has none.
+        groups: the class ids that each step of continual segmentation has learnt, in the order of the queries; empty
+            for other models.
+        compares_ids: whether a checkpoint must have the same names by id; False if only the names in each group count.
     """
 
     config: Mapping[str, Any]
     classes: Sequence[str]
+    groups: Sequence[Sequence[int]] = ()
+    compares_ids: bool = True
 
     @classmethod
     def of(cls, cfg: CfgNode, *, datasets: Sequence[str] = ()) -> RunRecord:
@@ -84,9 +89,12 @@ class RunRecord:
         """
         config = {key: value for key, value in flat(cfg).items() if key not in NOT_RECORDED}
         step = continual_step(cfg)
+        has_groups = step is not None and cfg.MODEL.SEM_SEG_HEAD.NAME == "ContinualHead"
+        groups = [list(group) for group in step.known_groups] if step is not None and has_groups else []
         if step is not None and step.class_names:
-            return cls(config, list(step.class_names))
-        return cls(config, fitting_classes(datasets or cfg.DATASETS.TRAIN, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))
+            return cls(config, list(step.class_names), groups)
+        names = fitting_classes(datasets or cfg.DATASETS.TRAIN, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+        return cls(config, names, groups)
 
     @classmethod
     def for_prediction(cls, cfg: CfgNode) -> RunRecord:
@@ -95,26 +103,48 @@ class RunRecord:
 
     def content(self) -> dict[str, Any]:
         """What a checkpoint holds of it."""
-        return {"config": dict(self.config), "classes": list(self.classes)}
+        content = {"config": dict(self.config), "classes": list(self.classes)}
+        return {**content, "groups": [list(group) for group in self.groups]} if self.groups else content
 
     def require_class_order(self, checkpoint: Mapping[str, Any], path: str, *, same: bool) -> None:
-        """Compare class names with those of a checkpoint.
+        """Compare class names with those of a checkpoint, and the groups of continual segmentation.
 
         Raises:
-            UserError: the checkpoint has the same names in another order; with `same`, also if it has other names.
+            UserError: the checkpoint has the same names in another order; with `same`, also if it has other names; its
+                groups are not the first ones of this run, or more than the newest one is missing.
         """
         saved = list(checkpoint.get("classes", ()))
-        if not saved or not self.classes or saved == list(self.classes):
+        if self.compares_ids and saved and self.classes and saved != list(self.classes):
+            differing = [(index, *pair) for index, pair in enumerate(zip(saved, self.classes)) if pair[0] != pair[1]]
+            pairs = ", ".join(f"id {index} is {old!r} there and {new!r} here" for index, old, new in differing[:5])
+            if same or sorted(saved) == sorted(self.classes):
+                raise UserError(
+                    f"{path} was trained with other class names than the dataset has: "
+                    f"{pairs or f'{len(saved)} there, {len(self.classes)} here'}. Bring the list of classes "
+                    "(classes.txt) into the order of the training"
+                )
+            logger.warning("%s was trained with other class names: %s", path, pairs or f"{len(saved)} of them")
+        self._require_groups(saved, checkpoint.get("groups", ()), path)
+
+    def _require_groups(self, classes: Sequence[str], groups: Sequence[Sequence[int]], path: str) -> None:
+        """Compare the groups of a checkpoint, by name if it has `classes`. Raises UserError."""
+        if not groups or not self.groups:
             return
-        differing = [(index, *pair) for index, pair in enumerate(zip(saved, self.classes)) if pair[0] != pair[1]]
-        pairs = ", ".join(f"id {index} is {old!r} there and {new!r} here" for index, old, new in differing[:5])
-        if same or sorted(saved) == sorted(self.classes):
+        if len(groups) < len(self.groups) - 1:
             raise UserError(
-                f"{path} was trained with other class names than the dataset has: "
-                f"{pairs or f'{len(saved)} there, {len(self.classes)} here'}. Bring the list of classes (classes.txt) "
-                "into the order of the training"
+                f"{path} is the model of step {len(groups) - 1}, and step {len(self.groups) - 1} begins with that of "
+                f"step {len(self.groups) - 2}: train the steps in order"
             )
-        logger.warning("%s was trained with other class names: %s", path, pairs or f"{len(saved)} of them")
+        by_name = bool(classes) and bool(self.classes)
+        for index, (there, here) in enumerate(zip(groups, self.groups)):
+            learnt = [classes[class_id] if by_name else str(class_id) for class_id in there]
+            own = [self.classes[class_id] if by_name else str(class_id) for class_id in here]
+            if learnt != own:
+                raise UserError(
+                    f"{path} learnt {', '.join(learnt)} in step {index}, in this order, and the config has "
+                    f"{', '.join(own)} there. Set PROTOCOL, CLASS_ORDER or GROUPS of MODEL.SEGVIT.CONTINUAL as in its "
+                    "training"
+                )
 
     def require_resumable(self, checkpoint: Mapping[str, Any], path: str) -> None:
         """Check that this run can continue from a checkpoint; log the changed keys that take effect.

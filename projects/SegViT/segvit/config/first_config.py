@@ -40,7 +40,7 @@ def first_config(cfg: CfgNode, layers: Sequence[tuple[Path, Layer]] = ()) -> Pat
 
 def require_no_first_config(cfg: CfgNode, *, remedy: str) -> None:
     """Raise UserError, which ends in `remedy`, in a command that does not train another config before."""
-    if first_config(cfg) is not None:
+    if cfg.SOLVER.FIRST_CONFIG and not cfg.MODEL.WEIGHTS:
         raise UserError(f"{KEY} {cfg.SOLVER.FIRST_CONFIG!r} is trained by train_net.py alone: {remedy}")
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import shlex
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
 
 from segvit.assembly.heads.class_weights import KEY as CLASS_WEIGHTS
 from segvit.assembly.heads.class_weights import weights_by_id
@@ -20,16 +17,12 @@ from segvit.config.overrides import words_of
 from segvit.config.unread_keys import flat
 from segvit.config.validation import has_key, value_of
 from segvit.continual.learnt_classes import HEAD, LearntClasses, learnt_classes, new_classes
-from segvit.data.step_records import classes_present, step_records
 from segvit.datasets import require_datasets
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.launch_options import number_of_processes, run_config
 from segvit.errors import END_OF_COMMAND, UserError
 from segvit.experiments.cached_run import merge
-from segvit.images import image_format_of
 from segvit.model_folder.files import ModelFolder, is_model_folder, read_model_folder
-
-logger = logging.getLogger(__name__)
 
 OUTPUT, LOSS, IMAGE_SIZE = "MODEL.SEGVIT.OUTPUT", "MODEL.SEGVIT.LOSS", "MODEL.VIT.IMG_SIZE"
 # With one of these keys, a command trains the steps of its own protocol, from the weights of the model.
@@ -48,6 +41,8 @@ OF_NEW_GROUP = (
 SCHEDULE = ("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR")
 # How the model is used. They change scores; each command that uses the new model takes them.
 USE = ("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "TEST.PRECISION", "TEST.WINDOW.", "TEST.CONFIDENCE_TEMPERATURE")
+# How the same function is computed: another way changes the last bits of scores.
+COMPUTATION = ("MODEL.VIT.FUSED_ATTENTION", "MODEL.COMPILE")
 # How pixels become the input of the model.
 PIXELS = ("INPUT.FORMAT", "INPUT.CHANNELS", "INPUT.LEVELS", "INPUT.MAX_LEVEL", "INPUT.PERCENTILES")
 
@@ -138,65 +133,10 @@ def require_weights_of_new_classes(cfg: CfgNode) -> None:
         )
 
 
-def describe_data(cfg: CfgNode, *, trains: bool = True) -> str:
-    """What is learnt from which images, in a line; with a warning if no pixel is a negative of the new classes.
-
-    Without `trains`, which images have them.
-    """
-    new, (num_selected, labelled) = _new_names(cfg), _selected(cfg)
-    total = sum(len(DatasetCatalog.get(name)) for name in cfg.DATASETS.TRAIN)
-    line = f"New classes: {', '.join(new)}; {num_selected} of {total} images have a pixel of them"
-    if not trains:
-        return line
-    line += " and are trained on"
-    others = [name for name in dataset_classes(cfg.DATASETS.TRAIN[0]) if name not in _step(cfg).class_names]
-    if others:
-        line += f"; background: {', '.join(others)}"
-    if labelled <= set(new):
-        logger.warning(
-            "no pixel of these images is labelled as anything but %s: nothing tells the new classes from the rest. "
-            "Label other pixels, by classes of the model or one such as 'other', and name the new ones by --classes",
-            ", ".join(new),
-        )
-    return line
-
-
-def require_pixels(cfg: CfgNode) -> None:
-    """Raise UserError if no training image has a pixel of one of the new classes."""
-    new, (_, labelled) = _new_names(cfg), _selected(cfg)
-    absent = [name for name in new if name not in labelled]
-    if absent:
-        others = " ".join(shlex.quote(name) for name in new if name in labelled)
-        raise UserError(
-            f"no training image has a pixel of {', '.join(absent)}, which would never be predicted: label some, or "
-            f"choose the classes to learn: --classes {others}"
-        )
-
-
 def _step(cfg: CfgNode) -> ContinualStep:
     step = continual_step(cfg)
     assert step is not None  # configs of `added_classes_config` have groups
     return step
-
-
-def _new_names(cfg: CfgNode) -> list[str]:
-    step = _step(cfg)
-    return [step.class_names[class_id] for class_id in step.new_classes]
-
-
-def _selected(cfg: CfgNode) -> tuple[int, set[str]]:
-    """The number of images that are trained on, and the names of the classes that they have a pixel of."""
-    of_dataset = dataset_classes(cfg.DATASETS.TRAIN[0])
-    selected = [record for records in (step_records(cfg) or {}).values() for record in records]
-    ids = {class_id for present in classes_present(selected) for class_id in present if class_id < len(of_dataset)}
-    return len(selected), {of_dataset[class_id] for class_id in ids}
-
-
-def require_fitting_images(cfg: CfgNode) -> None:
-    """Read an image of each dataset. Raises UserError if it has other channels or levels than those of the model."""
-    image_format = image_format_of(cfg)
-    for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
-        image_format.read(DatasetCatalog.get(name)[0]["file_name"])
 
 
 def require_same_model(cfg: CfgNode, model: ModelFolder, *, num_groups: int, trains: bool) -> None:
@@ -210,7 +150,7 @@ def require_same_model(cfg: CfgNode, model: ModelFolder, *, num_groups: int, tra
         key
         for key, value in before.items()
         if key.startswith(fixed) and key in after and after[key] != value
-        if key not in free and not may_change(key)
+        if key not in free and (key.startswith(COMPUTATION) or not may_change(key))
     ]
     if changed:
         key = changed[0]

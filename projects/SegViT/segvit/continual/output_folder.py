@@ -20,7 +20,8 @@ WEIGHTS = "weights.sha256"
 FILES = (CONFIG, WEIGHTS, "log.txt*", "report.json", "report.txt", "report.png", MODEL_FOLDER, f".{MODEL_FOLDER}[.-]*")
 # What a step writes into its folder beside the files of a run.
 STEP_FILES = (RESULT, "group*_alone")
-REMEDY = "choose another --output, or start anew with --overwrite, which deletes its steps and reports"
+OTHER_OUTPUT = "choose another --output"
+REMEDY = f"{OTHER_OUTPUT}, or start anew with --overwrite, which deletes its steps and reports"
 
 
 def check_output_folder(cfg: CfgNode, *, overwrite: bool) -> None:
@@ -28,8 +29,7 @@ def check_output_folder(cfg: CfgNode, *, overwrite: bool) -> None:
     folder, weights = Path(cfg.OUTPUT_DIR), cfg.MODEL.WEIGHTS
     if has_trained(folder):
         raise UserError(f"OUTPUT_DIR {str(folder)!r} holds a run of train_net.py: choose another --output")
-    # A run of this command has its log at least.
-    is_own = any((folder / name).exists() for name in ("log.txt", *METHODS))
+    is_own = any((folder / name).exists() for name in (WEIGHTS, *METHODS))
     if not overwrite:
         if not is_own and (folder / MODEL_FOLDER).exists():
             raise UserError(f"{folder / MODEL_FOLDER} is of no run of train_continual.py: choose another --output")
@@ -44,7 +44,7 @@ def check_output_folder(cfg: CfgNode, *, overwrite: bool) -> None:
         )
 
 
-def make_own(cfg: CfgNode, *, overwrite: bool) -> list[str]:
+def make_own(cfg: CfgNode, *, overwrite: bool, trains: bool = True) -> list[str]:
     """Make OUTPUT_DIR that of the run of this config; returns the names of deleted files.
 
     Raises:
@@ -52,19 +52,20 @@ def make_own(cfg: CfgNode, *, overwrite: bool) -> list[str]:
     """
     folder = Path(cfg.OUTPUT_DIR)
     deleted = clear_steps(folder) if overwrite else []
-    lock_config(cfg, folder, remedy=REMEDY, ignored=PATHS)
-    lock_weights(cfg.MODEL.WEIGHTS, folder)
+    remedy = REMEDY if trains else OTHER_OUTPUT
+    lock_config(cfg, folder, remedy=remedy, ignored=PATHS)
+    lock_weights(cfg.MODEL.WEIGHTS, folder, remedy=remedy)
     return deleted
 
 
-def lock_weights(weights: str, folder: Path) -> None:
+def lock_weights(weights: str, folder: Path, *, remedy: str = REMEDY) -> None:
     """Write a checksum of the weights into the folder. Raises UserError if it has that of others."""
     # What is no file, such as a name or nothing, stands for itself.
     identity = sha256_of(Path(weights)) if Path(weights).is_file() else weights
     record = folder / WEIGHTS
     if record.is_file() and record.read_text(encoding="utf-8").strip() != identity:
         named = f"MODEL.WEIGHTS {weights!r}"
-        raise UserError(f"{named} is not the model that the run in {folder} began with: {REMEDY}")
+        raise UserError(f"{named} is not the model that the run in {folder} began with: {remedy}")
     atomic_write_text(record, f"{identity}\n")
 
 

@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -181,7 +181,7 @@ def train_step(
     comm.synchronize()
     # A finished model may list its classes in another order than the protocol, whose groups say which they are.
     # Calibration needs scores, whatever the evaluation asks for.
-    model = load_step(merge(cfg, {"TEST.LABELS_ONLY": False}), weights, compares_classes=trained)
+    model = load_step(merge(cfg, {"TEST.LABELS_ONLY": False}), weights, compares_ids=trained)
     if method == "continual" and step.index and step.calibration == "bias" and trained:
         seed_all_rng(cfg.SEED + comm.get_rank())
         calibrate_newest_group(model, Trainer.build_train_loader(cfg), step.new_classes)
@@ -201,12 +201,12 @@ def training_config(cfg: CfgNode, method: str) -> CfgNode:
     return merge(cfg, {f"{KEY}.GROUPS": together, f"{KEY}.STEP": -1, f"{KEY}.ITERATIONS": []})
 
 
-def load_step(cfg: CfgNode, weights: Path, *, compares_classes: bool = True) -> SegViT:
+def load_step(cfg: CfgNode, weights: Path, *, compares_ids: bool = True) -> SegViT:
     """Build the step's model in evaluation mode and load its weights.
 
     Raises:
-        UserError: a tensor is missing, or the file is of a run with other class names.
+        UserError: a tensor is missing, or the file is of a run with other class names or groups.
     """
     model = Trainer.build_model(without_pretrained(cfg)).eval()
-    SegViTCheckpointer(model, run=RunRecord.of(cfg) if compares_classes else None).load(str(weights))
+    SegViTCheckpointer(model, run=replace(RunRecord.of(cfg), compares_ids=compares_ids)).load(str(weights))
     return model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,14 @@ from torch.utils.data import Sampler
 
 from segvit.data.step_records import Records, classes_present, learnt_ids
 from segvit.errors import UserError
+
+
+def require_sampler(cfg: CfgNode) -> None:
+    """Check the keys of DATALOADER.SAMPLER_TRAIN without reading images. Raises UserError as `build_sampler` does."""
+    if cfg.DATALOADER.SAMPLER_TRAIN == "WeightedTrainingSampler":
+        _factor_by_dataset(cfg, cfg.DATASETS.TRAIN)
+    elif cfg.DATALOADER.SAMPLER_TRAIN == "RepeatFactorTrainingSampler":
+        _repeat_threshold(cfg)
 
 
 def build_sampler(cfg: CfgNode, records: Mapping[str, Records]) -> Callable[[int], Sampler[int]]:
@@ -38,17 +46,23 @@ def build_sampler(cfg: CfgNode, records: Mapping[str, Records]) -> Callable[[int
 
 def _dataset_factors(cfg: CfgNode, records: Mapping[str, Records]) -> torch.Tensor:
     """(N,) how often each record is drawn per epoch: the factor of its dataset, 1 by default."""
+    factors = _factor_by_dataset(cfg, list(records))
+    return torch.tensor([factors.get(name, 1.0) for name, of_name in records.items() for _ in of_name])
+
+
+def _factor_by_dataset(cfg: CfgNode, datasets: Sequence[str]) -> dict[str, float]:
+    """DATASETS.TRAIN_REPEAT_FACTOR as a mapping. Raises UserError."""
     key = "DATASETS.TRAIN_REPEAT_FACTOR"
     pairs = cfg.DATASETS.TRAIN_REPEAT_FACTOR
     if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
         raise UserError(f"{key} {pairs!r} must be pairs of a dataset and its factor, such as [['folder_train', 2.0]]")
     factors = dict(pairs)
-    unknown = sorted(factors.keys() - records.keys())
+    unknown = sorted(factors.keys() - set(datasets))
     if unknown:
-        raise UserError(f"{key} names {unknown}, which DATASETS.TRAIN {list(records)} does not")
+        raise UserError(f"{key} names {unknown}, which DATASETS.TRAIN {list(datasets)} does not")
     if not factors or not all(isinstance(factor, int | float) and factor > 0 for factor in factors.values()):
         raise UserError(f"{key} {pairs!r} must give WeightedTrainingSampler factors above 0")
-    return torch.tensor([float(factors.get(name, 1.0)) for name, of_name in records.items() for _ in of_name])
+    return {name: float(factor) for name, factor in factors.items()}
 
 
 def _class_factors(cfg: CfgNode, records: Mapping[str, Records]) -> torch.Tensor:
@@ -57,12 +71,7 @@ def _class_factors(cfg: CfgNode, records: Mapping[str, Records]) -> torch.Tensor
     t is DATALOADER.REPEAT_THRESHOLD, and f(c) the fraction of the records with a pixel of class c (LVIS, Gupta et al.
     2019, appendix B.2). In a continual step, only its new classes count.
     """
-    threshold = cfg.DATALOADER.REPEAT_THRESHOLD
-    if threshold <= 0:
-        raise UserError(
-            f"DATALOADER.REPEAT_THRESHOLD {threshold} repeats no image: set the share of images below which a class is "
-            "rare, such as 0.1, or DATALOADER.SAMPLER_TRAIN 'TrainingSampler'"
-        )
+    threshold = _repeat_threshold(cfg)
     annotated = []
     for name, of_name in records.items():
         learnt = learnt_ids(cfg, name)
@@ -70,3 +79,14 @@ def _class_factors(cfg: CfgNode, records: Mapping[str, Records]) -> torch.Tensor
             ids = learnt[present[present < len(learnt)]]
             annotated.append({"annotations": [{"category_id": id} for id in np.unique(ids[ids >= 0]).tolist()]})
     return RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(annotated, threshold)
+
+
+def _repeat_threshold(cfg: CfgNode) -> float:
+    """DATALOADER.REPEAT_THRESHOLD. Raises UserError for 0."""
+    threshold: float = cfg.DATALOADER.REPEAT_THRESHOLD
+    if threshold <= 0:
+        raise UserError(
+            f"DATALOADER.REPEAT_THRESHOLD {threshold} repeats no image: set the share of images below which a class is "
+            "rare, such as 0.1, or DATALOADER.SAMPLER_TRAIN 'TrainingSampler'"
+        )
+    return threshold

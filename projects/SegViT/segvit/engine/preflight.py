@@ -23,6 +23,7 @@ from segvit.d2.multi_scale import SemanticSegmentorWithTTA
 from segvit.d2.solver import build_lr_scheduler, build_optimizer
 from segvit.data.class_crop import crop_settings
 from segvit.data.dataset_mapper import build_mapper
+from segvit.data.samplers import require_sampler
 from segvit.datasets import require_datasets
 from segvit.errors import UserError
 from segvit.tracking.event_writer import require_tracker
@@ -51,13 +52,25 @@ def preflight(cfg: CfgNode, *, trains: bool) -> None:
     if trains:
         _require_two_classes(cfg)
         require_tracker(cfg)
+        require_sampler(cfg)
         backbone: Any = model.backbone
         _require_crop(cfg, backbone.img_size)
         if not cfg.MODEL.WEIGHTS:
             require_learnt_reduction(model, model.state_dict(), "")
+            _require_first_step(cfg)
         build_lr_scheduler(cfg, build_optimizer(cfg, model))
     elif cfg.TEST.AUG.ENABLED:
         SemanticSegmentorWithTTA(cfg, model)
+
+
+def _require_first_step(cfg: CfgNode) -> None:
+    """Raise UserError, without MODEL.WEIGHTS, for a step that freezes what earlier ones have learnt."""
+    step = continual_step(cfg)
+    if step is not None and step.index and cfg.MODEL.SEM_SEG_HEAD.NAME == "ContinualHead":
+        raise UserError(
+            f"MODEL.WEIGHTS is empty, and step {step.index} trains beside a frozen encoder and frozen older groups: "
+            f"name the model of step {step.index - 1}, such as model_final.pth of its run"
+        )
 
 
 def require_fitting_start(first: CfgNode, cfg: CfgNode) -> None:
@@ -73,7 +86,8 @@ def require_fitting_start(first: CfgNode, cfg: CfgNode) -> None:
         )
     weights = _build_on_meta(first).state_dict()
     checkpointer = SegViTCheckpointer(_build_on_meta(cfg), strict=False, run=RunRecord.of(cfg))
-    checkpointer.require_fit({"model": weights, **RunRecord.of(first).content()}, cfg.MODEL.WEIGHTS)
+    origin = f"The model that SOLVER.FIRST_CONFIG trains into {cfg.MODEL.WEIGHTS}"
+    checkpointer.require_fit({"model": weights, **RunRecord.of(first).content()}, origin)
 
 
 def require_device_and_data(cfg: CfgNode) -> None:

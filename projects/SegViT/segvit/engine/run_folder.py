@@ -93,7 +93,24 @@ def has_trained(folder: str | os.PathLike[str]) -> bool:
 
 def clear(folder: str | os.PathLike[str]) -> list[str]:
     """Delete the files that a run writes. Returns their names; other files stay."""
-    return delete(sorted({path for pattern in FILES for path in Path(folder).glob(pattern)}))
+    return delete(_files(folder))
+
+
+def _files(folder: str | os.PathLike[str]) -> list[Path]:
+    return sorted({path for pattern in FILES for path in Path(folder).glob(pattern)})
+
+
+def require_kept_weights(cfg: CfgNode) -> None:
+    """Raise UserError if a start anew would delete MODEL.WEIGHTS, with which the run begins."""
+    if not cfg.MODEL.WEIGHTS:
+        return
+    weights = Path(cfg.MODEL.WEIGHTS).resolve()
+    deleted = [path.resolve() for path in _files(cfg.OUTPUT_DIR)]
+    if any(weights.is_relative_to(path) for path in deleted):
+        raise UserError(
+            f"--overwrite would delete MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}, with which the run begins: choose another "
+            "OUTPUT_DIR"
+        )
 
 
 def delete(paths: Iterable[Path]) -> list[str]:

@@ -26,6 +26,7 @@ from segvit.engine.run_folder import (
     clear_evaluation,
     has_trained,
     locked,
+    require_kept_weights,
     require_own_folder,
     require_own_weights,
     write_config,
@@ -90,6 +91,8 @@ def check_run_folder(cfg: CfgNode, args: argparse.Namespace, *, resumes: bool) -
         require_own_weights(cfg)
     if not (args.eval_only or resumes or args.resume):
         require_own_folder(cfg.OUTPUT_DIR, overwrite=args.overwrite)
+    if args.overwrite:
+        require_kept_weights(cfg)
 
 
 def require_start(args: argparse.Namespace) -> None:

@@ -75,9 +75,12 @@ class ContinualEvaluator(DatasetEvaluator):
             )
 
         self._all = evaluator_of(sum(self._groups, ()), "", is_main=True)
-        self._alone = [
-            evaluator_of(group, f"group{index}_alone", is_main=False) for index, group in enumerate(self._groups)
-        ]
+        # A class alone would always be right.
+        self._alone = {
+            index: evaluator_of(group, f"group{index}_alone", is_main=False)
+            for index, group in enumerate(self._groups)
+            if len(group) > 1
+        }
         self._unlearnt = None
         if step.later_classes:
             self._unlearnt = UnlearntPixels(
@@ -91,7 +94,7 @@ class ContinualEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         """Discard the counts of all images."""
-        for evaluator in (self._all, *self._alone):
+        for evaluator in (self._all, *self._alone.values()):
             evaluator.reset()
         for evaluator_of_pixels in (self._unlearnt, self._all_labels):
             if evaluator_of_pixels is not None:
@@ -101,7 +104,7 @@ class ContinualEvaluator(DatasetEvaluator):
         """Add a batch; see `SemSegConfusionEvaluator.process`."""
         self._all.process(inputs, outputs)
         self._gets_scores = all("sem_seg" in output for output in outputs)
-        for evaluator in self._alone if self._gets_scores else []:
+        for evaluator in self._alone.values() if self._gets_scores else []:
             evaluator.process(inputs, outputs)
         if self._gets_scores and self._unlearnt is not None:
             self._unlearnt.process(inputs, outputs)
@@ -119,7 +122,9 @@ class ContinualEvaluator(DatasetEvaluator):
         results = self._all.evaluate()
         # A process may have seen no image, and still has to take part.
         gets_scores = any(comm.all_gather(self._gets_scores) if self._distributed else [self._gets_scores])
-        alone: list[Any] = [evaluator.evaluate() or {} for evaluator in self._alone] if gets_scores else []
+        alone: dict[int, Any] = {}
+        if gets_scores:
+            alone = {index: evaluator.evaluate() or {} for index, evaluator in self._alone.items()}
         separations = {}
         if gets_scores and self._unlearnt is not None:
             separations = self._unlearnt.evaluate(distributed=self._distributed)
@@ -134,7 +139,7 @@ class ContinualEvaluator(DatasetEvaluator):
             "mIoU_all": metrics["mIoU"],
         }
         continual |= {f"mIoU_group{index}": self._mean_iou(metrics, group) for index, group in enumerate(self._groups)}
-        continual |= {f"mIoU_group{index}_alone": result["sem_seg"]["mIoU"] for index, result in enumerate(alone)}
+        continual |= {f"mIoU_group{index}_alone": result["sem_seg"]["mIoU"] for index, result in alone.items()}
         continual |= separations
         if all_labels:
             values = [value for value in all_labels.values() if not math.isnan(value)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,7 @@ def model_card(
     classes: ClassList,
     metrics: Mapping[str, float],
     record: TrainingRecord,
+    later: Sequence[str] = (),
 ) -> str:
     """The text of the card.
 
@@ -89,7 +90,9 @@ def model_card(
         classes: names and colours.
         metrics: by name, in percent.
         record: how it was trained.
+        later: the classes that later steps of continual segmentation learn.
     """
+    learnt = [name for name in classes.names if name not in later]
     rows = [f"| {label} | {value:.2f} |" for label, value in shown_metrics(metrics, classes).items()]
     pretrained = values["MODEL.VIT.PRETRAINED"]
     facts = {} if record.in_python else training_facts(values, metrics, record)
@@ -98,12 +101,12 @@ def model_card(
     data = facts.get("trained on")
     return TEMPLATE.format(
         name=name,
-        num_classes=len(classes.names),
+        num_classes=len(learnt),
         encoder=values["MODEL.VIT.NAME"],
         training="\n".join(["| | |", "|---|---|", *(f"| {fact} | {value} |" for fact, value in facts.items())]),
         data=f"| data | that of {data} |\n" if data else "",
         metrics="\n".join(["| metric | % |", "|---|---|", *rows]) if rows else "These weights were not evaluated.",
-        classes=", ".join(classes.names),
+        classes=", ".join(learnt) + (f"\n\nNot learnt yet, and never predicted: {', '.join(later)}" if later else ""),
         pretrained=f"that of timm's {values['MODEL.VIT.NAME']}, tag {pretrained}" if pretrained else "none known",
     )
 

@@ -24,6 +24,7 @@ import yaml
 from yacs.config import CfgNode
 
 from segvit.classes.class_list import MODEL_CLASSES, ClassList, read_model_classes
+from segvit.config.continual_step import continual_step
 from segvit.config.loading import MODEL_CONFIG, MODEL_WEIGHTS, config_layers
 from segvit.config.unread_keys import flat
 from segvit.errors import UserError
@@ -176,8 +177,10 @@ def write_model_folder(
         write_tensors(weights, temporary / WEIGHTS)
         _write_json(temporary / CLASSES, _class_entries(classes, values["MODEL.SEM_SEG_HEAD.IGNORE_VALUE"]))
         _write_json(temporary / METRICS, metrics)
+        step = continual_step(cfg)
+        later = [] if step is None else [classes.names[class_id] for class_id in step.later_classes]
         card = card or model_card(
-            name=name or target.name, values=values, classes=classes, metrics=metrics, record=record
+            name=name or target.name, values=values, classes=classes, metrics=metrics, record=record, later=later
         )
         (temporary / CARD).write_text(card, encoding="utf-8")
     return target
