@@ -83,6 +83,13 @@ def test_a_run_without_its_second_training_resumes_there(trained, toy_scenes_roo
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(folder).items())
 
 
+def test_a_first_training_that_has_ended_is_left_out(trained, tmp_path, second):
+    """Keys that were changed since are of the second one."""
+    shutil.copytree(trained / "first", tmp_path / "first")
+    (own,) = parts(second, "--resume", "--output", tmp_path, "MODEL.SEGVIT.DICE_WEIGHT", "3.0")
+    assert dict(zip(own.opts[::2], own.opts[1::2]))["MODEL.WEIGHTS"] == str(tmp_path / "first" / "model_final.pth")
+
+
 def test_a_moved_run_resumes_with_the_weights_that_it_recorded(trained, second, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(trained, moved)

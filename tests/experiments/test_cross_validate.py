@@ -147,13 +147,3 @@ def test_a_group_without_labels_fails_and_leaves_the_means_alone(grouped_scenes,
     report = (tmp_path / "runs" / "unseen_groups.json").read_text()
     assert "NaN" not in report and "no pixel of group b has a class" in report
     assert [fold["unseen"] for fold in json.loads(report)["folds"]] == ["a"]
-
-
-def test_a_refused_call_keeps_the_report_of_finished_runs(grouped_scenes, tmp_path, capsys):
-    output = tmp_path / "cv"
-    assert run_tool(output) == 0
-    reports = [output / f"unseen_groups.{ending}" for ending in ("txt", "json")]
-    before = [report.read_text() for report in reports]
-    assert run_tool(output, "SOLVER.BASE_LR", "0.5") == 1
-    assert [report.read_text() for report in reports] == before
-    assert "unseen_groups.txt, of an earlier call, stays as it is" in capsys.readouterr().out

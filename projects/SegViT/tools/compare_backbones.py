@@ -107,15 +107,7 @@ def report(cfg: CfgNode, args: argparse.Namespace, results: Sequence[BackboneRes
         curves = {result.name: (result.iterations, result.miou) for result in results}
         draw_comparison(curves, title, args.output / "comparison.png")
     content = {**budget, "backbones": [asdict(result) for result in results]}
-    print(
-        write_report(
-            args.output / "comparison",
-            [title, "", table(results), *changes(results)],
-            content,
-            failures,
-            succeeded=bool(results),
-        )
-    )
+    print(write_report(args.output / "comparison", [title, "", table(results), *changes(results)], content, failures))
 
 
 def table(results: Sequence[BackboneResult]) -> str:

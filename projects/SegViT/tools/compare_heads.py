@@ -100,15 +100,7 @@ def report(
         unit = "minutes of CPU time" if on_cpu else "minutes"
         draw_over_minutes(score_curves(results, on_cpu=on_cpu), title, args.output / "comparison.png", unit=unit)
     content = {**budget, "heads": [result.as_dict() for result in results]}
-    print(
-        write_report(
-            args.output / "comparison",
-            [title, "", table(results, on_cpu=on_cpu)],
-            content,
-            failures,
-            succeeded=bool(results),
-        )
-    )
+    print(write_report(args.output / "comparison", [title, "", table(results, on_cpu=on_cpu)], content, failures))
 
 
 def table(results: Sequence[SeededRuns], *, on_cpu: bool) -> str:

@@ -130,9 +130,7 @@ def report(
     }
     title = f"{budget['iterations']} iterations, {budget['dataset']}, seed {' '.join(map(str, seeds))}"
     content = {**budget, "ablations": [result.as_dict() for result in results]}
-    print(
-        write_report(args.output / "ablations", [title, "", table(results)], content, failures, succeeded=bool(results))
-    )
+    print(write_report(args.output / "ablations", [title, "", table(results)], content, failures))
 
 
 def table(results: Sequence[SeededRuns]) -> str:

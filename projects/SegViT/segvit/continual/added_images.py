@@ -39,10 +39,8 @@ def describe_evaluation(cfg: CfgNode) -> str:
     """How many images of the evaluation have classes that the model does not know, in a line.
 
     Raises:
-        UserError: none has one, none has a pixel of a class that the model knows, or the model returns labels alone.
+        UserError: none has one, or none has a pixel of a class that the model knows: there is nothing to compare.
     """
-    if cfg.TEST.LABELS_ONLY:
-        raise UserError("TEST.LABELS_ONLY True: the AUROC is of scores: end the command with TEST.LABELS_ONLY False")
     new, (name,) = _new_names(cfg), cfg.DATASETS.TEST
     present = _names_in(DatasetCatalog.get(name), dataset_classes(name))
     known = [known for known in _step(cfg).class_names if known not in new]

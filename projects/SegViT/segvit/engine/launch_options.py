@@ -97,7 +97,7 @@ def parts_of(args: argparse.Namespace) -> list[argparse.Namespace]:
     """The trainings of a command line, one after another: that of SOLVER.FIRST_CONFIG, if there is one, and its own.
 
     Keys of the command line belong to all of them; one that the first config does not read is a warning there. If the
-    command resumes a run that has a checkpoint, its first training has ended, and is left out.
+    command resumes, a first training that has ended is left out.
 
     Raises:
         UserError: see `run_config` and `first_config`; a config is trained before itself.
@@ -121,7 +121,7 @@ def _parts_of(args: argparse.Namespace, later: tuple[Path, ...]) -> list[argpars
         # As the run recorded them: its folder may have been moved since, or be given in another way.
         begun["MODEL.WEIGHTS"] = config_layers(recorded)[-1][1].get("MODEL.WEIGHTS", begun["MODEL.WEIGHTS"])
     own = argparse.Namespace(**{**vars(args), "opts": words_of(begun)})
-    if resumes:
+    if resumes or (args.resume and (folder / "model_final.pth").is_file()):
         return [own]
     opts.pop("OUTPUT_DIR", None)
     changed = {"model": None, "config_file": str(file), "output": folder, "opts": words_of(opts), "shared": True}

@@ -50,28 +50,16 @@ def _time_left(minutes: Sequence[float], num_runs: int) -> str:
     return f", about {num_runs * sum(trained) / len(trained):.0f} minutes left" if trained else ""
 
 
-def write_report(
-    report: Path,
-    lines: Sequence[str],
-    content: Mapping[str, object],
-    failures: Mapping[str, str],
-    *,
-    succeeded: bool,
-) -> str:
+def write_report(report: Path, lines: Sequence[str], content: Mapping[str, object], failures: Mapping[str, str]) -> str:
     """Write lines and content, both with the failed runs, as text and JSON. Returns the text, with the files' names.
 
     Args:
         report: the files without their endings; a plot may stand beside them, REPORT.png.
         lines, content: for text and JSON.
         failures: name -> error message.
-        succeeded: whether any run has. If none has, files of an earlier call stay as they are.
     """
     failed = [f"  {name}: {message}" for name, message in failures.items()]
-    if failed:
-        failed = ["", "Failed (log.txt has the traceback):", *failed]
-    if not succeeded and report.with_suffix(".txt").is_file():
-        return "\n".join([*failed, "", f"  No run has succeeded: {report}.txt, of an earlier call, stays as it is"])
-    text = "\n".join([*lines, *failed])
+    text = "\n".join([*lines, *(["", "Failed (log.txt has the traceback):", *failed] if failed else [])])
     atomic_write_text(report.with_suffix(".txt"), text + "\n")
     atomic_write_text(report.with_suffix(".json"), json.dumps({**content, "failures": failures}, indent=2) + "\n")
     endings = [ending for ending in ("txt", "json", "png") if report.with_suffix(f".{ending}").is_file()]
