@@ -12,11 +12,11 @@ from segvit.assembly.heads.class_weights import KEY as CLASS_WEIGHTS
 from segvit.assembly.heads.class_weights import weights_by_id
 from segvit.checkpoint.run_record import may_change
 from segvit.command_line.model_arguments import config_file_of
-from segvit.config.continual_step import KEY, ContinualStep, continual_step, dataset_classes
+from segvit.config.continual_step import KEY, dataset_classes
 from segvit.config.overrides import words_of
 from segvit.config.unread_keys import flat
 from segvit.config.validation import has_key, value_of
-from segvit.continual.learnt_classes import HEAD, LearntClasses, learnt_classes, new_classes
+from segvit.continual.learnt_classes import HEAD, LearntClasses, learnt_classes, new_classes, step_of
 from segvit.datasets import require_datasets
 from segvit.engine.auto_scale import scale_to_processes
 from segvit.engine.launch_options import number_of_processes, run_config
@@ -124,19 +124,13 @@ def require_no_own_keys(cfg: CfgNode, learnt: LearntClasses) -> None:
 
 def require_weights_of_new_classes(cfg: CfgNode) -> None:
     """Raise UserError if MODEL.SEGVIT.CLASS_WEIGHTS names a class that is not learnt now, or none."""
-    step = _step(cfg)
+    step = step_of(cfg)
     old = [step.class_names[class_id] for class_id in weights_by_id(cfg) if class_id not in step.new_classes]
     if old:
         raise UserError(
             f"{CLASS_WEIGHTS}: the model has learnt {', '.join(old)} already, and trains the new classes alone: leave "
             "the weights of others out"
         )
-
-
-def _step(cfg: CfgNode) -> ContinualStep:
-    step = continual_step(cfg)
-    assert step is not None  # configs of `added_classes_config` have groups
-    return step
 
 
 def require_same_model(cfg: CfgNode, model: ModelFolder, *, num_groups: int, trains: bool) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from segvit.config.continual_step import ContinualStep, continual_step, dataset_classes
+from segvit.config.continual_step import dataset_classes
+from segvit.continual.learnt_classes import step_of
 from segvit.data.step_records import classes_present, step_records
 from segvit.errors import UserError
 from segvit.images import image_format_of
@@ -23,7 +24,7 @@ def describe_training(cfg: CfgNode) -> str:
     new, (selected, labelled) = _new_names(cfg), _selected(cfg)
     total = sum(len(DatasetCatalog.get(name)) for name in cfg.DATASETS.TRAIN)
     line = f"New classes: {', '.join(new)}; {selected} of {total} images have a pixel of them and are trained on"
-    others = [name for name in dataset_classes(cfg.DATASETS.TRAIN[0]) if name not in _step(cfg).class_names]
+    others = [name for name in dataset_classes(cfg.DATASETS.TRAIN[0]) if name not in step_of(cfg).class_names]
     if others:
         line += f"; background: {', '.join(others)}"
     if labelled <= set(new):
@@ -43,7 +44,7 @@ def describe_evaluation(cfg: CfgNode) -> str:
     """
     new, (name,) = _new_names(cfg), cfg.DATASETS.TEST
     present = _names_in(DatasetCatalog.get(name), dataset_classes(name))
-    known = [known for known in _step(cfg).class_names if known not in new]
+    known = [known for known in step_of(cfg).class_names if known not in new]
     labelled = set[str]().union(*present)
     for names, kind in ((new, "the model does not know"), (known, "the model knows")):
         if not labelled & set(names):
@@ -73,14 +74,8 @@ def require_fitting_images(cfg: CfgNode) -> None:
         image_format.read(DatasetCatalog.get(name)[0]["file_name"])
 
 
-def _step(cfg: CfgNode) -> ContinualStep:
-    step = continual_step(cfg)
-    assert step is not None  # configs of `added_classes_config` have groups
-    return step
-
-
 def _new_names(cfg: CfgNode) -> list[str]:
-    step = _step(cfg)
+    step = step_of(cfg)
     return [step.class_names[class_id] for class_id in step.new_classes]
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from segvit.config.continual_step import KEY, continual_step
+from yacs.config import CfgNode
+
+from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.errors import UserError
 from segvit.model_folder.files import ModelFolder
 from segvit.modeling.continual.class_groups import ClassGroups
@@ -45,6 +47,13 @@ class LearntClasses:
             f"{KEY}.ITERATIONS": [],
             f"{KEY}.BACKGROUND_CLASS": "",
         }
+
+
+def step_of(cfg: CfgNode) -> ContinualStep:
+    """The step of a config that has groups of classes."""
+    step = continual_step(cfg)
+    assert step is not None
+    return step
 
 
 def learnt_classes(model: ModelFolder) -> LearntClasses:

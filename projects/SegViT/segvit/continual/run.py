@@ -22,6 +22,7 @@ from segvit.checkpoint.run_record import RunRecord
 from segvit.config.continual_step import KEY, ContinualStep, continual_step
 from segvit.config.overrides import Layer
 from segvit.continual.calibration import calibrate_newest_group
+from segvit.continual.learnt_classes import step_of
 from segvit.continual.step_result import RESULT, StepResult, read_result, step_result
 from segvit.engine.trainer import Trainer
 from segvit.errors import UserError
@@ -119,8 +120,7 @@ def run_or_load_step(cfg: CfgNode, method: str, hooks: Callable[[], list[HookBas
     result_file = folder / RESULT
     if result_file.is_file():
         return read_result(result_file)
-    step = continual_step(cfg)
-    assert step is not None  # configs of `step_configs` have groups
+    step = step_of(cfg)
     checkpoint = step_checkpoint(folder.parent, step.index)
     if not checkpoint.is_file():
         train_step(cfg, step, method, checkpoint, hooks)
@@ -159,8 +159,7 @@ def write_last_model(cfg: CfgNode, folder: Path) -> Path:
     """Write the model of a finished step, of `step_configs`, into `folder`/model, unless it is there."""
     target = folder / MODEL_FOLDER
     if not is_model_folder(target):
-        step = continual_step(cfg)
-        assert step is not None  # configs of `step_configs` have groups
+        step = step_of(cfg)
         checkpoint = step_checkpoint(Path(cfg.OUTPUT_DIR).parent, step.index)
         metrics = read_model_folder(Path(cfg.OUTPUT_DIR, MODEL_FOLDER)).metrics
         pack_checkpoint(checkpoint, target, cfg=cfg, metrics=metrics, command=sys.argv)
