@@ -146,12 +146,10 @@ def check(args: argparse.Namespace) -> None:
     require_same_classes(cfg)
     if adds_classes(args):
         require_fitting_images(cfg)
-        if args.eval_only and cfg.TEST.LABELS_ONLY:
-            raise UserError(
-                "TEST.LABELS_ONLY True: the AUROC is of scores: end the command with TEST.LABELS_ONLY False"
-            )
         if args.eval_only:
-            describe_evaluation(cfg)
+            if cfg.TEST.LABELS_ONLY:
+                raise UserError("TEST.LABELS_ONLY True: the AUROC is of scores: add TEST.LABELS_ONLY False")
+            describe_evaluation(cfg)  # it raises if there is nothing to compare
         else:
             require_pixels(cfg)
     for method in dict.fromkeys(args.method):

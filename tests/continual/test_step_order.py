@@ -58,7 +58,7 @@ def test_the_card_names_classes_of_later_steps_as_not_learnt(write_model):
 
 
 def test_a_model_folder_of_another_origin_is_not_taken_for_the_result(write_model, folder, tmp_path, capsys):
-    old, output = write_model(), tmp_path / "more"
+    output = tmp_path / "more"
     output.mkdir()
     (output / "log.txt").write_text("of something else")
     write_model().rename(output / "model")
